@@ -1,0 +1,37 @@
+"""Every error a user can meet: each says where, what was found and what to do."""
+
+
+class IsogradError(Exception):
+    """The parent of all errors raised on purpose; `except isograd.IsogradError` catches them all."""
+
+
+class InputError(IsogradError):
+    """Something handed in (a model, batch, loss, file, option, code) cannot be used as it is."""
+
+
+class TargetError(InputError):
+    """A TARGET such as `module:factory` could not be turned into a model."""
+
+
+class DataError(InputError):
+    """A batch, data set or data file could not be read or does not fit."""
+
+
+class LossError(InputError):
+    """The loss is missing where one is needed, raises, or is not one real number."""
+
+
+class ModelError(InputError):
+    """The model's own forward or backward raised; the original error is the `__cause__`."""
+
+
+class StorageError(IsogradError):
+    """A run file cannot be read or written, or is of another schema."""
+
+
+class CatalogueError(IsogradError):
+    """An entry of a catalogue is missing, given twice, or breaks its contract."""
+
+
+class UntrainableError(AssertionError, IsogradError):
+    """`assert_trainable` found something at or above its threshold; the message is the report."""
