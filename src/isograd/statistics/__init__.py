@@ -1,0 +1,22 @@
+"""Statistics of tensors: everything stays on the tensor's device, nothing is read back here."""
+
+from isograd.statistics.derived import derive, shares
+from isograd.statistics.exponents import EXPONENT_HIGH, EXPONENT_LOW, exponents
+from isograd.statistics.reference import SUMS, sums
+from isograd.statistics.samples import correlation, row_spread, sign_agreement, spread
+from isograd.statistics.units import units
+
+__all__ = [
+    "EXPONENT_HIGH",
+    "EXPONENT_LOW",
+    "SUMS",
+    "correlation",
+    "derive",
+    "exponents",
+    "row_spread",
+    "shares",
+    "sign_agreement",
+    "spread",
+    "sums",
+    "units",
+]

@@ -1,0 +1,65 @@
+"""Tensors laid out for a fast pass: flat or one row per sample, in memory order where possible."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from isograd.errors import InputError
+
+
+def real(x: Tensor) -> Tensor:
+    """The tensor without its graph, complex entries as a last axis of two.
+
+    Raises:
+        InputError: the tensor holds integers or booleans.
+    """
+    x = x.detach()
+    if x.is_complex():
+        x = torch.view_as_real(x.resolve_conj())
+    if not x.is_floating_point():
+        raise InputError(
+            f"statistics of a {x.dtype} tensor of shape {tuple(x.shape)}: only floating-point and "
+            "complex tensors carry a signal; convert it with .float() or leave it out"
+        )
+    if x.itemsize < 2:
+        x = x.float()  # torch has next to no arithmetic in 8-bit formats
+    # Apple's devices have no float64, in which everything is accumulated.
+    return x.cpu() if x.device.type == "mps" else x
+
+
+def flatten(x: Tensor) -> Tensor:
+    """All entries as one axis, in the order of memory: a view wherever the entries are dense."""
+    x = real(x)
+    return (x if x.is_contiguous() else _in_memory_order(x, 0)).reshape(-1)
+
+
+def rows(x: Tensor) -> Tensor:
+    """[samples, features]: axis 0 stays, the others are flattened in the order of memory."""
+    x = real(x)
+    if not x.is_contiguous():
+        x = _in_memory_order(x, 1)
+    return x.reshape(x.shape[0], math.prod(x.shape[1:]))
+
+
+def working_dtype(x: Tensor) -> torch.dtype:
+    """float64 for float64, otherwise float32."""
+    return torch.float64 if x.dtype == torch.float64 else torch.float32
+
+
+def stride_for(count: int, at_most: int) -> int:
+    """Smallest step that takes at most `at_most` of `count` entries and meets no pattern in them.
+
+    It has no factor in common with `count`, so that in a tensor of any shape every index of every
+    axis is met equally often: a step of 64 through 64 channels would see one channel only.
+    """
+    step = -(-count // at_most)
+    while math.gcd(step, count) > 1:
+        step += 1
+    return step
+
+
+def _in_memory_order(x: Tensor, first: int) -> Tensor:
+    strides = x.stride()
+    later = sorted(range(first, x.dim()), key=lambda axis: -strides[axis])
+    return x.permute(*range(first), *later)
