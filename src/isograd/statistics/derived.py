@@ -14,10 +14,6 @@ FP8_E4M3 = (2.0**-9, 448.0)
 FP8_E5M2 = (2.0**-16, 57344.0)
 """Smallest subnormal and largest finite magnitude of a number format."""
 
-_NAMES = tuple(
-    ["count", "nonfinite", "zero", "positive", "mean", "rms", "abs_mean", "kurtosis", "min", "max"]
-)
-
 
 def derive(vector: Sequence[float]) -> dict[str, Number]:
     """The scalar statistics of a tensor from its vector of `sums`, read back as plain numbers.
@@ -26,22 +22,20 @@ def derive(vector: Sequence[float]) -> dict[str, Number]:
     the finite entries. `None` where there is no such entry, and for the kurtosis of zeros.
     """
     of = dict(zip(SUMS, vector, strict=True))
-    result: dict[str, Number] = dict.fromkeys(_NAMES)
-    count = result["count"] = of["count"]
-    if not count:
-        return result
-    result["nonfinite"] = of["nonfinite"]
-    result["zero"], result["positive"] = of["zero"] / count, of["positive"] / count
-    finite = count - of["nonfinite"]
-    if not finite:
-        return result
-    scale, mean_square = of["scale"], of["sum_sq"] / finite
-    result["mean"] = of["sum"] / finite * scale
-    result["rms"] = math.sqrt(mean_square) * scale
-    result["abs_mean"] = of["sum_abs"] / finite * scale
-    result["kurtosis"] = of["sum_4"] / finite / mean_square**2 if mean_square else None
-    result["min"], result["max"] = of["min"], of["max"]
-    return result
+    count, finite, scale = of["count"], of["count"] - of["nonfinite"], of["scale"]
+    mean_square = of["sum_sq"] / finite if finite else 0.0
+    return {
+        "count": count,
+        "nonfinite": of["nonfinite"] if count else None,
+        "zero": of["zero"] / count if count else None,
+        "positive": of["positive"] / count if count else None,
+        "mean": of["sum"] / finite * scale if finite else None,
+        "rms": math.sqrt(mean_square) * scale if finite else None,
+        "abs_mean": of["sum_abs"] / finite * scale if finite else None,
+        "kurtosis": of["sum_4"] / finite / mean_square**2 if mean_square else None,
+        "min": of["min"] if finite else None,
+        "max": of["max"] if finite else None,
+    }
 
 
 def shares(

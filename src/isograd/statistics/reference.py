@@ -20,7 +20,7 @@ SUMS = (
     "max",
     "scale",
 )
-"""Entries of the vector. `zero` and `positive` are counts; `sum`, `sum_sq`, `sum_abs` and `sum_4` are
+"""Entries of the vector. `zero` and `positive` are counts; `sum`, `sum_sq`, `sum_abs`, `sum_4` are
 of x/scale, its square, magnitude and fourth power, over the finite entries; min, max have no scale.
 """
 

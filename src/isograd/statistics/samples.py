@@ -77,8 +77,8 @@ def correlation(x: Tensor) -> Tensor:
     count = nonzero.sum().double()
     # Sum of |u_i|^2 as computed, not the count: their rounding would be n times the result's.
     lengths = units.square().sum(dtype=torch.float64)
-    between: Tensor = total.square().sum(dtype=torch.float64) - lengths
-    return between / (count * (count - 1))
+    between = total.square().sum(dtype=torch.float64) - lengths
+    return torch.div(between, count * (count - 1))
 
 
 def row_spread(w: Tensor) -> Tensor:
