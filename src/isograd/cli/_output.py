@@ -1,0 +1,81 @@
+"""Where a diagnosis goes: the terminal or a file, and the exit code it stands for."""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from isograd.errors import InputError
+from isograd.findings import Severity
+
+if TYPE_CHECKING:
+    from isograd.findings import Diagnosis
+
+FORMS = ("text", "json", "html", "sarif", "markdown")
+
+_SUFFIXES = {".json": "json", ".html": "html", ".sarif": "sarif", ".md": "markdown"}
+
+format_option = click.option(
+    "--format",
+    "form",
+    type=click.Choice(FORMS),
+    help="Default: told by the suffix of --output, else text.",
+)
+output_option = click.option(
+    "--output", metavar="FILE", help="Write the report to FILE instead of standard output."
+)
+fail_option = click.option(
+    "--fail-on",
+    type=click.Choice(["error", "warning", "never"]),
+    default="warning",
+    show_default=True,
+    help="Exit with code 1 if something this severe, or more, was found.",
+)
+
+
+def write(diagnosis: "Diagnosis", form: str | None, output: str | None) -> None:
+    """Renders a diagnosis and puts it where the user wants it.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    from isograd.reporting import render
+
+    form = form or _SUFFIXES.get(Path(output or "").suffix, "text")
+    if output is None:
+        click.echo(render(diagnosis, form, width=_width(), color=_color()), nl=False)
+        return
+    text = render(diagnosis, form)
+    try:
+        Path(output).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"--output {output}: cannot be written: {error.strerror}") from error
+    click.echo(f"wrote {output}", err=True)
+
+
+def exit_code(diagnosis: "Diagnosis", fail_on: str) -> int:
+    """1 if something at or above the threshold was found, else 0."""
+    if diagnosis.severity is None or fail_on == "never":
+        return 0
+    return int(diagnosis.severity.reaches(Severity(fail_on)))
+
+
+def check_output(output: str | None) -> None:
+    """Refuses a file in a folder that does not exist, before anything costly is done.
+
+    Raises:
+        InputError: no such folder.
+    """
+    if output is not None and not Path(output).absolute().parent.is_dir():
+        raise InputError(f"{output}: there is no folder {Path(output).parent}; make it first")
+
+
+def _color() -> bool:
+    return sys.stdout.isatty() and "NO_COLOR" not in os.environ
+
+
+def _width() -> int:
+    return shutil.get_terminal_size((100, 24)).columns

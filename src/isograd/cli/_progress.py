@@ -1,0 +1,33 @@
+"""Progress: a spinner on a terminal, for what takes more than a second."""
+
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+DELAY = 1.0
+"""Seconds of silence; a spinner that flashes by is noise."""
+
+
+@contextmanager
+def progress(what: str) -> Iterator[None]:
+    """Shows what is being done, on standard error, if that is a terminal.
+
+    Args:
+        what: such as "measuring".
+    """
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+
+    status = Console(stderr=True).status(f"{what} …")
+    timer = threading.Timer(DELAY, status.start)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()  # it may be starting the spinner just now
+        status.stop()

@@ -1,0 +1,1 @@
+"""One file, one command; each defines `command`, which returns its exit code."""

@@ -1,0 +1,158 @@
+"""`isograd check`: measures a model on one batch and says what is wrong, where and why."""
+
+import sys
+from typing import Any
+
+import click
+
+from isograd.cli import _batches, _options, _output, _targets
+from isograd.cli._progress import progress
+from isograd.errors import InputError
+
+EXAMPLE = """\
+\b
+Examples:
+  isograd check net.py:make --data digits
+  isograd check net.py:make --data digits --optimizer adam --lr 1e-3 --steps 50
+  isograd check shop.models:Ranker --data batch.npz --output report.html
+"""
+
+
+@click.command(short_help="Say what is wrong in a model, where and why.", epilog=EXAMPLE)
+@click.argument("target")
+@click.option(
+    "--data",
+    metavar="DATA",
+    help="digits, breast-cancer, diabetes, wine or iris (also as digits-raw …); an .npz or "
+    ".safetensors file; or module:factory of a batch, batches or a DataLoader.",
+)
+@click.option(
+    "--loss",
+    metavar="LOSS",
+    help="A loss of torch.nn.functional, such as mse_loss, or module:callable. Default: chosen "
+    "from outputs and targets; the report says which.",
+)
+@click.option(
+    "--optimizer",
+    metavar="NAME",
+    help="sgd, adam, adamw, rmsprop …: judge the learning rate too; with --steps, rehearse.",
+)
+@click.option("--lr", type=click.FloatRange(min=0, min_open=True), help="Learning rate.")
+@click.option("--momentum", type=click.FloatRange(min=0), help="Momentum of sgd or rmsprop.")
+@click.option("--weight-decay", type=click.FloatRange(min=0), help="Weight decay.")
+@click.option(
+    "--steps",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Rehearse so many optimizer steps on a copy, and look again.",
+)
+@click.option(
+    "--batch-size",
+    type=click.IntRange(min=1),
+    default=64,
+    show_default=True,
+    help="Samples drawn from a built-in set or a file.",
+)
+@_output.format_option
+@_output.output_option
+@click.option("--save", metavar="RUN", help="Add the diagnosis to a run file: run.isograd.")
+@_output.fail_option
+@click.option(
+    "--select", multiple=True, metavar="CODES", help="Judge by these rules only: IG1,IG204."
+)
+@click.option("--ignore", multiple=True, metavar="CODES", help="Leave these rules out.")
+@click.option("--device", help="cpu, cuda, cuda:1, mps or xpu. Default: where the model is.")
+@click.option("--dtype", type=click.Choice(_options.DTYPES), help="Default: what the model has.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of everything drawn.")
+@click.option(
+    "--train/--eval", "training", default=None, help="Mode of the model. Default: as it comes."
+)
+def command(
+    target: str,
+    *,
+    data: str | None,
+    loss: str | None,
+    optimizer: str | None,
+    lr: float | None,
+    momentum: float | None,
+    weight_decay: float | None,
+    steps: int,
+    batch_size: int,
+    form: str | None,
+    output: str | None,
+    save: str | None,
+    fail_on: str,
+    select: tuple[str, ...],
+    ignore: tuple[str, ...],
+    device: str | None,
+    dtype: str | None,
+    seed: int,
+    training: bool | None,
+) -> int:
+    """Measure TARGET on one batch and say what is wrong, where and why.
+
+    TARGET is path/to/file.py:name or package.module:name, where name is a torch.nn.Module, or a
+    callable that returns one, or returns (model, batch). Exit code: 0 healthy, 1 findings,
+    2 bad input.
+    """
+    # Every word is judged before anything runs: a typo must not cost the import of torch.
+    place = _targets.locate(target)
+    make_loss = _options.loss(loss)
+    make_optimizer = _options.optimizer(
+        optimizer, steps=steps, lr=lr, momentum=momentum, weight_decay=weight_decay
+    )
+    source = None if data is None else _batches.source(data, batch_size=batch_size, seed=seed)
+    _options.check_device(device)
+    _output.check_output(output)
+    _output.check_output(save)
+    selected, ignored = _options.codes(select), _options.codes(ignore)
+
+    with progress(f"loading {target}"):
+        model, batch = _load(place, seed)
+        drawn = _own_batch(target, batch) if source is None else source()
+        kind = _options.place(model, device, dtype)
+        if training is not None:
+            model.train(training)
+        drawn = _batches.fit(drawn, model, kind)
+        loss_function = make_loss()
+
+    from isograd.checking import check
+
+    with progress(f"rehearsing {steps} steps" if steps else "measuring"):
+        diagnosis = check(
+            model,
+            drawn.batch,
+            loss_function,
+            optimizer=make_optimizer,
+            data=drawn.batches,
+            steps=steps,
+            select=selected,
+            ignore=ignored,
+            seed=seed,
+        )
+    if save is not None:
+        from isograd import storage
+
+        storage.save(save, diagnosis, target)
+    _output.write(diagnosis, form, output)
+    return _output.exit_code(diagnosis, fail_on)
+
+
+def _load(place: _targets.Target, seed: int) -> tuple[Any, Any]:
+    # The weights a factory draws must be the same in every run. A source that imports nothing
+    # but the standard library draws none, and its errors should not wait for torch.
+    if place.needs_more or "torch" in sys.modules:
+        import torch
+
+        torch.manual_seed(seed)
+    return _targets.model(place)
+
+
+def _own_batch(target: str, batch: Any) -> _batches.Data:
+    if batch is None:
+        raise InputError(
+            f"{target}: came without a batch to measure on; add --data (digits, batch.npz, "
+            "module:factory …), or let the factory return (model, batch)"
+        )
+    return _batches.Data(batch)
