@@ -1,10 +1,10 @@
 """Statistics of tensors: everything stays on the tensor's device, nothing is read back here."""
 
 from isograd.statistics.derived import derive, shares
-from isograd.statistics.exponents import EXPONENT_HIGH, EXPONENT_LOW, exponents
+from isograd.statistics.extremes import units
+from isograd.statistics.histogram import EXPONENT_HIGH, EXPONENT_LOW, exponents
 from isograd.statistics.reference import SUMS, sums
 from isograd.statistics.samples import correlation, row_spread, sign_agreement, spread
-from isograd.statistics.units import units
 
 __all__ = [
     "EXPONENT_HIGH",

@@ -35,8 +35,10 @@ def flatten(x: Tensor) -> Tensor:
 
 
 def rows(x: Tensor) -> Tensor:
-    """[samples, features]: axis 0 stays, the others are flattened in the order of memory."""
+    """[samples, features]: axis 0 stays, the others are one, in the order of memory."""
     x = real(x)
+    if not x.dim():
+        x = x.reshape(1)
     if not x.is_contiguous():
         x = _in_memory_order(x, 1)
     return x.reshape(x.shape[0], math.prod(x.shape[1:]))

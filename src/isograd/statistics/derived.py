@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from isograd.statistics.exponents import EXPONENT_LOW
+from isograd.statistics.histogram import EXPONENT_LOW
 from isograd.statistics.reference import SUMS
 
 Number = float | None
