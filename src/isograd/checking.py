@@ -1,0 +1,103 @@
+"""check() and assert_trainable(): measure, rehearse, diagnose."""
+
+from collections.abc import Callable, Collection, Iterable
+from typing import TYPE_CHECKING, Any
+
+from isograd.diagnosis import diagnose
+from isograd.errors import InputError, UntrainableError
+from isograd.findings import Diagnosis, Severity
+from isograd.records import Reading
+
+if TYPE_CHECKING:
+    import torch
+
+
+def check(
+    model: "torch.nn.Module",
+    batch: Any,
+    loss: Callable[[Any, Any], Any] | None = None,
+    *,
+    optimizer: Any = None,
+    data: Iterable[Any] | None = None,
+    steps: int = 0,
+    select: Collection[str] = (),
+    ignore: Collection[str] = (),
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Diagnosis:
+    """Says whether signal and gradient survive the depth, and if not what is wrong and where.
+
+    The model is left as found. With an optimizer, update sizes and the learning rate are judged
+    too; with `steps`, copies of model and optimizer train that many steps first (a rehearsal),
+    so that what goes wrong only after the first updates is seen.
+
+    Args:
+        model: any module; it runs in the mode (train or eval) that it is in.
+        batch: a tensor; a dict, called as `model(**batch)`; or a pair `(inputs, targets)`.
+        loss: callable `(outputs, targets) -> scalar`; chosen by type where left out.
+        optimizer: the model's optimizer, or a factory that takes parameters.
+        data: batches for the rehearsal; the one batch where left out.
+        steps: optimizer steps of the rehearsal.
+        select: codes of rules, or prefixes such as `IG1`, to judge; all where empty.
+        ignore: codes or prefixes to leave out.
+        seed: of random probes and of the rehearsal.
+        progress: called with (steps done, steps) during the rehearsal.
+
+    Raises:
+        InputError: the batch, the loss, the model or the optimizer cannot be used.
+    """
+    from isograd.probe.measuring import measure
+    from isograd.probe.rehearsal import rehearse
+
+    if steps < 0 or (steps and optimizer is None):
+        raise InputError(
+            f"check: steps={steps} needs optimizer=, the model's optimizer or a factory such as "
+            "lambda p: torch.optim.SGD(p, lr=0.1)"
+            if steps > 0
+            else f"check: steps={steps}; it must be 0 or more"
+        )
+    seen = measure(model, batch, loss, seed=seed)
+    reading = Reading(seen)
+    if optimizer is not None:
+        reading = rehearse(
+            model,
+            batch,
+            loss,
+            seen,
+            optimizer=optimizer,
+            data=data,
+            steps=steps,
+            seed=seed,
+            progress=progress,
+        )
+    return diagnose(reading, select=select, ignore=ignore)
+
+
+def assert_trainable(
+    model: "torch.nn.Module",
+    batch: Any,
+    loss: Callable[[Any, Any], Any] | None = None,
+    *,
+    fail_on: Severity | str = Severity.WARNING,
+    **options: Any,
+) -> Diagnosis:
+    """Fails a test, with the report as its message, if `check` finds something.
+
+    Args:
+        model: as in `check`.
+        batch: as in `check`.
+        loss: as in `check`.
+        fail_on: the lowest severity that fails: error, warning or info.
+        **options: further arguments of `check`.
+
+    Returns:
+        The diagnosis, where nothing reaches the threshold.
+
+    Raises:
+        UntrainableError: an AssertionError that holds the report.
+    """
+    threshold = Severity(fail_on)
+    diagnosis = check(model, batch, loss, **options)
+    if any(finding.severity.reaches(threshold) for finding in diagnosis.findings):
+        raise UntrainableError(f"\n{diagnosis}")
+    return diagnosis

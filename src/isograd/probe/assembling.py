@@ -1,0 +1,246 @@
+"""assemble(): what a pass left behind, as a Record of plain numbers."""
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from isograd import statistics
+from isograd.probe.facts import batch_facts, model_facts, norm_facts, output_facts, target_facts
+from isograd.probe.graph import ancestors, entering_node, loss_facts
+from isograd.probe.recorder import Recorder, Row
+from isograd.probe.slopes import slopes
+from isograd.probe.weights import fitting, parameters_of, weight_series
+from isograd.records import Number, Parameter, Record, Site
+from isograd.sites import ACTIVATIONS, NORMS, WEIGHTS
+from isograd.theory import finite_width, gains
+
+if TYPE_CHECKING:
+    from isograd.probe.measuring import Pass
+
+_SUMS = "count nonfinite zero positive mean rms abs_mean kurtosis min max".split()
+
+
+def assemble(model: nn.Module, done: "Pass", recorder: Recorder, step: int) -> Record:
+    """The Record of one pass.
+
+    Args:
+        model: the model that ran.
+        done: its pass.
+        recorder: the tape's listener during the pass.
+        step: the record's step.
+    """
+    used_by, layouts = _uses(done)
+    parameters = parameters_of(model, used_by)
+    sites = [_site(row) for row in recorder.rows]
+    series = _site_series(recorder.rows)
+    series.update(weight_series(model, parameters, done.gradients, layouts))
+    fit, slope, follows = fitting(sites, parameters)
+    series["weight.gain_fit"], series["weight.gain_slope"] = fit, slope
+    series["forward.band"], series["backward.band"] = _bands(sites, parameters, series, follows)
+    _slopes(recorder.rows, series)
+    facts = _facts(model, done, recorder, parameters, used_by)
+    return Record(
+        tuple(sites),
+        tuple(parameters),
+        {key: tuple(column) for key, column in series.items()},
+        {
+            "forward.exponents": tuple(tuple(r.exponents.tolist()) for r in recorder.rows),
+            "backward.exponents": tuple(
+                () if r.gradient_exponents is None else tuple(r.gradient_exponents.tolist())
+                for r in recorder.rows
+            ),
+        },
+        facts,
+        tuple(done.notes),
+        step=step,
+    )
+
+
+def _uses(done: "Pass") -> tuple[dict[int, set[str]], dict[int, tuple[bool, int]]]:
+    """Per parameter the kinds of operations that used it, and (transposed, groups) of weights."""
+    used: dict[int, set[str]] = {}
+    layouts: dict[int, tuple[bool, int]] = {}
+    parameters = list(done.tape.model.parameters())
+    for node in done.tape.nodes:
+        for index in node.parameters:
+            used.setdefault(index, set()).add(node.kind or node.op)
+            if node.kind == "linear" and node.op != "linear" and parameters[index].ndim == 2:
+                layouts[index] = (True, 1)  # x @ w: laid out [in, out]
+    for module in done.tape.model.modules():
+        if isinstance(module, nn.modules.conv._ConvNd):
+            weight = next((i for i, p in enumerate(parameters) if p is module.weight), None)
+            if weight is not None:
+                layouts[weight] = (module.transposed, module.groups if module.transposed else 1)
+    return used, layouts
+
+
+def _site(row: Row) -> Site:
+    node = row.node
+    return Site(
+        row.name, row.kind, row.label, max(0, node.depth), node.shape, row.inputs, node.parameters
+    )
+
+
+def _read(vectors: Sequence[Tensor | None]) -> list[list[float] | None]:
+    """All vectors at once, so that a device is waited for once."""
+    there = [v for v in vectors if v is not None]
+    rows = iter(torch.stack([v.cpu() for v in there]).tolist() if there else [])
+    return [None if v is None else next(rows) for v in vectors]
+
+
+def _site_series(rows: list[Row]) -> dict[str, list[Number]]:
+    series: dict[str, list[Number]] = {}
+    for side, vectors, histograms in (
+        ("forward", [r.sums for r in rows], [r.exponents for r in rows]),
+        ("backward", [r.gradient_sums for r in rows], [r.gradient_exponents for r in rows]),
+    ):
+        for index, vector in enumerate(_read(vectors)):
+            values: dict[str, Number] = {}
+            histogram = histograms[index]
+            if vector is not None and histogram is not None:
+                values = dict(statistics.derive(vector))
+                counts = histogram.tolist()
+                values.update(statistics.shares(counts, sum(counts), backward=side == "backward"))
+            for key in (*_SUMS, *_SHARES):
+                series.setdefault(f"{side}.{key}", []).append(values.get(key))
+    numbers = sorted({key for row in rows for key in row.numbers} - {"forward.time", "backward.time"})
+    for key in numbers:
+        series[key] = [_finite(row.numbers.get(key)) for row in rows]
+    if any("forward.time" in row.numbers for row in rows):
+        series["forward.time_growth"] = [_rate(r.numbers.get("forward.time"), 1) for r in rows]
+        series["backward.time_decay"] = [_rate(r.numbers.get("backward.time"), -1) for r in rows]
+        series["forward.time_steps"] = [
+            None if "forward.time" not in r.numbers else float(r.numbers["forward.time"].numel())
+            for r in rows
+        ]
+    return series
+
+
+_SHARES = [f"share_{f}_{end}" for f in ("fp16", "bf16", "fp8") for end in ("underflow", "overflow")]
+
+
+def _finite(value: Tensor | None) -> Number:
+    if value is None:
+        return None
+    number = float(value)
+    return number if math.isfinite(number) else None
+
+
+def _rate(norms: Tensor | None, sign: int) -> Number:
+    """Least-squares slope of ln norm per step; times where it is zero or non-finite left out."""
+    if norms is None:
+        return None
+    times = torch.arange(len(norms), dtype=torch.float64)
+    norms = norms.cpu()
+    # The first quarter is the transient from the zero state.
+    kept = torch.isfinite(norms) & (norms > 0) & (times >= len(norms) // 4)
+    if int(kept.sum()) < 3:
+        return None
+    t, y = times[kept], norms[kept].log()
+    t = t - t.mean()
+    return sign * float((t * (y - y.mean())).sum() / t.square().sum())
+
+
+def _slopes(rows: list[Row], series: dict[str, list[Number]]) -> None:
+    found = [None if row.sample is None else slopes(row.sample) for row in rows]
+    series["forward.slope"] = [None if pair is None else pair[0] for pair in found]
+    series["forward.saturated"] = [None if pair is None else pair[1] for pair in found]
+    theory: list[Number] = []
+    for row in rows:
+        known = gains.gains(row.kind) if row.kind in ACTIVATIONS else None
+        theory.append(None if known is None else 1 / known.slope)
+    series["forward.slope_theory"] = theory
+
+
+def _bands(
+    sites: list[Site],
+    parameters: list[Parameter],
+    series: dict[str, list[Number]],
+    follows: dict[int, str],
+) -> tuple[list[Number], list[Number]]:
+    """sd of ln rms from the random draw of the weights, by depth (Hanin and Nica 2018).
+
+    Forward it adds up from the input; backward from the last weight layer.
+    """
+    fan_in: dict[int, float] = {}
+    for index, site in enumerate(sites):
+        for place in site.parameters:
+            value = series["weight.fan_in"][place]
+            if parameters[place].is_weight and value:
+                fan_in.setdefault(index, value)
+    # A norm after the layer takes the fluctuation of its scale away.
+    normed = {s for site in sites if site.kind in NORMS for s in site.inputs}
+    by_depth: dict[int, tuple[int, str]] = {}
+    for index, width in fan_in.items():
+        if index not in normed:
+            by_depth.setdefault(sites[index].depth, (int(width), follows.get(index, "linear")))
+    depths = sorted(by_depth)
+    ahead = finite_width.band([by_depth[d] for d in depths])
+    back = finite_width.band([by_depth[d] for d in reversed(depths)])
+    forward_at = dict(zip(depths, ahead, strict=True))
+    backward_at = dict(zip(reversed(depths), back, strict=True))
+
+    def at(table: dict[int, float], depth: int, upward: bool) -> Number:
+        reached = [d for d in table if (d <= depth if upward else d > depth)]
+        if not reached:
+            return 0.0 if table else None
+        return table[max(reached) if upward else min(reached)]
+
+    return (
+        [at(forward_at, site.depth, True) for site in sites],
+        [at(backward_at, site.depth, False) for site in sites],
+    )
+
+
+def _facts(
+    model: nn.Module,
+    done: "Pass",
+    recorder: Recorder,
+    parameters: list[Parameter],
+    used_by: dict[int, set[str]],
+) -> dict[str, Any]:
+    tape = done.tape
+    facts = {**model_facts(model), **batch_facts(done.batch), **norm_facts(model)}
+    facts.update(loss_facts(tape, done.loss_node))
+    if done.loss_name == "random probes":
+        facts["loss.kind"] = "probe"
+    elif done.loss_name == "the model's own":
+        facts.setdefault("loss.kind", "model")
+    entering = None if done.loss_node is None else entering_node(tape, done.loss_node)
+    out = tape.tensor_of(entering) if entering is not None else None
+    facts.update(output_facts(out))
+    facts.update(target_facts(done.batch.targets, out, facts.get("loss.kind")))
+    facts["loss.name"], facts["loss.chosen"] = done.loss_name, bool(done.notes)
+    if done.loss is not None:
+        facts["loss.value"] = float(done.loss.detach())
+    if recorder.batch_norms:
+        facts["norm.min_values"] = min(recorder.batch_norms)
+    softmax = [n for n in tape.nodes if n.op.strip("_") in ("softmax", "log_softmax") and n.depth > 0]
+    if softmax and done.loss_node is not None:
+        before = {n.index for n in ancestors(tape, done.loss_node)}
+        last = next((n for n in reversed(softmax) if n.index in before), None)
+        if last is not None and "softmax" in " ".join(facts.get("loss.input_ops", ())):
+            facts["output.softmax_width"] = last.shape[1] if len(last.shape) > 1 else last.shape[0]
+    facts["model.unused"], facts["model.unreached"] = _reach(model, done, parameters, used_by)
+    return facts
+
+
+def _reach(
+    model: nn.Module, done: "Pass", parameters: list[Parameter], used_by: dict[int, set[str]]
+) -> tuple[list[str], list[str]]:
+    """Names of trainable parameters (never used, used but without a gradient)."""
+    owners = {id(p): m for m in model.modules() for p in m.parameters(recurse=False)}
+    unused, unreached = [], []
+    for index, (name, tensor) in enumerate(model.named_parameters()):
+        if not parameters[index].trainable or done.gradients[index] is not None:
+            continue
+        scripted = isinstance(owners.get(id(tensor)), torch.jit.ScriptModule)
+        used = index in used_by or (scripted and id(owners[id(tensor)]) in done.tape.called)
+        (unreached if used else unused).append(name)
+    return unused, unreached
+
+
+__all__ = ["WEIGHTS", "assemble"]

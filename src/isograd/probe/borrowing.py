@@ -1,0 +1,152 @@
+"""Leave the patient as found: everything a forward and backward may change is put back."""
+
+import random
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import UninitializedTensorMixin
+
+from isograd.errors import ModelError
+
+_SMALL = 2**24
+"""Frozen parameters up to this many entries are copied, for forwards that write to them (code
+books, moving averages); larger ones are frozen backbones, which nothing writes to."""
+
+_TABLES = ("_parameters", "_buffers", "_modules")
+_OWN = (*_TABLES, "training")
+
+
+@contextmanager
+def borrowed(model: nn.Module) -> Iterator[None]:
+    """Restores parameters' gradients, buffers, attributes, modes and random states on leaving.
+
+    Parameters' `.grad` is `None` inside; the same gradient objects are back afterwards.
+
+    Raises:
+        ModelError: the model has lazy parameters without a shape yet.
+    """
+    modules = list(model.modules())
+    parameters = list(model.parameters())
+    for name, parameter in model.named_parameters():
+        if isinstance(parameter, UninitializedTensorMixin):
+            raise ModelError(
+                f"model: parameter {name!r} is lazy and has no shape yet; run the model on one "
+                "batch before measuring it"
+            )
+    random_states = _random_states()
+    modes = [module.training for module in modules]
+    gradients = [parameter.grad for parameter in parameters]
+    asks = [parameter.requires_grad for parameter in parameters]
+    tables = [(vars(m)[name], dict(vars(m)[name])) for m in modules for name in _TABLES]
+    buffers = [(b, b.detach().clone()) for m in modules for b in m._buffers.values() if _held(b)]
+    frozen = [(p, p.detach().clone()) for p in parameters if not p.requires_grad and _small(p)]
+    attributes = [(module, _attributes(module)) for module in modules]
+    for parameter in parameters:
+        parameter.grad = None
+    try:
+        yield
+    finally:
+        for parameter, gradient, asked in zip(parameters, gradients, asks, strict=True):
+            if parameter.requires_grad != asked:
+                parameter.requires_grad_(asked)
+            parameter.grad = gradient
+        for table, content in tables:
+            if _differs(table, content):
+                table.clear()
+                table.update(content)
+        for tensor, copy in (*buffers, *frozen):
+            _put_back(tensor, copy)
+        for module, before in attributes:
+            _restore_attributes(module, before)
+        for module, training in zip(modules, modes, strict=True):
+            if module.training != training:
+                module.training = training
+        _restore_random_states(random_states)
+
+
+def _small(tensor: Tensor) -> bool:
+    return tensor.numel() <= _SMALL
+
+
+def _held(buffer: Tensor | None) -> bool:
+    return buffer is not None and not isinstance(buffer, UninitializedTensorMixin)
+
+
+def _put_back(tensor: Tensor, copy: Tensor) -> None:
+    # Written only where it changed: a write bumps the version counter that autograd checks.
+    if _same(tensor, copy):
+        return
+    with torch.no_grad():
+        tensor.copy_(copy)
+
+
+def _same(tensor: Tensor, copy: Tensor) -> bool:
+    if tensor.shape != copy.shape or tensor.dtype != copy.dtype:
+        return False
+    if tensor.is_floating_point() or tensor.is_complex():
+        return bool(((tensor == copy) | ((tensor != tensor) & (copy != copy))).all())
+    return bool(torch.equal(tensor, copy))
+
+
+def _attributes(module: nn.Module) -> dict[str, tuple[Any, Any]]:
+    """Plain attributes of a module: the object, and a copy of what it holds."""
+    return {
+        name: (value, _content(value))
+        for name, value in vars(module).items()
+        if name not in _OWN and not name.endswith("_hooks")
+    }
+
+
+def _content(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.detach().clone() if value.layout == torch.strided and _small(value) else None
+    if type(value) in (list, set, deque):
+        return type(value)(value)
+    if isinstance(value, dict):
+        return dict(value)
+    return None
+
+
+def _restore_attributes(module: nn.Module, before: dict[str, tuple[Any, Any]]) -> None:
+    now = vars(module)
+    for name in [n for n in now if n not in before and n not in _OWN and not n.endswith("_hooks")]:
+        del now[name]
+    for name, (value, content) in before.items():
+        now[name] = value
+        if content is None:
+            continue
+        if isinstance(value, Tensor):
+            _put_back(value, content)
+        elif _differs(value, content):
+            value.clear()
+            value.extend(content) if isinstance(value, (list, deque)) else value.update(content)
+
+
+def _differs(value: Any, content: Any) -> bool:
+    """Whether a container holds other objects than its copy, compared by identity."""
+    if len(value) != len(content):
+        return True
+    if isinstance(value, dict):
+        return any(k not in value or value[k] is not item for k, item in content.items())
+    if isinstance(value, set):
+        return bool(value != content)
+    return any(a is not b for a, b in zip(value, content, strict=True))
+
+
+def _random_states() -> tuple[Any, ...]:
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
+    return torch.get_rng_state(), cuda, np.random.get_state(), random.getstate()  # noqa: NPY002
+
+
+def _restore_random_states(states: tuple[Any, ...]) -> None:
+    cpu, cuda, numpy_state, python_state = states
+    torch.set_rng_state(cpu)
+    if cuda is not None:
+        torch.cuda.set_rng_state_all(cuda)
+    np.random.set_state(numpy_state)  # noqa: NPY002  # the user's code may draw from it
+    random.setstate(python_state)

@@ -1,0 +1,166 @@
+"""What the tape says of the loss: which it is, what enters it, what broadcasts, what is cut."""
+
+from typing import Any
+
+from isograd.probe.tape import Node, Tape
+from isograd.sites import WEIGHTS
+
+_LOSSES = {
+    "cross_entropy": "cross_entropy",
+    "nll_loss": "nll",
+    "binary_cross_entropy": "bce",
+    "binary_cross_entropy_with_logits": "bce_logits",
+    "mse_loss": "mse",
+    "l1_loss": "l1",
+    "smooth_l1_loss": "l1",
+    "huber_loss": "l1",
+}
+_LAYOUT = frozenset(
+    "view reshape flatten squeeze unsqueeze permute transpose contiguous __getitem__ to float "
+    "unflatten view_as reshape_as expand t type_as".split()
+)
+_DIFFERENCES = frozenset("sub __sub__ __rsub__ subtract rsub".split())
+_LOGARITHMS = frozenset("log log2 log1p".split())
+
+
+def loss_facts(tape: Tape, loss: Node | None) -> dict[str, Any]:
+    """Facts `loss.kind`, `loss.input_site`, `loss.input_ops`, `loss.broadcast`, `graph.cuts`.
+
+    Args:
+        tape: after the loss was computed.
+        loss: the operation that gave the loss.
+    """
+    if loss is None:
+        return {}
+    upstream = ancestors(tape, loss)
+    facts: dict[str, Any] = {"graph.cuts": _cuts(tape, upstream)}
+    named = [n for n in upstream if n.op in _LOSSES and n.depth >= 0]
+    if named:
+        facts["loss.kind"] = _LOSSES[named[-1].op]
+    elif loss.depth >= 0:
+        facts["loss.kind"] = _by_formula(tape, upstream)
+    path = _main_path(tape, named[-1] if named else loss)
+    facts["loss.input_ops"] = [n.op.strip("_") for n in path if n.op not in _LAYOUT]
+    entering = _entering(tape, named[-1] if named else None, path)
+    if entering is not None and entering.sources:
+        facts["loss.input_site"] = entering.sources[-1]
+    broadcast = _broadcast(tape, upstream)
+    if broadcast:
+        facts["loss.broadcast"] = broadcast
+    return facts
+
+
+def entering_node(tape: Tape, loss: Node) -> Node | None:
+    """The node of the tensor that enters the loss: the model's prediction."""
+    named = [n for n in ancestors(tape, loss) if n.op in _LOSSES and n.depth >= 0]
+    path = _main_path(tape, named[-1] if named else loss)
+    return _entering(tape, named[-1] if named else None, path)
+
+
+def ancestors(tape: Tape, node: Node) -> list[Node]:
+    """The node and everything upstream of it, in order of execution."""
+    seen, todo = {node.index}, [node.index]
+    while todo:
+        for index in tape.nodes[todo.pop()].inputs:
+            if index not in seen:
+                seen.add(index)
+                todo.append(index)
+    return [tape.nodes[index] for index in sorted(seen)]
+
+
+def _main_path(tape: Tape, node: Node) -> list[Node]:
+    """From just after the last weight layer to `node`, along the deepest inputs."""
+    path: list[Node] = []
+    current: Node | None = node
+    while current is not None and current.kind not in WEIGHTS and current.inputs:
+        path.append(current)
+        current = max(
+            (tape.nodes[i] for i in current.inputs), key=lambda n: (n.depth, -n.index), default=None
+        )
+        if current is not None and current.depth < 0:
+            break
+    return path[::-1]
+
+
+def _entering(tape: Tape, named: Node | None, path: list[Node]) -> Node | None:
+    first = named or next((n for n in path if n.phase == "loss"), None)
+    if first is None:
+        return None
+    signals = [tape.nodes[i] for i in first.inputs if tape.nodes[i].depth >= 0]
+    return max(signals, key=lambda n: (n.depth, n.index), default=None)
+
+
+def _by_formula(tape: Tape, upstream: list[Node]) -> str:
+    """A hand-written loss, recognized by its operations."""
+    inside = [n for n in upstream if n.phase == "loss"]
+    if any(n.op in _LOGARITHMS and n.depth >= 0 for n in inside):
+        before = {n.op.strip("_") for n in upstream}
+        if "sigmoid" in before and "softmax" not in before:
+            return "bce"
+        if "softmax" in before:
+            return "nll"
+        return "other"
+    for node in inside:
+        if node.op in _DIFFERENCES and node.depth >= 0:
+            later = {n.op for n in inside if node.index in n.inputs}
+            if later & {"pow", "__pow__", "square", "mul", "__mul__"}:
+                return "mse"
+            if later & {"abs", "__abs__"}:
+                return "l1"
+    return "other"
+
+
+_ELEMENTWISE = _DIFFERENCES | frozenset(_LOSSES) - {"cross_entropy", "nll_loss"} | frozenset(
+    "mul __mul__ __rmul__ add __add__ __radd__ div __truediv__".split()
+)
+
+
+def _broadcast(tape: Tape, upstream: list[Node]) -> list[list[int]] | None:
+    """Shapes of a prediction and a target that stretched each other inside the loss."""
+    aimed = _downstream_of_targets(tape)
+    for node in upstream:
+        if node.op not in _ELEMENTWISE or len(node.inputs) != 2:
+            continue
+        a, b = (tape.nodes[i] for i in node.inputs)
+        if not (a.depth >= 0 and b.index in aimed) and not (b.depth >= 0 and a.index in aimed):
+            continue
+        if a.shape == b.shape or 1 in (_entries(a.shape), _entries(b.shape)):
+            continue
+        if _entries(_stretched(a.shape, b.shape)) > max(_entries(a.shape), _entries(b.shape)):
+            return [list(a.shape), list(b.shape)]
+    return None
+
+
+def _downstream_of_targets(tape: Tape) -> set[int]:
+    found: set[int] = set()
+    for node in tape.nodes:
+        if node.phase == "target" or any(i in found for i in node.inputs):
+            found.add(node.index)
+    return found
+
+
+def _entries(shape: tuple[int, ...]) -> int:
+    total = 1
+    for size in shape:
+        total *= size
+    return total
+
+
+def _stretched(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
+    width = max(len(a), len(b))
+    left, right = (1,) * (width - len(a)) + a, (1,) * (width - len(b)) + b
+    return tuple(max(x, y) for x, y in zip(left, right, strict=True))
+
+
+def _cuts(tape: Tape, upstream: list[Node]) -> list[dict[str, Any]]:
+    """Cuts on the way to the loss; without any way, all cuts."""
+    on_the_way = [n for n in upstream if n.cuts]
+    found = on_the_way or [n for n in tape.nodes if n.cuts]
+    return [
+        {
+            "op": node.op.strip("_"),
+            "module": node.module,
+            "site": node.sources[-1] if node.sources else None,
+        }
+        for node in found
+    ]

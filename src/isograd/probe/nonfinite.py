@@ -1,0 +1,120 @@
+"""Where the first non-finite value came from: the same pass once more, every operation watched."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from isograd.errors import IsogradError
+from isograd.probe.batches import is_signal
+from isograd.probe.tape import Call, Frame, Node, Tape
+from isograd.records import Record
+
+if TYPE_CHECKING:
+    from isograd.probe.measuring import Pass
+
+
+class Watcher:
+    """Listens to a tape and keeps the first operation that made a non-finite value."""
+
+    def __init__(self) -> None:
+        self.forward: dict[str, Any] | None = None
+        self.backward: dict[str, Any] | None = None
+        self.ranges: dict[int, list[dict[str, Any]]] = {}
+        self.hooks: list[Any] = []
+        self.gradients: dict[int, bool] = {}
+        """Per node whether dLoss/d(output) was finite, in order of the backward."""
+
+    def before(self, tape: Tape, name: str, kind: str | None, call: Call) -> None:
+        """Nothing: only results are watched."""
+
+    def returned(self, tape: Tape, frame: Frame, node: Node, out: Tensor) -> None:
+        """Nothing: operations are watched, not modules."""
+
+    def after(self, tape: Tape, node: Node, out: Tensor, call: Call) -> None:
+        """Looks at one result and listens for its gradient."""
+        inputs = [t for t in call.tensors if is_signal(t)]
+        self.ranges[node.index] = [_range(t) for t in inputs]
+        if self.forward is None and not bool(torch.isfinite(out).all()):
+            bad = int((~torch.isfinite(out)).sum())
+            self.forward = event(tape, node, self.ranges[node.index], bad)
+        if out.requires_grad:
+            self.hooks.append(out.register_hook(lambda g, i=node.index: self._gradient(i, g)))
+
+    def _gradient(self, index: int, gradient: Tensor) -> None:
+        self.gradients[index] = bool(torch.isfinite(gradient).all())
+
+    def find_backward(self, tape: Tape) -> None:
+        """The operation whose derivative was non-finite while what came from above was finite."""
+        bad = [i for i, finite in self.gradients.items() if not finite]
+        if not bad:
+            return
+        first = bad[0]
+        readers = [n for n in tape.nodes if first in n.inputs and n.index in self.gradients]
+        culprit = next((n for n in readers if self.gradients[n.index]), None)
+        node = culprit or (readers[0] if readers else tape.nodes[first])
+        self.backward = event(tape, node, self.ranges.get(node.index, []), len(bad))
+
+
+def event(tape: Tape, node: Node, ranges: list[dict[str, Any]], count: int) -> dict[str, Any]:
+    """One event as the facts `event.forward` and `event.backward` hold it."""
+    return {
+        "op": node.op.strip("_"),
+        "module": node.module,
+        "site": node.sources[-1] if node.sources else None,
+        "phase": node.phase,
+        "inputs": ranges,
+        "count": count,
+    }
+
+
+def locate(record: Record, again: Callable[[Any], "Pass"]) -> Record:
+    """The record with facts `event.forward` and `event.backward`.
+
+    Args:
+        record: of the pass in which something non-finite was seen.
+        again: runs the same pass with another listener.
+    """
+    watcher = Watcher()
+    try:
+        done = again(watcher)
+        watcher.find_backward(done.tape)
+        if watcher.backward is None and watcher.forward is None:
+            watcher.backward = _in_parameters(done)
+    except IsogradError as error:
+        note = f"non-finite values were seen, but not located: {error}"
+        return replace(record, notes=(*record.notes, note))
+    finally:
+        for hook in watcher.hooks:
+            hook.remove()
+    facts = dict(record.facts)
+    for key, found in (("event.forward", watcher.forward), ("event.backward", watcher.backward)):
+        if found is not None:
+            facts[key] = {**found, "step": record.step}
+    return replace(record, facts=facts)
+
+
+def _in_parameters(done: "Pass") -> dict[str, Any] | None:
+    """A gradient that is non-finite only at a parameter: the operation that used it."""
+    for index, gradient in enumerate(done.gradients):
+        if gradient is not None and not bool(torch.isfinite(gradient).all()):
+            users = [n for n in done.tape.nodes if index in n.parameters]
+            if users:
+                return event(done.tape, users[-1], [], int((~torch.isfinite(gradient)).sum()))
+    return None
+
+
+def _range(tensor: Tensor) -> dict[str, Any]:
+    x = torch.view_as_real(tensor) if tensor.is_complex() else tensor
+    finite = x[torch.isfinite(x)]
+    return {
+        "shape": list(tensor.shape),
+        "dtype": str(tensor.dtype).removeprefix("torch."),
+        "min": float(finite.min()) if finite.numel() else None,
+        "max": float(finite.max()) if finite.numel() else None,
+        "nonfinite": int(x.numel() - finite.numel()),
+        "zeros": int((x == 0).sum()),
+        "abs_min": float(finite[finite != 0].abs().min()) if bool((finite != 0).any()) else None,
+    }

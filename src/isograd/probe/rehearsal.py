@@ -1,0 +1,207 @@
+"""The rehearsal: a copy of model and optimizer trains a few steps, so that what goes wrong only
+after the first updates is seen; the user's own are not touched."""
+
+import copy
+import math
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from isograd.errors import DataError, InputError, IsogradError, ModelError
+from isograd.probe.batches import Batch, as_batch
+from isograd.probe.borrowing import borrowed
+from isograd.probe.facts import optimizer_facts
+from isograd.probe.losses import Loss, as_scalar, choose
+from isograd.probe.measuring import measure
+from isograd.probe.sharpness import lambda_max
+from isograd.records import Number, Reading, Record
+
+MakeOptimizer = Callable[[Any], torch.optim.Optimizer]
+
+
+def rehearse(
+    model: nn.Module,
+    batch: Any,
+    loss: Loss | None,
+    seen: Record,
+    *,
+    optimizer: torch.optim.Optimizer | MakeOptimizer,
+    data: Iterable[Any] | None,
+    steps: int,
+    seed: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> Reading:
+    """Trains a copy for `steps` steps and looks at it again at the end.
+
+    Args:
+        model: the user's model; it is copied.
+        batch: the batch of the first look, measured again at the end.
+        loss: as in `measure`.
+        seen: the first look; it gains the optimizer's facts and `weight.update_ratio`.
+        optimizer: the model's optimizer, or a factory that takes parameters.
+        data: batches to train on; the one batch where None. A collection is gone through again
+            when it ends, an iterator is not.
+        steps: optimizer steps; with 0 one step is still done, for the update ratios alone.
+        seed: of the random numbers the copy draws.
+        progress: called with (steps done, steps).
+
+    Raises:
+        InputError: the optimizer is neither of the two.
+        DataError: a batch cannot be read.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(borrowed(model))
+        stack.enter_context(torch.enable_grad())
+        made = _copies(model, optimizer)
+        if isinstance(made, str):
+            return Reading(replace(seen, notes=(*seen.notes, made)))
+        twin, its_optimizer = made
+        facts = optimizer_facts(its_optimizer, twin)
+        torch.manual_seed(seed)
+        if not facts["optimizer.adaptive"]:
+            sharpest = lambda_max(twin, as_batch(batch), loss, seed=seed)
+            if sharpest is not None:
+                facts["sharpness.lambda_max"] = sharpest
+        run = _Run(twin, its_optimizer, loss, seed)
+        ratios = run.train(_batches(data, batch), max(steps, 1), progress)
+        series = {**seen.series, "weight.update_ratio": tuple(ratios)}
+        seen = replace(
+            seen, series=series, facts={**seen.facts, **facts}, notes=(*seen.notes, *run.notes)
+        )
+        if steps == 0:
+            return Reading(seen)
+        return Reading(seen, history=(run.final(batch, facts),))
+
+
+def _copies(
+    model: nn.Module, optimizer: torch.optim.Optimizer | MakeOptimizer
+) -> tuple[nn.Module, torch.optim.Optimizer] | str:
+    """Copies of both, or why there are none."""
+    if not isinstance(optimizer, torch.optim.Optimizer) and not callable(optimizer):
+        raise InputError(
+            f"optimizer: expected a torch.optim.Optimizer or a factory such as "
+            f"lambda p: torch.optim.SGD(p, lr=0.1), found a {type(optimizer).__name__}"
+        )
+    try:
+        if isinstance(optimizer, torch.optim.Optimizer):
+            twin, its = copy.deepcopy((model, optimizer))
+            return twin, its
+        twin = copy.deepcopy(model)
+    except Exception as error:  # whatever the user's classes raise when copied
+        return f"rehearsal: left out, the model cannot be copied ({type(error).__name__}: {error})"
+    try:
+        its = optimizer(twin.parameters())
+    except Exception as error:
+        raise InputError(
+            f"optimizer: the factory raised {type(error).__name__}: {error}; it is called with "
+            "model.parameters()"
+        ) from error
+    if not isinstance(its, torch.optim.Optimizer):
+        raise InputError(
+            f"optimizer: the factory returned a {type(its).__name__}, not a torch.optim.Optimizer"
+        )
+    return twin, its
+
+
+def _batches(data: Iterable[Any] | None, batch: Any) -> Iterator[Any]:
+    if data is None:
+        while True:
+            yield batch
+    again = iter(data) is not data
+    while True:
+        got_any = False
+        for item in data:
+            got_any = True
+            yield item
+        if not again or not got_any:
+            return
+
+
+class _Run:
+    """One training run of the copy."""
+
+    def __init__(
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, loss: Loss | None, seed: int
+    ) -> None:
+        self.model, self.optimizer, self.loss, self.seed = model, optimizer, loss, seed
+        self.losses: list[float] = []
+        self.notes: list[str] = []
+        self.stopped: str | None = None
+        self.failing: Any = None
+
+    def train(
+        self, batches: Iterator[Any], steps: int, progress: Callable[[int, int], None] | None
+    ) -> list[Number]:
+        """Trains, and gives the update ratio of each parameter at the first step."""
+        ratios: list[Number] = [None for _ in self.model.parameters()]
+        for step in range(steps):
+            batch = next(batches, None)
+            if batch is None:
+                self.notes.append(f"rehearsal: the data ended after {step} of {steps} steps")
+                break
+            value = self._forward(as_batch(batch))
+            self.losses.append(float(value.detach()))
+            if not math.isfinite(self.losses[-1]):
+                self._stop(step, batch)
+                break
+            before = [p.detach().clone() for p in self.model.parameters()] if step == 0 else []
+            self.optimizer.zero_grad()
+            if value.requires_grad:
+                value.backward()
+                self.optimizer.step()
+            if step == 0:
+                ratios = [
+                    _ratio(old, new.detach())
+                    for old, new in zip(before, self.model.parameters(), strict=True)
+                ]
+            if not self._finite_weights():
+                self._stop(step + 1, batch)
+                break
+            if progress is not None:
+                progress(step + 1, steps)
+        return ratios
+
+    def _forward(self, batch: Batch) -> torch.Tensor:
+        try:
+            outputs = batch.call(self.model)
+            chosen = choose(outputs, batch.targets, self.loss, self.seed)
+            return as_scalar(chosen.compute(), chosen.name)
+        except IsogradError:
+            raise
+        except Exception as error:
+            raise ModelError(
+                f"rehearsal: step {len(self.losses)} raised {type(error).__name__}: {error}; "
+                "check that the model trains on every batch of data"
+            ) from error
+
+    def _finite_weights(self) -> bool:
+        return all(bool(torch.isfinite(p.detach().sum())) for p in self.model.parameters())
+
+    def _stop(self, step: int, batch: Any) -> None:
+        self.stopped, self.failing = f"non-finite at step {step}", batch
+
+    def final(self, batch: Any, facts: dict[str, Any]) -> Record:
+        """The last look: on the failing batch where the run broke, else on the first one."""
+        record = measure(
+            self.model,
+            batch if self.failing is None else self.failing,
+            self.loss,
+            seed=self.seed,
+            step=len(self.losses),
+        )
+        more = {**facts, "rehearsal.losses": self.losses}
+        if self.stopped is not None:
+            more["rehearsal.stopped"] = self.stopped
+        return replace(record, facts={**record.facts, **more})
+
+
+def _ratio(old: torch.Tensor, new: torch.Tensor) -> Number:
+    size = float(old.double().norm())
+    return float((new.double() - old.double()).norm()) / size if size > 0 else None
+
+
+__all__ = ["DataError", "rehearse"]

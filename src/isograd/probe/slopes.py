@@ -1,0 +1,114 @@
+"""Activation derivatives: a sample of an activation's inputs, and its slope there."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from isograd.probe.tape import Call
+
+_ENTRIES = 4096
+"""Inputs sampled per activation: a share is then known to within 0.8 percent (one sd)."""
+_GRID = 257
+"""Points on [-8, 8] on which an activation's largest slope is looked for."""
+_FLAT = 0.05
+"""A derivative below this share of the largest one counts as flat: sigmoid's beyond |x| = 4.3."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Some inputs of one activation call, and how to call it again."""
+
+    function: Callable[..., Any]
+    inputs: Tensor
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+
+def sample(name: str, call: Call) -> Sample | None:
+    """A sample of the activation's inputs, before an in-place call overwrites them.
+
+    None for activations that draw random numbers or that are not elementwise.
+    """
+    x = call.tensors[0]
+    if name.startswith(("rrelu", "glu")) or not x.is_floating_point() or not x.numel():
+        return None
+    function = call.function
+    if name.endswith("_"):
+        function = getattr(torch, name.rstrip("_"), None) or function
+        if function is call.function:
+            return None
+    kwargs = {key: value for key, value in call.kwargs.items() if key not in ("inplace", "input")}
+    args = tuple(a.detach().mean() if isinstance(a, Tensor) else a for a in call.args[1:])
+    if name == "prelu":
+        args, kwargs = (call.tensors[-1].detach().mean().reshape(1),), {}
+    elif name == "relu" or (args and args[-1] is True):
+        args = tuple(False if a is True else a for a in args)
+    return Sample(function, _thin(x.detach()), args, kwargs)
+
+
+def _thin(x: Tensor) -> Tensor:
+    """About `_ENTRIES` entries, evenly strided over every axis, as a new flat tensor."""
+    excess = x.numel() / _ENTRIES
+    steps = [1] * x.ndim
+    for axis in sorted(range(x.ndim), key=lambda a: -x.shape[a]):
+        if excess <= 1:
+            break
+        steps[axis] = max(1, min(x.shape[axis], round(excess)))
+        excess /= steps[axis]
+    return x[tuple(slice(None, None, step) for step in steps)].reshape(-1).clone()
+
+
+def slopes(taken: Sample) -> tuple[float, float] | None:
+    """(rms of the derivative at the sample, share of flat entries); None if it has none there."""
+    inputs = taken.inputs.float()
+    inputs = inputs[torch.isfinite(inputs)]
+    grid = torch.linspace(-8, 8, _GRID, device=inputs.device)
+    try:
+        with torch.enable_grad(), torch.autocast(inputs.device.type, enabled=False):
+            x = torch.cat([inputs, grid]).requires_grad_()
+            y = taken.function(x, *taken.args, **taken.kwargs)
+            (derivative,) = torch.autograd.grad(y.sum(), x)
+    except (RuntimeError, TypeError, ValueError):
+        return None
+    largest = float(derivative[inputs.numel() :].abs().nan_to_num(0, 0, 0).max())
+    here = derivative[: inputs.numel()].abs()
+    if not here.numel() or largest == 0 or not bool(torch.isfinite(here).all()):
+        return None
+    return float(here.double().square().mean().sqrt()), float((here < _FLAT * largest).double().mean())
+
+
+def dead_units(kind: str, low: Tensor, high: Tensor) -> Tensor | None:
+    """Share of units whose derivative is zero for every sample.
+
+    Args:
+        kind: of the activation.
+        low: (units,) smallest output of each unit over the batch.
+        high: (units,) largest one.
+
+    Returns:
+        A scalar; None for activations that are nowhere flat.
+    """
+    bounds = {
+        "relu": (0.0, None),
+        "threshold": (0.0, None),
+        "relu6": (0.0, 6.0),
+        "hardtanh": (-1.0, 1.0),
+        "hardsigmoid": (0.0, 1.0),
+        "sigmoid": (0.0, 1.0),
+        "tanh": (-1.0, 1.0),
+    }
+    if kind in bounds:
+        bottom, top = bounds[kind]
+        dead = (high <= bottom) & (low >= bottom)
+        if top is not None:
+            dead |= low >= top
+        return dead.double().mean()
+    if kind in ("hardshrink", "softshrink"):
+        return ((low == 0) & (high == 0)).double().mean()
+    if kind in ("gelu", "silu", "mish", "softplus", "hardswish"):
+        # Far on the left these are zero to within rounding, value and derivative alike.
+        return (torch.maximum(low.abs(), high.abs()) < 1e-6).double().mean()
+    return None

@@ -1,0 +1,326 @@
+"""The tape: what a forward does, operation by operation, and which module does it.
+
+Torch functions are seen by a TorchFunctionMode and module calls by torch's global module hooks,
+so that no module and no tensor is changed.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
+from torch.overrides import TorchFunctionMode
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from isograd.probe.batches import tensors
+from isograd.sites import WEIGHTS, kind_of_function
+
+_CUTTING = frozenset("detach detach_ data numpy item tolist".split())
+_NOT_READ = frozenset("shape dtype device requires_grad grad grad_fn is_leaf ndim layout".split())
+
+
+@dataclass(slots=True)
+class Node:
+    """One operation, or one tensor that came from outside."""
+
+    index: int
+    op: str
+    kind: str | None
+    module: str
+    inputs: tuple[int, ...]
+    depth: int = 0
+    """Weight layers passed; -1 for tensors that do not depend on the model's inputs."""
+    sources: tuple[int, ...] = ()
+    """Indices of the nearest sites upstream, or of its own site."""
+    channels: bool = False
+    """Whether units are on axis 1 (convolutional layout) rather than on the last axis."""
+    shape: tuple[int, ...] = ()
+    parameters: tuple[int, ...] = ()
+    site: int | None = None
+    phase: str = "model"
+    """input, target, constant, model or loss."""
+    cuts: bool = False
+    """Whether the result lost its connection to a graph that an input had."""
+
+
+@dataclass(slots=True)
+class Frame:
+    """One module call under way."""
+
+    module: nn.Module
+    path: str
+    start: int
+    opaque: bool
+    sites: list[int] = field(default_factory=list)
+    calls: int = 0
+    arguments: tuple[Any, ...] = ()
+
+
+class Listener(Protocol):
+    """Who takes numbers while the tape runs."""
+
+    def before(self, tape: "Tape", name: str, kind: str | None, call: "Call") -> None:
+        """Called before an operation, while an in-place one has not yet overwritten its input."""
+
+    def after(self, tape: "Tape", node: Node, out: Tensor, call: "Call") -> None:
+        """Called after an operation with its first output tensor."""
+
+    def returned(self, tape: "Tape", frame: Frame, node: Node, out: Tensor) -> None:
+        """Called when a module call has returned, with its first output tensor."""
+
+
+@dataclass(slots=True)
+class Call:
+    """One call of a torch function."""
+
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    tensors: list[Tensor]
+
+
+class Tape(TorchFunctionMode):
+    """Records operations and module calls between `recording()` and its end."""
+
+    def __init__(self, model: nn.Module, listener: Listener) -> None:
+        super().__init__()
+        self.model = model
+        self.listener = listener
+        self.nodes: list[Node] = []
+        self.paths = {id(module): name for name, module in model.named_modules()}
+        self.parameters = {id(p): i for i, (_, p) in enumerate(model.named_parameters())}
+        self.stack: list[Frame] = []
+        self.deepest: Frame | None = None
+        """Where an exception was raised: the innermost module call that did not return."""
+        self.phase = "model"
+        self.called: set[int] = set()
+        """Identities of the modules that were called."""
+        self._of: Any = WeakTensorKeyDictionary()
+        self._busy = False
+
+    @contextmanager
+    def recording(self) -> Iterator[None]:
+        """Records what happens inside, compiled modules run eagerly."""
+        with ExitStack() as stack:
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
+            stack.callback(register_module_forward_pre_hook(self._enter).remove)
+            stack.callback(register_module_forward_hook(self._leave).remove)
+            stack.enter_context(self)
+            yield
+
+    def node_of(self, tensor: Tensor) -> Node | None:
+        """The operation that made a tensor, as far as the tape saw it."""
+        index = self._of.get(tensor)
+        return None if index is None else self.nodes[index]
+
+    def tensor_of(self, node: Node) -> Tensor | None:
+        """The tensor an operation made, if somebody still holds it."""
+        return next((t for t, index in self._of.items() if index == node.index), None)
+
+    def introduce(self, tensor: Tensor, phase: str) -> Node:
+        """Registers a tensor that comes from outside: input, target or constant."""
+        node = Node(
+            len(self.nodes), phase, None, "", (), 0 if phase == "input" else -1, phase=phase
+        )
+        node.shape = tuple(tensor.shape)
+        node.channels = tensor.ndim in (4, 5)
+        return self._register(node, tensor)
+
+    def _register(self, node: Node, tensor: Tensor) -> Node:
+        self.nodes.append(node)
+        self._of[tensor] = node.index
+        return node
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        """Runs one torch function and notes it."""
+        kwargs = kwargs or {}
+        if self._busy:
+            return func(*args, **kwargs)
+        name = getattr(func, "__name__", "")
+        if name == "__get__":
+            name = getattr(getattr(func, "__self__", None), "__name__", "")
+            if name in _NOT_READ:
+                return func(*args, **kwargs)
+        call = Call(func, args, kwargs, list(tensors((args, kwargs))))
+        kind = kind_of_function(name)
+        if kind is not None:
+            with self.quiet():
+                self.listener.before(self, name, kind, call)
+        out = func(*args, **kwargs)
+        results = list(tensors(out)) if not isinstance(out, Tensor) else [out]
+        if results and call.tensors:
+            with self.quiet():
+                self._note(name, kind, call, results)
+        elif name in _CUTTING and call.tensors and any(t.requires_grad for t in call.tensors):
+            self._cut_to_python(name, call)
+        return out
+
+    @contextmanager
+    def quiet(self) -> Iterator[None]:
+        """Lets the tape's own arithmetic pass unseen, without gradients or autocast."""
+        self._busy = True
+        try:
+            with torch.no_grad(), torch._C.DisableTorchFunction():
+                yield
+        finally:
+            self._busy = False
+
+    def _note(self, name: str, kind: str | None, call: Call, results: list[Tensor]) -> None:
+        parameters = tuple(self.parameters[id(t)] for t in call.tensors if id(t) in self.parameters)
+        known: list[Node] = []
+        for tensor in call.tensors:
+            if id(tensor) in self.parameters:
+                continue
+            known.append(self.node_of(tensor) or self._stranger(tensor))
+        signals = [node for node in known if node.depth >= 0]
+        if kind == "matmul":
+            kind = "linear" if parameters or self._made_from_parameters(known) else None
+        if kind in ("conv", "linear") and not signals:
+            kind = None
+        depth = max((node.depth for node in signals), default=-1)
+        if depth >= 0 and kind in WEIGHTS:
+            depth += 2 if kind == "attention" else 1
+        if depth < 0 and kind == "embedding":
+            depth = 0
+        first = results[0]
+        node = Node(
+            len(self.nodes),
+            name,
+            kind,
+            self.stack[-1].path if self.stack else "",
+            tuple(node.index for node in known),
+            depth,
+            _merge(signals),
+            _channels(kind, first, signals),
+            tuple(first.shape),
+            parameters,
+            phase=self.phase,
+            cuts=_cuts(name, call.tensors, first),
+        )
+        for tensor in results[1:]:
+            self._of[tensor] = node.index
+        self._register(node, first)
+        if first.is_floating_point() or first.is_complex():
+            self.listener.after(self, node, first, call)
+
+    def _stranger(self, tensor: Tensor) -> Node:
+        """A tensor made out of sight: a constant, or what a custom function made of the signal."""
+        if tensor.grad_fn is None or not self.stack:
+            return self.introduce(tensor, "constant")
+        return self._unseen(self.stack[-1], self.stack[-1].arguments, tensor)
+
+    def _made_from_parameters(self, known: list[Node]) -> bool:
+        """Whether a factor is a parameter in other clothes: transposed, normalized, masked."""
+        return any(
+            n.depth < 0 and len(n.shape) >= 2 and self._parameters_of(n) for n in known
+        )
+
+    def _parameters_of(self, node: Node, hops: int = 8) -> tuple[int, ...]:
+        found = node.parameters
+        if hops:
+            for index in node.inputs:
+                found += self._parameters_of(self.nodes[index], hops - 1)
+        return found
+
+    def _cut_to_python(self, name: str, call: Call) -> None:
+        node = self.node_of(call.tensors[0])
+        if node is not None:
+            path = self.stack[-1].path if self.stack else ""
+            cut = Node(len(self.nodes), name, None, path, (node.index,), -1, phase=self.phase)
+            cut.cuts = True
+            self.nodes.append(cut)
+
+    def _enter(self, module: nn.Module, args: Any) -> None:
+        if self._busy:
+            return
+        if self.stack:
+            self.stack[-1].calls += 1
+        path = self.paths.get(id(module))
+        if path is None:
+            path = f"{self.stack[-1].path}.{type(module).__name__}" if self.stack else ""
+        self.called.add(id(module))
+        opaque = bool(self.stack and self.stack[-1].opaque) or is_opaque(module)
+        self.stack.append(Frame(module, path, len(self.nodes), opaque, arguments=args))
+        self.deepest = self.stack[-1]
+
+    def _leave(self, module: nn.Module, args: Any, output: Any) -> None:
+        if self._busy or not self.stack:
+            return
+        while self.stack and self.stack[-1].module is not module:
+            self.stack.pop()  # a call that was left by an exception the model itself caught
+        if not self.stack:
+            return
+        frame = self.stack.pop()
+        self.deepest = self.stack[-1] if self.stack else None
+        first = next((t for t in tensors(output) if t.is_floating_point() or t.is_complex()), None)
+        if first is None:
+            return
+        with self.quiet():
+            node = self.node_of(first)
+            if node is None:  # made out of sight: a scripted module, a custom autograd function
+                node = self._unseen(frame, args, first)
+            self.listener.returned(self, frame, node, first)
+        if self.stack:
+            self.stack[-1].sites.extend(frame.sites)
+
+    def _unseen(self, frame: Frame, args: Any, out: Tensor) -> Node:
+        known = [node for t in tensors(args) if (node := self.node_of(t)) is not None]
+        signals = [node for node in known if node.depth >= 0]
+        own = tuple(
+            self.parameters[id(p)] for p in frame.module.parameters() if id(p) in self.parameters
+        )
+        depth = max((node.depth for node in signals), default=-1)
+        weighty = any(p.ndim >= 2 for p in frame.module.parameters())
+        node = Node(
+            len(self.nodes),
+            type(frame.module).__name__,
+            None,
+            frame.path,
+            tuple(node.index for node in known),
+            depth + 1 if weighty and depth >= 0 else depth,
+            _merge(signals),
+            _channels(None, out, signals),
+            tuple(out.shape),
+            own,
+            phase=self.phase,
+        )
+        return self._register(node, out)
+
+
+_WHOLE = ("Norm", "GELU", "SiLU", "Swish", "Mish", "Activation")
+
+
+def is_opaque(module: nn.Module) -> bool:
+    """Whether a module is one operation to its user: its inner ones are not sites of their own."""
+    if isinstance(module, nn.MultiheadAttention):
+        return True
+    if module._modules:
+        return False
+    kind = type(module)
+    return kind.__module__.startswith("torch.nn.") or any(word in kind.__name__ for word in _WHOLE)
+
+
+def _merge(nodes: list[Node]) -> tuple[int, ...]:
+    return tuple(dict.fromkeys(source for node in nodes for source in node.sources))
+
+
+def _cuts(name: str, inputs: list[Tensor], out: Tensor) -> bool:
+    if out.requires_grad or not any(t.requires_grad for t in inputs):
+        return False
+    return name in _CUTTING or out.is_floating_point() or "arg" in name
+
+
+def _channels(kind: str | None, out: Tensor, signals: list[Node]) -> bool:
+    if kind in ("conv", "batch_norm", "instance_norm", "group_norm"):
+        return out.ndim >= 2
+    if kind in ("linear", "attention", "recurrent", "embedding", "layer_norm"):
+        return False
+    same = next((node for node in signals if len(node.shape) == out.ndim), None)
+    if same is not None:
+        return same.channels
+    return out.ndim in (4, 5)
