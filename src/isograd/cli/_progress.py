@@ -2,7 +2,7 @@
 
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 DELAY = 1.0
@@ -10,14 +10,17 @@ DELAY = 1.0
 
 
 @contextmanager
-def progress(what: str) -> Iterator[None]:
+def progress(what: str) -> Iterator[Callable[[int, int], None]]:
     """Shows what is being done, on standard error, if that is a terminal.
 
     Args:
         what: such as "measuring".
+
+    Yields:
+        A function to tell how far it is: (done, of how many).
     """
     if not sys.stderr.isatty():
-        yield
+        yield lambda done, total: None
         return
     from rich.console import Console
 
@@ -26,7 +29,7 @@ def progress(what: str) -> Iterator[None]:
     timer.daemon = True
     timer.start()
     try:
-        yield
+        yield lambda done, total: status.update(f"{what} … {done} of {total}")
     finally:
         timer.cancel()
         timer.join()  # it may be starting the spinner just now

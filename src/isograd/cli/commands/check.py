@@ -119,7 +119,7 @@ def command(
 
     from isograd.checking import check
 
-    with progress(f"rehearsing {steps} steps" if steps else "measuring"):
+    with progress("rehearsing, step" if steps else "measuring") as tell:
         diagnosis = check(
             model,
             drawn.batch,
@@ -130,6 +130,7 @@ def command(
             select=selected,
             ignore=ignored,
             seed=seed,
+            progress=tell,
         )
     if save is not None:
         from isograd import storage

@@ -76,7 +76,7 @@ def _show(
     from isograd.checking import check
 
     torch.manual_seed(SEED)
-    with progress(f"checking {title}"):
+    with progress(f"{title}, step") as tell:
         diagnosis = check(
             build(),
             data.batch,
@@ -84,6 +84,7 @@ def _show(
             data=data.batches,
             steps=STEPS,
             seed=SEED,
+            progress=tell,
         )
     click.echo(f"== {title} on digits, {STEPS} steps of Adam ==\n")
     _output.write(diagnosis, "text", None)
