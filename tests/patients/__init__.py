@@ -1,0 +1,1 @@
+"""Real networks that the tests examine: every one of them runs, trains and is seeded."""
