@@ -7,11 +7,15 @@ import torch
 from torch import Tensor
 
 from isograd.statistics._layout import rows, stride_for, working_dtype
-from isograd.statistics.reference import SUMS, device_scale, largest_scale, sums
+from isograd.statistics.reference import SUMS, device_scale, sums
 
-_TILE = 1 << 16
-# Entries of a tile: with its scratch it stays in the second-level cache.
+_TILE = 1 << 17
+# Entries of a tile: it stays in the second-level cache while it is read several times.
 _DEVICE_TILE = 1 << 22
+_ROWS = 4
+# Rows of a tile, at the least: they are added up in one go.
+_SAFE_SPREAD = 2.0**-45
+# A mean square above 2^-90 leaves nothing that counts below 2^-126, where float32 ends.
 SAMPLES = 32
 FEATURES = 1 << 14
 """The correlation is taken of at most this many evenly spaced samples and features: the error of a
@@ -35,23 +39,11 @@ def spread(x: Tensor) -> Tensor:
     samples, features = table.shape
     if samples < 2 or not features:
         return _nan(table)
-    table_scale = _scale(table)
-    zero = table.new_zeros((), dtype=torch.float64)
-    squares, common = zero, zero
-    for columns in torch.split(table, _tile(table) // 2, dim=1):
-        total: Tensor | None = None
-        for tile in _differences(columns):
-            if table_scale is not None:
-                tile /= table_scale
-            flat = tile.reshape(-1)
-            squares = squares + torch.dot(flat, flat)
-            part = tile.sum(dim=0)
-            total = part if total is None else total.add_(part)
-        assert total is not None
-        common = common + torch.dot(total, total)
-    variance = (squares / samples - common / samples**2) / features
-    result = variance.clamp(min=0.0).sqrt()
-    return result if table_scale is None else result * table_scale
+    if table.device.type == "cpu":
+        distance = _spread(table, None)
+        if _SAFE_SPREAD < distance.item() < math.inf:
+            return distance
+    return _spread(table, _scale(table))
 
 
 def correlation(x: Tensor) -> Tensor:
@@ -127,25 +119,43 @@ def sign_agreement(g: Tensor) -> Tensor:
     return total / (outputs * inputs)
 
 
+def _spread(table: Tensor, scale: Tensor | None) -> Tensor:
+    samples, features = table.shape
+    squares = common = table.new_zeros((), dtype=torch.float64)
+    for columns in torch.split(table, _width(table), dim=1):
+        total: Tensor | None = None
+        for tile in _differences(columns):
+            if scale is not None:
+                tile /= scale
+            flat = tile.reshape(-1)
+            squares = squares + torch.dot(flat, flat)
+            part = tile.sum(dim=0)
+            total = part if total is None else total.add_(part)
+        if total is not None:
+            common = common + torch.dot(total, total)
+    variance = (squares / samples - common / samples**2) / features
+    distance = variance.clamp(min=0.0).sqrt()
+    return distance if scale is None else distance * scale
+
+
+def _scale(table: Tensor) -> Tensor:
+    """Power of two, float64 [], near the largest difference: by it, squares are safe."""
+    columns = torch.split(table, _width(table), dim=1)
+    extremes = [torch.aminmax(tile) for part in columns for tile in _differences(part)]
+    largest = torch.stack([torch.maximum(-low, high) for low, high in extremes]).amax()
+    return device_scale(largest.double(), working_dtype(table))
+
+
 def _differences(table: Tensor) -> Iterator[Tensor]:
-    """Tiles of rows minus the first row: of raw values, a small spread on a large mean would cancel."""
+    """Tiles of rows minus the first row: of raw values, little spread on a large mean cancels."""
     dtype = working_dtype(table)
     first = table[0].to(dtype)
     for tile in torch.split(table, max(1, _tile(table) // table.shape[1])):
         yield tile.to(dtype) - first
 
 
-def _scale(table: Tensor) -> Tensor | float | None:
-    """Power of two by which the differences must be divided before they are squared; None: by 1."""
-    dtype = working_dtype(table)
-    sides = torch.split(table, _tile(table) // 2, dim=1)
-    extremes = [torch.aminmax(tile) for columns in sides for tile in _differences(columns)]
-    if table.device.type != "cpu":
-        largest = torch.stack([torch.maximum(-low, high) for low, high in extremes]).amax()
-        return device_scale(largest.double(), dtype)
-    known = max(max(-low.item(), high.item()) for low, high in extremes)
-    scale = largest_scale(known, dtype) if math.isfinite(known) else 1.0
-    return None if scale == 1.0 else scale
+def _width(table: Tensor) -> int:
+    return _tile(table) // _ROWS
 
 
 def _tile(table: Tensor) -> int:
