@@ -106,7 +106,9 @@ def _site_series(rows: list[Row]) -> dict[str, list[Number]]:
                 values.update(statistics.shares(counts, sum(counts), backward=side == "backward"))
             for key in (*_SUMS, *_SHARES):
                 series.setdefault(f"{side}.{key}", []).append(values.get(key))
-    numbers = sorted({key for row in rows for key in row.numbers} - {"forward.time", "backward.time"})
+    numbers = sorted(
+        {key for row in rows for key in row.numbers} - {"forward.time", "backward.time"}
+    )
     for key in numbers:
         series[key] = [_finite(row.numbers.get(key)) for row in rows]
     if any("forward.time" in row.numbers for row in rows):
@@ -218,7 +220,9 @@ def _facts(
         facts["loss.value"] = float(done.loss.detach())
     if recorder.batch_norms:
         facts["norm.min_values"] = min(recorder.batch_norms)
-    softmax = [n for n in tape.nodes if n.op.strip("_") in ("softmax", "log_softmax") and n.depth > 0]
+    softmax = [
+        n for n in tape.nodes if n.op.strip("_") in ("softmax", "log_softmax") and n.depth > 0
+    ]
     if softmax and done.loss_node is not None:
         before = {n.index for n in ancestors(tape, done.loss_node)}
         last = next((n for n in reversed(softmax) if n.index in before), None)

@@ -92,7 +92,9 @@ def target_facts(targets: Any, out: Tensor | None, loss_kind: str | None) -> dic
         share = distinct[1].double() / distinct[1].sum()
         facts["target.entropy"] = float(-(share * share.log()).sum())
     if loss_kind in ("cross_entropy", "nll") and out is not None and out.ndim > 1 and whole:
-        classes = out.shape[-1] if out.ndim == t.ndim + 1 and out.shape[:-1] == t.shape else out.shape[1]
+        classes = (
+            out.shape[-1] if out.ndim == t.ndim + 1 and out.shape[:-1] == t.shape else out.shape[1]
+        )
         facts["target.classes"] = classes
         facts["target.out_of_range"] = int(((values < 0) | (values >= classes)).sum())
         facts["loss.chance"] = math.log(classes) if classes > 1 else None
@@ -150,16 +152,16 @@ def norm_facts(model: nn.Module) -> dict[str, Any]:
     return facts
 
 
-def optimizer_facts(
-    optimizer: torch.optim.Optimizer, model: nn.Module
-) -> dict[str, Any]:
+def optimizer_facts(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, Any]:
     """Facts `optimizer.*`: hyper-parameters of the first group, and what it does not hold."""
     group = optimizer.param_groups[0]
     held = {id(p) for g in optimizer.param_groups for p in g["params"]}
     betas = group.get("betas")
     facts: dict[str, Any] = {
         "optimizer.name": type(optimizer).__name__,
-        "optimizer.lr": max((float(g["lr"]) for g in optimizer.param_groups if "lr" in g), default=None),
+        "optimizer.lr": max(
+            (float(g["lr"]) for g in optimizer.param_groups if "lr" in g), default=None
+        ),
         "optimizer.momentum": float(group.get("momentum", 0.0) or 0.0),
         "optimizer.adaptive": _is_adaptive(optimizer, group),
         "optimizer.weight_decay": float(group.get("weight_decay", 0.0) or 0.0),
@@ -180,4 +182,9 @@ def _names(names: Iterable[str]) -> list[str]:
 
 def _is_adaptive(optimizer: torch.optim.Optimizer, group: dict[str, Any]) -> bool:
     """Whether steps do not scale with the gradient, as in Adam and its relatives."""
-    return "betas" in group or type(optimizer).__name__ in ("RMSprop", "Adagrad", "Adadelta", "Rprop")
+    return "betas" in group or type(optimizer).__name__ in (
+        "RMSprop",
+        "Adagrad",
+        "Adadelta",
+        "Rprop",
+    )

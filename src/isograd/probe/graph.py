@@ -110,8 +110,10 @@ def _by_formula(tape: Tape, upstream: list[Node]) -> str:
     return "other"
 
 
-_ELEMENTWISE = _DIFFERENCES | frozenset(_LOSSES) - {"cross_entropy", "nll_loss"} | frozenset(
-    "mul __mul__ __rmul__ add __add__ __radd__ div __truediv__".split()
+_ELEMENTWISE = (
+    _DIFFERENCES
+    | frozenset(_LOSSES) - {"cross_entropy", "nll_loss"}
+    | frozenset("mul __mul__ __rmul__ add __add__ __radd__ div __truediv__".split())
 )
 
 

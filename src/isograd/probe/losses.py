@@ -97,9 +97,7 @@ def _by_type(out: Tensor, targets: Tensor) -> Chosen:
             return chosen(name, lambda: F.binary_cross_entropy_with_logits(out, wanted))
         if not whole:
             return chosen("mse_loss", lambda: F.mse_loss(out, wanted))
-    raise LossError(
-        f"loss: none fits {where}; pass loss=, a callable (outputs, targets) -> scalar"
-    )
+    raise LossError(f"loss: none fits {where}; pass loss=, a callable (outputs, targets) -> scalar")
 
 
 def _are_probabilities(x: Tensor, axis: int) -> bool:
@@ -146,5 +144,3 @@ def as_scalar(value: Any, name: str) -> Tensor:
 def describe(tensor: Tensor) -> str:
     kind = str(tensor.dtype).removeprefix("torch.")
     return f"{kind}{list(tensor.shape)}"
-
-

@@ -83,9 +83,9 @@ def measure(
         record = assemble(plain, done, recorder, step)
         if _went_wrong(record, done):
             torch.set_rng_state(random_state)
-            record = locate(record, lambda listener: run(
-                plain, _ready(plain, taken), loss, listener, seed=seed
-            ))
+            record = locate(
+                record, lambda listener: run(plain, _ready(plain, taken), loss, listener, seed=seed)
+            )
         return record
 
 
@@ -102,7 +102,9 @@ def _ready(model: nn.Module, batch: Batch) -> Batch:
         return batch
     if any(not t.is_leaf for t in batch.inputs()):
         return batch
-    return Batch(_asking(batch.args), {k: _asking(v) for k, v in batch.kwargs.items()}, batch.targets)
+    return Batch(
+        _asking(batch.args), {k: _asking(v) for k, v in batch.kwargs.items()}, batch.targets
+    )
 
 
 def _asking(value: Any) -> Any:
@@ -129,7 +131,8 @@ def run(
             for tensor in batch.inputs():
                 tape.introduce(tensor, "input")
             for tensor in tensors(batch.targets):
-                tape.introduce(tensor, "target")
+                if tape.node_of(tensor) is None:  # an autoencoder's targets are its inputs
+                    tape.introduce(tensor, "target")
         done.outputs = _guarded(
             lambda: batch.call(model), lambda error: _forward_error(error, tape, batch)
         )

@@ -14,9 +14,7 @@ _ENOUGH = 0.02
 """Relative change at which the iteration stops."""
 
 
-def lambda_max(
-    model: nn.Module, batch: Batch, loss: Loss | None, *, seed: int
-) -> float | None:
+def lambda_max(model: nn.Module, batch: Batch, loss: Loss | None, *, seed: int) -> float | None:
     """Largest eigenvalue (in magnitude) of the Hessian of the loss, by power iteration.
 
     Args:

@@ -77,7 +77,9 @@ def slopes(taken: Sample) -> tuple[float, float] | None:
     here = derivative[: inputs.numel()].abs()
     if not here.numel() or largest == 0 or not bool(torch.isfinite(here).all()):
         return None
-    return float(here.double().square().mean().sqrt()), float((here < _FLAT * largest).double().mean())
+    return float(here.double().square().mean().sqrt()), float(
+        (here < _FLAT * largest).double().mean()
+    )
 
 
 def dead_units(kind: str, low: Tensor, high: Tensor) -> Tensor | None:

@@ -148,6 +148,8 @@ class Tape(TorchFunctionMode):
                 return func(*args, **kwargs)
         call = Call(func, args, kwargs, list(tensors((args, kwargs))))
         kind = kind_of_function(name)
+        if kind == "hardtanh" and (*args, *kwargs.values())[1:3] == (0.0, 6.0):
+            kind = "relu6"  # what torch's ReLU6 calls
         if kind is not None:
             with self.quiet():
                 self.listener.before(self, name, kind, call)
@@ -216,9 +218,7 @@ class Tape(TorchFunctionMode):
 
     def _made_from_parameters(self, known: list[Node]) -> bool:
         """Whether a factor is a parameter in other clothes: transposed, normalized, masked."""
-        return any(
-            n.depth < 0 and len(n.shape) >= 2 and self._parameters_of(n) for n in known
-        )
+        return any(n.depth < 0 and len(n.shape) >= 2 and self._parameters_of(n) for n in known)
 
     def _parameters_of(self, node: Node, hops: int = 8) -> tuple[int, ...]:
         found = node.parameters

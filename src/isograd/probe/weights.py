@@ -29,7 +29,9 @@ def parameters_of(model: nn.Module, used_by: Mapping[int, set[str]]) -> list[Par
     norms = {id(p) for m in model.modules() if _is_norm(m) for p in m.parameters(recurse=False)}
     found = []
     for index, (name, parameter) in enumerate(model.named_parameters()):
-        kind = "norm" if id(parameter) in norms else _kind(name, parameter, used_by.get(index, set()))
+        kind = (
+            "norm" if id(parameter) in norms else _kind(name, parameter, used_by.get(index, set()))
+        )
         found.append(Parameter(name, tuple(parameter.shape), kind, parameter.requires_grad))
     return found
 
@@ -45,7 +47,11 @@ def _kind(name: str, parameter: Tensor, used: set[str]) -> str:
     if "embedding" in used:
         return "embedding"
     if parameter.ndim < 2:
-        return "bias" if "bias" in last or used & {"linear", "conv", "recurrent", "attention"} else "other"
+        return (
+            "bias"
+            if "bias" in last or used & {"linear", "conv", "recurrent", "attention"}
+            else "other"
+        )
     if "conv" in used:
         return "conv"
     if used & {"linear", "attention"}:
@@ -164,7 +170,5 @@ def following(sites: Sequence[Site]) -> dict[int, str]:
                 return found
         return None
 
-    found = {
-        i: search(i, 3) for i, site in enumerate(sites) if site.kind in ("linear", "conv")
-    }
+    found = {i: search(i, 3) for i, site in enumerate(sites) if site.kind in ("linear", "conv")}
     return {index: kind for index, kind in found.items() if kind is not None}
