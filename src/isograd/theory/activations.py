@@ -1,0 +1,231 @@
+"""Activations: value, slope, kinks; one entry of one table for each."""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import inf, pi, sqrt
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import erf, expit
+
+from isograd.errors import InputError
+
+Array = NDArray[np.float64]
+Function = Callable[[Array], Array]
+
+
+@dataclass(frozen=True, slots=True)
+class Activation:
+    """One elementwise nonlinearity, in float64."""
+
+    name: str
+    value: Function
+    """phi, entry by entry."""
+    slope: Function
+    """phi', entry by entry, as backpropagation has it: a jump of phi counts for nothing."""
+    kinks: tuple[float, ...] = ()
+    """Arguments at which phi or phi' jumps."""
+    max_slope: float = 1.0
+    """Supremum of |phi'|."""
+
+
+def activation(name: str, **params: float | str) -> Activation:
+    """The activation of a name of `isograd.sites.ACTIVATIONS` (but `glu`), or `linear`.
+
+    Args:
+        name: the name.
+        params: as of the torch module, under the same names and with the same defaults; the slope
+            of `prelu` is `negative_slope`. `rrelu` has the mean of its slopes.
+
+    Raises:
+        InputError: there is no such activation, or it has no such parameter.
+    """
+    make = _TABLE.get(name)
+    if make is None:
+        raise InputError(f"no activation {name!r} in theory; known are {', '.join(sorted(_TABLE))}")
+    known = inspect.signature(make).parameters
+    unknown = sorted(set(params) - set(known))
+    if unknown:
+        raise InputError(
+            f"activation {name!r} has no parameter {', '.join(unknown)}; "
+            f"it takes {', '.join(known) or 'none'}"
+        )
+    value, slope, kinks, max_slope = make(**params)
+    return Activation(name, value, slope, kinks, max_slope)
+
+
+Parts = tuple[Function, Function, tuple[float, ...], float]
+
+
+def _one(x: Array) -> Array:
+    return np.ones_like(x)
+
+
+def _leaky(negative_slope: float = 0.01) -> Parts:
+    return (
+        lambda x: np.where(x > 0, x, negative_slope * x),
+        lambda x: np.where(x > 0, 1.0, negative_slope),
+        (0.0,),
+        max(1.0, abs(negative_slope)),
+    )
+
+
+def _rrelu(lower: float = 1 / 8, upper: float = 1 / 3) -> Parts:
+    return _leaky((lower + upper) / 2)
+
+
+def _clip(min_val: float = -1.0, max_val: float = 1.0) -> Parts:
+    return (
+        lambda x: np.clip(x, min_val, max_val),
+        lambda x: np.where((x > min_val) & (x < max_val), 1.0, 0.0),
+        (min_val, max_val),
+        1.0,
+    )
+
+
+def _exponential(alpha: float, rate: float, scale: float) -> Parts:
+    """Elu and its kin: scale * x above 0, scale * alpha (exp(x / rate) - 1) below."""
+    return (
+        lambda x: scale * np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0) / rate)),
+        lambda x: scale * np.where(x > 0, 1.0, alpha / rate * np.exp(np.minimum(x, 0) / rate)),
+        (0.0,),
+        abs(scale) * max(1.0, abs(alpha / rate)),
+    )
+
+
+_SELU_ALPHA, _SELU_SCALE = 1.67326324235437728481704299167, 1.05070098735548049341933498529
+
+
+def _gelu(approximate: str = "none") -> Parts:
+    if approximate == "tanh":
+        a, b = sqrt(2 / pi), 0.044715
+
+        def inner(x: Array) -> Array:
+            return np.tanh(a * (x + b * x**3))
+
+        return (
+            lambda x: x / 2 * (1 + inner(x)),
+            lambda x: (1 + inner(x) + x * (1 - inner(x) ** 2) * a * (1 + 3 * b * x**2)) / 2,
+            (),
+            1.1289229227,
+        )
+    if approximate != "none":
+        raise InputError(f"gelu has no approximation {approximate!r}; it takes 'none' or 'tanh'")
+
+    def cdf(x: Array) -> Array:
+        return np.asarray((1 + erf(x / sqrt(2))) / 2)
+
+    return (
+        lambda x: x * cdf(x),
+        lambda x: cdf(x) + x * np.exp(-(x**2) / 2) / sqrt(2 * pi),
+        (),
+        1.1289041452,
+    )
+
+
+def _silu() -> Parts:
+    return (
+        lambda x: x * expit(x),
+        lambda x: expit(x) * (1 + x * expit(-x)),
+        (),
+        1.0998393201,
+    )
+
+
+def _mish() -> Parts:
+    def gate(x: Array) -> Array:
+        return np.tanh(np.logaddexp(0, x))
+
+    return (
+        lambda x: x * gate(x),
+        lambda x: gate(x) + x * (1 - gate(x) ** 2) * expit(x),
+        (),
+        1.0884981613,
+    )
+
+
+def _softplus(beta: float = 1.0, threshold: float = 20.0) -> Parts:
+    del threshold  # beyond it torch returns x, which differs by less than 3e-9
+    return lambda x: np.logaddexp(0, beta * x) / beta, lambda x: expit(beta * x), (), 1.0
+
+
+def _hardsigmoid() -> Parts:
+    return (
+        lambda x: np.clip(x / 6 + 0.5, 0, 1),
+        lambda x: np.where(np.abs(x) < 3, 1 / 6, 0.0),
+        (-3.0, 3.0),
+        1 / 6,
+    )
+
+
+def _hardswish() -> Parts:
+    return (
+        lambda x: x * np.clip(x / 6 + 0.5, 0, 1),
+        lambda x: np.where(np.abs(x) < 3, x / 3 + 0.5, np.where(x > 0, 1.0, 0.0)),
+        (-3.0, 3.0),
+        1.5,
+    )
+
+
+def _hardshrink(lambd: float = 0.5) -> Parts:
+    return (
+        lambda x: np.where(np.abs(x) > lambd, x, 0.0),
+        lambda x: np.where(np.abs(x) > lambd, 1.0, 0.0),
+        (-lambd, lambd),
+        1.0,
+    )
+
+
+def _softshrink(lambd: float = 0.5) -> Parts:
+    return (
+        lambda x: np.sign(x) * np.maximum(np.abs(x) - lambd, 0),
+        lambda x: np.where(np.abs(x) > lambd, 1.0, 0.0),
+        (-lambd, lambd),
+        1.0,
+    )
+
+
+def _threshold(threshold: float = 0.0, value: float = 0.0) -> Parts:
+    return (
+        lambda x: np.where(x > threshold, x, value),
+        lambda x: np.where(x > threshold, 1.0, 0.0),
+        (threshold,),
+        1.0,
+    )
+
+
+_TABLE: dict[str, Callable[..., Parts]] = {
+    "linear": lambda: (lambda x: x, _one, (), 1.0),
+    "relu": lambda: _leaky(0.0),
+    "relu6": lambda: _clip(0.0, 6.0),
+    "leaky_relu": _leaky,
+    "prelu": lambda negative_slope=0.25: _leaky(negative_slope),
+    "rrelu": _rrelu,
+    "elu": lambda alpha=1.0: _exponential(alpha, 1.0, 1.0),
+    "celu": lambda alpha=1.0: _exponential(alpha, alpha, 1.0),
+    "selu": lambda: _exponential(_SELU_ALPHA, 1.0, _SELU_SCALE),
+    "gelu": _gelu,
+    "silu": _silu,
+    "mish": _mish,
+    "softplus": _softplus,
+    "sigmoid": lambda: (expit, lambda x: expit(x) * expit(-x), (), 0.25),
+    "logsigmoid": lambda: (lambda x: -np.logaddexp(0, -x), lambda x: expit(-x), (), 1.0),
+    "tanh": lambda: (np.tanh, lambda x: 1 - np.tanh(x) ** 2, (), 1.0),
+    "hardtanh": _clip,
+    "hardswish": _hardswish,
+    "hardsigmoid": _hardsigmoid,
+    "softsign": lambda: (
+        lambda x: x / (1 + np.abs(x)),
+        lambda x: (1 + np.abs(x)) ** -2.0,
+        (0.0,),
+        1.0,
+    ),
+    "hardshrink": _hardshrink,
+    "softshrink": _softshrink,
+    "tanhshrink": lambda: (lambda x: x - np.tanh(x), lambda x: np.tanh(x) ** 2, (), 1.0),
+    "threshold": _threshold,
+    "sin": lambda: (np.sin, np.cos, (), 1.0),
+    "cos": lambda: (np.cos, lambda x: -np.sin(x), (), 1.0),
+    "exp": lambda: (np.exp, np.exp, (), inf),
+}
