@@ -152,7 +152,8 @@ def _line(row: dict[str, Any]) -> str:
     mark = {None: " ", True: "+", False: "!"}[row["right"]]
     trained = f"  loss {row['trained']}" if row["trained"] else ""
     head = f"{mark} {row['case']} {row['variant']:26s} {row['expect']:4s} {row['cause']:22s}"
-    return f"{head} {','.join(row['codes'])} {row['seconds']:.1f}s{trained}\n      {row['message'][:150]}"
+    codes = ",".join(row["codes"])
+    return f"{head} {codes} {row['seconds']:.1f}s{trained}\n      {row['message'][:150]}"
 
 
 def _summary(rows: list[dict[str, Any]]) -> str:

@@ -2,7 +2,7 @@
 
 
 class IsogradError(Exception):
-    """The parent of all errors raised on purpose; `except isograd.IsogradError` catches them all."""
+    """The parent of all errors raised on purpose; catching it catches them all."""
 
 
 class InputError(IsogradError):

@@ -45,18 +45,16 @@ _FUNCTIONS = {
     "embedding_bag": "embedding",
     "softmin": "softmax",
     "gumbel_softmax": "softmax",
-    **{name: "recurrent" for name in ("lstm", "gru", "rnn_tanh", "rnn_relu")},
+    **dict.fromkeys(("lstm", "gru", "rnn_tanh", "rnn_relu"), "recurrent"),
     **{f"{name}_cell": "recurrent" for name in ("lstm", "gru", "rnn_tanh", "rnn_relu")},
-    **{name: "matmul" for name in ("matmul", "mm", "bmm", "addmm", "baddbmm", "einsum", "mv")},
-    **{name: "matmul" for name in ("__matmul__", "__rmatmul__", "addmv", "tensordot")},
-    **{name: "add" for name in ("add", "add_", "__add__", "__radd__", "__iadd__")},
-    **{
-        name: "dropout"
-        for name in (
-            "dropout dropout_ alpha_dropout feature_alpha_dropout dropout1d dropout2d dropout3d "
-            "feature_dropout"
-        ).split()
-    },
+    **dict.fromkeys(("matmul", "mm", "bmm", "addmm", "baddbmm", "einsum", "mv"), "matmul"),
+    **dict.fromkeys(("__matmul__", "__rmatmul__", "addmv", "tensordot"), "matmul"),
+    **dict.fromkeys(("add", "add_", "__add__", "__radd__", "__iadd__"), "add"),
+    **dict.fromkeys(
+        "dropout dropout_ alpha_dropout feature_alpha_dropout dropout1d dropout2d dropout3d "
+        "feature_dropout".split(),
+        "dropout",
+    ),
 }
 
 

@@ -163,7 +163,7 @@ def _bands(
     series: dict[str, list[Number]],
     follows: dict[int, str],
 ) -> tuple[list[Number], list[Number]]:
-    """sd of ln rms from the random draw of the weights, by depth (Hanin and Nica 2018).
+    """Sd of ln rms from the random draw of the weights, by depth (Hanin and Nica 2018).
 
     Forward it adds up from the input; backward from the last weight layer.
     """
@@ -237,7 +237,8 @@ def _reach(
 ) -> tuple[list[str], list[str]]:
     """Names of trainable parameters (never used, used but without a gradient)."""
     owners = {id(p): m for m in model.modules() for p in m.parameters(recurse=False)}
-    unused, unreached = [], []
+    unused: list[str] = []
+    unreached: list[str] = []
     for index, (name, tensor) in enumerate(model.named_parameters()):
         if not parameters[index].trainable or done.gradients[index] is not None:
             continue

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import UninitializedTensorMixin
+from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from isograd.errors import ModelError
 
@@ -33,7 +33,7 @@ def borrowed(model: nn.Module) -> Iterator[None]:
     modules = list(model.modules())
     parameters = list(model.parameters())
     for name, parameter in model.named_parameters():
-        if isinstance(parameter, UninitializedTensorMixin):
+        if isinstance(parameter, UninitializedParameter):
             raise ModelError(
                 f"model: parameter {name!r} is lazy and has no shape yet; run the model on one "
                 "batch before measuring it"
@@ -43,7 +43,7 @@ def borrowed(model: nn.Module) -> Iterator[None]:
     gradients = [parameter.grad for parameter in parameters]
     asks = [parameter.requires_grad for parameter in parameters]
     tables = [(vars(m)[name], dict(vars(m)[name])) for m in modules for name in _TABLES]
-    buffers = [(b, b.detach().clone()) for m in modules for b in m._buffers.values() if _held(b)]
+    buffers = [(b, b.detach().clone()) for m in modules for b in _held(m)]
     frozen = [(p, p.detach().clone()) for p in parameters if not p.requires_grad and _small(p)]
     attributes = [(module, _attributes(module)) for module in modules]
     for parameter in parameters:
@@ -73,8 +73,9 @@ def _small(tensor: Tensor) -> bool:
     return tensor.numel() <= _SMALL
 
 
-def _held(buffer: Tensor | None) -> bool:
-    return buffer is not None and not isinstance(buffer, UninitializedTensorMixin)
+def _held(module: nn.Module) -> list[Tensor]:
+    buffers = (b for b in module._buffers.values() if b is not None)
+    return [b for b in buffers if not isinstance(b, UninitializedBuffer)]
 
 
 def _put_back(tensor: Tensor, copy: Tensor) -> None:

@@ -38,7 +38,7 @@ def loss_facts(tape: Tape, loss: Node | None) -> dict[str, Any]:
     if named:
         facts["loss.kind"] = _LOSSES[named[-1].op]
     elif loss.depth >= 0:
-        facts["loss.kind"] = _by_formula(tape, upstream)
+        facts["loss.kind"] = _by_formula(upstream)
     path = _main_path(tape, named[-1] if named else loss)
     facts["loss.input_ops"] = [n.op.strip("_") for n in path if n.op not in _LAYOUT]
     entering = _entering(tape, named[-1] if named else None, path)
@@ -90,7 +90,7 @@ def _entering(tape: Tape, named: Node | None, path: list[Node]) -> Node | None:
     return max(signals, key=lambda n: (n.depth, n.index), default=None)
 
 
-def _by_formula(tape: Tape, upstream: list[Node]) -> str:
+def _by_formula(upstream: list[Node]) -> str:
     """A hand-written loss, recognized by its operations."""
     inside = [n for n in upstream if n.phase == "loss"]
     if any(n.op in _LOGARITHMS and n.depth >= 0 for n in inside):

@@ -142,5 +142,6 @@ def as_scalar(value: Any, name: str) -> Tensor:
 
 
 def describe(tensor: Tensor) -> str:
+    """Type and shape, as in `float32[64, 10]`."""
     kind = str(tensor.dtype).removeprefix("torch.")
     return f"{kind}{list(tensor.shape)}"

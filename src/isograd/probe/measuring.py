@@ -78,7 +78,7 @@ def measure(
         stack.enter_context(torch.enable_grad())
         random_state = torch.get_rng_state()
         recorder = Recorder()
-        stack.callback(lambda: [hook.remove() for hook in recorder.hooks])
+        stack.callback(recorder.close)
         done = run(plain, _ready(plain, taken), loss, recorder, seed=seed)
         record = assemble(plain, done, recorder, step)
         if _went_wrong(record, done):
@@ -187,7 +187,7 @@ def _loss_error(error: Exception, name: str, done: Pass, batch: Batch) -> Isogra
 
 def _backward(model: nn.Module, done: Pass) -> None:
     """Gradients of the loss; `.grad` is not touched where the graph allows it."""
-    parameters = [p for p in model.parameters()]
+    parameters = list(model.parameters())
     done.gradients = [None] * len(parameters)
     asked = [i for i, p in enumerate(parameters) if p.requires_grad]
     loss = done.loss

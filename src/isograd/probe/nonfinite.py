@@ -39,7 +39,7 @@ class Watcher:
         self.ranges[node.index] = [_range(t) for t in inputs]
         if self.forward is None and not bool(torch.isfinite(out).all()):
             bad = int((~torch.isfinite(out)).sum())
-            self.forward = event(tape, node, self.ranges[node.index], bad)
+            self.forward = event(node, self.ranges[node.index], bad)
         if out.requires_grad:
             self.hooks.append(out.register_hook(lambda g, i=node.index: self._gradient(i, g)))
 
@@ -55,10 +55,10 @@ class Watcher:
         readers = [n for n in tape.nodes if first in n.inputs and n.index in self.gradients]
         culprit = next((n for n in readers if self.gradients[n.index]), None)
         node = culprit or (readers[0] if readers else tape.nodes[first])
-        self.backward = event(tape, node, self.ranges.get(node.index, []), len(bad))
+        self.backward = event(node, self.ranges.get(node.index, []), len(bad))
 
 
-def event(tape: Tape, node: Node, ranges: list[dict[str, Any]], count: int) -> dict[str, Any]:
+def event(node: Node, ranges: list[dict[str, Any]], count: int) -> dict[str, Any]:
     """One event as the facts `event.forward` and `event.backward` hold it."""
     return {
         "op": node.op.strip("_"),
@@ -102,7 +102,7 @@ def _in_parameters(done: "Pass") -> dict[str, Any] | None:
         if gradient is not None and not bool(torch.isfinite(gradient).all()):
             users = [n for n in done.tape.nodes if index in n.parameters]
             if users:
-                return event(done.tape, users[-1], [], int((~torch.isfinite(gradient)).sum()))
+                return event(users[-1], [], int((~torch.isfinite(gradient)).sum()))
     return None
 
 

@@ -45,6 +45,11 @@ class Recorder:
         self._sample: Sample | None = None
         self._branch: Tensor | None = None
 
+    def close(self) -> None:
+        """Takes all hooks off."""
+        for hook in self.hooks:
+            hook.remove()
+
     def before(self, tape: Tape, name: str, kind: str | None, call: Call) -> None:
         """Takes what an in-place operation is about to overwrite."""
         self._sample = self._branch = None
@@ -59,7 +64,7 @@ class Recorder:
             if x.ndim >= 2 and x.shape[1]:
                 self.batch_norms.append(x.numel() / x.shape[1])
 
-    def after(self, tape: Tape, node: Node, out: Tensor, call: Call) -> None:
+    def after(self, tape: Tape, node: Node, out: Tensor, _: Call) -> None:
         """Makes a site of an operation that is one by itself."""
         if node.kind is None or tape.phase != "model" or node.depth < 0:
             return
@@ -165,7 +170,7 @@ class Recorder:
         return name if count == 1 else f"{name}#{count}"
 
     def _branch_ratio(self, tape: Tape, call: Call) -> Tensor | None:
-        """rms of branch over rms of skip, if this addition closes an identity skip."""
+        """Rms of branch over rms of skip, if this addition closes an identity skip."""
         if len(call.tensors) != 2 or call.kwargs.get("alpha", 1) != 1:
             return None
         a, b = call.tensors
@@ -179,7 +184,8 @@ class Recorder:
         if start.depth == end.depth or not _leads_to(tape.nodes, start, end):
             return None
         with torch.autocast(a.device.type, enabled=False):
-            return branch.double().norm() / skip.double().norm().clamp_min(1e-300)
+            ratio: Tensor = branch.double().norm() / skip.double().norm().clamp_min(1e-300)
+            return ratio
 
 
 def _leads_to(nodes: list[Node], start: Node, end: Node) -> bool:
@@ -197,7 +203,8 @@ def _leads_to(nodes: list[Node], start: Node, end: Node) -> bool:
 
 def _norms_over(x: Tensor, axis: int) -> Tensor:
     others = [i for i in range(x.ndim) if i != axis]
-    return x.detach().double().norm(dim=others)
+    norms: Tensor = x.detach().double().norm(dim=others)
+    return norms
 
 
 def _has_children(module: nn.Module) -> bool:

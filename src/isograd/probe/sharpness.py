@@ -1,5 +1,7 @@
 """The sharpest direction of the loss: the largest eigenvalue of its Hessian on one batch."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -68,4 +70,4 @@ def lambda_max(model: nn.Module, batch: Batch, loss: Loss | None, *, seed: int) 
 
 
 def _norm(vectors: list[Tensor]) -> float:
-    return float(sum(float(v.double().square().sum()) for v in vectors)) ** 0.5
+    return math.sqrt(sum(float(v.double().square().sum()) for v in vectors))

@@ -65,7 +65,7 @@ class Listener(Protocol):
     def before(self, tape: "Tape", name: str, kind: str | None, call: "Call") -> None:
         """Called before an operation, while an in-place one has not yet overwritten its input."""
 
-    def after(self, tape: "Tape", node: Node, out: Tensor, call: "Call") -> None:
+    def after(self, tape: "Tape", node: Node, out: Tensor, call: "Call", /) -> None:
         """Called after an operation with its first output tensor."""
 
     def returned(self, tape: "Tape", frame: Frame, node: Node, out: Tensor) -> None:
