@@ -33,7 +33,7 @@ class Watcher:
     def returned(self, tape: Tape, frame: Frame, node: Node, out: Tensor) -> None:
         """Nothing: operations are watched, not modules."""
 
-    def after(self, tape: Tape, node: Node, out: Tensor, call: Call) -> None:
+    def after(self, _: Tape, node: Node, out: Tensor, call: Call) -> None:
         """Looks at one result and listens for its gradient."""
         inputs = [t for t in call.tensors if is_signal(t)]
         self.ranges[node.index] = [_range(t) for t in inputs]

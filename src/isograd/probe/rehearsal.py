@@ -1,5 +1,6 @@
-"""The rehearsal: a copy of model and optimizer trains a few steps, so that what goes wrong only
-after the first updates is seen; the user's own are not touched.
+"""The rehearsal: copies of model and optimizer train a few steps.
+
+What goes wrong only after the first updates is seen; the user's own are not touched.
 """
 
 import copy

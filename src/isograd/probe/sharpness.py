@@ -53,8 +53,13 @@ def lambda_max(model: nn.Module, batch: Batch, loss: Loss | None, *, seed: int) 
             turned = torch.autograd.grad(
                 torch.stack(product).sum(), parameters, retain_graph=True, allow_unused=True
             )
-            images = [torch.zeros_like(p) if t is None else t for t, p in zip(turned, parameters)]
-            now = sum(float((a.double() * b.double()).sum()) for a, b in zip(images, vectors))
+            images = [
+                torch.zeros_like(p) if t is None else t
+                for t, p in zip(turned, parameters, strict=True)
+            ]
+            now = sum(
+                float((a.double() * b.double()).sum()) for a, b in zip(images, vectors, strict=True)
+            )
             vectors = [t.detach() for t in images]
             if last and abs(now - last) < _ENOUGH * abs(last):
                 last = now
