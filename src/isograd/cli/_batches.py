@@ -66,7 +66,7 @@ def split(value: Any, text: str) -> Data:
         return Data(tuple(value) if isinstance(value, list) else value)
     if not isinstance(value, Iterable):
         raise DataError(
-            f"--data {text}: gave a {type(value).__name__}; give a batch (a tensor, "
+            f"--data {text}: gave type {type(value).__name__}; give a batch (a tensor, "
             "(inputs, targets) or a dict), an iterable of batches or a DataLoader"
         )
     stream = iter(value)

@@ -164,7 +164,7 @@ def _loss_object(target: _targets.Target) -> Any:
         found = _targets.factory(target, found)
     if not callable(found):
         raise InputError(
-            f"--loss {target.text}: is a {type(found).__name__}; name a callable "
+            f"--loss {target.text}: is of type {type(found).__name__}; name a callable "
             "(outputs, targets) -> scalar"
         )
     return found

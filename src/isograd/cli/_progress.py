@@ -20,7 +20,7 @@ def progress(what: str) -> Iterator[Callable[[int, int], None]]:
         A function to tell how far it is: (done, of how many).
     """
     if not sys.stderr.isatty():
-        yield lambda done, total: None
+        yield _silent
         return
     from rich.console import Console
 
@@ -34,3 +34,7 @@ def progress(what: str) -> Iterator[Callable[[int, int], None]]:
         timer.cancel()
         timer.join()  # it may be starting the spinner just now
         status.stop()
+
+
+def _silent(_done: int, _total: int) -> None:
+    """Tells nobody: there is no terminal."""

@@ -146,7 +146,7 @@ def model(target: Target) -> tuple[Any, Any]:
     if not _is_module(made):
         returned = "is" if made is found else "returned"
         raise TargetError(
-            f"{target.text}: {returned} a {type(made).__name__}, not a model; name a "
+            f"{target.text}: {returned} {_a(made)}, not a model; name a "
             "torch.nn.Module, or a factory that returns one or (model, batch)"
         )
     return made, batch
@@ -255,6 +255,10 @@ def _blame(error: BaseException, target: Target) -> str:
         for frame in (own or near)[-1:]:
             return f"{frame.filename}:{frame.lineno}"
     return target.text
+
+
+def _a(value: Any) -> str:
+    return f"an object of type {type(value).__name__}"
 
 
 def _suggest(name: str, known: list[str]) -> str:

@@ -1,0 +1,93 @@
+"""Light: what needs no numbers answers without torch, numpy or rich."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from isograd.rules import RULES
+
+HEAVY = ("torch", "numpy", "scipy", "rich", "sklearn")
+PROGRAM = """
+import sys
+from isograd.cli import main
+try:
+    main(sys.argv[1:])
+finally:
+    print("loaded:", *(set(sys.modules) & {heavy}), file=sys.stderr)
+"""
+
+
+def run(*words: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+    program = PROGRAM.replace("{heavy}", repr(set(HEAVY)))
+    command = [sys.executable, "-c", program, *words]
+    return subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "--help",
+        "--version",
+        "check --help",
+        "demo --help",
+        "doctor --help",
+        "explain --help",
+        "report --help",
+        "rules --help",
+        "rules",
+        "rules --format json",
+        f"explain {next(iter(RULES)).code}",
+    ],
+)
+def test_answers_come_without_heavy_imports(words: str) -> None:
+    ended = run(*words.split())
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stderr == "loaded:\n"
+    assert ended.stdout
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "chek",
+        "check",
+        "check net.py",
+        "check nothing.py:make",
+        "check net.py:mkae",
+        "check plain.py:number",
+        "check plain.py:broken",
+        "check syntax.py:make",
+        "check net.py:make --data digts",
+        "check net.py:make --data none.npz",
+        "check net.py:make --data text.npz",
+        "check net.py:make --data text.safetensors",
+        "check net.py:make --data nte.py:batches",
+        "check net.py:make --loss mse",
+        "check net.py:make --optimizer adma",
+        "check net.py:make --lr 0.1",
+        "check net.py:make --lr -1",
+        "check net.py:make --device gpu",
+        "check net.py:make --dtype float8",
+        "check net.py:make --select XX1",
+        "check net.py:make --format pdf",
+        "check net.py:make --output nowhere/report.html",
+        "check plain.py:number --data digits",
+        "explain IG000",
+        "report none.isograd",
+        "report text.npz",
+        "rules --no-such-flag",
+    ],
+)
+def test_bad_input_is_one_line_without_heavy_imports(folder: Path, words: str) -> None:
+    (folder / "plain.py").write_text("number = 3\ndef broken():\n    raise ValueError('a\\nb')\n")
+    (folder / "syntax.py").write_text("def make(:\n")
+    (folder / "text.npz").write_text("text")
+    (folder / "text.safetensors").write_text("text")
+    ended = run(*words.split(), folder=folder)
+    assert ended.returncode == 2
+    error, loaded = ended.stderr.splitlines()
+    assert error.startswith("isograd: error: ")
+    assert loaded == "loaded:"
+    assert ended.stdout == ""
