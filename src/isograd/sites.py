@@ -10,6 +10,9 @@ ACTIVATIONS = frozenset(
 )
 """Elementwise nonlinearities (glu: elementwise on its two halves)."""
 
+ELEMENTWISE = ACTIVATIONS - {"glu"}
+"""Activations with one input per output, for which theory has moments."""
+
 BOUNDED = frozenset("sigmoid tanh hardtanh hardsigmoid softsign".split())
 """Activations that flatten on both sides, so that a unit can saturate."""
 

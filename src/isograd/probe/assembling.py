@@ -14,7 +14,7 @@ from isograd.probe.recorder import Recorder, Row
 from isograd.probe.slopes import slopes
 from isograd.probe.weights import fitting, parameters_of, weight_series
 from isograd.records import Number, Parameter, Record, Site
-from isograd.sites import ACTIVATIONS, NORMS, WEIGHTS
+from isograd.sites import ELEMENTWISE, NORMS
 from isograd.theory import finite_width, gains
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ def _slopes(rows: list[Row], series: dict[str, list[Number]]) -> None:
     series["forward.saturated"] = [None if pair is None else pair[1] for pair in found]
     theory: list[Number] = []
     for row in rows:
-        known = gains.gains(row.kind) if row.kind in ACTIVATIONS else None
+        known = gains.gains(row.kind) if row.kind in ELEMENTWISE else None
         theory.append(None if known is None else 1 / known.slope)
     series["forward.slope_theory"] = theory
 
@@ -246,6 +246,3 @@ def _reach(
         used = index in used_by or (scripted and id(owners[id(tensor)]) in done.tape.called)
         (unreached if used else unused).append(name)
     return unused, unreached
-
-
-__all__ = ["WEIGHTS", "assemble"]

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from isograd.errors import DataError, IsogradError, LossError, ModelError
+from isograd.errors import IsogradError, LossError, ModelError
 from isograd.probe.assembling import assemble
 from isograd.probe.batches import Batch, as_batch, check_finite, is_signal, tensors
 from isograd.probe.borrowing import borrowed
@@ -222,6 +222,3 @@ def _backward_through_checkpoint(parameters: list[nn.Parameter], done: Pass) -> 
     done.loss.backward()
     done.gradients = [p.grad for p in parameters]
     done.notes.append("backward: inside reentrant checkpoints no gradients of outputs are seen")
-
-
-__all__ = ["DataError", "measure", "run"]

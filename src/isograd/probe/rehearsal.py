@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from isograd.errors import DataError, InputError, IsogradError, ModelError
+from isograd.errors import InputError, IsogradError, ModelError
 from isograd.probe.batches import Batch, as_batch
 from isograd.probe.borrowing import borrowed
 from isograd.probe.facts import optimizer_facts
@@ -204,6 +204,3 @@ class _Run:
 def _ratio(old: torch.Tensor, new: torch.Tensor) -> Number:
     size = float(old.double().norm())
     return float((new.double() - old.double()).norm()) / size if size > 0 else None
-
-
-__all__ = ["DataError", "rehearse"]

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from isograd import statistics
 from isograd.records import Number, Parameter, Site
-from isograd.sites import ACTIVATIONS, NORMS
+from isograd.sites import ELEMENTWISE, NORMS
 from isograd.theory import gains
 
 _NORM_MODULES = (
@@ -164,7 +164,7 @@ def following(sites: Sequence[Site]) -> dict[int, str]:
     def search(index: int, hops: int) -> str | None:
         for reader in readers.get(index, ()):
             kind = sites[reader].kind
-            if kind in ACTIVATIONS and kind not in ("glu", "exp"):
+            if kind in ELEMENTWISE and kind != "exp":
                 return kind
             if kind in through and hops and (found := search(reader, hops - 1)):
                 return found
