@@ -36,8 +36,16 @@ fail_option = click.option(
 )
 
 
-def write(diagnosis: "Diagnosis", form: str | None, output: str | None) -> None:
+def write(
+    diagnosis: "Diagnosis", form: str | None, output: str | None, *, artifact: Path | None = None
+) -> None:
     """Renders a diagnosis and puts it where the user wants it.
+
+    Args:
+        diagnosis: what to tell.
+        form: one of FORMS; told by the suffix of the file where left out, else text.
+        output: a file; standard output where left out.
+        artifact: the file that defines the model, which SARIF points to.
 
     Raises:
         InputError: the file cannot be written.
@@ -45,12 +53,19 @@ def write(diagnosis: "Diagnosis", form: str | None, output: str | None) -> None:
     from isograd.reporting import render
 
     form = form or _SUFFIXES.get(Path(output or "").suffix, "text")
+    here = output is None
+    text = render(
+        diagnosis,
+        form,
+        width=_width() if here else None,
+        color=here and _color(),
+        artifact=artifact,
+    ).rstrip("\n")
     if output is None:
-        click.echo(render(diagnosis, form, width=_width(), color=_color()), nl=False)
+        click.echo(text)
         return
-    text = render(diagnosis, form)
     try:
-        Path(output).write_text(text, encoding="utf-8")
+        Path(output).write_text(f"{text}\n", encoding="utf-8")
     except OSError as error:
         raise InputError(f"--output {output}: cannot be written: {error.strerror}") from error
     click.echo(f"wrote {output}", err=True)

@@ -136,7 +136,7 @@ def command(
         from isograd import storage
 
         storage.save(save, diagnosis, target)
-    _output.write(diagnosis, form, output)
+    _output.write(diagnosis, form, output, artifact=place.file)
     return _output.exit_code(diagnosis, fail_on)
 
 

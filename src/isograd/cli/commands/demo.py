@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 DEPTH, WIDTH, STEPS, SEED = 20, 64, 30, 0
 REPORT = "isograd-report.html"
+ILL, WELL = "20 sigmoid layers", "20 residual layers"
 
 
 EXAMPLE = """\
@@ -34,7 +35,7 @@ def command(output: str) -> None:
     """
     _output.check_output(output)
     data = _batches.source("digits", batch_size=WIDTH, seed=SEED)()
-    for build, title in ((sick, "20 sigmoid layers"), (well, "20 residual layers")):
+    for build, title in ((sick, ILL), (well, WELL)):
         _show(build, title, data, output if build is sick else None)
 
 
