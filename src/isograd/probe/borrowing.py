@@ -42,10 +42,11 @@ def borrowed(model: nn.Module) -> Iterator[None]:
     modes = [module.training for module in modules]
     gradients = [parameter.grad for parameter in parameters]
     asks = [parameter.requires_grad for parameter in parameters]
-    tables = [(vars(m)[name], dict(vars(m)[name])) for m in modules for name in _TABLES]
+    plain = [m for m in modules if not isinstance(m, torch.jit.ScriptModule)]
+    tables = [(vars(m)[name], dict(vars(m)[name])) for m in plain for name in _TABLES]
     buffers = [(b, b.detach().clone()) for m in modules for b in _held(m)]
     frozen = [(p, p.detach().clone()) for p in parameters if not p.requires_grad and _small(p)]
-    attributes = [(module, _attributes(module)) for module in modules]
+    attributes = [(module, _attributes(module)) for module in plain]
     for parameter in parameters:
         parameter.grad = None
     try:
@@ -74,8 +75,8 @@ def _small(tensor: Tensor) -> bool:
 
 
 def _held(module: nn.Module) -> list[Tensor]:
-    buffers = (b for b in module._buffers.values() if b is not None)
-    return [b for b in buffers if not isinstance(b, UninitializedBuffer)]
+    buffers = module.named_buffers(recurse=False)
+    return [b for _, b in buffers if not isinstance(b, UninitializedBuffer)]
 
 
 def _put_back(tensor: Tensor, copy: Tensor) -> None:

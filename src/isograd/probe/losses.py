@@ -51,10 +51,10 @@ def choose(outputs: Any, targets: Any, loss: Loss | None, seed: int) -> Chosen:
             f"loss: the model returned a {type(outputs).__name__} without a floating-point "
             "tensor; pass loss=, a callable (outputs, targets) -> scalar"
         )
+    if len(signals) == 1 and signals[0].ndim == 0 and signals[0].requires_grad:
+        note = "loss: the model returns one number, taken as its loss"
+        return Chosen(lambda: signals[0], "the model's own", note)
     if not isinstance(targets, Tensor):
-        if len(signals) == 1 and signals[0].ndim == 0:
-            note = "loss: the model returns one number, taken as its loss"
-            return Chosen(lambda: signals[0], "the model's own", note)
         if targets is not None:
             raise LossError(
                 f"loss: the targets are a {type(targets).__name__}, so none can be chosen; pass "

@@ -197,28 +197,34 @@ def _backward(model: nn.Module, done: Pass) -> None:
     others = [t for t in done.batch.inputs() if t.requires_grad and is_signal(t)]
     wanted = [parameters[i] for i in asked] + others
     try:
-        if not wanted:
+        if not wanted or _has_reentrant_checkpoint(loss):
+            # Reentrant checkpointing works only with backward(), which fills `.grad`.
+            for parameter in parameters:
+                parameter.grad = None
             loss.backward()
-            return
-        found = torch.autograd.grad(loss, wanted, allow_unused=True)
-        for index, gradient in zip(asked, found, strict=False):
-            done.gradients[index] = gradient
+            done.gradients = [p.grad for p in parameters]
+        else:
+            found = torch.autograd.grad(loss, wanted, allow_unused=True)
+            for index, gradient in zip(asked, found, strict=False):
+                done.gradients[index] = gradient
     except RuntimeError as error:
-        if "checkpoint" not in str(error).lower():
-            raise ModelError(
-                f"model: the backward raised {_first_line(error)}; check that loss.backward() runs"
-            ) from error
-        _backward_through_checkpoint(parameters, done)
+        raise ModelError(
+            f"model: the backward raised {_first_line(error)}; check that loss.backward() runs"
+        ) from error
     finally:
         for parameter in parameters:
             parameter.grad = None
 
 
-def _backward_through_checkpoint(parameters: list[nn.Parameter], done: Pass) -> None:
-    """Reentrant checkpointing works only with backward(), which fills `.grad`."""
-    assert done.loss is not None
-    for parameter in parameters:
-        parameter.grad = None
-    done.loss.backward()
-    done.gradients = [p.grad for p in parameters]
-    done.notes.append("backward: inside reentrant checkpoints no gradients of outputs are seen")
+def _has_reentrant_checkpoint(loss: Tensor) -> bool:
+    seen: set[Any] = set()
+    todo = [loss.grad_fn]
+    while todo:
+        node = todo.pop()
+        if node is None or node in seen:
+            continue
+        if "CheckpointFunction" in type(node).__name__:
+            return True
+        seen.add(node)
+        todo.extend(following for following, _ in node.next_functions)
+    return False

@@ -208,7 +208,7 @@ def _norms_over(x: Tensor, axis: int) -> Tensor:
 
 
 def _has_children(module: nn.Module) -> bool:
-    return bool(module._modules) and not is_opaque(module)
+    return not is_opaque(module) and bool(module._modules)
 
 
 _CLASS_WORDS = (

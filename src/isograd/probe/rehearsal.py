@@ -91,10 +91,14 @@ def _copies(
     try:
         if isinstance(optimizer, torch.optim.Optimizer):
             twin, its = copy.deepcopy((model, optimizer))
-            return twin, its
-        twin = copy.deepcopy(model)
+        else:
+            twin = copy.deepcopy(model)
     except Exception as error:  # whatever the user's classes raise when copied
         return f"rehearsal: left out, the model cannot be copied ({type(error).__name__}: {error})"
+    if not all(p.is_leaf for p in twin.parameters()):
+        return "rehearsal: left out, the model's copy cannot train (a scripted module?)"
+    if isinstance(optimizer, torch.optim.Optimizer):
+        return twin, its
     try:
         its = optimizer(twin.parameters())
     except Exception as error:
@@ -202,5 +206,6 @@ class _Run:
 
 
 def _ratio(old: torch.Tensor, new: torch.Tensor) -> Number:
-    size = float(old.double().norm())
-    return float((new.double() - old.double()).norm()) / size if size > 0 else None
+    exact = torch.complex128 if old.is_complex() else torch.float64
+    size = float(old.to(exact).norm())
+    return float((new.to(exact) - old.to(exact)).norm()) / size if size > 0 else None

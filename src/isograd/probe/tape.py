@@ -139,8 +139,8 @@ class Tape(TorchFunctionMode):
     ) -> Any:
         """Runs one torch function and notes it."""
         kwargs = kwargs or {}
-        if self._busy:
-            return func(*args, **kwargs)
+        if self._busy or torch._C._functorch.peek_interpreter_stack() is not None:
+            return func(*args, **kwargs)  # inside vmap and grad, tensors are not what they seem
         name = getattr(func, "__name__", "")
         if name == "__get__":
             name = getattr(getattr(func, "__self__", None), "__name__", "")
@@ -297,7 +297,7 @@ _WHOLE = ("Norm", "GELU", "SiLU", "Swish", "Mish", "Activation")
 
 def is_opaque(module: nn.Module) -> bool:
     """Whether a module is one operation to its user: its inner ones are not sites of their own."""
-    if isinstance(module, nn.MultiheadAttention):
+    if isinstance(module, (nn.MultiheadAttention, torch.jit.ScriptModule)):
         return True
     if module._modules:
         return False

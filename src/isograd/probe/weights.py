@@ -113,8 +113,9 @@ def _one(
                 row["weight.gain"] = values["rms"] * fan_in**0.5
             rows = local.transpose(0, 1) if layout[0] else local
             row["weight.row_spread"] = float(statistics.row_spread(rows))
-    if gradient is not None and gradient.layout == torch.strided and gradient.numel():
+    if gradient is not None and gradient.numel():
         gradient = _local(gradient.detach())
+        gradient = gradient if gradient.layout == torch.strided else gradient.to_dense()
         values = statistics.derive(statistics.sums(gradient).tolist())
         row["weight.grad_rms"] = values["rms"]
         row["weight.grad_nonfinite"], row["weight.grad_zero"] = values["nonfinite"], values["zero"]
