@@ -4,6 +4,7 @@ Torch functions are seen by a TorchFunctionMode and module calls by torch's glob
 so that no module and no tensor is changed.
 """
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -54,9 +55,11 @@ class Frame:
     path: str
     start: int
     opaque: bool
+    arguments: tuple[Any, ...] = ()
+    handled: BaseException | None = None
+    """The exception under treatment when the call began."""
     sites: list[int] = field(default_factory=list)
     calls: int = 0
-    arguments: tuple[Any, ...] = ()
 
 
 class Listener(Protocol):
@@ -107,7 +110,9 @@ class Tape(TorchFunctionMode):
         with ExitStack() as stack:
             stack.enter_context(torch.compiler.set_stance("force_eager"))
             stack.callback(register_module_forward_pre_hook(self._enter).remove)
-            stack.callback(register_module_forward_hook(self._leave).remove)
+            # Also called when the module raises: the model itself may catch that and go on.
+            leaving = register_module_forward_hook(self._leave, always_call=True)
+            stack.callback(leaving.remove)
             stack.enter_context(self)
             yield
 
@@ -245,17 +250,20 @@ class Tape(TorchFunctionMode):
             path = f"{self.stack[-1].path}.{type(module).__name__}" if self.stack else ""
         self.called.add(id(module))
         opaque = bool(self.stack and self.stack[-1].opaque) or is_opaque(module)
-        self.stack.append(Frame(module, path, len(self.nodes), opaque, arguments=args))
+        handled = sys.exception()
+        self.stack.append(Frame(module, path, len(self.nodes), opaque, args, handled))
         self.deepest = self.stack[-1]
 
     def _leave(self, module: nn.Module, args: Any, output: Any) -> None:
         if self._busy or not self.stack:
             return
         while self.stack and self.stack[-1].module is not module:
-            self.stack.pop()  # a call that was left by an exception the model itself caught
+            self.stack.pop()  # a call that was left in a way that no hook sees
         if not self.stack:
             return
         frame = self.stack.pop()
+        if sys.exception() is not frame.handled:
+            return  # it raised
         self.deepest = self.stack[-1] if self.stack else None
         first = next((t for t in tensors(output) if t.is_floating_point() or t.is_complex()), None)
         if first is None:
