@@ -125,11 +125,13 @@ def _on_device(flat: Tensor) -> Tensor:
 
 def _moments(chunk: Tensor, inverse: float | Tensor | None) -> tuple[Tensor, ...]:
     """Non-zero count, sum of signs; then sum, sum of squares, magnitudes, fourth powers, scaled."""
-    # A dot product is the fastest full reduction there is: |x| is sign(x).x, a count is sign.sign.
+    # Dot products are fast but add up in few lanes: over a chunk of equal values they are 4e-5 off,
+    # where sum() is right to 1e-7. A count is exact in both.
     sign = torch.sgn(chunk)
     nonzero, signs = torch.dot(sign, sign), sign.sum()
     if inverse is not None:
         chunk = chunk * inverse
-    magnitude = torch.dot(chunk, sign)
+    magnitude = torch.mul(chunk, sign, out=sign).sum()
     square = torch.mul(chunk, chunk, out=sign)
-    return nonzero, signs, chunk.sum(), square.sum(), magnitude, torch.dot(square, square)
+    square_sum = square.sum()
+    return nonzero, signs, chunk.sum(), square_sum, magnitude, square.mul_(square).sum()

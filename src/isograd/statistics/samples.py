@@ -127,12 +127,11 @@ def _spread(table: Tensor, scale: Tensor | None) -> Tensor:
         for tile in _differences(columns):
             if scale is not None:
                 tile /= scale
-            flat = tile.reshape(-1)
-            squares = squares + torch.dot(flat, flat)
             part = tile.sum(dim=0)
             total = part if total is None else total.add_(part)
+            squares = squares + tile.square_().sum()
         if total is not None:
-            common = common + torch.dot(total, total)
+            common = common + total.square_().sum()
     variance = (squares / samples - common / samples**2) / features
     distance = variance.clamp(min=0.0).sqrt()
     return distance if scale is None else distance * scale

@@ -108,7 +108,7 @@ def _gelu(approximate: str = "none") -> Parts:
             lambda x: x / 2 * (1 + inner(x)),
             lambda x: (1 + inner(x) + x * (1 - inner(x) ** 2) * a * (1 + 3 * b * x**2)) / 2,
             (),
-            1.1289229227,
+            1.1289930687,
         )
     if approximate != "none":
         raise InputError(f"gelu has no approximation {approximate!r}; it takes 'none' or 'tanh'")
