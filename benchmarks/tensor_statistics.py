@@ -1,6 +1,6 @@
 """Time of every statistic: ns per entry of a float32 tensor, one thread, median of many runs.
 
-python benchmarks/statistics.py
+python benchmarks/tensor_statistics.py
 """
 
 import time
