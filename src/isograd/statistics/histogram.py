@@ -42,9 +42,10 @@ def exponents(x: Tensor) -> Tensor:
     magnitude = sample.abs().double()
     stored = magnitude.view(torch.int64) >> _FRACTION
     counts = _histogram(stored)
-    # Stored 0 is zero or, below 2^-1022, a float64 subnormal, which belongs to the first bin.
-    tiny = torch.count_nonzero(magnitude) - counts[1:].sum()
-    below = counts[1:_FIRST].sum() + tiny
+    below = counts[1:_FIRST].sum()
+    if x.dtype in (torch.float64, torch.complex128):
+        # Stored 0 is zero or, below 2^-1022, a float64 subnormal, which belongs to the first bin.
+        below += torch.count_nonzero(magnitude) - counts[1:].sum()
     above = counts[_LAST + 1 : _STORED - 1].sum()
     bins = counts[_FIRST : _LAST + 1].clone()
     bins[0] += below
