@@ -1,0 +1,80 @@
+"""The course of a rehearsal's loss: where it started, where it went, whether it still falls."""
+
+import math
+from dataclasses import dataclass
+from statistics import fmean, pstdev
+
+from isograd.records import Reading, Record
+from isograd.rules._numbers import fact, finite
+
+_PORTIONS = 3
+"""A stretch of losses is judged by comparing its first third with its last."""
+
+
+@dataclass(frozen=True)
+class Course:
+    """Losses of a rehearsal, one per step."""
+
+    losses: tuple[float, ...]
+    """Finite losses, up to the first one that is not."""
+    broke_at: int | None = None
+    """Step of the first non-finite loss."""
+
+    @property
+    def steps(self) -> int:
+        """Number of finite losses."""
+        return len(self.losses)
+
+    @property
+    def start(self) -> float:
+        """The first loss."""
+        return self.losses[0]
+
+    @property
+    def second_half(self) -> tuple[float, ...]:
+        """What is left when the first transient is over."""
+        return self.losses[self.steps // 2 :]
+
+    @property
+    def level(self) -> float:
+        """Mean loss of the second half."""
+        return fmean(self.second_half)
+
+    def falls(self, *, errors: float, share: float) -> bool:
+        """Whether the loss falls in the second half by more than its noise.
+
+        Args:
+            errors: standard errors by which the first third must exceed the last.
+            share: share of the level by which it must exceed it.
+        """
+        half = self.second_half
+        third = max(1, len(half) // _PORTIONS)
+        before, after = half[:third], half[-third:]
+        noise = math.hypot(pstdev(before), pstdev(after)) / math.sqrt(third)
+        return fmean(before) - fmean(after) > max(errors * noise, share * abs(self.level))
+
+
+def course(reading: Reading) -> Course | None:
+    """The loss of the rehearsal; `None` where nothing was rehearsed."""
+    given = reading.last.fact("rehearsal.losses")
+    if not isinstance(given, (list, tuple)) or not given:
+        return None
+    losses: list[float] = []
+    for step, value in enumerate(given):
+        number = finite(value)
+        if number is None:
+            return Course(tuple(losses), step)
+        losses.append(number)
+    return Course(tuple(losses))
+
+
+def uninformed(record: Record) -> float | None:
+    """The loss of the best constant prediction: chance, or the entropy of unequal labels.
+
+    For squared and absolute errors this is the spread of the targets.
+    """
+    chance = fact(record, "loss.chance")
+    entropy = fact(record, "target.entropy")
+    if record.fact("loss.kind") in ("cross_entropy", "nll") and entropy is not None:
+        return entropy if chance is None else min(chance, entropy)
+    return chance

@@ -1,0 +1,78 @@
+"""What the probe could not measure."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from isograd.findings import Finding, Severity
+from isograd.records import Reading, Record
+from isograd.rules._examples import chain
+from isograd.rules._numbers import fact
+from isograd.rules._rule import NotApplicable, Outcome, Passed, Rule
+
+
+@dataclass(frozen=True)
+class Coverage(Rule):
+    """Part of the network was not measured.
+
+    Sees: for how many of the sites there is no gradient, and what the probe wrote down about
+        passes that it could not run.
+
+    Matters: rules that miss their numbers are silent, and silence is easily read as health.
+
+    Wrong when: the part is frozen or unused on purpose.
+
+    Do: hand in targets and a loss; let the parameters ask for a gradient; read the notes.
+    """
+
+    code: ClassVar[str] = "IG901"
+    rank: ClassVar[int] = 70
+
+    missing: float = 0.5
+    """Share of the sites without a gradient; where most of a network is unseen, what the other
+    rules passed says little."""
+
+    def judge(self, reading: Reading) -> Outcome:
+        """Counts the sites with backward numbers."""
+        seen = reading.seen
+        if not seen.sites:
+            return NotApplicable("the record has no sites; measure() makes one that does")
+        if seen.source != "measured":
+            return NotApplicable(f"the record was {seen.source}, not measured")
+        column = seen.series.get("backward.rms", ())
+        unseen = len(seen.sites) - sum(value is not None for value in column)
+        share = unseen / len(seen.sites)
+        if share <= self.missing:
+            return Passed(f"{len(seen.sites) - unseen} of {len(seen.sites)} sites have a gradient")
+        return self._finding(seen, unseen)
+
+    def _finding(self, seen: Record, unseen: int) -> Finding:
+        frozen = fact(seen, "model.trainable") == 0
+        notes = f" The probe notes: {'; '.join(seen.notes)}." if seen.notes else ""
+        return Finding(
+            self.code,
+            Severity.INFO,
+            "frozen-parameters" if frozen else "graph-cut",
+            f"{unseen} of {len(seen.sites)} sites have no gradient, so the rules about it could "
+            f"not look.{notes}",
+            sites=tuple(
+                site.name
+                for index, site in enumerate(seen.sites)
+                if seen.value("backward.rms", index) is None
+            ),
+            evidence={"unseen": unseen, "notes": list(seen.notes)},
+            remedies=(
+                "Let the parameters ask for a gradient (requires_grad_(True)) before the check."
+                if frozen
+                else "Hand in targets and a loss that depends on the outputs, outside of no_grad.",
+            ),
+        )
+
+    @staticmethod
+    def sick() -> Reading:
+        """No gradient anywhere."""
+        return Reading(chain(3))
+
+    @staticmethod
+    def well() -> Reading:
+        """A gradient everywhere."""
+        return Reading(chain(3, series={"backward.rms": 1e-3}))

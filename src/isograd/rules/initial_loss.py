@@ -1,0 +1,147 @@
+"""The loss before the first step."""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+from isograd.findings import Finding, Severity
+from isograd.records import Reading, Record
+from isograd.rules._examples import chain
+from isograd.rules._numbers import fact, first_update, show
+from isograd.rules._profile import outcome, weighed
+from isograd.rules._rule import NotApplicable, Outcome, Passed, Rule
+
+
+@dataclass(frozen=True)
+class InitialLoss(Rule):
+    """The initial loss is far from what chance gives.
+
+    Sees: the loss of the batch over that of a prediction that knows nothing: ln C for C classes,
+        ln 2 for a yes or no, the mean square of the targets for a regression; and whether
+        the loss is summed over the batch.
+
+    Matters: a fresh network should be undecided. A loss many times that of chance means outputs
+        so large that the network is confidently wrong, and the first steps are spent on undoing
+        it. A loss far below chance means that the answer leaks into the input, if
+        the network is fresh. A sum over the batch makes every gradient larger by its size.
+
+    Wrong when: the network is trained already, or the loss has further terms.
+
+    Do: scale the output layer's weights down, or the inputs. Take the mean over the batch
+        (reduction="mean"), or divide the learning rate by the number of samples.
+    """
+
+    code: ClassVar[str] = "IG603"
+    rank: ClassVar[int] = 50
+    explains: ClassVar[tuple[str, ...]] = ("IG205", "IG304", "IG305", "IG401", "IG604", "IG609")
+
+    above: float = 5.0
+    """Loss over chance: a usual initialization (He, 20 layers) reaches 2.4; 5 in nats means that
+    the wrong class leads by a dozen."""
+    above_squared: float = 100.0
+    """The same for squared errors: outputs ten times as large as the targets."""
+    below: float = 0.3
+    """Loss over chance: a fresh network that guesses no one does so well on a whole batch."""
+    update: float = 0.1
+    """First update over weight: a tenth of the weight in one step undoes the initialization."""
+
+    def judge(self, reading: Reading) -> Outcome:
+        """Compares with chance, per sample if the loss is a sum."""
+        seen = reading.seen
+        value, chance = fact(seen, "loss.value"), _of_chance(seen)
+        if value is None or chance is None or chance <= 0:
+            return NotApplicable(
+                "the record holds no loss whose chance level is known (cross-entropy, BCE, MSE or "
+                "L1 with targets)"
+            )
+        samples = fact(seen, "batch.size") or 1.0
+        summed = bool(seen.fact("loss.summed")) and samples > 1
+        ratio = value / (samples if summed else 1.0) / chance
+        update = first_update(seen)
+        if summed and update is not None and update > self.update:
+            return self._summed(value, samples, update)
+        squared = seen.fact("loss.kind") == "mse"
+        if ratio > (self.above_squared if squared else self.above):
+            return self._high(reading, value, chance, ratio)
+        if ratio < self.below:
+            return self._low(value, chance, ratio)
+        if summed:
+            return self._summed(value, samples, update)
+        return Passed(f"loss {show(value)}, chance {show(chance)}")
+
+    def _summed(self, value: float, samples: float, update: float | None) -> Finding:
+        harm = update is not None and update > self.update
+        return Finding(
+            self.code,
+            Severity.WARNING if harm else Severity.INFO,
+            "lr-too-high" if harm else "optimizer-hyperparameter",
+            f"The loss {show(value)} is summed over {samples:.0f} samples, so that every gradient "
+            f"is about {samples:.0f} times that of the mean"
+            + (f"; the first step moves the weights by {update:.0%}." if harm else "."),
+            evidence={"loss.value": value, "batch.size": samples, "update_ratio": update},
+            remedies=(
+                'Take the mean over the batch (reduction="mean"), or divide the learning rate by '
+                f"{samples:.0f}.",
+            ),
+            explains=self.explains if harm else (),
+        )
+
+    def _high(self, reading: Reading, value: float, chance: float, ratio: float) -> Finding:
+        seen = reading.seen
+        out = fact(seen, "output.rms")
+        size = f", from outputs of rms {show(out)}" if out is not None else ""
+        place = seen.fact("loss.input_site")
+        known = isinstance(place, int) and 0 <= place < len(seen.sites)
+        return Finding(
+            self.code,
+            weighed(Severity.WARNING, outcome(reading)),
+            "init-too-large",
+            f"The initial loss is {show(value)}, {show(ratio)} times that of chance "
+            f"({show(chance)}){size}.",
+            sites=(seen.sites[place].name,) if known else (),
+            evidence={"loss.value": value, "loss.chance": chance, "output.rms": out},
+            remedies=(
+                "Scale the output layer's weights down until its outputs are of the order of 1, or "
+                "start them at zero.",
+                "If every layer's outputs are large, normalize the inputs first.",
+            ),
+        )
+
+    def _low(self, value: float, chance: float, ratio: float) -> Finding:
+        return Finding(
+            self.code,
+            Severity.INFO,
+            "data-bug",
+            f"The loss is {show(value)}, {show(ratio)} times that of chance ({show(chance)}): the "
+            "network is trained already, or the answer is in its input.",
+            evidence={"loss.value": value, "loss.chance": chance},
+            remedies=("If the network is fresh, look for the target among the inputs.",),
+        )
+
+    @staticmethod
+    def sick() -> Reading:
+        """Outputs a hundred times too large."""
+        return _loss(85.0, kind="cross_entropy", chance=math.log(10))
+
+    @staticmethod
+    def well() -> Reading:
+        """He initialization, twenty layers."""
+        return _loss(5.43, kind="cross_entropy", chance=math.log(10))
+
+
+def _of_chance(seen: Record) -> float | None:
+    """What a fresh network that answers zero would have."""
+    chance = fact(seen, "loss.chance")
+    mean, std = fact(seen, "target.mean"), fact(seen, "target.std")
+    if chance is None or mean is None or std is None:
+        return chance
+    if seen.fact("loss.kind") == "mse":
+        return max(chance, mean**2 + std**2)
+    return max(chance, abs(mean)) if seen.fact("loss.kind") == "l1" else chance
+
+
+def _loss(value: float, *, kind: str, chance: float, **facts: object) -> Reading:
+    numbers = {"loss.value": value, "loss.kind": kind, "loss.chance": chance, "output.rms": 1.7}
+    return Reading(
+        chain(3, series={"weight.update_ratio": 0.01}, facts={**numbers, "batch.size": 16, **facts})
+    )

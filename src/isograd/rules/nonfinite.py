@@ -1,0 +1,361 @@
+"""The first value that is not a number."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from isograd.findings import Finding, Severity
+from isograd.records import Reading, Record
+from isograd.rules._course import course
+from isograd.rules._examples import chain, with_history
+from isograd.rules._formats import FULL, format_of
+from isograd.rules._numbers import fact, finite, middle, show, sizes
+from isograd.rules._rule import NotApplicable, Outcome, Passed, Rule
+from isograd.rules._symptoms import OVER_DEPTH
+
+_CURES = {
+    "sqrt": "keep its argument above zero: sqrt(x + eps), since its derivative at 0 is infinite",
+    "norm": "its derivative at 0 is undefined: use (x.pow(2).sum(...) + eps).sqrt()",
+    "log": "keep its argument above zero (clamp, or x + eps), or use a loss that takes logits",
+    "div": "add a small number to the denominator",
+    "reciprocal": "add a small number to the denominator",
+    "rsqrt": "add a small number under the root",
+    "pow": "keep the base above zero where the exponent is below one",
+    "exp": "subtract the largest entry before the exponential, or use logsumexp or log_softmax",
+    "acos": "clamp its argument to [-1 + eps, 1 - eps], where its derivative is finite",
+    "asin": "clamp its argument to [-1 + eps, 1 - eps], where its derivative is finite",
+}
+
+
+@dataclass(frozen=True)
+class _Event:
+    """The first operation with a non-finite value, in one look."""
+
+    record: Record
+    way: str
+    op: str
+    site: str
+    """The nearest site at or before it."""
+    module: str
+    peak: float | None
+    """Largest finite magnitude that goes in, backward that of any gradient; `None` if unknown."""
+    dirty: int
+    """Entries of its inputs that were not finite already."""
+    inputs: tuple[Mapping[str, Any], ...]
+    count: int
+    step: int
+
+    @property
+    def where(self) -> str:
+        """Operation and place."""
+        return f"`{self.op}` in {self.module}" if self.module else f"`{self.op}` in the loss"
+
+
+@dataclass(frozen=True)
+class Nonfinite(Rule):
+    """A value is NaN or infinite.
+
+    Sees: the first operation, in order of execution, whose result (forward) or whose gradient
+        (backward) holds a NaN or an infinity, with the range of the numbers that went in; in the
+        batch as it is handed in, at the first look, and at every look of a rehearsal.
+
+    Matters: one NaN reaches every weight at the next update and the model is lost. What to
+        change depends on what went in. Ordinary numbers in and NaN out is a local fault: log(0),
+        sqrt at 0, 0/0, or an infinite derivative in the branch that torch.where did not select,
+        which the chain rule multiplies by zero. Huge numbers in is an overflow, whose reason lies
+        upstream: weights that amplify, or updates that are too large.
+
+    Wrong when: the infinity is meant, as in an attention mask; the rule stays silent as long as
+        loss and weight gradients are finite. An intermittent NaN needs the batch that causes it.
+
+    Do: for a local fault, change the operation named, and mask its input rather than its output.
+        For an overflow at the first look, change the initialization. For one that appears only
+        after some steps, lower the learning rate or warm up. In float16 scale the loss, or
+        compute the operation in float32.
+    """
+
+    code: ClassVar[str] = "IG401"
+    rank: ClassVar[int] = 20
+    explains: ClassVar[tuple[str, ...]] = (
+        *OVER_DEPTH,
+        "IG104",
+        "IG304",
+        "IG305",
+        "IG402",
+        "IG502",
+        "IG603",
+        "IG604",
+        "IG609",
+        "IG901",
+    )
+
+    huge: float = 0.5
+    """Share of the format's range of exponents; numbers above largest ** 0.5 (1.8e19 in float32,
+    256 in float16) overflow when two of them are multiplied, smaller ones do not."""
+    blown_up: float = 1e3
+    """Growth over the largest number of the first look; three decades are no ordinary drift, and
+    only updates can have caused it."""
+    swell: float = 3.0
+    """Growth of the loss over its start before it breaks: a diverging loss passes this within a
+    few steps, one that breaks for a local reason does not."""
+
+    def judge(self, reading: Reading) -> Outcome:
+        """Looks at the batch, then for the earliest event that did harm."""
+        seen = reading.seen
+        dirty = fact(seen, "batch.nonfinite") or 0
+        if dirty > 0:
+            return self._batch(seen, int(dirty))
+        looks = [r for r in (seen, *reading.history) if r.sites or r.facts]
+        if not looks:
+            return NotApplicable("the record holds no numbers; measure() makes one that does")
+        for record in looks:
+            event = _event(record)
+            if event is None:
+                continue
+            if _harmless(record, event):
+                return self._latent(event) if event.way == "backward" else _contained(event)
+            return self._found(event, reading)
+        return Passed(f"{len(looks)} looks, 0 non-finite values")
+
+    def _batch(self, seen: Record, dirty: int) -> Finding:
+        size = math.prod(sizes(seen.fact("batch.shape")))
+        of = f" of {size}" if size > 1 else ""
+        return Finding(
+            self.code,
+            Severity.ERROR,
+            "data-bug",
+            f"{dirty}{of} entries of the batch are NaN or infinite.",
+            evidence={"batch.nonfinite": dirty},
+            remedies=(
+                "Find where the batch gets them: missing values, 0/0 in a normalization, or a "
+                "broken file. Fill or drop them before the model sees them.",
+            ),
+            explains=self.explains,
+        )
+
+    def _found(self, event: _Event, reading: Reading) -> Finding:
+        cause = self._cause(event, reading)
+        when = f"after {event.step} steps" if event.step else "at the first look"
+        went_in = ", ".join(_describe(i) for i in event.inputs) or "its inputs were not recorded"
+        what = "its result" if event.way == "forward" else "the gradient that leaves it backward"
+        amount = f"{event.count} entries of {what}" if event.count else what
+        return Finding(
+            self.code,
+            Severity.ERROR,
+            cause,
+            f"The first non-finite value appears {when} in the {event.way} pass of {event.where}: "
+            f"{amount}; what went in: {went_in}.",
+            sites=tuple(filter(None, (event.module or event.site,))),
+            evidence={
+                "op": event.op,
+                "direction": event.way,
+                "step": event.step,
+                "inputs": [dict(i) for i in event.inputs],
+                "largest_input": event.peak,
+            },
+            remedies=_remedies(cause, event),
+            explains=(*self.explains, "IG504") if cause == "recurrent-jacobian" else self.explains,
+        )
+
+    def _cause(self, event: _Event, reading: Reading) -> str:
+        step, peak, form = event.step, event.peak, format_of(reading.seen)
+        if event.way == "forward" and event.dirty:
+            # A weight is not finite already: an update before this look made it so.
+            return (
+                ("lr-too-high" if self._swelled(reading) else "local-nan") if step else "data-bug"
+            )
+        if peak is None or peak < form.largest**self.huge:
+            usual = _largest(reading.seen, "forward")
+            blown = step and peak and usual and peak > self.blown_up * usual
+            return "lr-too-high" if blown else "local-nan"
+        if peak < FULL.largest**self.huge and form.largest < FULL.largest**self.huge:
+            return "precision"
+        return "lr-too-high" if step else _reason_of_overflow(event)
+
+    def _swelled(self, reading: Reading) -> bool:
+        """Whether the loss grew before it broke, as it does when updates are too large."""
+        path = course(reading)
+        return path is None or path.steps < 2 or max(path.losses) > self.swell * path.start
+
+    def _latent(self, event: _Event) -> Finding:
+        return Finding(
+            self.code,
+            Severity.INFO,
+            "local-nan",
+            f"{event.count or 'Some'} entries of the gradient at {event.where} are not finite; a "
+            "later operation happens to drop them, so that 0 of them reach a parameter.",
+            sites=tuple(filter(None, (event.module or event.site,))),
+            evidence={"op": event.op, "direction": "backward"},
+            remedies=_remedies("local-nan", event),
+        )
+
+    @staticmethod
+    def sick() -> Reading:
+        """Weights blow up in a rehearsal until a product overflows."""
+        first = chain(3, series={"forward.max": 4.0, "forward.min": -5.0})
+        event = {
+            "op": "linear",
+            "site": 2,
+            "module": "layers.1",
+            "inputs": [{"min": -1e25, "max": 2e25, "nonfinite": 0, "zeros": 3}],
+            "count": 7,
+            "step": 12,
+        }
+        later = chain(3, facts={"event.forward": event, "loss.value": math.nan}, step=12)
+        return with_history(first, later, losses=[2.3, 9.1, math.nan])
+
+    @staticmethod
+    def well() -> Reading:
+        """The same network, all values finite."""
+        first = chain(3, series={"forward.max": 4.0, "forward.min": -5.0})
+        later = chain(3, facts={"loss.value": 2.1}, step=12)
+        return with_history(first, later, losses=[2.3, 2.2, 2.1])
+
+
+def _event(record: Record) -> _Event | None:
+    """The event to report: the forward one, unless it stayed without effect on the loss."""
+    forward = _recorded(record, "forward") or _from_series(record)
+    backward = _recorded(record, "backward")
+    if forward is not None and backward is not None and fact(record, "loss.value") is not None:
+        return backward
+    return forward or backward
+
+
+def _recorded(record: Record, way: str) -> _Event | None:
+    event = record.fact(f"event.{way}")
+    if not isinstance(event, Mapping):
+        return None
+    given = event.get("inputs")
+    inputs = tuple(i for i in given if isinstance(i, Mapping)) if isinstance(given, list) else ()
+    edges = [abs(n) for i in inputs for k in ("min", "max") if (n := finite(i.get(k))) is not None]
+    if way == "backward":
+        edges.append(_largest(record, "backward") or 0.0)
+    return _Event(
+        record,
+        way,
+        str(event.get("op") or "an operation").strip("_"),
+        _name(record, event.get("site")),
+        str(event.get("module") or ""),
+        max(edges, default=None),
+        int(sum(finite(i.get("nonfinite")) or 0 for i in inputs)),
+        inputs,
+        int(finite(event.get("count")) or 0),
+        int(finite(event.get("step")) or record.step),
+    )
+
+
+def _name(record: Record, site: Any) -> str:
+    if isinstance(site, int) and 0 <= site < len(record.sites):
+        return record.sites[site].name
+    return site if isinstance(site, str) else ""
+
+
+def _from_series(record: Record) -> _Event | None:
+    """The event as far as the columns tell it, for a record without one."""
+    for index, count in record.pairs("forward.nonfinite"):
+        if count > 0:
+            site = record.sites[index]
+            inputs = tuple(
+                {"min": record.value("forward.min", i), "max": record.value("forward.max", i)}
+                for i in site.inputs
+                if 0 <= i < index
+            )
+            edges = [abs(n) for i in inputs for v in i.values() if (n := finite(v)) is not None]
+            peak = max(edges, default=None)
+            return _Event(
+                record,
+                "forward",
+                site.kind,
+                site.name,
+                site.name,
+                peak,
+                0,
+                inputs,
+                int(count),
+                record.step,
+            )
+    return None
+
+
+def _harmless(record: Record, event: _Event) -> bool:
+    """Whether loss and weight gradients are known to be finite all the same."""
+    if fact(record, "loss.value") is None:
+        return False
+    counts = [n for _, n in record.pairs("weight.grad_nonfinite")]
+    if event.way == "backward" and not counts:
+        return False
+    return not any(counts) and record.fact("rehearsal.stopped") is None
+
+
+def _contained(event: _Event) -> Passed:
+    return Passed(
+        f"{event.count or 'some'} non-finite values at {event.where}, as a mask makes them: "
+        "0 reach the loss or a gradient"
+    )
+
+
+def _largest(record: Record, way: str) -> float | None:
+    numbers = [abs(v) for end in ("min", "max") for _, v in record.pairs(f"{way}.{end}")]
+    return max(numbers, default=None)
+
+
+def _reason_of_overflow(event: _Event) -> str:
+    record = event.record
+    site = next((s for s in record.sites if s.name == event.site), None)
+    if site is not None and (site.kind == "recurrent" or "#" in site.name):
+        return "recurrent-jacobian"
+    fits = dict(record.pairs("weight.gain_fit"))
+    excess = middle(g / fits[i] for i, g in record.pairs("weight.gain") if fits.get(i))
+    if excess is not None and excess > 1:
+        return "init-too-large"
+    return "unscaled-residual" if record.has("forward.branch_ratio") else "exploding-activation"
+
+
+def _describe(given: Mapping[str, Any]) -> str:
+    low, high = finite(given.get("min")), finite(given.get("max"))
+    span = f"[{show(low)}, {show(high)}]" if low is not None and high is not None else "unknown"
+    extras = [
+        f"{int(n)} {word}"
+        for key, word in (("zeros", "zeros"), ("nonfinite", "non-finite"))
+        if (n := finite(given.get(key)))
+    ]
+    return f"values in {span}" + (f" with {', '.join(extras)}" if extras else "")
+
+
+def _remedies(cause: str, event: _Event) -> tuple[str, ...]:
+    where = event.where
+    if cause == "local-nan":
+        cure = next((c for op, c in _CURES.items() if event.op.startswith(op)), None)
+        mask = (
+            "If torch.where selects afterwards, mask the input as well: "
+            "f(torch.where(ok, x, 1)) instead of torch.where(ok, f(x), 0)."
+        )
+        first = (
+            f"In {where}, {cure}." if cure else f"Keep the inputs of {where} where it is smooth."
+        )
+        return (first, mask)
+    return {
+        "precision": (
+            f"Compute {where} in float32 (leave it out of autocast), or train in bfloat16.",
+            "With float16, scale the loss dynamically (torch.amp.GradScaler).",
+        ),
+        "lr-too-high": (
+            "Lower the learning rate by a factor of ten, or warm it up over the first steps.",
+            "Clip the gradient norm, so that one bad batch cannot do this.",
+        ),
+        "data-bug": (
+            f"A parameter, buffer or second input of {where} is not finite before anything is "
+            "computed: check the checkpoint that was loaded and all inputs.",
+        ),
+        "recurrent-jacobian": (
+            "Scale the recurrent weights down (orthogonal with gain 1), or use an LSTM or GRU; "
+            "clipping the gradient does not help a forward overflow.",
+        ),
+    }.get(
+        cause,
+        (
+            f"Scale the weights of the layers before {where} down to the gain that keeps the rms "
+            "(weight.gain_fit), or normalize between the layers.",
+        ),
+    )

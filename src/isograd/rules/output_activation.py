@@ -1,0 +1,183 @@
+"""The activation after the last layer."""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+from isograd.findings import Finding, Severity
+from isograd.records import Reading, Record
+from isograd.rules._examples import chain
+from isograd.rules._numbers import fact, show, words
+from isograd.rules._profile import outcome, weighed
+from isograd.rules._rule import NotApplicable, Outcome, Passed, Rule
+from isograd.rules._symptoms import OVER_DEPTH
+
+_RANGES = {
+    "relu": (0.0, math.inf),
+    "relu6": (0.0, 6.0),
+    "softplus": (0.0, math.inf),
+    "sigmoid": (0.0, 1.0),
+    "hardsigmoid": (0.0, 1.0),
+    "softmax": (0.0, 1.0),
+    "tanh": (-1.0, 1.0),
+    "hardtanh": (-1.0, 1.0),
+    "softsign": (-1.0, 1.0),
+}
+"""What an activation can give, by its definition."""
+
+_RECTIFIERS = ("relu", "relu6")
+
+
+@dataclass(frozen=True)
+class OutputActivation(Rule):
+    """The output activation cannot give what the loss asks for.
+
+    Sees: the activation whose result enters the loss, its range, and the range of the targets;
+        a rectifier in front of cross_entropy; a sigmoid in front of a squared error on classes.
+
+    Matters: ReLU cannot give a negative number, so for negative targets the best it can do is 0,
+        where its gradient is 0 too and nothing more is learned. A sigmoid or tanh that has to
+        reach beyond its range saturates. Before cross_entropy a ReLU throws away every logit below
+        zero with its gradient. Sigmoid with a squared error starts well, but never
+        recovers from a confident mistake.
+
+    Wrong when: targets beyond the range are rare outliers that should be clipped.
+
+    Do: end a regression with a linear layer. Use softplus if the answer must be positive and the
+        targets are. Scale tanh or sigmoid to the targets' range.
+    """
+
+    code: ClassVar[str] = "IG606"
+    rank: ClassVar[int] = 0
+    explains: ClassVar[tuple[str, ...]] = (*OVER_DEPTH, "IG603", "IG604")
+
+    beyond: float = 0.01
+    """Part of the targets' range that the activation cannot reach: more than one outlier."""
+    blocked: float = 0.5
+    """Share of the outputs that stand at a rectifier's zero, where no gradient passes; beyond
+    one half the output is dying rather than restricted."""
+
+    def judge(self, reading: Reading) -> Outcome:
+        """Judges the activation that enters the loss."""
+        seen = reading.seen
+        kind = seen.fact("loss.kind")
+        place = seen.fact("loss.input_site")
+        if not isinstance(kind, str) or not isinstance(place, int):
+            return NotApplicable("no loss was measured (hand targets and a loss to measure())")
+        if not 0 <= place < len(seen.sites):
+            return NotApplicable("the site whose output enters the loss is not in the record")
+        site = seen.sites[place]
+        if site.kind not in _RANGES or not _enters_as_it_is(seen, place):
+            return Passed(f"no activation of limited range among the last 1 of {len(seen.sites)}")
+        if kind in ("cross_entropy", "bce_logits", "nll") and site.kind in _RECTIFIERS:
+            return self._before_logits(reading, place)
+        if kind not in ("mse", "l1"):
+            return Passed(f"{site.kind} fits {kind}, 1 of 1 checks")
+        missed = self._missed(seen, site.kind)
+        if missed > self.beyond:
+            return self._out_of_range(reading, place, missed)
+        if seen.fact("target.kind") in ("class", "binary") and site.kind == "sigmoid":
+            return self._squared(seen, place)
+        return Passed(f"{site.kind} reaches all but {missed:.0%} of the targets' range")
+
+    def _missed(self, seen: Record, activation: str) -> float:
+        """Part of the targets' range that lies outside of the activation's."""
+        low, high = fact(seen, "target.min"), fact(seen, "target.max")
+        if low is None or high is None:
+            return 0.0
+        bottom, top = _RANGES[activation]
+        if high <= low:
+            return 1.0 if not bottom <= low <= top else 0.0
+        inside = max(0.0, min(high, top) - max(low, bottom))
+        return 1 - inside / (high - low)
+
+    def _out_of_range(self, reading: Reading, place: int, missed: float) -> Finding:
+        seen = reading.seen
+        site = seen.sites[place]
+        low, high = fact(seen, "target.min") or 0.0, fact(seen, "target.max") or 0.0
+        zero = seen.value("forward.zero", place) or 0.0
+        dying = site.kind in _RECTIFIERS and zero >= self.blocked
+        return Finding(
+            self.code,
+            Severity.ERROR,
+            "dead-output" if dying else "output-activation",
+            f"The output goes through {site.kind} ({site.name}), but {missed:.0%} of the targets' "
+            f"range [{show(low)}, {show(high)}] lies outside of what it can give"
+            + (f"; {zero:.0%} of the outputs stand at 0, without gradient." if dying else "."),
+            sites=(site.name,),
+            evidence={"activation": site.kind, "missed": missed, "forward.zero": zero},
+            remedies=(
+                f"Remove {site.name}: end the network with the linear layer before it.",
+                "Or map the targets into its range, and map back at prediction.",
+            ),
+            explains=self.explains,
+        )
+
+    def _before_logits(self, reading: Reading, place: int) -> Finding:
+        site = reading.seen.sites[place]
+        zero = reading.seen.value("forward.zero", place) or 0.0
+        dying = zero >= self.blocked
+        return Finding(
+            self.code,
+            weighed(Severity.WARNING, outcome(reading)),
+            "dead-output" if dying else "output-activation",
+            f"{site.name} ({site.kind}) stands between the last layer and "
+            f"{reading.seen.fact('loss.kind')}: {zero:.0%} of the logits are 0 and pass no "
+            "gradient.",
+            sites=(site.name,),
+            evidence={"activation": site.kind, "forward.zero": zero},
+            remedies=(f"Remove {site.name}: the loss takes logits of either sign.",),
+            explains=self.explains,
+        )
+
+    def _squared(self, seen: Record, place: int) -> Finding:
+        site = seen.sites[place]
+        return Finding(
+            self.code,
+            Severity.INFO,
+            "output-activation",
+            f"{site.name} (sigmoid) feeds a squared error on {seen.fact('target.kind')} targets: "
+            "where it is sure and wrong, its derivative is near 0 and it does not recover.",
+            sites=(site.name,),
+            evidence={
+                "activation": "sigmoid",
+                "loss.input_ops": words(seen.fact("loss.input_ops")),
+            },
+            remedies=("Use binary_cross_entropy_with_logits on the layer before it.",),
+        )
+
+    @staticmethod
+    def sick() -> Reading:
+        """Negative targets behind a ReLU that stands at zero mostly."""
+        return _regression(low=-3.0)
+
+    @staticmethod
+    def well() -> Reading:
+        """The same with targets it can give."""
+        return _regression(low=0.0)
+
+
+def _enters_as_it_is(seen: Record, place: int) -> bool:
+    """Whether nothing scales or shifts the activation's result on its way into the loss."""
+    for end in ("min", "max"):
+        there, here = seen.value(f"forward.{end}", place), fact(seen, f"output.{end}")
+        if there is None or here is None:
+            continue
+        if not math.isclose(there, here, rel_tol=1e-3, abs_tol=1e-6):
+            return False
+    return True
+
+
+def _regression(*, low: float) -> Reading:
+    look = chain(
+        4,
+        series={"forward.zero": 0.6},
+        facts={
+            "loss.kind": "mse",
+            "loss.input_site": 5,
+            "target.kind": "real",
+            "target.min": low,
+            "target.max": 9.0,
+        },
+    )
+    return Reading(look)

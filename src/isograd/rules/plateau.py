@@ -1,0 +1,131 @@
+"""A rehearsal that stands still."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from isograd.findings import Finding, Severity
+from isograd.records import Reading, Record
+from isograd.rules._course import Course, course, uninformed
+from isograd.rules._examples import chain, with_history
+from isograd.rules._numbers import dependence, fact, first_update, show
+from isograd.rules._rule import NotApplicable, Outcome, Passed, Rule
+
+
+@dataclass(frozen=True)
+class Plateau(Rule):
+    """The loss of the rehearsal stands still.
+
+    Sees: the second half of the rehearsal's losses: whether they fall by more than their noise,
+        and at which value they stand. ln C (0.693, 2.303, 6.908), the entropy of the labels and
+        the variance of the targets are the losses of a constant answer.
+
+    Matters: a loss that stands exactly there says that the network ignores its input and has
+        learned how often each answer occurs. The reason is upstream: a signal that
+        does not arrive, dead units, updates that are too small or too large.
+
+    Wrong when: the rehearsal is short. Saddles near a small initialization take hundreds of
+        steps to leave, so without a second reading that explains it a plateau is only a remark.
+
+    Do: read the finding named with it first. If there is none: rehearse longer, raise the
+        learning rate by ten, and try to overfit one small batch.
+    """
+
+    code: ClassVar[str] = "IG604"
+    rank: ClassVar[int] = 70
+
+    steps: int = 30
+    """Steps from which the second half has thirds of five losses each."""
+    patience: int = 200
+    """Steps after which standing still is bad by itself."""
+    errors: float = 2.0
+    """Standard errors by which the loss must have fallen to count as falling."""
+    fall: float = 0.005
+    """The same as a share of its level; half a percent over a quarter of the rehearsal."""
+    near: float = 0.95
+    """Level over that of a constant answer from which nothing has been learned from the input."""
+    constant: float = 1e-3
+    """Spread of the outputs over the samples over their rms, below which they are constant."""
+    tiny: float = 1e-5
+    """First update over weight: it takes 100,000 such steps to replace a weight."""
+
+    def judge(self, reading: Reading) -> Outcome:
+        """Judges the second half of the losses."""
+        path = course(reading)
+        if path is None or path.steps < self.steps or path.broke_at is not None:
+            return NotApplicable(
+                f"no rehearsal of {self.steps} steps with finite losses (optimizer=, steps=)"
+            )
+        chance = uninformed(reading.seen)
+        reference = path.start if chance is None else chance
+        if path.falls(errors=self.errors, share=self.fall):
+            return Passed(f"the loss falls: {show(path.start)} to {show(path.losses[-1])}")
+        if path.level < self.near * reference:
+            return Passed(f"the loss stands at {show(path.level)}, below {show(reference)}")
+        cause, reason = self._cause(reading)
+        bad = bool(reason) or path.steps >= self.patience
+        return Finding(
+            self.code,
+            Severity.WARNING if bad else Severity.INFO,
+            cause,
+            f"The loss stands at {show(path.level)} in the second half of {path.steps} steps"
+            f"{self._name(reading.seen, path)}{reason}.",
+            evidence={"start": path.start, "level": path.level, "chance": chance},
+            remedies=(
+                "Try to overfit one small batch; if that fails, nothing else will work.",
+                "Rehearse with a learning rate ten times higher, and for more steps.",
+            ),
+        )
+
+    def _name(self, seen: Record, path: Course) -> str:
+        for key, name in (
+            ("target.entropy", "the entropy of the labels"),
+            ("loss.chance", "the loss of a constant answer"),
+        ):
+            value = fact(seen, key)
+            if value and abs(path.level / value - 1) < 1 - self.near:
+                return f", where {name} is {show(value)}"
+        return ""
+
+    def _cause(self, reading: Reading) -> tuple[str, str]:
+        """The best guess, and what supports it."""
+        before, after = dependence(reading.seen), dependence(reading.last)
+        update = first_update(reading.seen)
+        if after is not None and after < self.constant:
+            said = f"; the outputs vary by only {show(after)} of their rms over the samples"
+            dead = max((v for _, v in reading.last.pairs("forward.dead")), default=0.0)
+            if dead == 1:
+                return "dead-units", said
+            if before is not None and before < self.constant:
+                return "init-too-small", said
+            return (
+                "lr-too-high",
+                f"{said}, after {show(before)} before training" if before else said,
+            )
+        if update is not None and update < self.tiny:
+            return (
+                "lr-too-low",
+                f"; the first step moved the weights by {show(update)} of their size",
+            )
+        return "optimizer-hyperparameter", ""
+
+    @staticmethod
+    def sick() -> Reading:
+        """Stands at ln 10 with outputs that became constant."""
+        return _rehearsed([2.31 + 0.01 * (-1) ** k for k in range(80)], spread=1e-6)
+
+    @staticmethod
+    def well() -> Reading:
+        """Falls."""
+        return _rehearsed([2.31 * 0.99**k + 0.01 * (-1) ** k for k in range(80)], spread=0.5)
+
+
+def _rehearsed(losses: list[float], *, spread: float) -> Reading:
+    facts = {
+        "loss.kind": "cross_entropy",
+        "loss.chance": 2.303,
+        "output.rms": 1.0,
+        "batch.size": 16,
+    }
+    first = chain(3, series={"weight.update_ratio": 0.01}, facts={**facts, "output.spread": 0.7})
+    last = chain(3, facts={**facts, "output.spread": spread}, step=len(losses))
+    return with_history(first, last, losses=losses)
