@@ -1,0 +1,228 @@
+"""What several rules read off a record: quantities over depth, and what a rehearsal came to."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import fmean, median, stdev
+from typing import Literal
+
+from isograd.findings import Severity
+from isograd.records import WEIGHT_KINDS, Reading, Record
+from isograd.rules._course import uninformed
+from isograd.rules._numbers import fact
+from isograd.rules._rule import NotApplicable
+
+UNDERFLOW = math.log(1e-20)
+"""ln of a fraction from which a further fall to exactly zero is underflow, not a blocked path."""
+
+FLOOR = -103.0
+"""ln of the smallest positive float32: where something that underflowed is counted."""
+
+MOST_POINTS = 64
+"""Depths used for a slope: pairs grow with the square, and 64 already fix a slope to 1 %."""
+
+BAND_WIDTH = 3.0
+"""Standard deviations of chance at finite width that do not yet count as news."""
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One quantity at every depth, as natural logarithms; needs at least two depths."""
+
+    depths: tuple[int, ...]
+    logs: tuple[float, ...]
+    """The largest among parallel layers: a signal survives if it survives on one path."""
+    sites: tuple[int, ...]
+    band: float
+    """Standard deviation of the whole change that chance at finite width explains."""
+    rate: float
+    """Median slope: change of ln per weight layer from the input to the output."""
+
+    @property
+    def span(self) -> int:
+        """Weight layers between the first and the last."""
+        return self.depths[-1] - self.depths[0]
+
+    def change(self, *, toward_input: bool, falling: bool) -> float:
+        """Logarithm of what the depth as a whole does on the way toward the input or the output.
+
+        One odd layer at the output, such as a head that is small or zero on purpose, is not the
+        depth's doing: either the typical layer agrees with the whole, or the change happens
+        before that layer.
+        """
+        sign = -1.0 if toward_input else 1.0
+        whole = sign * (self.logs[-1] - self.logs[0])
+        steady = sign * self.rate * self.span
+        inner = sign * (self.logs[-2] - self.logs[0]) if len(self.logs) > 2 else 0.0
+        if falling:
+            return min(max(whole, steady), inner, 0.0)
+        return max(min(whole, steady), inner, 0.0)
+
+
+def gradient(record: Record) -> Profile | None:
+    """Norm of dLoss/d(output) of the weight layers: widths cancel, unlike in the rms."""
+
+    def norm(site: int) -> float | None:
+        rms, count = record.value("backward.rms", site), record.value("backward.count", site)
+        return None if rms is None or count is None else rms * math.sqrt(max(count, 0.0))
+
+    return _profile(record, norm, "backward.band", at_input=True)
+
+
+def signal(record: Record) -> Profile | None:
+    """Part of the weight layers' outputs that depends on the input."""
+    return _profile(record, lambda i: record.value("forward.spread", i), "forward.band")
+
+
+def scale(record: Record) -> Profile | None:
+    """Rms of the weight layers' outputs."""
+    return _profile(record, lambda i: record.value("forward.rms", i), "forward.band")
+
+
+def _profile(
+    record: Record,
+    quantity: Callable[[int], float | None],
+    band: str,
+    *,
+    at_input: bool = False,
+) -> Profile | None:
+    best: dict[int, tuple[float, int]] = {}
+    zeros: dict[int, int] = {}
+    for site in record.weight_sites():
+        number, depth = quantity(site), record.sites[site].depth
+        if number is None or not math.isfinite(number) or number < 0:
+            continue
+        if number == 0:
+            zeros[depth] = site
+        elif depth not in best or number > best[depth][0]:
+            best[depth] = (number, site)
+    points = {depth: (math.log(number), site) for depth, (number, site) in best.items()}
+    if points and zeros:
+        logs = [log for log, _ in points.values()]
+        if min(logs) - max(logs) < UNDERFLOW:
+            points |= {d: (FLOOR, s) for d, s in zeros.items() if d not in points}
+    if len(points) < 2:
+        return None
+    depths = tuple(sorted(points))
+    logs = [points[d][0] for d in depths]
+    sites = tuple(points[d][1] for d in depths)
+    spread = record.value(band, sites[0] if at_input else sites[-1])
+    return Profile(
+        depths,
+        tuple(logs),
+        sites,
+        spread if spread is not None and math.isfinite(spread) else 0.0,
+        slope(depths, logs),
+    )
+
+
+def slope(xs: Sequence[float], ys: Sequence[float]) -> float:
+    """Median of the slopes of all pairs of points (Theil 1950): half the points may be odd."""
+    step = max(1, math.ceil(len(xs) / MOST_POINTS))
+    xs, ys = xs[::step], ys[::step]
+    slopes = [
+        (ys[j] - ys[i]) / (xs[j] - xs[i])
+        for i in range(len(xs))
+        for j in range(i + 1, len(xs))
+        if xs[j] != xs[i]
+    ]
+    return median(slopes) if slopes else 0.0
+
+
+Result = Literal["trains", "flat", "diverges"]
+
+FEWEST_STEPS = 10
+"""Fewer losses than this say nothing about a trend."""
+
+CLEAR = 3.0
+"""Standard errors that make a change of the mean loss clear."""
+
+BELOW_CHANCE = 0.97
+"""Fraction of the chance loss that only a prediction using the input stays below: learning the
+label frequencies alone gains less than that on any batch that is roughly balanced."""
+
+STILL = 0.01
+"""Relative change of the loss that counts as none."""
+
+ESCAPED = 3.0
+"""A mean loss this many times its start has run away, not just jumped."""
+
+
+def outcome(reading: Reading) -> Result | None:
+    """What the rehearsal came to; `None` without one, or where it is too short or unclear."""
+    last = reading.last
+    if last.fact("rehearsal.stopped"):
+        return "diverges"
+    losses = [x for x in last.fact("rehearsal.losses") or () if isinstance(x, (int, float))]
+    if any(not math.isfinite(x) for x in losses):
+        return "diverges"
+    if len(losses) < FEWEST_STEPS:
+        return None
+    part = max(3, len(losses) // 4)
+    head, tail = losses[:part], losses[-part:]
+    start, end = fmean(head), fmean(tail)
+    error = math.sqrt((stdev(head) ** 2 + stdev(tail) ** 2) / part)
+    chance = uninformed(reading.seen)
+    if end > ESCAPED * max(abs(start), chance or 0.0):
+        return "diverges"
+    below = end < BELOW_CHANCE * (start if chance is None else min(start, chance))
+    if below and start - end > CLEAR * error:
+        return "trains"
+    if not below and abs(start - end) <= max(2 * error, STILL * abs(start)):
+        return "flat"
+    return None
+
+
+def weighed(severity: Severity, result: Result | None) -> Severity:
+    """A symptom's severity in the light of the rehearsal: what demonstrably learns is not ill."""
+    if result == "trains":
+        return Severity.INFO
+    if result in ("flat", "diverges") and severity is Severity.WARNING:
+        return Severity.ERROR
+    return severity
+
+
+def effective_updates(record: Record) -> dict[int, float]:
+    """Update over weight of every weight tensor, once momentum has built up.
+
+    Momentum adds up to 1/(1 - momentum) such updates; adaptive methods average instead.
+    """
+    momentum = fact(record, "optimizer.momentum") or 0.0
+    adaptive = bool(record.fact("optimizer.adaptive"))
+    boost = 1 / (1 - momentum) if 0 <= momentum < 1 and not adaptive else 1.0
+    return {
+        index: ratio * boost
+        for index, ratio in record.pairs("weight.update_ratio")
+        if record.parameters[index].is_weight and (record.value("weight.rms", index) or 1.0) > 0
+    }
+
+
+def names(record: Record, sites: Sequence[int]) -> tuple[str, ...]:
+    """The sites' names."""
+    return tuple(record.sites[i].name for i in sites)
+
+
+def needs(record: Record, *keys: str) -> NotApplicable | None:
+    """Why a rule cannot look where one of the columns is missing."""
+    for key in keys:
+        if not record.has(key):
+            kind = key.partition(".")[0]
+            how = {
+                "backward": "measure with targets and a loss",
+                "weight": "measure a model with weight layers",
+                "forward": "measure a model with such layers",
+            }[kind if kind in ("backward", "weight") else "forward"]
+            if key == "weight.update_ratio":
+                how = "give the optimizer"
+            return NotApplicable(f"the record holds no {key} ({how} to add it)")
+    return None
+
+
+def hidden_sites(record: Record) -> frozenset[int]:
+    """Sites from which a weight layer lies ahead: everything but the network's output end."""
+    hidden: set[int] = set()
+    for index in range(len(record.sites) - 1, -1, -1):
+        site = record.sites[index]
+        if index in hidden or site.kind in WEIGHT_KINDS:
+            hidden.update(source for source in site.inputs if 0 <= source < index)
+    return frozenset(hidden)

@@ -1,0 +1,166 @@
+"""Settings of the optimizer that cannot work."""
+
+from dataclasses import dataclass
+from statistics import median
+from typing import ClassVar
+
+from isograd.findings import Finding, Severity
+from isograd.records import Reading, Record
+from isograd.rules._examples import reading
+from isograd.rules._numbers import fact, finite, show
+from isograd.rules._rule import NotApplicable, Outcome, Passed, Rule
+from isograd.rules._symptoms import OF_TRAINING, OVER_DEPTH
+
+Fault = tuple[Severity, str, str]
+"""How bad, what is wrong, what to do."""
+
+
+@dataclass(frozen=True)
+class OptimizerSettings(Rule):
+    """A setting of the optimizer makes no sense.
+
+    Sees: learning rate, momentum, betas, eps and weight decay, and for eps the size of the
+        gradients it is added to.
+
+    Matters: momentum of one never forgets a step; betas in the wrong order divide new gradients
+        by old sizes; an eps above the gradients turns Adam into SGD with another learning rate;
+        weight decay of ten percent a step erases what was learnt.
+
+    Wrong when: a schedule changes the settings later on; what is judged is what the optimizer
+        holds now. A learning rate of zero at the start of a warm-up is not reported.
+
+    Do: go back to the default that is named.
+    """
+
+    code: ClassVar[str] = "IG306"
+    rank: ClassVar[int] = 51
+    explains: ClassVar[tuple[str, ...]] = (*OVER_DEPTH, *OF_TRAINING)
+
+    long_momentum: float = 0.99
+    """Above this more than a hundred steps add up, and the effective learning rate is a hundred
+    times the one that is set."""
+    large_eps: float = 1e-5
+    """Larger than any default; below it a large ratio to the gradients is the gradients' fault."""
+    eps_ratio: float = 10.0
+    """eps over the typical gradient from which the division by the gradient's size is gone."""
+    decay: float = 0.1
+    """Part of every weight that one step takes away: a half-life of seven steps."""
+
+    def judge(self, reading: Reading) -> Outcome:
+        """Goes through the settings; the worst is reported, with the others in the evidence."""
+        seen = reading.seen
+        if seen.fact("optimizer.lr") is None and seen.fact("optimizer.name") is None:
+            return NotApplicable("no optimizer was given")
+        faults = [
+            fault
+            for fault in (
+                self._rate(seen),
+                self._momentum(seen),
+                self._betas(seen),
+                self._eps(seen),
+                self._decay(seen),
+            )
+            if fault is not None
+        ]
+        if not faults:
+            return Passed(f"{seen.fact('optimizer.name') or 'the optimizer'}: no odd setting")
+        severity, what, remedy = max(faults, key=lambda fault: fault[0].weight)
+        return Finding(
+            self.code,
+            severity,
+            "optimizer-hyperparameter",
+            what,
+            evidence={"faults": [text for _, text, _ in faults]},
+            remedies=(remedy, *(r for _, _, r in faults if r != remedy)),
+            explains=self.explains,
+        )
+
+    def _rate(self, record: Record) -> Fault | None:
+        rate = fact(record, "optimizer.lr")
+        if rate is None or rate >= 0:
+            return None
+        return (
+            Severity.ERROR,
+            f"The learning rate is {show(rate)}: every step climbs.",
+            "Use a positive learning rate.",
+        )
+
+    def _momentum(self, record: Record) -> Fault | None:
+        momentum = fact(record, "optimizer.momentum")
+        if momentum is None or momentum <= self.long_momentum:
+            return None
+        if momentum >= 1:
+            return (
+                Severity.ERROR,
+                f"Momentum is {show(momentum)}: past steps never fade, they add up for ever.",
+                "Set momentum=0.9.",
+            )
+        return (
+            Severity.WARNING,
+            f"Momentum is {momentum:.6g}: about {show(1 / (1 - momentum))} steps add up.",
+            "Set momentum=0.9, or divide the learning rate by as much.",
+        )
+
+    def _betas(self, record: Record) -> Fault | None:
+        betas = record.fact("optimizer.betas")
+        if not isinstance(betas, (list, tuple)) or len(betas) != 2:
+            return None
+        first, second = finite(betas[0]), finite(betas[1])
+        if first is None or second is None:
+            return None
+        if max(first, second) >= 1:
+            text = (
+                f"Betas are ({first:.6g}, {second:.6g}): an average that never takes in a gradient."
+            )
+            return Severity.ERROR, text, "Set betas=(0.9, 0.999)."
+        if second >= first**2:  # the condition under which Adam's step stays bounded (Kingma 2015)
+            return None
+        text = (
+            f"Betas are ({first:.6g}, {second:.6g}): gradients are divided by a size that forgets "
+            "faster than their average, so that steps have no bound."
+        )
+        return Severity.WARNING, text, "Set betas=(0.9, 0.999)."
+
+    def _eps(self, record: Record) -> Fault | None:
+        eps = fact(record, "optimizer.eps")
+        sizes = [size for _, size in record.pairs("weight.grad_rms") if size > 0]
+        if (
+            eps is None
+            or eps <= self.large_eps
+            or not sizes
+            or not record.fact("optimizer.adaptive")
+        ):
+            return None
+        typical = median(sizes)
+        if eps <= self.eps_ratio * typical:
+            return None
+        text = (
+            f"eps is {show(eps)}, {show(eps / typical)} times a typical gradient entry "
+            f"({show(typical)}): the optimizer no longer adapts."
+        )
+        return Severity.WARNING, text, "Set eps=1e-8."
+
+    def _decay(self, record: Record) -> Fault | None:
+        rate, decay = fact(record, "optimizer.lr"), fact(record, "optimizer.weight_decay")
+        if rate is None or decay is None or rate * decay <= self.decay:
+            return None
+        text = (
+            f"Weight decay {show(decay)} at learning rate {show(rate)} takes "
+            f"{show(100 * rate * decay)} % of every weight away at every step."
+        )
+        return Severity.WARNING, text, "Lower weight_decay to 1e-2 or less."
+
+    @staticmethod
+    def sick() -> Reading:
+        """Momentum of one."""
+        return _example(1.0)
+
+    @staticmethod
+    def well() -> Reading:
+        """The usual momentum."""
+        return _example(0.9)
+
+
+def _example(momentum: float) -> Reading:
+    facts = {"optimizer.name": "SGD", "optimizer.lr": 0.01, "optimizer.momentum": momentum}
+    return reading(3, facts=facts)

@@ -1,0 +1,184 @@
+"""Steps that are too large or too small for the weights they change."""
+
+import math
+from dataclasses import dataclass
+from statistics import median
+from typing import ClassVar
+
+from isograd.findings import Finding, Severity
+from isograd.records import Reading, Record
+from isograd.rules._causes import Cause, hidden_layers, why_grows, why_lost
+from isograd.rules._examples import reading
+from isograd.rules._graph import NORMS
+from isograd.rules._numbers import fact, show
+from isograd.rules._profile import (
+    effective_updates,
+    gradient,
+    needs,
+    outcome,
+    signal,
+    weighed,
+)
+from isograd.rules._rule import NotApplicable, Outcome, Passed, Rule
+
+
+@dataclass(frozen=True)
+class UpdateRatio(Rule):
+    """The optimizer's steps do not fit the weights.
+
+    Sees: the size of the optimizer's first update of every weight over the size of the weight,
+        measured on a copy; with momentum, times the 1/(1 - momentum) that it builds up to.
+
+    Matters: this ratio is the speed of learning, whatever the loss, the batch and the optimizer
+        are. About 1e-3 is usual. At a tenth and more per step the weights are replaced before the
+        gradient is computed anew, and rectifiers die; at 1e-5 it takes a hundred thousand steps
+        to change a weight by its own size.
+
+    Wrong when: a weight started at zero, whose ratio means nothing; it is left out. Weights in
+        front of a norm may take large steps, since the norm takes their size away again. Small
+        steps at the start of a warm-up or in fine-tuning are meant.
+
+    Do: change the learning rate by the factor that is named. If only early layers stand still the
+        gradient vanishes, and a larger learning rate is not the cure.
+    """
+
+    code: ClassVar[str] = "IG304"
+    rank: ClassVar[int] = 61
+    explains: ClassVar[tuple[str, ...]] = (
+        "IG203", "IG204", "IG205", "IG207", "IG305", "IG401", "IG604", "IG609",
+    )  # fmt: skip
+
+    high: float = 0.1
+    """Ten steps replace the weight. Rectifiers die from about here with plain SGD."""
+    high_adaptive: float = 0.5
+    """An adaptive step does not grow with the gradient, so that it takes more to do harm; at
+    this size two steps replace the weight."""
+    low: float = 1e-5
+    """A hundred thousand steps for one weight's size."""
+    low_where_lost: float = 1e-4
+    """Where the depth loses signal or gradient, ten times more: networks that learn from such a
+    start have at least this in every layer, those that stand still have less."""
+    loses: float = 0.05
+    """Share of signal or gradient left over depth below which the depth takes part in it."""
+    usual: float = 1e-3
+    """The ratio to aim at."""
+
+    def judge(self, reading: Reading) -> Outcome:
+        """Judges the median for being too high, the hidden layers for being too low."""
+        seen = reading.seen
+        lacking = needs(seen, "weight.update_ratio")
+        if lacking:
+            return lacking
+        ratios = effective_updates(seen)
+        if not ratios:
+            return NotApplicable("no weight that moves from a value that is not zero")
+        middle = median(ratios.values())
+        adaptive = bool(seen.fact("optimizer.adaptive"))
+        if middle > (self.high_adaptive if adaptive else self.high):
+            return self._too_high(reading, ratios, middle)
+        left = _left(seen)
+        low = self.low_where_lost if left < self.loses else self.low
+        slow = [i for i, ratio in ratios.items() if ratio < low]
+        if fact(seen, "optimizer.lr") == 0 or 2 * len(slow) <= len(ratios):
+            return Passed(f"a typical weight moves by {show(middle)} of its size per step")
+        return self._too_low(reading, ratios, slow, left)
+
+    def _too_high(self, reading: Reading, ratios: dict[int, float], middle: float) -> Outcome:
+        seen = reading.seen
+        worst = max(ratios, key=lambda i: ratios[i])
+        result = outcome(reading)
+        severity = weighed(Severity.WARNING, result)
+        if severity is Severity.WARNING and any(s.kind in NORMS for s in seen.sites):
+            severity = Severity.INFO
+        cause = _why_high(seen, middle / self.usual)
+        return Finding(
+            self.code,
+            severity,
+            cause.name,
+            f"One step changes a typical weight by {show(middle)} of its size, and "
+            f"{seen.parameters[worst].name} by {show(ratios[worst])}; {cause.because}.",
+            (seen.parameters[worst].name,),
+            {"median": middle, "largest": ratios[worst], **cause.evidence},
+            cause.remedies,
+            () if severity is Severity.INFO else self.explains,
+        )
+
+    def _too_low(
+        self, reading: Reading, ratios: dict[int, float], slow: list[int], left: float
+    ) -> Finding:
+        seen = reading.seen
+        middle = median(ratios[i] for i in slow)
+        even = len(slow) == len(ratios)
+        lost = left < self.loses
+        factor = self.usual / middle if middle > 0 else math.inf
+        cause = why_lost(seen) if lost else _slow(seen, factor)
+        severity = weighed(Severity.WARNING, outcome(reading))
+        worst = min(slow, key=lambda i: ratios[i])
+        return Finding(
+            self.code,
+            severity,
+            cause.name,
+            f"{'All' if even else len(slow)} of {len(ratios)} weights move by {show(middle)} of "
+            f"their size per step or so, {seen.parameters[worst].name} by {show(ratios[worst])}; "
+            f"{cause.because}.",
+            tuple(seen.parameters[i].name for i in sorted(slow, key=lambda i: ratios[i])),
+            {"median": middle, "slow": len(slow), "left_over_depth": left, **cause.evidence},
+            cause.remedies,
+            () if severity is Severity.INFO else self.explains,
+        )
+
+    @staticmethod
+    def sick() -> Reading:
+        """A learning rate at which every step replaces a third of the weights."""
+        return _example(0.3)
+
+    @staticmethod
+    def well() -> Reading:
+        """The usual thousandth."""
+        return _example(1e-3)
+
+
+def _left(record: Record) -> float:
+    """Share of signal or gradient that survives the depth, whichever is less."""
+    changes = [0.0]
+    for profile, back in ((gradient(record), True), (signal(record), False)):
+        if profile is not None:
+            changes.append(profile.change(toward_input=back, falling=True))
+    return math.exp(min(changes))
+
+
+def _why_high(record: Record, factor: float) -> Cause:
+    """The learning rate, unless the weights themselves amplify what it is multiplied with."""
+    layers = [x for x in hidden_layers(record) if x.fit and not x.normalized]
+    excess = sum(math.log(max(x.gain, 1e-30) / (x.fit or 1.0)) for x in layers)
+    if layers and excess > math.log(AMPLIFIED):
+        return why_grows(record)
+    rate = fact(record, "optimizer.lr")
+    told = f" to about {show(rate / factor)}" if rate else f" by a factor {show(factor)}"
+    return Cause(
+        "lr-too-high",
+        f"the learning rate{f' of {show(rate)}' if rate else ''} is too large for them",
+        (f"Lower the learning rate{told}.", "Or warm it up over the first hundred steps."),
+        {"lr": rate},
+    )
+
+
+AMPLIFIED = 10.0
+"""Product of gains beyond what fits from which it is the weights that make the step large."""
+
+
+def _slow(record: Record, factor: float) -> Cause:
+    rate = fact(record, "optimizer.lr")
+    told = f" to about {show(rate * factor)}" if rate else f" by a factor {show(factor)}"
+    return Cause(
+        "lr-too-low",
+        f"signal and gradient survive the depth, so it is the learning rate"
+        f"{f' of {show(rate)}' if rate else ''} that is small",
+        (f"Raise the learning rate{told}, or use Adam at 1e-3.",),
+        {"lr": rate},
+    )
+
+
+def _example(ratio: float) -> Reading:
+    facts = {"optimizer.lr": 0.1, "optimizer.momentum": 0.0, "optimizer.adaptive": False}
+    return reading(4, series={"weight.update_ratio": ratio, "weight.rms": 0.1}, facts=facts)
