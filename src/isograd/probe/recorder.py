@@ -10,7 +10,7 @@ from torch.utils.hooks import RemovableHandle
 
 from isograd import statistics
 from isograd.probe.slopes import Sample, dead_units, sample
-from isograd.probe.tape import Call, Frame, Node, Tape, is_opaque
+from isograd.probe.tape import Call, Frame, Node, Tape, class_of, is_opaque
 from isograd.sites import ACTIVATIONS, NORMS, RECTIFIERS
 from isograd.statistics import units
 
@@ -91,7 +91,7 @@ class Recorder:
             return  # handed its input through
         if tape.stack and tape.stack[-1].opaque:
             return
-        label = type(frame.module).__name__
+        label = class_of(frame.module).__name__
         if frame.opaque:
             self._opaque(tape, frame, node, out, label)
         elif frame.calls == 0 and not _has_children(frame.module):
@@ -105,7 +105,7 @@ class Recorder:
     def _opaque(self, tape: Tape, frame: Frame, node: Node, out: Tensor, label: str) -> None:
         inner = [n for n in tape.nodes[frame.start :] if n.kind is not None and n.kind != "add"]
         kind = (inner[-1].kind or "module") if inner else "module"
-        if not type(frame.module).__module__.startswith("torch.nn."):
+        if not class_of(frame.module).__module__.startswith("torch.nn."):
             kind = _kind_of_class(label, kind)
         row = self._add(node, frame.path or label, kind, label, out)
         frame.sites.append(len(self.rows) - 1)

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
+from torch.nn.utils.parametrize import is_parametrized
 from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
@@ -307,10 +308,15 @@ def is_opaque(module: nn.Module) -> bool:
     """Whether a module is one operation to its user: its inner ones are not sites of their own."""
     if isinstance(module, (nn.MultiheadAttention, torch.jit.ScriptModule)):
         return True
-    if module._modules:
+    if module._modules.keys() - {"parametrizations"}:
         return False
-    kind = type(module)
+    kind = class_of(module)
     return kind.__module__.startswith("torch.nn.") or any(word in kind.__name__ for word in _WHOLE)
+
+
+def class_of(module: nn.Module) -> type[nn.Module]:
+    """The class the user chose: parametrizing a module replaces it by a subclass."""
+    return type(module).__bases__[0] if is_parametrized(module) else type(module)
 
 
 def _merge(nodes: list[Node]) -> tuple[int, ...]:

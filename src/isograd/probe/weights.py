@@ -41,6 +41,8 @@ def _is_norm(module: nn.Module) -> bool:
 
 
 def _kind(name: str, parameter: Tensor, used: set[str]) -> str:
+    if "parametrizations." in name:
+        return "other"  # what the weight is made of: its size says nothing about the signal
     last = name.rpartition(".")[2]
     if "recurrent" in used and parameter.ndim == 2:
         return "recurrent" if "hh" in last else "linear"
