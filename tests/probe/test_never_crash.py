@@ -1,7 +1,7 @@
 """A model that runs is measured, whatever it does; and the numbers are those of plain torch."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,10 +12,8 @@ import isograd
 from isograd.records import Record
 from patients.odd import ODD
 from patients.odd_calls import points
-from patients.patient import Patient
 from patients.snapshot import changes, snapshot
-
-LAYERS = (nn.Linear, nn.Embedding)
+from patients.witness import compare, plain, rms, witness
 
 NO_GRADIENT = {"frozen_whole"}
 """Nothing in them asks for a gradient."""
@@ -48,60 +46,6 @@ def _seed() -> Iterator[None]:
 @pytest.fixture(params=ODD)
 def name(request: pytest.FixtureRequest) -> str:
     return request.param
-
-
-def rms(tensor: Tensor) -> float:
-    """Root mean square; a complex number counts as two real ones."""
-    tensor = tensor.detach()
-    real = torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
-    return float(real.double().square().mean().sqrt())
-
-
-def witness(patient: Patient) -> tuple[dict[str, float], dict[str, float]]:
-    """Root mean squares of what linear layers return and of its gradient, by torch's own hooks."""
-    forward: dict[str, float] = {}
-    backward: dict[str, float] = {}
-    over: list[bool] = []
-
-    def listen(name: str) -> Callable[..., None]:
-        calls = 0
-
-        def hook(module: nn.Module, args: Any, out: Tensor) -> None:
-            nonlocal calls
-            if over:  # a checkpoint's recomputation
-                return
-            calls += 1
-            site = name if calls == 1 else f"{name}#{calls}"
-            forward[site] = rms(out)
-            if out.requires_grad:
-                out.register_hook(lambda gradient: backward.update({site: rms(gradient)}))
-
-        return hook
-
-    for name, module in patient.model.named_modules():
-        if isinstance(module, LAYERS):
-            module._forward_hooks[-1] = listen(name)  # in place of register: first of all hooks
-            module._forward_hooks.move_to_end(-1, last=False)
-    with torch.compiler.set_stance("force_eager"):  # hooks are not for the compiler
-        loss = patient.objective()
-    over.append(True)
-    if loss.requires_grad:
-        loss.backward()
-    return forward, backward
-
-
-def plain(name: str) -> str:
-    """A site's name without what torch.compile puts in front."""
-    return name.replace("_orig_mod.", "")
-
-
-def compare(record: Record, key: str, expected: dict[str, float], tolerance: float) -> None:
-    places = {plain(site.name): index for index, site in enumerate(record.sites)}
-    for name, number in expected.items():
-        seen = record.value(key, places[plain(name)])
-        if math.isfinite(number):
-            assert seen is not None, f"{key} of {name} is missing"
-            assert seen == pytest.approx(number, rel=tolerance, abs=1e-12), f"{key} of {name}"
 
 
 def test_an_odd_model_is_measured(name: str) -> None:
