@@ -142,7 +142,10 @@ def _check(
 
 
 def _trains(setups: Any, config: dict[str, Any], seed: int) -> str:
-    losses = setups.train(setups.build(config, seed=seed), config)
+    try:
+        losses = setups.train(setups.build(config, seed=seed), config)
+    except RuntimeError as error:
+        return f"raises {str(error).splitlines()[0]}"
     tail = losses[-20:]
     last = sum(tail) / len(tail)
     return f"{losses[0]:.3g} to {last:.3g}" if math.isfinite(last) else f"{losses[0]:.3g} to nan"

@@ -59,17 +59,32 @@ def _selected(code: str, select: Collection[str], ignore: Collection[str]) -> bo
 def _order(found: list[tuple[Rule, Finding]]) -> list[Finding]:
     """Folds symptoms into their causes; what is left is sorted by severity, then rank."""
     by_rank = sorted(found, key=lambda pair: (pair[0].rank, -pair[1].severity.weight))
-    causes: list[tuple[int, Finding]] = []
-    for rule, finding in by_rank:
-        for place, (rank, cause) in enumerate(causes):
-            if finding.code in cause.explains and cause.severity.reaches(Severity.WARNING):
-                severity = max(cause.severity, finding.severity, key=lambda s: s.weight)
-                causes[place] = (
-                    rank,
-                    replace(cause, severity=severity, symptoms=(*cause.symptoms, finding)),
-                )
-                break
-        else:
-            causes.append((rule.rank, finding))
-    causes.sort(key=lambda pair: (-pair[1].severity.weight, pair[0]))
-    return [finding for _, finding in causes]
+    findings = [finding for _, finding in by_rank]
+    roots = [_root(finding, findings) for finding in findings]
+    ordered: list[tuple[int, Finding]] = []
+    for (rule, finding), root in zip(by_rank, roots, strict=True):
+        if root is not finding:
+            continue
+        symptoms = tuple(f for f, r in zip(findings, roots, strict=True) if r is root is not f)
+        severity = max((finding, *symptoms), key=lambda f: f.severity.weight).severity
+        ordered.append((rule.rank, replace(finding, severity=severity, symptoms=symptoms)))
+    ordered.sort(key=lambda pair: (-pair[1].severity.weight, pair[0]))
+    return [finding for _, finding in ordered]
+
+
+def _root(finding: Finding, findings: list[Finding]) -> Finding:
+    """What explains a finding at last; of findings that explain each other the first by rank."""
+    chain = [finding]
+    while True:
+        cause = next((f for f in findings if _explains(f, chain[-1])), None)
+        if cause is None:
+            return chain[-1]
+        if any(cause is passed for passed in chain):
+            circle = chain[next(i for i, f in enumerate(chain) if f is cause) :]
+            return next(f for f in findings if any(f is member for member in circle))
+        chain.append(cause)
+
+
+def _explains(cause: Finding, symptom: Finding) -> bool:
+    loud = cause.severity.reaches(Severity.WARNING)
+    return loud and cause is not symptom and symptom.code in cause.explains

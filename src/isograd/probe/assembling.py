@@ -216,6 +216,8 @@ def _facts(
     facts.update(output_facts(out))
     facts.update(target_facts(done.batch.targets, out, facts.get("loss.kind")))
     facts["loss.name"], facts["loss.chosen"] = done.loss_name, bool(done.notes)
+    if done.summed is not None:
+        facts["loss.summed"] = done.summed
     if done.loss is not None:
         facts["loss.value"] = float(done.loss.detach())
     if recorder.batch_norms:

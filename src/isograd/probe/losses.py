@@ -122,6 +122,26 @@ def _probe(outputs: list[Tensor], seed: int) -> Tensor:
     return outputs[0].sum() if total is None else total
 
 
+def is_summed(loss: Loss | None, outputs: Any, targets: Any, value: float) -> bool | None:
+    """Whether the loss of a batch is the sum of those of its halves rather than their mean.
+
+    None where it cannot be told: no loss handed in, or outputs and targets that do not split.
+    """
+    both = isinstance(outputs, Tensor) and isinstance(targets, Tensor)
+    if loss is None or not both or not outputs.ndim or not targets.ndim or not value:
+        return None
+    if len(outputs) != len(targets) or len(outputs) < 2:
+        return None
+    half = len(outputs) // 2
+    try:
+        with torch.no_grad():
+            parts = float(loss(outputs[:half], targets[:half]))
+            parts += float(loss(outputs[half:], targets[half:]))
+    except Exception:  # a loss that cannot take half a batch
+        return None
+    return abs(parts - value) < abs(parts / 2 - value)
+
+
 def as_scalar(value: Any, name: str) -> Tensor:
     """The loss as a 0-dimensional real tensor.
 

@@ -13,7 +13,7 @@ from isograd.errors import IsogradError, LossError, ModelError
 from isograd.probe.assembling import assemble
 from isograd.probe.batches import Batch, as_batch, check_finite, is_signal, tensors
 from isograd.probe.borrowing import borrowed
-from isograd.probe.losses import Loss, as_scalar, choose, describe
+from isograd.probe.losses import Loss, as_scalar, choose, describe, is_summed
 from isograd.probe.nonfinite import locate
 from isograd.probe.recorder import Recorder
 from isograd.probe.tape import Listener, Node, Tape
@@ -30,6 +30,8 @@ class Pass:
     loss: Tensor | None = None
     loss_name: str = ""
     loss_node: Node | None = None
+    summed: bool | None = None
+    """Whether the loss is a sum over the batch, where that can be told."""
     notes: list[str] = field(default_factory=list)
     gradients: list[Tensor | None] = field(default_factory=list)
     """dLoss/dp per parameter of the model."""
@@ -144,6 +146,8 @@ def run(
         if chosen.note:
             done.notes.append(chosen.note)
         done.loss_node = tape.node_of(value)
+        with tape.quiet():
+            done.summed = is_summed(loss, done.outputs, batch.targets, float(done.loss.detach()))
     _backward(model, done)
     return done
 
