@@ -1,0 +1,39 @@
+"""Draws docs/images/report.svg, the picture of the README: `make picture`."""
+
+import io
+import re
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.text import Text
+
+from isograd import datasets
+from isograd.checking import check
+from isograd.cli.commands.demo import sick
+from isograd.reporting import render
+
+WIDTH = 104
+LINES = 42
+"""What a reader takes in at a glance: the profile and the first finding."""
+
+
+def main() -> None:
+    """Checks the demo's network that does not train and saves its terminal report as SVG."""
+    torch.manual_seed(0)
+    inputs, targets = datasets.load("digits")
+    diagnosis = check(sick(), (inputs[:64], targets[:64]))
+    lines = render(diagnosis, "text", width=WIDTH, color=True).splitlines()[:LINES]
+    console = Console(width=WIDTH, record=True, file=io.StringIO())
+    console.print(Text.from_ansi("\n".join(lines)))
+    picture = console.export_svg(title="isograd check net.py:sigmoid --data digits", unique_id="r")
+    # The reader's own font: a picture should fetch nothing.
+    picture = re.sub(r"@font-face \{.*?\}", "", picture, flags=re.DOTALL)
+    picture = picture.replace("Fira Code, monospace", "ui-monospace, Menlo, Consolas, monospace")
+    picture = re.sub(r"<!--.*?-->", "", picture)
+    text = "\n".join(line.rstrip() for line in picture.splitlines() if line.strip())
+    Path(__file__).with_name("report.svg").write_text(f"{text}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,116 @@
+"""What users may rely on, frozen: names, signatures, commands and their flags, JSON keys.
+
+A change here is a change for every user: say so in CHANGELOG.md.
+"""
+
+import importlib
+import inspect
+import json
+import re
+from pathlib import Path
+
+import click
+import pytest
+import torch
+
+import isograd
+from isograd.cli import app
+from isograd.diagnosis import diagnose
+from isograd.reporting import render
+from isograd.rules import RULES
+
+ROOT = Path(__file__).parent.parent
+
+NAMES = """
+    DataError Diagnosis Finding InputError IsogradError LossError ModelError Reading Record
+    Severity UntrainableError __version__ assert_trainable check diagnose explain measure
+""".split()
+
+SIGNATURES = {
+    "assert_trainable": "model, batch, loss, *, fail_on, **options",
+    "check": "model, batch, loss, *, optimizer, data, steps, select, ignore, seed, progress",
+    "diagnose": "reading, *, select, ignore, rules",
+    "explain": "code",
+    "measure": "model, batch, loss, *, seed, step",
+}
+
+COMMANDS = {
+    "check": "target --data --loss --optimizer --lr --momentum --weight-decay --steps --batch-size "
+    "--format --output --save --fail-on --select --ignore --device --dtype --seed --train --eval",
+    "demo": "--output",
+    "doctor": "--format",
+    "explain": "code",
+    "report": "run --list --entry --format --output",
+    "rules": "--format",
+}
+
+JSON_KEYS = "findings healthy reading schema severity tool verdicts".split()
+FINDING_KEYS = "cause code evidence explains message remedies severity sites symptoms".split()
+
+ERRORS = """
+    CatalogueError DataError InputError IsogradError LossError ModelError StorageError TargetError
+    UntrainableError
+""".split()
+
+
+def test_the_public_names() -> None:
+    assert isograd.__all__ == sorted(NAMES) == dir(isograd)
+    for name in NAMES:
+        assert getattr(isograd, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        isograd.nothing  # noqa: B018
+
+
+def test_every_public_name_says_what_it_is() -> None:
+    assert all(getattr(isograd, name).__doc__ for name in NAMES if name != "__version__")
+
+
+@pytest.mark.parametrize("name", SIGNATURES)
+def test_a_signature(name: str) -> None:
+    words = []
+    for parameter in inspect.signature(getattr(isograd, name)).parameters.values():
+        if parameter.kind is parameter.KEYWORD_ONLY and "*" not in words:
+            words.append("*")
+        prefix = "**" if parameter.kind is parameter.VAR_KEYWORD else ""
+        words.append(prefix + parameter.name)
+    assert ", ".join(words) == SIGNATURES[name]
+
+
+def test_the_errors() -> None:
+    errors = importlib.import_module("isograd.errors")
+    assert sorted(n for n in vars(errors) if n.endswith("Error")) == sorted(ERRORS)
+
+
+def test_the_commands() -> None:
+    context = click.Context(app)
+    assert app.list_commands(context) == sorted(COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_flags_of_a_command(name: str) -> None:
+    command = app.get_command(click.Context(app), name)
+    assert command is not None
+    words = []
+    for parameter in command.params:
+        flags = [*parameter.opts, *parameter.secondary_opts]
+        words += flags
+    assert words == COMMANDS[name].split()
+
+
+def test_the_keys_of_the_json_report() -> None:
+    report = json.loads(render(diagnose(RULES["IG101"].sick()), "json"))
+    assert sorted(report) == JSON_KEYS
+    assert sorted(report["findings"][0]) == FINDING_KEYS
+
+
+def test_the_readmes_program_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    (program,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    torch.manual_seed(0)
+    exec(program, {})
+    assert capsys.readouterr().out.endswith("saturating-activation\n")
+
+
+def test_the_version_is_the_packages() -> None:
+    from importlib.metadata import version
+
+    assert version("isograd") == isograd.__version__
