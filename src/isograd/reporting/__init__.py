@@ -1,0 +1,69 @@
+"""A diagnosis as text, JSON, HTML, SARIF or Markdown: one file per form."""
+
+import importlib
+from os import PathLike
+from typing import Any
+
+from isograd.errors import InputError
+from isograd.findings import Diagnosis
+
+FORMS = ("text", "json", "html", "html-fragment", "sarif", "markdown")
+"""Every form that `render` knows."""
+
+
+def render(
+    diagnosis: Diagnosis,
+    form: str,
+    *,
+    width: int | None = None,
+    color: bool = False,
+    artifact: str | PathLike[str] | None = None,
+) -> str:
+    """A diagnosis in one of FORMS.
+
+    Args:
+        diagnosis: what to tell.
+        form: one of FORMS.
+        width: columns of the text form; 80 where left out.
+        color: whether the text form may use ANSI colors.
+        artifact: the file that defines the model; the SARIF form points there.
+
+    Raises:
+        InputError: there is no such form.
+    """
+    if form not in FORMS:
+        raise InputError(f"render: there is no form {form!r}; the forms are {', '.join(FORMS)}")
+    options: dict[str, Any] = {
+        "text": {"width": width, "color": color},
+        "sarif": {"artifact": artifact},
+        "html-fragment": {"whole": False},
+    }
+    file = importlib.import_module(f"isograd.reporting.as_{form.partition('-')[0]}")
+    text: str = file.tell(diagnosis, **options.get(form, {}))
+    return text
+
+
+def show(diagnosis: Diagnosis, **console_options: Any) -> None:
+    """Prints the text form, in color and at the terminal's width where there is one.
+
+    Args:
+        diagnosis: what to tell.
+        console_options: of `rich.console.Console`, such as `file`, `width` or `no_color`.
+    """
+    from isograd.reporting._terminal import write
+
+    write(diagnosis, **console_options)
+
+
+def read_json(text: str) -> Diagnosis:
+    """The diagnosis of which the JSON form is `text`, exactly as it was.
+
+    Raises:
+        StorageError: the text is not a JSON report, or is of another schema.
+    """
+    from isograd.reporting.as_json import read
+
+    return read(text)
+
+
+__all__ = ["FORMS", "read_json", "render", "show"]

@@ -1,0 +1,148 @@
+"""Histograms of magnitudes as a heat map: one row per site, one column per binary exponent."""
+
+import base64
+import json
+import math
+import struct
+import zlib
+from collections.abc import Sequence
+
+from isograd.records import EXPONENTS, Record
+from isograd.reporting._markup import Markup, join, power, tag
+from isograd.reporting._numbers import printable, shorten
+
+ROW_HEIGHT, TALLEST = 16, 640
+"""Pixels of one row, and of the whole map: beyond that rows get thinner."""
+LABELS = 40
+"""Names beside the map, at most."""
+NARROWEST = 16
+"""Exponents shown, at least; a single bin would fill the page otherwise."""
+
+FORMATS = {
+    "forward": (("fp16", -24, 16), ("bf16", -133, 128), ("fp8 e4m3", -9, 9)),
+    "backward": (("fp16", -24, 16), ("bf16", -133, 128), ("fp8 e5m2", -16, 16)),
+}
+"""Exponents from the smallest subnormal number to above the largest finite one."""
+
+_COLORS = {"forward": (8, 145, 178), "backward": (147, 71, 234)}
+
+
+def heat(record: Record, way: str) -> Markup | None:
+    """The map of one way, forward or backward; `None` where nothing was counted."""
+    counts = record.histograms.get(f"{way}.exponents", ())
+    rows = [(i, row) for i, row in enumerate(counts) if any(row)]
+    if not rows:
+        return None
+    first, last = _extent([row for _, row in rows])
+    picture = _picture([row[first : last + 1] for _, row in rows], _COLORS[way])
+    names = [record.sites[i].name for i, _ in rows]
+    low, high = EXPONENTS[first], EXPONENTS[last] + 1
+    step = max(1, math.ceil((high - low) / 8))
+    feet = [
+        tag("span", power(2, e), style=f"left:{100 * (e - low) / (high - low):.2f}%")
+        for e in range(low, high + 1, step)
+    ]
+    height = min(ROW_HEIGHT * len(rows), TALLEST)
+    return tag(
+        "div",
+        tag("div", *_labels(names), class_="names", aria_hidden="true"),
+        tag(
+            "div",
+            tag("img", src=picture, alt=_words(way, len(rows)), style=f"height:{height}px"),
+            class_="area",
+            data_tips=json.dumps([f"{record.sites[i].name}: {summary(row)}" for i, row in rows]),
+            data_along="y",
+        ),
+        tag("div", *feet, class_="feet", aria_hidden="true"),
+        tag("div", *_ranges(way, low, high), class_="formats"),
+        class_=f"heat {way}",
+    )
+
+
+def summary(row: Sequence[int]) -> str:
+    """`median 2^-5, 98 % between 2^-9 and 2^-2`; empty for an empty histogram."""
+    total = sum(row)
+    if not total:
+        return ""
+    low, middle, high = (_quantile(row, total * share) for share in (0.01, 0.5, 0.99))
+    return f"median 2^{middle}, 98 % between 2^{low} and 2^{high + 1}"
+
+
+def _quantile(row: Sequence[int], rank: float) -> int:
+    seen = 0
+    for exponent, count in zip(EXPONENTS, row, strict=False):
+        seen += count
+        if seen >= rank:
+            return exponent
+    return EXPONENTS[-1]
+
+
+def _extent(rows: Sequence[Sequence[int]]) -> tuple[int, int]:
+    """First and last bin to show: those that hold anything, and one more on each side."""
+    filled = [k for k in range(len(EXPONENTS)) if any(k < len(row) and row[k] for row in rows)]
+    first, last = min(filled) - 1, max(filled) + 1
+    missing = max(NARROWEST - (last - first + 1), 0)
+    first, last = first - missing // 2, last + (missing + 1) // 2
+    return max(first, 0), min(last, len(EXPONENTS) - 1)
+
+
+def _picture(rows: Sequence[Sequence[int]], color: tuple[int, int, int]) -> str:
+    """The rows as a PNG in one color whose opacity is the share of the row's fullest bin.
+
+    Opacity follows the square root of the share, so that tails, which overflow and underflow,
+    stay visible.
+    """
+    width = max(map(len, rows))
+    lines = b""
+    for row in rows:
+        top = max(row, default=0) or 1
+        shades = bytes(round(255 * math.sqrt(count / top)) for count in row)
+        lines += b"\0" + shades.ljust(width, b"\0")
+    head = struct.pack(">IIBBBBB", width, len(rows), 8, 3, 0, 0, 0)  # 8 bits, palette
+    parts = (
+        (b"IHDR", head),
+        (b"PLTE", bytes(color) * 256),
+        (b"tRNS", bytes(range(256))),
+        (b"IDAT", zlib.compress(lines, 9)),
+        (b"IEND", b""),
+    )
+    data = b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        for kind, body in parts
+    )
+    return f"data:image/png;base64,{base64.b64encode(data).decode()}"
+
+
+def _labels(names: Sequence[str]) -> list[Markup]:
+    every = math.ceil(len(names) / LABELS)
+    return [
+        tag("span", shorten(printable(name), 28), style=f"top:{100 * (i + 0.5) / len(names):.2f}%")
+        for i, name in enumerate(names)
+        if i % every == 0
+    ]
+
+
+def _ranges(way: str, low: int, high: int) -> list[Markup]:
+    """A bar per number format: the part of the map it can hold."""
+    bars = []
+    for name, smallest, largest in FORMATS[way]:
+        left, right = max(smallest, low), min(largest, high)
+        if left >= right:
+            continue
+        inner = join(name, " ", power(2, smallest), "…", power(2, largest))
+        place = f"margin-left:{100 * (left - low) / (high - low):.2f}%;"
+        size = f"width:{100 * (right - left) / (high - low):.2f}%"
+        open_ = " ".join(
+            word
+            for word, cut in (("cut-left", smallest < low), ("cut-right", largest > high))
+            if cut
+        )
+        bars.append(tag("div", inner, style=place + size, class_=open_ or None))
+    return bars
+
+
+def _words(way: str, rows: int) -> str:
+    return (
+        f"Heat map of {way} magnitudes: {rows} sites down, binary exponents across; darker means "
+        "more entries. The table of layers holds the numbers."
+    )

@@ -1,0 +1,150 @@
+"""What every form says in words: the headline, the subject, the loss, what was not judged."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from isograd.findings import Diagnosis, Finding, Severity
+from isograd.records import Record
+from isograd.reporting._numbers import counted, printable, short, value
+
+EVIDENCE = 6
+"""Pieces of evidence shown with a finding; the JSON form holds all."""
+
+
+@dataclass(frozen=True)
+class RuleText:
+    """A rule's own words; a code of another version has none."""
+
+    title: str
+    sections: Mapping[str, str]
+
+
+def rule_text(code: str) -> RuleText:
+    """Title and sections of a rule; empty for a code that the catalogue does not know."""
+    from isograd.rules import RULES  # late: loading the catalogue loads every rule
+
+    if code not in RULES:
+        return RuleText("", {})
+    return RuleText(RULES[code].title(), RULES[code].sections())
+
+
+def headline(diagnosis: Diagnosis) -> str:
+    """`2 errors, 1 warning`, `healthy`, `healthy, 1 note`."""
+    counts = {
+        noun: sum(finding.severity is severity for finding in diagnosis.findings)
+        for severity, noun in (
+            (Severity.ERROR, "error"),
+            (Severity.WARNING, "warning"),
+            (Severity.INFO, "note"),
+        )
+    }
+    words = [counted(number, noun) for noun, number in counts.items() if number]
+    return ", ".join(["healthy", *words] if diagnosis.healthy else words)
+
+
+def level(diagnosis: Diagnosis) -> str:
+    """error, warning or healthy."""
+    severity = diagnosis.severity
+    return "healthy" if diagnosis.healthy or severity is None else severity.value
+
+
+def first(diagnosis: Diagnosis) -> str:
+    """What to fix first: `fix first: init-too-small at layers.0`; empty where nothing is wrong."""
+    if diagnosis.healthy:
+        return ""
+    finding = diagnosis.findings[0]
+    place = f" at {where(finding.sites, 1)}" if finding.sites else ""
+    return f"fix first: {printable(finding.cause)}{place}"
+
+
+def subject(record: Record) -> str:
+    """What was looked at: `Net · 20 weight layers · 12,345 parameters · predicted`."""
+    parameters = record.fact("model.parameters")
+    name = record.fact("model.name")
+    parts = [
+        printable(str(name)) if name else "",
+        counted(len(record.weight_sites()), "weight layer"),
+        counted(parameters, "parameter") if isinstance(parameters, int) else "",
+        record.source + (f" at step {record.step}" if record.step else ""),
+    ]
+    return " · ".join(part for part in parts if part)
+
+
+def loss(record: Record) -> str:
+    """`cross_entropy 2.31; chance level 2.303`; empty without a loss."""
+    name, number = record.fact("loss.name"), record.fact("loss.value")
+    if name is None and number is None:
+        return ""
+    words = f"{printable(str(name or ''))} {value(number)}".strip()
+    chance = record.fact("loss.chance")
+    if chance is not None:
+        words += f"; chance level {value(chance)}"
+    return words + (" (the loss was chosen for you)" if record.fact("loss.chosen") else "")
+
+
+def evidence(finding: Finding) -> list[tuple[str, str]]:
+    """The first pieces of evidence as (name, few words)."""
+    return [
+        (printable(str(key)).replace("_", " "), value(thing))
+        for key, thing in list(finding.evidence.items())[:EVIDENCE]
+    ]
+
+
+def where(names: tuple[str, ...], most: int = 3) -> str:
+    """`a, b, c and 17 more`."""
+    shown = ", ".join(printable(name) for name in names[:most])
+    return shown + (f" and {len(names) - most:,} more" if len(names) > most else "")
+
+
+def by_state(diagnosis: Diagnosis) -> dict[str, list[tuple[str, str]]]:
+    """(code, reason) of the verdicts by state, in their order."""
+    states: dict[str, list[tuple[str, str]]] = {}
+    for verdict in diagnosis.verdicts:
+        states.setdefault(verdict.state, []).append((verdict.code, verdict.reason))
+    return states
+
+
+def not_applicable(diagnosis: Diagnosis) -> list[tuple[list[str], str]]:
+    """Codes that share a reason why they could not look, the most common reason first."""
+    groups: dict[str, list[str]] = {}
+    for code, reason in by_state(diagnosis).get("not-applicable", []):
+        groups.setdefault(reason, []).append(code)
+    return sorted(((codes, reason) for reason, codes in groups.items()), key=lambda g: -len(g[0]))
+
+
+def tally(diagnosis: Diagnosis) -> str:
+    """`31 rules: 2 found something, 24 passed, 5 not applicable`."""
+    words = {
+        "finding": "found something",
+        "passed": "passed",
+        "not-applicable": "not applicable",
+        "ignored": "not selected",
+        "failed": "broke",
+    }
+    states = by_state(diagnosis)
+    parts = [f"{len(states[state])} {text}" for state, text in words.items() if state in states]
+    return f"{counted(len(diagnosis.verdicts), 'rule')}: {', '.join(parts)}" if parts else ""
+
+
+def losses(diagnosis: Diagnosis) -> list[float | None]:
+    """The loss at every step of the rehearsal; empty without one."""
+    found: Any = diagnosis.reading.last.fact("rehearsal.losses") or []
+    return [x if isinstance(x, (int, float)) else None for x in found]
+
+
+def rehearsal(diagnosis: Diagnosis) -> str:
+    """`50 steps: loss 2.303 to 0.21`, and why it ended early."""
+    curve = losses(diagnosis)
+    if not curve:
+        return ""
+    words = f"{counted(len(curve), 'step')}: loss {short(curve[0])} → {short(curve[-1])}"
+    stopped = diagnosis.reading.last.fact("rehearsal.stopped")
+    return words + (f"; stopped: {value(stopped)}" if stopped else "")
+
+
+def version() -> str:
+    """The version of isograd that tells."""
+    from importlib.metadata import version as installed
+
+    return installed("isograd")

@@ -1,0 +1,112 @@
+"""Plots made of characters: the profile over depth and a sparkline."""
+
+import math
+from collections.abc import Callable, Sequence
+
+from isograd.findings import Diagnosis
+from isograd.records import Number
+from isograd.reporting import _profile
+from isograd.reporting._numbers import counted, printable, rate, scientific, shorten
+from isograd.reporting._profile import Axis, Row
+
+ROWS = 24
+"""Rows of the profile; of a deeper network the middle is thinned."""
+
+PREFIX = 12
+"""A beginning that all names share is said once if it is longer than this."""
+
+_EIGHTHS = " ▏▎▍▌▋▊▉"
+_HEIGHTS = "▁▂▃▄▅▆▇█"
+
+Paint = Callable[[str, str], str]
+"""(text, style) -> text, of the same width on the screen."""
+
+
+def profile(diagnosis: Diagnosis, width: int, paint: Paint) -> list[str]:
+    """Forward and backward rms per weight layer, as bars on log axes; empty without either."""
+    full = _profile.rows(diagnosis)
+    ways = [w for w in ("forward", "backward") if any(getattr(r, w) is not None for r in full)]
+    if not ways:
+        return []
+    shown = _profile.thin(full, ROWS)
+    prefix = _profile.common_prefix(row.name for row in full)
+    prefix = prefix if len(prefix) > PREFIX else ""
+    names = [printable(row.name[len(prefix) :]) for row in shown]
+    name = min(max(map(len, [*names, "layer"])), max(width // 4, 10))
+    tag = 2 + max(len(_marks(row)) for row in shown)
+    cell = (width - 2 - 5 - 2 - name - tag) // len(ways)
+    bar = max(min(cell - 2 - 8 - 1, 40), 4)
+    axes = {way: _profile.axis(getattr(row, way) for row in full) for way in ways}
+    lines = [_title(full, shown, ways, paint)]
+    if prefix:
+        lines.append(paint(f"  names begin with {shorten(printable(prefix), width - 19)}", "dim"))
+    lines.append(paint("  depth  " + "layer".ljust(name) + _heads(ways, bar), "dim"))
+    for row, label in zip(shown, names, strict=True):
+        line = f"  {row.depth:5}  {shorten(label, name).ljust(name)}"
+        for way in ways:
+            number = getattr(row, way)
+            sick = number is not None and (number == 0 or not math.isfinite(number))
+            text = scientific(number).rjust(8)
+            line += f"  {paint(text, 'mark') if sick else text} "
+            line += paint(_bar(axes[way], number, bar), way)
+        lines.append((line + paint(_marks(row), "mark")).rstrip())
+    lines.append(paint(_feet(axes, name, bar), "dim"))
+    return lines
+
+
+def _title(full: list[Row], shown: list[Row], ways: list[str], paint: Paint) -> str:
+    rates = [
+        f"{way} {rate(factor)}" + (" per layer back" if way == "backward" else " per layer")
+        for way in ways
+        if (factor := _profile.rate(full, way)) is not None
+    ]
+    thinned = f"{len(shown)} of {counted(len(full), 'layer')}" if len(shown) < len(full) else ""
+    return paint("Profile", "bold") + "  " + " · ".join([*rates, thinned] if thinned else rates)
+
+
+def _heads(ways: list[str], bar: int) -> str:
+    line = "".join(f"  {way + ' rms':<{8 + 1 + bar}}"[: 2 + 8 + 1 + bar] for way in ways)
+    return line.rstrip()
+
+
+def _feet(axes: dict[str, Axis], name: int, bar: int) -> str:
+    line = " " * (2 + 5 + 2 + name)
+    for axis in axes.values():
+        low, high = f"1e{axis.low}", f"1e{axis.high}"
+        ends = low + high.rjust(bar - len(low)) if bar > len(low + high) else low.ljust(bar)
+        line += " " * (2 + 8 + 1) + ends
+    return line
+
+
+def _marks(row: Row) -> str:
+    return f" ◂ {','.join(map(str, row.marks))}" if row.marks else ""
+
+
+def _bar(axis: Axis, number: Number, width: int) -> str:
+    """A bar as long as the number is high on the axis; at least a sliver for any it can show."""
+    place = axis.at(number)
+    if place is None:
+        full = number is not None and number > 0  # infinite
+        return ("▒" if full else "").ljust(width, "▒" if full else " ")
+    eighths = max(round(place * width * 8), 1)
+    return ("█" * (eighths // 8) + _EIGHTHS[eighths % 8].strip()).ljust(width)
+
+
+def sparkline(numbers: Sequence[Number], width: int) -> str:
+    """The curve in one line of at most `width` characters; a number that is none is a cross.
+
+    The heights are on a log scale where the numbers are positive and span more than a decade.
+    """
+    if len(numbers) > width:
+        numbers = [numbers[round(i * (len(numbers) - 1) / (width - 1))] for i in range(width)]
+    finite = [x for x in numbers if x is not None and math.isfinite(x)]
+    low, high = min(finite, default=0.0), max(finite, default=1.0)
+    if low > 0 and high > 10 * low:
+        return sparkline(
+            [math.log(x) if x is not None and math.isfinite(x) else None for x in numbers], width
+        )
+    scale = (len(_HEIGHTS) - 1) / ((high - low) or 1.0)
+    return "".join(
+        _HEIGHTS[round((x - low) * scale)] if x is not None and math.isfinite(x) else "×"
+        for x in numbers
+    )

@@ -1,0 +1,185 @@
+"""The HTML form: one self-contained page, or a fragment for notebooks."""
+
+import math
+from collections.abc import Iterable
+from functools import cache
+from importlib.resources import files
+
+from isograd.findings import Diagnosis
+from isograd.reporting import _figures as figures
+from isograd.reporting import _layers as layers
+from isograd.reporting import _profile
+from isograd.reporting import _summary as summary
+from isograd.reporting._cards import cards
+from isograd.reporting._markup import Child, Markup, join, tag
+from isograd.reporting._numbers import rate, short, value
+
+_STATES = {"finding": 0, "failed": 1, "passed": 2, "not-applicable": 3, "ignored": 4}
+_SIGNS = {"healthy": "✓", "warning": "!", "error": "✗"}
+
+
+def tell(diagnosis: Diagnosis, *, whole: bool = True) -> str:
+    """The page, or the fragment where `whole` is false."""
+    return _page(diagnosis) if whole else _fragment(diagnosis)
+
+
+@cache
+def _asset(name: str) -> Markup:
+    return Markup(files("isograd.reporting").joinpath("assets", name).read_text("utf-8"))
+
+
+def _page(diagnosis: Diagnosis) -> Markup:
+    sections = [
+        _section("findings", "Findings", cards(diagnosis)),
+        _section("profile", "Profile over depth", figures.profiles(diagnosis), "pair"),
+        _section("rehearsal", "Rehearsal", _some(figures.rehearsal(diagnosis))),
+        _section("magnitudes", "Magnitudes", figures.magnitudes(diagnosis), "pair"),
+        _section("layers", "Layers, worst first", _layers(diagnosis)),
+        _section("model", "Model", _some(_tree(diagnosis))),
+        _section("rules", "Rules", _rules(diagnosis)),
+        _section("facts", "Facts", _facts(diagnosis)),
+    ]
+    present = [(name, title, body) for name, title, body in sections if body]
+    links = [tag("a", title.split(",")[0], href=f"#{name}") for name, title, _ in present]
+    title = f"isograd: {summary.headline(diagnosis)}"
+    head = tag(
+        "head",
+        tag("meta", charset="utf-8"),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        tag("meta", name="color-scheme", content="light dark"),
+        tag("title", title),
+        tag("style", _asset("report.css")),
+    )
+    body = tag(
+        "body",
+        tag("a", "Skip to the findings", href="#main", class_="skip"),
+        tag("nav", tag("b", "isograd"), *links, _toggle(), aria_label="Sections"),
+        _hero(diagnosis),
+        tag("main", *(body for _, _, body in present), id="main"),
+        tag("footer", f"isograd {summary.version()}: is the gradient equal at every depth?"),
+        tag("script", _asset("report.js")),
+        class_="isograd page",
+    )
+    return join(Markup("<!DOCTYPE html>\n"), tag("html", head, body, lang="en"))
+
+
+def _fragment(diagnosis: Diagnosis) -> Markup:
+    return tag(
+        "div",
+        tag("style", _asset("report.css")),
+        _hero(diagnosis),
+        *cards(diagnosis),
+        tag("div", *figures.profiles(diagnosis), class_="pair"),
+        figures.rehearsal(diagnosis),
+        class_="isograd",
+    )
+
+
+def _some(part: Markup | None) -> list[Markup]:
+    return [] if part is None else [part]
+
+
+def _section(
+    name: str, title: str, parts: Iterable[Child], style: str | None = None
+) -> tuple[str, str, Markup | None]:
+    """(anchor, title, markup); without parts there is no markup."""
+    parts = list(parts)
+    if not parts:
+        return name, title, None
+    body = tag("div", *parts, class_=style) if style else join(*parts)
+    return name, title, tag("section", tag("h2", title), body, id=name)
+
+
+def _toggle() -> Markup:
+    return tag("button", "◐", type="button", id="theme", aria_label="Switch light and dark")
+
+
+def _hero(diagnosis: Diagnosis) -> Markup:
+    seen = diagnosis.reading.seen
+    level = summary.level(diagnosis)
+    sign = tag("span", _SIGNS[level], class_="sign", aria_hidden="true")
+    notes = [tag("li", note) for note in seen.notes]
+    first = summary.first(diagnosis)
+    return tag(
+        "header",
+        tag("h1", sign, summary.headline(diagnosis)),
+        tag("p", first[:1].upper() + first[1:], class_="first") if first else None,
+        tag("p", summary.subject(seen), class_="quiet"),
+        tag("dl", *_tiles(diagnosis), class_="tiles"),
+        tag("ul", *notes, class_="notes") if notes else None,
+        class_=f"hero {level}",
+    )
+
+
+def _tiles(diagnosis: Diagnosis) -> list[Markup]:
+    seen = diagnosis.reading.seen
+    full = _profile.rows(diagnosis)
+    chosen = " (chosen for you)" if seen.fact("loss.chosen") else ""
+    tiles = [
+        (f"loss{chosen}", seen.fact("loss.name")),
+        ("value", seen.fact("loss.value")),
+        ("chance level", seen.fact("loss.chance")),
+    ]
+    rates = [
+        ("signal per layer", _profile.rate(full, "forward")),
+        ("gradient per layer back", _profile.rate(full, "backward")),
+    ]
+    found = [(word, value(thing)) for word, thing in tiles if thing is not None]
+    found += [(word, rate(factor)) for word, factor in rates if factor is not None]
+    curve = summary.losses(diagnosis)
+    if curve:
+        found.append((f"loss after {len(curve)} steps", short(curve[-1])))
+    return [tag("div", tag("dt", word), tag("dd", text)) for word, text in found]
+
+
+def _layers(diagnosis: Diagnosis) -> list[Markup]:
+    if not diagnosis.reading.seen.sites:
+        return []
+    search = tag(
+        "input", type="search", id="filter", placeholder="filter by name or kind", hidden=True,
+        aria_label="Filter the layers by name or kind",
+    )  # fmt: skip
+    table = tag(
+        "div", layers.table(diagnosis), class_="scroll", tabindex=0, role="region",
+        aria_label="Layers and their numbers",
+    )  # fmt: skip
+    return [search, table]
+
+
+def _tree(diagnosis: Diagnosis) -> Markup | None:
+    return layers.tree(diagnosis) if diagnosis.reading.seen.sites else None
+
+
+def _rules(diagnosis: Diagnosis) -> list[Markup]:
+    if not diagnosis.verdicts:
+        return []
+    found = sorted(diagnosis.verdicts, key=lambda verdict: _STATES.get(verdict.state, math.inf))
+    body = [
+        tag(
+            "tr",
+            tag("th", verdict.code, scope="row"),
+            tag(
+                "td", tag("span", verdict.state.replace("-", " "), class_=f"state {verdict.state}")
+            ),
+            tag("td", summary.rule_text(verdict.code).title),
+            tag("td", verdict.reason),
+        )
+        for verdict in found
+    ]
+    heads = [tag("th", word, scope="col") for word in ("rule", "verdict", "about", "reason")]
+    table = tag("table", tag("thead", tag("tr", *heads)), tag("tbody", *body), class_="verdicts")
+    words = tag("summary", summary.tally(diagnosis))
+    return [tag("details", words, tag("div", table, class_="scroll"))]
+
+
+def _facts(diagnosis: Diagnosis) -> list[Markup]:
+    groups: dict[str, list[Markup]] = {}
+    for key, thing in sorted(diagnosis.reading.seen.facts.items()):
+        group, _, word = str(key).partition(".")
+        pair = tag("div", tag("dt", word or group), tag("dd", value(thing, limit=8)))
+        groups.setdefault(group, []).append(pair)
+    if not groups:
+        return []
+    blocks = [tag("div", tag("h3", group), tag("dl", *pairs)) for group, pairs in groups.items()]
+    return [tag("details", tag("summary", "What was recorded about the model, the batch, the loss "
+                "and the optimizer"), tag("div", *blocks, class_="facts"))]  # fmt: skip

@@ -1,0 +1,126 @@
+"""The text form: for terminals, logs and the messages of failing tests."""
+
+import textwrap
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from isograd.findings import Diagnosis, Finding
+from isograd.reporting import _summary as summary
+from isograd.reporting._numbers import counted, printable
+from isograd.reporting._textplot import profile, sparkline
+
+WIDTH = 80
+"""Columns where nobody says otherwise."""
+NARROWEST = 48
+
+_CODES = {
+    "error": "1;31",
+    "warning": "1;33",
+    "info": "1;36",
+    "healthy": "1;32",
+    "bold": "1",
+    "dim": "2",
+    "do": "32",
+    "forward": "36",
+    "backward": "35",
+    "mark": "1;31",
+}
+
+
+@dataclass(frozen=True)
+class Pen:
+    """Writes lines of a width, with ANSI colors or without."""
+
+    width: int
+    color: bool
+
+    def __call__(self, text: str, style: str) -> str:
+        """The text in a style, a key of `_CODES`."""
+        return f"\x1b[{_CODES[style]}m{text}\x1b[0m" if self.color and text else text
+
+    def paragraph(self, text: str, *, label: str = "", style: str = "", indent: int = 0) -> str:
+        """The text wrapped to the width; `label` stands before it, later lines hang under it."""
+        # A path or an expression that is too long stays whole, so that it can be copied.
+        lines = textwrap.wrap(
+            f"{label} {printable(text)}".strip(),
+            self.width,
+            initial_indent=" " * indent,
+            subsequent_indent=" " * (indent + (4 if label else 0)),
+            break_on_hyphens=False,
+            break_long_words=False,
+        )
+        return "\n".join(lines).replace(label, self(label, style), 1)
+
+
+def tell(diagnosis: Diagnosis, *, width: int | None = None, color: bool = False) -> str:
+    """The whole report as text, without a line break at its end."""
+    pen = Pen(max(width or WIDTH, NARROWEST), color)
+    blocks = [
+        _verdict(diagnosis, pen),
+        _rehearsal(diagnosis, pen),
+        "\n".join(profile(diagnosis, pen.width, pen)),
+        *(_finding(number, finding, pen) for number, finding in enumerate(diagnosis.findings, 1)),
+        _rules(diagnosis, pen),
+    ]
+    return "\n\n".join(block for block in blocks if block)
+
+
+def _verdict(diagnosis: Diagnosis, pen: Pen) -> str:
+    seen = diagnosis.reading.seen
+    level = summary.level(diagnosis)
+    sign = {"healthy": "✓", "warning": "!", "error": "✗"}[level]
+    first = summary.first(diagnosis)
+    lines = [pen(f"{sign} {summary.headline(diagnosis)}", level) + (first and f" · {first}")]
+    lines.append(pen.paragraph(summary.subject(seen), indent=2))
+    if loss := summary.loss(seen):
+        lines.append(pen.paragraph(loss, label="loss", style="dim", indent=2))
+    lines += [pen.paragraph(note, label="note", style="dim", indent=2) for note in seen.notes]
+    return "\n".join(lines)
+
+
+def _rehearsal(diagnosis: Diagnosis, pen: Pen) -> str:
+    words = summary.rehearsal(diagnosis)
+    if not words:
+        return ""
+    line = sparkline(summary.losses(diagnosis), pen.width - 4)
+    return f"{pen('Rehearsal', 'bold')}  {words}\n  {pen(line, 'forward')}"
+
+
+def _finding(number: int, finding: Finding, pen: Pen) -> str:
+    severity = finding.severity.value
+    head = f"{number} {severity.upper()} {finding.code} {printable(finding.cause)}"
+    rule = "─" * max(pen.width - len(head) - 1, 0)
+    lines = [
+        f"{pen(f'{number} {severity.upper()}', severity)} {pen(finding.code, 'bold')} "
+        f"{pen(printable(finding.cause), severity)} {pen(rule, 'dim')}",
+        pen.paragraph(finding.message, indent=2),
+    ]
+    lines += _details(finding, pen)
+    return "\n".join(lines)
+
+
+def _details(finding: Finding, pen: Pen) -> Iterator[str]:
+    if finding.sites:
+        yield pen.paragraph(summary.where(finding.sites), label="where:", style="dim", indent=2)
+    if pairs := summary.evidence(finding):
+        text = " · ".join(f"{key} {number}" for key, number in pairs)
+        yield pen.paragraph(text, label="evidence:", style="dim", indent=2)
+    for remedy in finding.remedies:
+        yield pen.paragraph(remedy, label="do:", style="do", indent=2)
+    for symptom in finding.symptoms:
+        label = f"explains {symptom.code}:"
+        yield pen.paragraph(symptom.message, label=label, style="dim", indent=2)
+
+
+def _rules(diagnosis: Diagnosis, pen: Pen) -> str:
+    lines = [pen(summary.tally(diagnosis), "dim")]
+    for codes, reason in summary.not_applicable(diagnosis):
+        label = f"not applicable {summary.where(tuple(codes), 4)}:"
+        lines.append(pen.paragraph(reason, label=label, style="dim", indent=2))
+    for code, reason in summary.by_state(diagnosis).get("failed", []):
+        lines.append(pen.paragraph(reason, label=f"broke {code}:", style="error", indent=2))
+    if diagnosis.findings:
+        first = diagnosis.findings[0]
+        more = counted(len(diagnosis.findings), "finding")
+        lines.append(pen(f"{more}; more on the first: isograd explain {first.code}", "dim"))
+    return "\n".join(line for line in lines if line)
