@@ -88,8 +88,11 @@ def _profile(
 ) -> Profile | None:
     best: dict[int, tuple[float, int]] = {}
     zeros: dict[int, int] = {}
-    for site in record.weight_sites():
-        number, depth = quantity(site), record.sites[site].depth
+    for site, place in enumerate(record.sites):
+        # The stream past a residual branch carries what the branch's own last layer does not.
+        if place.kind not in WEIGHT_KINDS and place.kind != "add":
+            continue
+        number, depth = quantity(site), place.depth
         if number is None or not math.isfinite(number) or number < 0:
             continue
         if number == 0:
@@ -185,7 +188,8 @@ def weighed(severity: Severity, result: Result | None) -> Severity:
 def effective_updates(record: Record) -> dict[int, float]:
     """Update over weight of every weight tensor, once momentum has built up.
 
-    Momentum adds up to 1/(1 - momentum) such updates; adaptive methods average instead.
+    Momentum adds up to 1/(1 - momentum) such updates; adaptive methods average instead. Left out
+    are weights that are zero and weights whose gradient is, as before a layer that starts at zero.
     """
     momentum = fact(record, "optimizer.momentum") or 0.0
     adaptive = bool(record.fact("optimizer.adaptive"))
@@ -193,8 +197,51 @@ def effective_updates(record: Record) -> dict[int, float]:
     return {
         index: ratio * boost
         for index, ratio in record.pairs("weight.update_ratio")
-        if record.parameters[index].is_weight and (record.value("weight.rms", index) or 1.0) > 0
+        if record.parameters[index].is_weight
+        and record.value("weight.rms", index) != 0
+        and record.value("weight.grad_rms", index) != 0
     }
+
+
+ROUNDING = 3e-6
+"""Spread over rms at which differences between samples have fewer than five bits left in float32,
+whose steps are 1.2e-7: not even an adaptive optimizer finds them."""
+
+MOVES = 1e-4
+"""Update over weight from which a layer learns within ordinary training."""
+
+
+def contrast(record: Record) -> float | None:
+    """Spread over rms at the last weight layer whose output depends on the input at all."""
+    for site in reversed(record.weight_sites()):
+        spread, rms = record.value("forward.spread", site), record.value("forward.rms", site)
+        if spread and rms:
+            return spread / rms
+    return None
+
+
+def rescued(record: Record, left: float) -> bool:
+    """Whether the optimizer makes up for a loss of scale over depth.
+
+    An adaptive one does, as long as samples can be told apart and the gradient stands above the
+    eps that is added to its size.
+
+    Args:
+        record: the record.
+        left: share of the signal or gradient that is left.
+    """
+    if not record.fact("optimizer.adaptive"):
+        return False
+    apart = contrast(record)
+    if apart is not None and apart < ROUNDING:
+        return False
+    moves = list(effective_updates(record).values())
+    return median(moves) > MOVES if moves else left > RESCUED
+
+
+RESCUED = 1e-6
+"""Share of the gradient that an adaptive optimizer brings back where its steps were not measured:
+below it the entries come near the eps = 1e-8 of Adam."""
 
 
 def names(record: Record, sites: Sequence[int]) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from isograd.records import Reading, Record
 from isograd.rules._causes import why_lost
 from isograd.rules._examples import reading
 from isograd.rules._numbers import dependence, show
-from isograd.rules._profile import hidden_sites, outcome
+from isograd.rules._profile import ROUNDING, hidden_sites, outcome
 from isograd.rules._rule import NotApplicable, Outcome, Passed, Rule
 
 
@@ -37,8 +37,8 @@ class ConstantOutput(Rule):
     constant: float = 1e-4
     """Spread over rms of the outputs. Networks that learn start above 1e-3 (three sigmoid layers
     2e-2); those that hold still start below 1e-5."""
-    rounding: float = 3e-6
-    """Spread over rms down to which an adaptive optimizer still finds the differences (IG201)."""
+    rounding: float = ROUNDING
+    """Spread over rms down to which an adaptive optimizer still finds the differences."""
 
     def judge(self, reading: Reading) -> Outcome:
         """Judges the first look, then the last."""

@@ -107,7 +107,8 @@ class DeadUnits(Rule):
 
     def _later(self, reading: Reading, before: dict[int, float]) -> Finding | None:
         for record in reading.history:
-            if tuple(record.sites) != tuple(reading.seen.sites):
+            overflowed = any(n for _, n in record.pairs("forward.nonfinite"))
+            if overflowed or tuple(record.sites) != tuple(reading.seen.sites):
                 continue
             rises = {
                 layer.site: layer.share - before.get(layer.site, 0.0)

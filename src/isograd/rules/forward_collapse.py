@@ -5,11 +5,21 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from isograd.findings import Finding, Severity
-from isograd.records import Reading, Record
+from isograd.records import Reading
 from isograd.rules._causes import why_lost
 from isograd.rules._examples import reading
 from isograd.rules._numbers import show
-from isograd.rules._profile import BAND_WIDTH, names, needs, outcome, signal, weighed
+from isograd.rules._profile import (
+    BAND_WIDTH,
+    ROUNDING,
+    contrast,
+    names,
+    needs,
+    outcome,
+    rescued,
+    signal,
+    weighed,
+)
 from isograd.rules._rule import NotApplicable, Outcome, Passed, Rule
 
 
@@ -42,7 +52,7 @@ class ForwardCollapse(Rule):
     weak: float = 1e-3
     """Three hidden sigmoid layers keep 1e-2 and learn with plain SGD, six keep 2e-4 and do not;
     default-initialized ReLU layers cross it at nine, about where they stop learning."""
-    rounding: float = 3e-6
+    rounding: float = ROUNDING
     """Spread over rms at which differences between samples have fewer than five bits left in
     float32, whose steps are 1.2e-7: not even an adaptive optimizer finds them."""
     lost: float = 1e-6
@@ -58,7 +68,7 @@ class ForwardCollapse(Rule):
             )
         change = profile.change(toward_input=False, falling=True)
         left, rate = math.exp(change), math.exp(profile.rate)
-        contrast = _contrast(seen, profile.sites)
+        apart = contrast(seen)
         summary = (
             f"of the spread over samples at the first of {len(profile.depths)} weight layers "
             f"{show(left)} arrives at the last, x{show(rate)} per layer"
@@ -66,18 +76,17 @@ class ForwardCollapse(Rule):
         if left >= self.weak or -change < BAND_WIDTH * profile.band:
             return Passed(summary)
         cause = why_lost(seen)
-        drowned = contrast is not None and contrast < self.rounding
-        rescued = bool(seen.fact("optimizer.adaptive")) and not drowned
+        drowned = apart is not None and apart < self.rounding
         severity = Severity.ERROR if drowned or left < self.lost else Severity.WARNING
-        severity = Severity.INFO if rescued else weighed(severity, outcome(reading))
-        relative = f" (there {show(contrast)} of the rms)" if contrast is not None else ""
+        severity = Severity.INFO if rescued(seen, left) else weighed(severity, outcome(reading))
+        relative = f" (there {show(apart)} of the rms)" if apart is not None else ""
         return Finding(
             self.code,
             severity,
             cause.name,
             f"{summary[0].upper()}{summary[1:]}{relative}; {cause.because}.",
             names(seen, tuple(reversed(profile.sites))[:3]),
-            {"left": left, "per_layer": rate, "spread_over_rms": contrast, **cause.evidence},
+            {"left": left, "per_layer": rate, "spread_over_rms": apart, **cause.evidence},
             cause.remedies,
             () if severity is Severity.INFO else self.explains,
         )
@@ -91,15 +100,6 @@ class ForwardCollapse(Rule):
     def well() -> Reading:
         """The same layers with He's."""
         return _example(1.0, 1.414)
-
-
-def _contrast(record: Record, sites: tuple[int, ...]) -> float | None:
-    """Spread over rms at the last weight layer that has both, a zero head left out."""
-    for site in reversed(sites):
-        spread, rms = record.value("forward.spread", site), record.value("forward.rms", site)
-        if spread is not None and rms:
-            return spread / rms
-    return None
 
 
 def _example(factor: float, gain: float) -> Reading:

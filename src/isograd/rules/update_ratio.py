@@ -1,6 +1,7 @@
 """Steps that are too large or too small for the weights they change."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import median
 from typing import ClassVar
@@ -27,7 +28,7 @@ class UpdateRatio(Rule):
     """The optimizer's steps do not fit the weights.
 
     Sees: the size of the optimizer's first update of every weight over the size of the weight,
-        measured on a copy; with momentum, times the 1/(1 - momentum) that it builds up to.
+        measured on a copy; for being too small with the 1/(1 - momentum) that it builds up to.
 
     Matters: this ratio is the speed of learning, whatever the loss, the batch and the optimizer
         are. About 1e-3 is usual. At a tenth and more per step the weights are replaced before the
@@ -49,7 +50,8 @@ class UpdateRatio(Rule):
     )  # fmt: skip
 
     high: float = 0.1
-    """Ten steps replace the weight. Rectifiers die from about here with plain SGD."""
+    """Ten steps replace the weight, for the median of the hidden weights. Rectifiers die from
+    about here with plain SGD."""
     high_adaptive: float = 0.5
     """An adaptive step does not grow with the gradient, so that it takes more to do harm; at
     this size two steps replace the weight."""
@@ -72,15 +74,18 @@ class UpdateRatio(Rule):
         ratios = effective_updates(seen)
         if not ratios:
             return NotApplicable("no weight that moves from a value that is not zero")
-        middle = median(ratios.values())
+        steps = _first_steps(seen, ratios)
+        middle = median(steps.values())
         adaptive = bool(seen.fact("optimizer.adaptive"))
         if middle > (self.high_adaptive if adaptive else self.high):
-            return self._too_high(reading, ratios, middle)
+            return self._too_high(reading, steps, middle)
         left = _left(seen)
         low = self.low_where_lost if left < self.loses else self.low
         slow = [i for i, ratio in ratios.items() if ratio < low]
         if fact(seen, "optimizer.lr") == 0 or 2 * len(slow) <= len(ratios):
-            return Passed(f"a typical weight moves by {show(middle)} of its size per step")
+            return Passed(
+                f"a typical weight moves by {show(median(ratios.values()))} of its size per step"
+            )
         return self._too_low(reading, ratios, slow, left)
 
     def _too_high(self, reading: Reading, ratios: dict[int, float], middle: float) -> Outcome:
@@ -136,6 +141,21 @@ class UpdateRatio(Rule):
     def well() -> Reading:
         """The usual thousandth."""
         return _example(1e-3)
+
+
+def _first_steps(record: Record, ratios: Mapping[int, float]) -> dict[int, float]:
+    """What the first step alone does to the hidden weights, or to the only one.
+
+    Momentum is left out: where steps are large it finds the gradient changed. A weight that is
+    smaller than what fits is measured by what fits, since growing does it no harm.
+    """
+    hidden = {layer.parameter for layer in hidden_layers(record)}
+    steps = {}
+    for index in (i for i in ratios if i in hidden or not hidden):
+        gain, fit = record.value("weight.gain", index), record.value("weight.gain_fit", index)
+        size = min(1.0, gain / fit) if gain is not None and fit else 1.0
+        steps[index] = (record.value("weight.update_ratio", index) or 0.0) * size
+    return steps or dict(ratios)
 
 
 def _left(record: Record) -> float:

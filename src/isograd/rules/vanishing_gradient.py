@@ -9,7 +9,7 @@ from isograd.records import Reading
 from isograd.rules._causes import why_lost
 from isograd.rules._examples import reading
 from isograd.rules._numbers import show
-from isograd.rules._profile import BAND_WIDTH, gradient, names, needs, outcome, weighed
+from isograd.rules._profile import BAND_WIDTH, gradient, names, needs, outcome, rescued, weighed
 from isograd.rules._rule import NotApplicable, Outcome, Passed, Rule
 
 
@@ -44,9 +44,6 @@ class VanishingGradient(Rule):
     weak: float = 1e-3
     """Three hidden sigmoid layers reach 1e-2 and learn with plain SGD, six reach 2e-4 and do not;
     default-initialized ReLU layers cross it at nine, about where they stop learning."""
-    rescued: float = 1e-6
-    """What an adaptive optimizer still brings back: below it the gradient's entries come near the
-    eps = 1e-8 that is added to their size before dividing."""
     lost: float = 1e-6
     """From here the first layers do not move in any number of steps: an error."""
 
@@ -67,10 +64,10 @@ class VanishingGradient(Rule):
         if left >= self.weak or -change < BAND_WIDTH * profile.band:
             return Passed(summary)
         cause = why_lost(seen)
-        rescued = bool(seen.fact("optimizer.adaptive")) and left > self.rescued
+        saved = rescued(seen, left)
         severity = Severity.ERROR if left < self.lost else Severity.WARNING
-        severity = Severity.INFO if rescued else weighed(severity, outcome(reading))
-        note = " An adaptive optimizer can make up for it." if rescued else ""
+        severity = Severity.INFO if saved else weighed(severity, outcome(reading))
+        note = " An adaptive optimizer can make up for it." if saved else ""
         return Finding(
             self.code,
             severity,

@@ -7,7 +7,7 @@ from isograd.findings import Finding, Severity
 from isograd.records import Reading, Record
 from isograd.rules._examples import reading
 from isograd.rules._numbers import show
-from isograd.rules._profile import names, needs, outcome
+from isograd.rules._profile import names, needs
 from isograd.rules._rule import Outcome, Passed, Rule
 
 
@@ -23,9 +23,9 @@ class ZigzagGradient(Rule):
         batch the same thing shows as a badly conditioned problem, whose one steep direction is the
         mean of the inputs.
 
-    Wrong when: nothing is lost by it in a shallow network, which learns all the same: this is
-        information unless a rehearsal stood still. Outputs of ReLU are half zeros and do not
-        count; neither do images in 0..1, which IG601 and its neighbors judge.
+    Wrong when: a batch averages most of it away, and a shallow network learns all the same: this
+        is information, never more; where signal or gradient die, IG101 and IG201 say so. Outputs
+        of ReLU are half zeros and do not count; neither do images in 0..1, which are IG601's.
 
     Do: replace sigmoid or softplus by a centered activation (tanh, GELU, ELU), or put a
         normalization between it and the next layer.
@@ -57,10 +57,9 @@ class ZigzagGradient(Rule):
                 f"{len(found)} of {len(hidden)} hidden weight layers have one-sided inputs"
             )
         worst = max(_one_sided(seen, i) for i in found)
-        severity = Severity.WARNING if outcome(reading) == "flat" else Severity.INFO
         return Finding(
             self.code,
-            severity,
+            Severity.INFO,
             "gradient-sign",
             f"{len(found)} of {len(hidden)} hidden weight layers get inputs of one sign (mean over "
             f"rms up to {show(worst)}): all weights of a unit move the same way.",
