@@ -1,13 +1,11 @@
 """Healthy networks get no warning, at first sight and in a rehearsal."""
 
-from collections.abc import Callable
-
 import pytest
 import torch
 
 import isograd
 from isograd.findings import Diagnosis, Finding, Severity
-from patients.patient import Patient
+from patients.patient import Build, Patient
 from patients.zoo import HEALTHY
 
 REHEARSED = 3
@@ -16,7 +14,7 @@ LEARNT = 12
 
 @pytest.fixture(params=HEALTHY)
 def patient(request: pytest.FixtureRequest) -> Patient:
-    build: Callable[[], Patient] = HEALTHY[request.param]
+    build: Build = HEALTHY[request.param]
     return build()
 
 

@@ -1,11 +1,9 @@
 """The odd ones: networks that do what is allowed but rarely thought of; all of them run."""
 
-from collections.abc import Callable
-
 from patients import odd_calls, odd_graphs, odd_states
-from patients.patient import Patient
+from patients.patient import Build
 
-ODD: dict[str, Callable[[], Patient]] = {
+ODD: dict[str, Build] = {
     name: factory
     for module in (odd_calls, odd_graphs, odd_states)
     for name, factory in vars(module).items()

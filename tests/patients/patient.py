@@ -4,7 +4,7 @@ import functools
 import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -58,13 +58,19 @@ class Patient:
         return (F.mse_loss if targets.is_floating_point() else F.cross_entropy)(outputs, targets)
 
 
-def seeded(factory: Callable[[], Patient]) -> Callable[[], Patient]:
+class Build(Protocol):
+    """Makes a patient; another seed gives other weights and other data."""
+
+    def __call__(self, seed: int = 0) -> Patient: ...
+
+
+def seeded(factory: Callable[[], Patient]) -> Build:
     """The same factory with a seed of its own, which leaves the caller's generator alone."""
 
     @functools.wraps(factory)
-    def build() -> Patient:
+    def build(seed: int = 0) -> Patient:
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(zlib.crc32(factory.__name__.encode()))
+            torch.manual_seed(zlib.crc32(factory.__name__.encode()) + seed)
             return factory()
 
     return build

@@ -1,11 +1,9 @@
 """The healthy ones: real networks at their usual initialization on plausible data."""
 
-from collections.abc import Callable
-
 from patients import dense, images, language, residual, sequences
-from patients.patient import Patient
+from patients.patient import Build
 
-HEALTHY: dict[str, Callable[[], Patient]] = {
+HEALTHY: dict[str, Build] = {
     factory.__name__: factory
     for factory in (
         dense.mlp_relu,

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import isograd
-from patients.patient import Patient
+from patients.patient import Build, Patient
 from patients.snapshot import changes, content, snapshot, tensors
 from patients.zoo import HEALTHY
 
@@ -29,7 +29,7 @@ def _seeds() -> Iterator[None]:
 
 
 @pytest.fixture(params=HEALTHY)
-def build(request: pytest.FixtureRequest) -> Callable[[], Patient]:
+def build(request: pytest.FixtureRequest) -> Build:
     return HEALTHY[request.param]
 
 
@@ -58,7 +58,7 @@ def course(patient: Patient, looks: Looks) -> list[Any]:
     return [*trace, content(torch.get_rng_state())]
 
 
-def test_training_is_the_same_bit_for_bit(build: Callable[[], Patient]) -> None:
+def test_training_is_the_same_bit_for_bit(build: Build) -> None:
     patient = build()
     given = (patient.model, patient.batch, patient.loss)
 
@@ -113,7 +113,7 @@ def leaves_called(patient: Patient) -> list[str]:
     return names
 
 
-def test_a_forward_that_raises_in_the_middle(build: Callable[[], Patient]) -> None:
+def test_a_forward_that_raises_in_the_middle(build: Build) -> None:
     patient = build()
     optimizer = a_step_was_done(patient)
     names = leaves_called(build())
@@ -127,7 +127,7 @@ def test_a_forward_that_raises_in_the_middle(build: Callable[[], Patient]) -> No
     assert changes(before, snapshot(patient.model, optimizer)) == []
 
 
-def test_a_loss_that_raises(build: Callable[[], Patient]) -> None:
+def test_a_loss_that_raises(build: Build) -> None:
     patient = build()
     optimizer = a_step_was_done(patient)
     before = snapshot(patient.model, optimizer)
@@ -137,7 +137,7 @@ def test_a_loss_that_raises(build: Callable[[], Patient]) -> None:
     assert changes(before, snapshot(patient.model, optimizer)) == []
 
 
-def test_a_backward_that_raises(build: Callable[[], Patient]) -> None:
+def test_a_backward_that_raises(build: Build) -> None:
     patient = build()
     optimizer = a_step_was_done(patient)
     before = snapshot(patient.model, optimizer)

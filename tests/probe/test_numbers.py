@@ -1,12 +1,12 @@
 """The probe's numbers on real networks are those that torch's own hooks see."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 import torch
 
 import isograd
-from patients.patient import Patient
+from patients.patient import Build
 from patients.witness import compare, rms, witness
 from patients.zoo import HEALTHY
 
@@ -18,7 +18,7 @@ def _seed() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("build", HEALTHY.values(), ids=HEALTHY)
-def test_numbers_of_layers_and_weights(build: Callable[[], Patient]) -> None:
+def test_numbers_of_layers_and_weights(build: Build) -> None:
     given, other = build(), build()
     torch.manual_seed(5)  # dropout draws the same masks
     record = isograd.measure(given.model, given.batch, given.loss)
