@@ -8,25 +8,26 @@ import torch
 from rich.console import Console
 from rich.text import Text
 
-from isograd import datasets
 from isograd.checking import check
-from isograd.cli.commands.demo import sick
+from isograd.cli import _batches, _targets
 from isograd.reporting import render
 
+ROOT = Path(__file__).parents[2]
+TARGET, DATA = "examples/networks.py:sigmoid", "digits"
 WIDTH = 104
 LINES = 42
 """What a reader takes in at a glance: the profile and the first finding."""
 
 
 def main() -> None:
-    """Checks the demo's network that does not train and saves its terminal report as SVG."""
+    """Checks a network that does not train and saves its terminal report as SVG."""
     torch.manual_seed(0)
-    inputs, targets = datasets.load("digits")
-    diagnosis = check(sick(), (inputs[:64], targets[:64]))
+    model, _ = _targets.model(_targets.locate(f"{ROOT}/{TARGET}"))
+    diagnosis = check(model, _batches.source(DATA, batch_size=64, seed=0)().batch)
     lines = render(diagnosis, "text", width=WIDTH, color=True).splitlines()[:LINES]
     console = Console(width=WIDTH, record=True, file=io.StringIO())
     console.print(Text.from_ansi("\n".join(lines)))
-    picture = console.export_svg(title="isograd check net.py:sigmoid --data digits", unique_id="r")
+    picture = console.export_svg(title=f"isograd check {TARGET} --data {DATA}", unique_id="r")
     # The reader's own font: a picture should fetch nothing.
     picture = re.sub(r"@font-face \{.*?\}", "", picture, flags=re.DOTALL)
     picture = picture.replace("Fira Code, monospace", "ui-monospace, Menlo, Consolas, monospace")
