@@ -1,29 +1,122 @@
 """Readings beyond `sick` and `well` in which further thresholds of a rule decide."""
 
+import math
 from dataclasses import replace
+
+from signal_readings import SIGNAL
 
 from isograd.records import Reading
 from isograd.rules._examples import chain, with_history
 from isograd.rules.initial_loss import _loss
 from isograd.rules.inputs import _batch
+from isograd.rules.loss_pairing import _binary
 from isograd.rules.norm_placement import post_norm
 from isograd.rules.plateau import _rehearsed as plateau
 from isograd.rules.recurrence import recurrent
 from isograd.rules.running_statistics import _rehearsed as norms
-from isograd.rules.targets import _regression
 
 __all__ = ["FURTHER"]
 
-
-def _fp32() -> Reading:
-    return Reading(chain(3, series={"backward.share_fp16_underflow": 0.2}))
+FLAT = [2.303 + 0.004 * (-1) ** k for k in range(80)]
 
 
-def _collapsed() -> Reading:
+def broken_weights(*, losses: list[float]) -> Reading:
+    """A weight is NaN at the second look."""
+    event = {"op": "linear", "module": "layers.1", "site": 2, "count": 5}
+    event["inputs"] = [{"min": -1.0, "max": 3.0, "nonfinite": 9}]
+    later = chain(3, facts={"event.forward": event, "loss.value": math.nan}, step=12)
+    return with_history(chain(3), later, losses=losses)
+
+
+def overflow(*, dtype: str, peak: float) -> Reading:
+    """A product of large numbers at the first look."""
+    event = {"op": "linear", "module": "layers.1", "site": 2, "count": 5}
+    event["inputs"] = [{"min": -1.0, "max": peak, "nonfinite": 0}]
+    facts = {"event.forward": event, "loss.value": math.inf, "model.dtype": dtype}
+    return Reading(chain(3, series={"weight.gain": 3.0, "weight.gain_fit": 1.0}, facts=facts))
+
+
+def log_of_weights() -> Reading:
+    """An ordinary number, but far beyond what the first look had."""
+    event = {"op": "exp", "module": "layers.1", "site": 2, "count": 5}
+    event["inputs"] = [{"min": -1.0, "max": 1e6, "nonfinite": 0}]
+    first = chain(3, series={"forward.max": 4.0, "forward.min": -5.0})
+    later = chain(3, facts={"event.forward": event, "loss.value": math.nan}, step=12)
+    return with_history(first, later, losses=[2.3, 2.4, math.nan])
+
+
+def collapsed() -> Reading:
+    """Post-norm of usual depth whose outputs become constant."""
     facts = {"output.rms": 1.0, "batch.size": 16.0}
     first = post_norm(24, **facts, **{"output.spread": 0.5})
     last = replace(post_norm(24, **facts, **{"output.spread": 1e-6}), step=60)
     return with_history(first, last, losses=[2.4, 2.3])
 
 
-FURTHER: dict[str, tuple[Reading, ...]] = {}
+def plain_stack() -> Reading:
+    """Sixty batch norms without a skip."""
+    names = chain(60, kind="linear", activation="batch_norm")
+    sizes = tuple(1e-4 * 1.2 ** (60 - site.depth) for site in names.sites)
+    return Reading(replace(names, series={"backward.rms": sizes}))
+
+
+def forgetful() -> Reading:
+    """A plain recurrent network over 112 steps that does not learn."""
+    first = recurrent(growth=0.0, decay=-0.3, steps=112)
+    return with_history(first, replace(first, step=40), losses=FLAT)
+
+
+def unrolled(*, growth: float) -> Reading:
+    """One layer called twelve times."""
+    look = chain(12, activation=None)
+    sites = tuple(
+        replace(site, name="cell" if k == 0 else f"cell#{k + 1}")
+        for k, site in enumerate(look.sites)
+    )
+    sizes = tuple(growth**k for k in range(12))
+    return Reading(replace(look, sites=sites, series={"forward.rms": sizes}))
+
+
+def batch(**facts: float) -> Reading:
+    """A standardized batch with other facts."""
+    look = _batch(0.0, 1.0, -3.0, 3.0).seen
+    changed = {f"batch.{key}": value for key, value in facts.items()}
+    return Reading(replace(look, facts={**look.facts, **changed}))
+
+
+def targets(**facts: object) -> Reading:
+    """Facts about targets."""
+    changed = {f"target.{key}": value for key, value in facts.items()}
+    return Reading(chain(2, facts={**changed, "batch.size": 64}))
+
+
+FURTHER: dict[str, tuple[Reading, ...]] = {
+    **SIGNAL,
+    "IG401": (
+        overflow(dtype="float32", peak=1e25),
+        log_of_weights(),
+        broken_weights(losses=[2.3, 2.4, math.nan]),
+    ),
+    "IG402": (Reading(chain(3, series={"backward.share_fp16_underflow": 0.2})),),
+    "IG502": (norms(momentum=0.1, gap=0.8), norms(momentum=0.02, gap=0.8)),
+    "IG503": (collapsed(), plain_stack()),
+    "IG504": (forgetful(), unrolled(growth=2.5)),
+    "IG601": (
+        batch(mean=5.0, std=0.9),
+        batch(rms=0.02, std=0.02),
+        batch(feature_std_ratio=1e3, feature_offset=40.0),
+        batch(feature_std_ratio=5.0, feature_offset=40.0),
+    ),
+    "IG602": (),
+    "IG603": (
+        _loss(40.0, kind="mse", chance=1.0),
+        _loss(1.5, kind="cross_entropy", chance=math.log(10)),
+        _loss(36.0, kind="cross_entropy", chance=math.log(10), **{"loss.summed": True}),
+    ),
+    "IG604": (plateau(FLAT, spread=0.5), plateau([2.3 - 0.001 * k for k in range(80)], spread=0.5)),
+    "IG605": (_binary(ops=["mul", "binary_cross_entropy"], width=2, high=3.0),),
+    "IG608": (
+        targets(kind="class", min=3.0, max=3.0, distinct=1, mean=3.0, std=0.0),
+        targets(kind="real", min=-0.5, max=1.0, distinct=9),
+    ),
+}

@@ -9,7 +9,6 @@ from isograd.rules._examples import chain
 from isograd.rules._numbers import show, words
 from isograd.rules._profile import outcome, weighed
 from isograd.rules._rule import NotApplicable, Outcome, Passed, Rule
-from isograd.rules._symptoms import OVER_DEPTH
 from isograd.sites import BOUNDED, RECTIFIERS
 
 
@@ -33,8 +32,10 @@ class DeadOutput(Rule):
     """
 
     code: ClassVar[str] = "IG206"
-    rank: ClassVar[int] = 0
-    explains: ClassVar[tuple[str, ...]] = (*OVER_DEPTH, "IG302", "IG304", "IG604", "IG606")
+    rank: ClassVar[int] = 4
+    explains: ClassVar[tuple[str, ...]] = (
+        "IG101", "IG201", "IG203", "IG205", "IG302", "IG304", "IG604", "IG606",
+    )  # fmt: skip
 
     blocked: float = 0.9
     """Share of outputs without a gradient. At the start half is chance; nine in ten is not, and

@@ -19,7 +19,9 @@ class _Loss:
     share: float
     site: str
     way: str
-    what: str
+    values: str
+    end: str
+    """What happens to them there."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ class FormatRange(Rule):
         if worst.share <= allowed:
             return Passed(
                 f"at most {worst.share:.1%} of a site's values leave {name or 'fp16'} "
-                f"({worst.what} at {worst.site})"
+                f"({worst.values} that {worst.end} at {worst.site})"
             )
         return self._finding(worst, name)
 
@@ -76,23 +78,22 @@ class FormatRange(Rule):
         for way, values in (("forward", "outputs"), ("backward", "gradients")):
             for end in ("underflow", "overflow"):
                 for index, share in seen.pairs(f"{way}.share_{name}_{end}"):
-                    what = f"{values} that {end}"
-                    found.append(_Loss(share, seen.sites[index].name, way, what))
+                    found.append(_Loss(share, seen.sites[index].name, way, values, end))
         if in_use:
             found.extend(self._blurred(seen))
         return max(found, key=lambda loss: loss.share, default=None)
 
     def _blurred(self, seen: Record) -> list[_Loss]:
         """Gradients that are still there, but with too few digits."""
-        lowest = format_of(seen).smallest_exponent
+        lowest = EXPONENTS.index(format_of(seen).smallest_exponent)
         columns = seen.histograms.get("backward.exponents", ((),) * len(seen.sites))
         found = []
         for site, counts in zip(seen.sites, columns, strict=True):
             total = sum(counts)
-            low = sum(n for e, n in zip(EXPONENTS, counts, strict=False) if e < lowest + self.digits)
+            low = sum(counts[: lowest + self.digits])
             if total:
-                what = f"gradients with fewer than {self.digits} binary digits"
-                found.append(_Loss(low / total, site.name, "backward", what))
+                end = f"keep fewer than {self.digits} binary digits"
+                found.append(_Loss(low / total, site.name, "backward", "gradients", end))
         return found
 
     def _finding(self, worst: _Loss, name: str | None) -> Finding:
@@ -101,12 +102,11 @@ class FormatRange(Rule):
             self.code,
             Severity.INFO if fine else Severity.WARNING,
             "precision",
-            f"{worst.share:.0%} of the {worst.what} at {worst.site} "
-            + (
-                "would be lost in fp16; float32 and bfloat16 hold them."
-                if fine
-                else f"are lost in {name}, the model's own format."
-            ),
+            f"In {name}, the model's own format, {worst.share:.0%} of the {worst.values} at "
+            f"{worst.site} {worst.end}."
+            if name
+            else f"In fp16, {worst.share:.0%} of the {worst.values} at {worst.site} would "
+            f"{worst.end}; float32 and bfloat16 hold them.",
             sites=(worst.site,),
             evidence={"share": worst.share, "direction": worst.way, "format": name or "fp16"},
             remedies=(

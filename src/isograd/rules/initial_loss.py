@@ -56,15 +56,16 @@ class InitialLoss(Rule):
             )
         samples = fact(seen, "batch.size") or 1.0
         summed = bool(seen.fact("loss.summed")) and samples > 1
-        ratio = value / (samples if summed else 1.0) / chance
+        own = value / (samples if summed else 1.0)
+        ratio, least = own / chance, own / (fact(seen, "loss.chance") or chance)
         update = first_update(seen)
         if summed and update is not None and update > self.update:
             return self._summed(value, samples, update)
         squared = seen.fact("loss.kind") == "mse"
         if ratio > (self.above_squared if squared else self.above):
             return self._high(reading, value, chance, ratio)
-        if ratio < self.below:
-            return self._low(value, chance, ratio)
+        if 0 <= least < self.below:
+            return self._low(own, own / least if least else chance, least)
         if summed:
             return self._summed(value, samples, update)
         return Passed(f"loss {show(value)}, chance {show(chance)}")

@@ -40,7 +40,7 @@ class Inputs(Rule):
     """
 
     code: ClassVar[str] = "IG601"
-    rank: ClassVar[int] = 0
+    rank: ClassVar[int] = 2
     explains: ClassVar[tuple[str, ...]] = (*OVER_DEPTH, *OF_TRAINING, "IG104")
 
     large: float = 10.0

@@ -56,7 +56,7 @@ class Labels(Rule):
         samples = fact(seen, "batch.size") or 0
         if distinct == 1 and samples >= self.batch:
             return self._finding(
-            seen,
+                seen,
                 Severity.WARNING,
                 "data-bug",
                 f"All {samples:.0f} targets of the batch are {show(high)}.",
@@ -70,7 +70,7 @@ class Labels(Rule):
             whole = low == int(low) and high == int(high) and distinct <= high - low + 1
         if whole and low >= 0:
             return self._finding(
-            seen,
+                seen,
                 Severity.ERROR,
                 "loss-mismatch",
                 f"A binary cross-entropy gets {distinct:.0f} class labels from {show(low)} to "

@@ -139,12 +139,12 @@ class LossPairing(Rule):
         return _binary(ops=["clamp", "binary_cross_entropy"], width=2)
 
 
-def _binary(*, ops: list[str], width: int) -> Reading:
+def _binary(*, ops: list[str], width: int, high: float = 1.0) -> Reading:
     facts = {
         "loss.kind": "bce",
         "loss.input_ops": ops,
         "output.softmax_width": width,
         "output.min": 0.1,
-        "output.max": 1.0,
+        "output.max": high,
     }
     return Reading(chain(3, facts=facts))

@@ -10,7 +10,7 @@ from isograd.records import Reading, Record
 from isograd.rules._course import course
 from isograd.rules._examples import chain, with_history
 from isograd.rules._formats import FULL, format_of
-from isograd.rules._numbers import fact, finite, middle, show, sizes
+from isograd.rules._numbers import fact, finite, middle, sizes
 from isograd.rules._rule import NotApplicable, Outcome, Passed, Rule
 from isograd.rules._symptoms import OVER_DEPTH
 
@@ -138,8 +138,9 @@ class Nonfinite(Rule):
         cause = self._cause(event, reading)
         when = f"after {event.step} steps" if event.step else "at the first look"
         went_in = ", ".join(_describe(i) for i in event.inputs) or "its inputs were not recorded"
-        what = "its result" if event.way == "forward" else "the gradient that leaves it backward"
-        amount = f"{event.count} entries of {what}" if event.count else what
+        amount = "the gradient that leaves it"
+        if event.way == "forward":
+            amount = f"{event.count or 'some'} entries of its result"
         return Finding(
             self.code,
             Severity.ERROR,
@@ -165,11 +166,11 @@ class Nonfinite(Rule):
             return (
                 ("lr-too-high" if self._swelled(reading) else "local-nan") if step else "data-bug"
             )
-        if peak is None or peak < form.largest**self.huge:
+        if not peak or math.log(peak) < self.huge * math.log(form.largest):
             usual = _largest(reading.seen, "forward")
             blown = step and peak and usual and peak > self.blown_up * usual
             return "lr-too-high" if blown else "local-nan"
-        if peak < FULL.largest**self.huge and form.largest < FULL.largest**self.huge:
+        if max(math.log(peak), math.log(form.largest)) < self.huge * math.log(FULL.largest):
             return "precision"
         return "lr-too-high" if step else _reason_of_overflow(event)
 
@@ -183,8 +184,8 @@ class Nonfinite(Rule):
             self.code,
             Severity.INFO,
             "local-nan",
-            f"{event.count or 'Some'} entries of the gradient at {event.where} are not finite; a "
-            "later operation happens to drop them, so that 0 of them reach a parameter.",
+            f"The gradient that leaves {event.where} is not finite; a later operation happens to "
+            "drop it, so that it reaches 0 parameters.",
             sites=tuple(filter(None, (event.module or event.site,))),
             evidence={"op": event.op, "direction": "backward"},
             remedies=_remedies("local-nan", event),
@@ -314,17 +315,24 @@ def _reason_of_overflow(event: _Event) -> str:
 
 def _describe(given: Mapping[str, Any]) -> str:
     low, high = finite(given.get("min")), finite(given.get("max"))
-    span = f"[{show(low)}, {show(high)}]" if low is not None and high is not None else "unknown"
+    known = low is not None and high is not None
+    span = f"values in [{low:.3g}, {high:.3g}]" if known else "values"
     extras = [
         f"{int(n)} {word}"
         for key, word in (("zeros", "zeros"), ("nonfinite", "non-finite"))
         if (n := finite(given.get(key)))
     ]
-    return f"values in {span}" + (f" with {', '.join(extras)}" if extras else "")
+    return span + (f" with {', '.join(extras)}" if extras else "")
 
 
 def _remedies(cause: str, event: _Event) -> tuple[str, ...]:
     where = event.where
+    if cause == "local-nan" and event.dirty:
+        return (
+            "The loss was ordinary, but a gradient was not finite and made the weights so. Look "
+            "for sqrt, norm, log, pow or a division at 0, and keep their arguments above it.",
+            "torch.autograd.set_detect_anomaly(True) names the operation at the step it happens.",
+        )
     if cause == "local-nan":
         cure = next((c for op, c in _CURES.items() if event.op.startswith(op)), None)
         mask = (

@@ -48,7 +48,7 @@ class OutputActivation(Rule):
     """
 
     code: ClassVar[str] = "IG606"
-    rank: ClassVar[int] = 0
+    rank: ClassVar[int] = 5
     explains: ClassVar[tuple[str, ...]] = (*OVER_DEPTH, "IG603", "IG604")
 
     beyond: float = 0.01

@@ -8,7 +8,7 @@ from typing import ClassVar
 from isograd.findings import Finding, Severity
 from isograd.records import Reading, Record, Site
 from isograd.rules._numbers import fact, show
-from isograd.rules._profile import outcome
+from isograd.rules._profile import Result, outcome, weighed
 from isograd.rules._rule import NotApplicable, Outcome, Passed, Rule
 from isograd.rules._symptoms import OF_TRAINING, OVER_DEPTH
 
@@ -58,8 +58,11 @@ class Recurrence(Rule):
     rank: ClassVar[int] = 40
     explains: ClassVar[tuple[str, ...]] = (*OVER_DEPTH, *OF_TRAINING)
 
+    growth: float = 30.0
+    """Factor over the whole sequence that is no accident: orthogonal and gated recurrences stay
+    below 3 over a hundred steps."""
     explosion: float = 1e3
-    """Factor over the whole sequence; three decades lie between what the first and the last
+    """The same from which nothing trains: three decades lie between what the first and the last
     step ask of the learning rate."""
     vanished: float = 1e-6
     """Factor over the whole sequence: what is left is below the rounding error of float32."""
@@ -78,8 +81,8 @@ class Recurrence(Rule):
                 "given as modules, and modules called step by step)"
             )
         worst = max(loops, key=lambda loop: loop.growth)
-        if worst.growth > math.log(self.explosion):
-            return self._explodes(worst)
+        if worst.growth > math.log(self.growth):
+            return self._explodes(worst, outcome(reading))
         short = min(loops, key=lambda loop: loop.backward or 0.0)
         fading = short.backward or 0.0
         if short.steps >= self.long and fading < math.log(self.vanished):
@@ -107,15 +110,16 @@ class Recurrence(Rule):
             if len(where) >= self.calls
         ]
 
-    def _explodes(self, loop: _Loop) -> Finding:
+    def _explodes(self, loop: _Loop, result: Result | None) -> Finding:
+        mild = loop.growth <= math.log(self.explosion)
         ways = [
             f"the {what} grows {show(_factor(total))} fold"
             for what, total in (("state", loop.forward), ("gradient", loop.backward))
-            if total is not None and total > math.log(self.explosion)
+            if total is not None and total > math.log(self.growth)
         ]
         return Finding(
             self.code,
-            Severity.ERROR,
+            weighed(Severity.WARNING, result) if mild else Severity.ERROR,
             "recurrent-jacobian",
             f"Over the {loop.steps} time steps of {loop.name} {' and '.join(ways)} "
             f"({_factor(loop.growth / loop.steps):.3f} per step).",
@@ -130,7 +134,7 @@ class Recurrence(Rule):
             explains=self.explains,
         )
 
-    def _vanishes(self, loop: _Loop, fading: float, result: str | None) -> Finding:
+    def _vanishes(self, loop: _Loop, fading: float, result: Result | None) -> Finding:
         memory = loop.steps / -fading
         harm = result in ("flat", "diverges") and not loop.gated
         return Finding(

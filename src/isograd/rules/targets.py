@@ -33,7 +33,7 @@ class Targets(Rule):
     """
 
     code: ClassVar[str] = "IG602"
-    rank: ClassVar[int] = 0
+    rank: ClassVar[int] = 2
     explains: ClassVar[tuple[str, ...]] = (*OVER_DEPTH, *OF_TRAINING)
 
     large: float = 10.0
