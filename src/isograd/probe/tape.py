@@ -248,7 +248,8 @@ class Tape(TorchFunctionMode):
             self.stack[-1].calls += 1
         path = self.paths.get(id(module))
         if path is None:
-            path = f"{self.stack[-1].path}.{type(module).__name__}" if self.stack else ""
+            inner = f"{self.stack[-1].path}.{type(module).__name__}" if self.stack else ""
+            path = inner.lstrip(".")
         self.called.add(id(module))
         opaque = bool(self.stack and self.stack[-1].opaque) or is_opaque(module)
         handled = sys.exception()
