@@ -165,23 +165,27 @@ def _bands(
 ) -> tuple[list[Number], list[Number]]:
     """Sd of ln rms from the random draw of the weights, by depth (Hanin and Nica 2018).
 
-    Forward it adds up from the input; backward from the last weight layer.
+    Forward it adds up from the input, over fan-ins and the activations that the layers read;
+    backward from the last weight layer, over fan-outs and the activations below them.
     """
-    fan_in: dict[int, float] = {}
+    fans: dict[int, tuple[float, float]] = {}
     for index, site in enumerate(sites):
         for place in site.parameters:
-            value = series["weight.fan_in"][place]
-            if parameters[place].is_weight and value:
-                fan_in.setdefault(index, value)
+            inside, outside = (series[f"weight.fan_{way}"][place] for way in ("in", "out"))
+            if parameters[place].is_weight and inside and outside:
+                fans.setdefault(index, (inside, outside))
     # A norm after the layer takes the fluctuation of its scale away.
     normed = {s for site in sites if site.kind in NORMS for s in site.inputs}
-    by_depth: dict[int, tuple[int, str]] = {}
-    for index, width in fan_in.items():
+    by_depth: dict[int, tuple[int, int, str]] = {}
+    read = "linear"  # the data
+    for index in sorted(fans, key=lambda i: sites[i].depth):
         if index not in normed:
-            by_depth.setdefault(sites[index].depth, (int(width), follows.get(index, "linear")))
+            inside, outside = fans[index]
+            by_depth.setdefault(sites[index].depth, (int(inside), int(outside), read))
+        read = follows.get(index, "linear")
     depths = sorted(by_depth)
-    ahead = finite_width.band([by_depth[d] for d in depths])
-    back = finite_width.band([by_depth[d] for d in reversed(depths)])
+    ahead = finite_width.band([(by_depth[d][0], by_depth[d][2]) for d in depths])
+    back = finite_width.band([(by_depth[d][1], by_depth[d][2]) for d in reversed(depths)])
     forward_at = dict(zip(depths, ahead, strict=True))
     backward_at = dict(zip(reversed(depths), back, strict=True))
 

@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from isograd.probe.assembling import assemble
 from isograd.probe.batches import Batch, as_batch, check_finite, is_signal, tensors
 from isograd.probe.borrowing import borrowed
 from isograd.probe.losses import Loss, as_scalar, choose, describe, is_summed
+from isograd.probe.modes import eval_gap
 from isograd.probe.nonfinite import locate
 from isograd.probe.recorder import Recorder
 from isograd.probe.tape import Listener, Node, Tape
@@ -83,6 +84,10 @@ def measure(
         stack.callback(recorder.close)
         done = run(plain, _ready(plain, taken), loss, recorder, seed=seed)
         record = assemble(plain, done, recorder, step)
+        torch.set_rng_state(random_state)
+        gap = eval_gap(plain, taken, done.outputs)
+        if gap is not None:
+            record = replace(record, facts={**record.facts, "norm.eval_gap": gap})
         if _went_wrong(record, done):
             torch.set_rng_state(random_state)
             record = locate(
