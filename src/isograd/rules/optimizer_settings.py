@@ -63,7 +63,7 @@ class OptimizerSettings(Rule):
             if fault is not None
         ]
         if not faults:
-            return Passed(f"{seen.fact('optimizer.name') or 'the optimizer'}: no odd setting")
+            return Passed(f"{seen.fact('optimizer.name') or 'the optimizer'}: 0 odd settings")
         severity, what, remedy = max(faults, key=lambda fault: fault[0].weight)
         return Finding(
             self.code,

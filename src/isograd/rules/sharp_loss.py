@@ -1,10 +1,12 @@
 """A learning rate above what the curvature of the loss allows."""
 
+import math
 from dataclasses import dataclass
+from statistics import median
 from typing import ClassVar
 
 from isograd.findings import Finding, Severity
-from isograd.records import Reading
+from isograd.records import Reading, Record
 from isograd.rules._examples import reading
 from isograd.rules._graph import NORMS
 from isograd.rules._numbers import fact, show
@@ -38,6 +40,9 @@ class SharpLoss(Rule):
     survived: float = 12.0
     """Times the limit. Default recipes run at 2 to 6 and settle; at 17 a three-layer ReLU network
     is destroyed within twelve steps."""
+    harmless: float = 0.02
+    """First update over weight, for the median: below it the sharp direction is one that the
+    gradient hardly has, such as behind a square root near zero, whatever its curvature."""
 
     def judge(self, reading: Reading) -> Outcome:
         """Compares the learning rate with the limit."""
@@ -57,11 +62,11 @@ class SharpLoss(Rule):
             return Passed(f"the learning rate is {show(times)} of the limit {show(limit)}")
         normalized = any(site.kind in NORMS for site in seen.sites)
         result = outcome(reading)
-        ill = times > self.survived and not normalized
+        ill = times > self.survived and not normalized and _step(seen) > self.harmless
         severity = Severity.WARNING if ill else Severity.INFO
         if result == "diverges":
             severity = Severity.ERROR
-        elif result == "trains":
+        elif reading.history and result != "flat":  # the steps were taken, and did no harm
             severity = Severity.INFO
         return Finding(
             self.code,
@@ -88,6 +93,12 @@ class SharpLoss(Rule):
         return _example(0.0125)
 
 
+def _step(record: Record) -> float:
+    """What the first step changes of a typical weight; infinite where it was not measured."""
+    steps = [ratio for _, ratio in record.pairs("weight.update_ratio") if ratio > 0]
+    return median(steps) if steps else math.inf
+
+
 def _example(rate: float) -> Reading:
     facts = {"sharpness.lambda_max": 80.0, "optimizer.lr": rate, "optimizer.momentum": 0.0}
-    return reading(3, facts=facts)
+    return reading(3, series={"weight.update_ratio": 0.3 * rate}, facts=facts)

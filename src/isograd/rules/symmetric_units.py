@@ -52,7 +52,7 @@ class SymmetricUnits(Rule):
             if spread < self.equal and _has_units(seen, i)
         }
         if not constant:
-            least = min(value for _, value in seen.pairs("weight.row_spread"))
+            least = min((value for _, value in seen.pairs("weight.row_spread")), default=0.0)
             return Passed(
                 f"the units of every layer differ, by at least {show(least)} of their size"
             )

@@ -62,8 +62,6 @@ class UpdateRatio(Rule):
     start have at least this in every layer, those that stand still have less."""
     loses: float = 0.05
     """Share of signal or gradient left over depth below which the depth takes part in it."""
-    usual: float = 1e-3
-    """The ratio to aim at."""
 
     def judge(self, reading: Reading) -> Outcome:
         """Judges the median for being too high, the hidden layers for being too low."""
@@ -95,7 +93,7 @@ class UpdateRatio(Rule):
         severity = weighed(Severity.WARNING, result)
         if severity is Severity.WARNING and any(s.kind in NORMS for s in seen.sites):
             severity = Severity.INFO
-        cause = _why_high(seen, middle / self.usual)
+        cause = _why_high(seen, middle / USUAL)
         return Finding(
             self.code,
             severity,
@@ -115,7 +113,7 @@ class UpdateRatio(Rule):
         middle = median(ratios[i] for i in slow)
         even = len(slow) == len(ratios)
         lost = left < self.loses
-        factor = self.usual / middle if middle > 0 else math.inf
+        factor = USUAL / middle if middle > 0 else math.inf
         cause = why_lost(seen) if lost else _slow(seen, factor)
         severity = weighed(Severity.WARNING, outcome(reading))
         worst = min(slow, key=lambda i: ratios[i])
@@ -182,6 +180,9 @@ def _why_high(record: Record, factor: float) -> Cause:
         {"lr": rate},
     )
 
+
+USUAL = 1e-3
+"""Update over weight to aim at: what networks that train well show."""
 
 AMPLIFIED = 10.0
 """Product of gains beyond what fits from which it is the weights that make the step large."""

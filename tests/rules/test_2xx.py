@@ -1,0 +1,133 @@
+"""Activations: constant outputs, saturation, dead units, likeness."""
+
+import random
+from dataclasses import replace
+
+import pytest
+
+from isograd.findings import Finding, Severity
+from isograd.records import Reading, Record
+from isograd.rules import RULES, Passed
+from isograd.rules._examples import chain, with_history
+from isograd.rules.dead_units import chance_dead
+
+FLAT = [2.303 + 0.003 * (-1) ** k for k in range(30)]
+FALLING = [2.3 - 0.04 * k for k in range(30)]
+
+
+def judged(code: str, reading: Reading) -> Finding:
+    outcome = RULES[code].judge(reading)
+    assert isinstance(outcome, Finding), outcome
+    return outcome
+
+
+def test_rounding_is_beyond_any_optimizer() -> None:
+    seen = RULES["IG201"].sick().seen
+    facts = {**seen.facts, "optimizer.adaptive": True}
+    alive = replace(seen, facts=facts)
+    assert judged("IG201", Reading(alive)).severity is Severity.INFO
+    rms = {**seen.series, "forward.rms": (50.0,) * len(seen.sites)}
+    assert judged("IG201", Reading(replace(alive, series=rms))).severity is not Severity.INFO
+
+
+def test_a_head_that_starts_at_zero_is_meant() -> None:
+    facts = {"output.spread": 0.0, "output.rms": 0.0}
+    record = chain(3, series={"weight.rms": [0.1, 0.1, 0.0]}, facts=facts)
+    assert isinstance(RULES["IG203"].judge(Reading(record)), Passed)
+    record = chain(3, series={"weight.rms": 0.1}, facts=facts)
+    assert judged("IG203", Reading(record)).severity is Severity.ERROR
+
+
+@pytest.mark.parametrize(("losses", "sound"), [(FLAT, False), (FALLING, True)])
+def test_outputs_that_become_constant(losses: list[float], sound: bool) -> None:
+    first = chain(3, facts={"output.spread": 0.5, "output.rms": 1.0})
+    last = chain(3, facts={"output.spread": 1e-7, "output.rms": 1.0}, step=30)
+    outcome = RULES["IG203"].judge(with_history(first, last, losses=losses))
+    assert isinstance(outcome, Passed) is sound
+    if isinstance(outcome, Finding):
+        assert outcome.cause == "lr-too-high"
+
+
+@pytest.mark.parametrize(
+    ("gain", "rms", "cause"),
+    [
+        (9.6, 1.0, "init-too-large"),
+        (1.6, 80.0, "input-not-normalized"),
+        (1.6, 1.0, "saturating-activation"),
+    ],
+)
+def test_why_units_saturate(gain: float, rms: float, cause: str) -> None:
+    series = {"forward.saturated": [0.9, 0.1, 0.1, 0.0], "weight.gain": gain}
+    series |= {"weight.gain_fit": 1.593}
+    record = chain(4, activation="tanh", series=series, facts={"batch.rms": rms})
+    assert judged("IG204", Reading(record)).cause == cause
+
+
+def test_saturation_is_no_matter_of_rectifiers_or_outputs() -> None:
+    record = chain(4, activation="relu", series={"forward.saturated": 0.9})
+    assert not isinstance(RULES["IG204"].judge(Reading(record)), Finding)
+
+
+def test_chance_dead_against_simulation() -> None:
+    draw = random.Random(1)
+    for correlation, samples in ((0.0, 3), (0.6, 5), (0.95, 16)):
+        own, shared, trials = (1 - correlation) ** 0.5, correlation**0.5, 20_000
+        off = 0
+        for _ in range(trials):
+            common = shared * draw.gauss(0, 1)
+            off += all(common + own * draw.gauss(0, 1) < 0 for _ in range(samples))
+        # Four standard errors of a share of 20 000 trials are at most 0.014.
+        assert chance_dead(correlation, samples) == pytest.approx(off / trials, abs=0.014)
+    assert chance_dead(1.0, 64) == 0.5
+
+
+def units(share: float, *, alike: float = 0.3, count: float = 47.0, step: int = 0) -> Record:
+    series = {"forward.dead": share, "forward.units": count, "forward.correlation": alike}
+    return chain(4, series=series, step=step)
+
+
+def test_half_off_is_chance_where_samples_are_alike() -> None:
+    assert isinstance(RULES["IG205"].judge(Reading(units(0.55, alike=0.99999))), Passed)
+    assert judged("IG205", Reading(units(0.55))).cause == "dead-units"
+
+
+def test_one_unit_of_four_is_no_news_and_a_wall_is() -> None:
+    assert isinstance(RULES["IG205"].judge(Reading(units(0.25, count=4.0))), Passed)
+    wall = judged("IG205", Reading(units(1.0, alike=0.99999, count=2.0)))
+    assert wall.severity is Severity.ERROR
+
+
+def test_units_that_die_in_the_rehearsal_are_the_learning_rates() -> None:
+    reading = with_history(units(0.02), units(0.97, step=7), losses=FLAT)
+    found = judged("IG205", reading)
+    assert (found.cause, found.severity) == ("lr-too-high", Severity.ERROR)
+    assert "7 steps" in found.message
+    reading = with_history(units(0.02), units(0.1, step=7), losses=FLAT)
+    assert isinstance(RULES["IG205"].judge(reading), Passed)
+
+
+@pytest.mark.parametrize(
+    ("loss", "ops", "blocked"),
+    [
+        ("mse", ["sigmoid"], True),
+        ("bce", ["sigmoid"], False),
+        ("bce", ["sigmoid", "clamp"], True),
+    ],
+)
+def test_a_saturated_output_blocks_if_the_loss_does_not_undo_it(
+    loss: str, ops: list[str], blocked: bool
+) -> None:
+    facts = {"loss.input_site": 3, "loss.kind": loss, "loss.input_ops": ops}
+    record = chain(3, activation="sigmoid", series={"forward.saturated": 0.95}, facts=facts)
+    outcome = RULES["IG206"].judge(Reading(record))
+    assert isinstance(outcome, Finding) is blocked
+    if isinstance(outcome, Finding):
+        assert outcome.cause == "dead-output"
+
+
+def test_likeness_worries_only_beyond_what_training_undoes() -> None:
+    for last, severity in ((0.9994, Severity.INFO), (0.9999999, Severity.WARNING)):
+        record = chain(4, series={"forward.correlation": [0.3, 0.9, last, 0.5]})
+        assert judged("IG207", Reading(record)).severity is severity
+    record = chain(4, series={"forward.correlation": [0.97, 0.99, 0.9999999, 0.5]})
+    assert isinstance(RULES["IG207"].judge(Reading(record)), Passed)

@@ -1,0 +1,157 @@
+"""Weights and updates: symmetry, gains, residual branches, learning rates, settings."""
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from isograd.findings import Finding, Severity
+from isograd.records import Parameter, Reading, Record, Site
+from isograd.rules import RULES, NotApplicable, Passed
+from isograd.rules._examples import chain, with_history
+from isograd.rules.unscaled_residual import _example as stream
+
+
+def judged(code: str, reading: Reading) -> Finding:
+    outcome = RULES[code].judge(reading)
+    assert isinstance(outcome, Finding), outcome
+    return outcome
+
+
+def spreads(column: list[float], rms: list[float] | float = 0.1) -> Reading:
+    return Reading(chain(len(column), series={"weight.row_spread": column, "weight.rms": rms}))
+
+
+def test_two_constant_layers_in_a_row_are_one_unit_wide() -> None:
+    found = judged("IG301", spreads([1.0, 0.0, 0.0, 1.0]))
+    assert found.severity is Severity.ERROR
+    assert found.sites == ("layers.1.weight", "layers.2.weight")
+    assert judged("IG301", spreads([0.0, 0.0, 0.0], 0.0)).cause == "init-constant"
+
+
+def test_a_layer_that_alone_is_zero_is_meant() -> None:
+    assert isinstance(RULES["IG301"].judge(spreads([1.0, 1.0, 0.0], [0.1, 0.1, 0.0])), Passed)
+    assert isinstance(RULES["IG301"].judge(spreads([1.0, 0.0, 1.0], [0.1, 0.0, 0.1])), Passed)
+    assert judged("IG301", spreads([1.0, 0.0, 1.0])).severity is Severity.WARNING
+
+
+def test_a_skip_connection_tells_units_apart() -> None:
+    sites = (
+        Site("stem", "linear", "Linear", 1, (8, 5), (), (0,)),
+        Site("inner", "linear", "Linear", 2, (8, 7), (0,), (1,)),
+        Site("last", "linear", "Linear", 3, (8, 5), (1,), (2,)),
+        Site("add", "add", "add", 3, (8, 5), (0, 2)),
+        Site("head", "linear", "Linear", 4, (8, 3), (3,), (3,)),
+    )
+    shapes = ((5, 11), (7, 5), (5, 7), (3, 5))
+    parameters = tuple(Parameter(f"w{i}", s, "linear") for i, s in enumerate(shapes))
+    series = {"weight.row_spread": (1.0, 1.0, 0.0, 0.0), "weight.rms": (0.1, 0.1, 0.0, 0.0)}
+    assert isinstance(RULES["IG301"].judge(Reading(Record(sites, parameters, series))), Passed)
+
+
+def test_a_gain_that_does_no_harm_is_information() -> None:
+    series = {"weight.gain": 0.577, "weight.gain_fit": 1.414}
+    found = judged("IG302", Reading(chain(3, series=series)))
+    assert found.severity is Severity.INFO
+    assert "0.577" in found.message
+    assert "1.41" in found.message
+
+
+def test_norms_make_up_for_a_gain() -> None:
+    seen = RULES["IG302"].sick().seen
+    sites = tuple(replace(s, kind="batch_norm") if s.kind == "relu" else s for s in seen.sites)
+    assert judged("IG302", Reading(replace(seen, sites=sites))).severity is Severity.INFO
+
+
+@pytest.mark.parametrize(
+    ("factor", "sick"), [(math.sqrt(2), True), (1.6, True), (1.03, False), (1.0, False)]
+)
+def test_unscaled_residual(factor: float, sick: bool) -> None:
+    outcome = RULES["IG303"].judge(stream(factor))
+    assert isinstance(outcome, Finding) is sick
+
+
+def test_linear_growth_of_a_normalized_stream_passes() -> None:
+    seen = stream(1.0).seen
+    rms = [math.sqrt(1 + sum(t.kind == "add" for t in seen.sites[: i + 1])) for i in range(41)]
+    # Started at a hundredth of a branch, such a stream grows 400 times all the same.
+    rms[0] = 0.01
+    reading = Reading(replace(seen, series={"forward.rms": tuple(rms)}))
+    assert isinstance(RULES["IG303"].judge(reading), Passed)
+
+
+def steps(ratio: float, *, left: float = 1.0, gain: float = 1.4, **facts: object) -> Reading:
+    depth = 5
+    backward = [left ** ((depth - 1 - i) / (depth - 1)) for i in range(depth)]
+    series = {
+        "weight.update_ratio": ratio,
+        "weight.rms": 0.1,
+        "weight.gain": gain,
+        "weight.gain_fit": 1.414,
+        "backward.rms": backward,
+        "backward.count": 100.0,
+    }
+    named = {f"optimizer.{k}": v for k, v in facts.items()}
+    return Reading(chain(depth, series=series, facts={"optimizer.lr": 0.1, **named}))
+
+
+@pytest.mark.parametrize(
+    ("reading", "cause"),
+    [
+        (steps(0.3), "lr-too-high"),
+        (steps(0.3, adaptive=True), None),
+        (steps(2.0, adaptive=True), "lr-too-high"),
+        (steps(0.03, momentum=0.9), None),
+        (steps(0.3, gain=0.01), None),
+        (steps(0.3, gain=4.0), "init-too-large"),
+        (steps(3e-5), None),
+        (steps(3e-6), "lr-too-low"),
+        (steps(3e-6, momentum=0.9), None),
+        (steps(3e-5, left=1e-2, gain=0.577), "gain-mismatch"),
+    ],
+)
+def test_update_ratio(reading: Reading, cause: str | None) -> None:
+    outcome = RULES["IG304"].judge(reading)
+    assert (outcome.cause if isinstance(outcome, Finding) else None) == cause
+
+
+def sharp(times: float, **facts: object) -> Reading:
+    named = {"optimizer.lr": times, "optimizer.momentum": 0.0, "sharpness.lambda_max": 2.0}
+    named |= {f"optimizer.{k}": v for k, v in facts.items()}
+    return Reading(chain(3, series={"weight.update_ratio": 0.1}, facts=named))
+
+
+def test_the_limit_of_gradient_descent() -> None:
+    assert isinstance(RULES["IG305"].judge(sharp(0.9)), Passed)
+    assert judged("IG305", sharp(5.0)).severity is Severity.INFO
+    assert judged("IG305", sharp(17.0)).severity is Severity.WARNING
+    assert judged("IG305", sharp(17.0, momentum=0.9)).severity is Severity.INFO
+    assert isinstance(RULES["IG305"].judge(sharp(17.0, adaptive=True)), NotApplicable)
+
+
+def test_a_rehearsal_outweighs_the_limit() -> None:
+    first = sharp(17.0).seen
+    fine = with_history(first, replace(first, step=20), losses=[3 - 0.05 * k for k in range(20)])
+    assert judged("IG305", fine).severity is Severity.INFO
+    lost = with_history(first, replace(first, step=3), losses=[2.3, 40.0, math.nan])
+    assert judged("IG305", lost).severity is Severity.ERROR
+
+
+@pytest.mark.parametrize(
+    ("facts", "severity"),
+    [
+        ({"momentum": 1.0}, Severity.ERROR),
+        ({"momentum": 0.999}, Severity.WARNING),
+        ({"betas": (0.9, 0.5)}, Severity.WARNING),
+        ({"betas": (0.9, 1.0)}, Severity.ERROR),
+        ({"eps": 0.1, "adaptive": True}, Severity.WARNING),
+        ({"weight_decay": 10.0}, Severity.WARNING),
+        ({"lr": -0.1}, Severity.ERROR),
+        ({"lr": 0.0}, None),
+        ({"betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.1, "adaptive": True}, None),
+    ],
+)
+def test_settings(facts: dict[str, object], severity: Severity | None) -> None:
+    named = {f"optimizer.{k}": v for k, v in {"lr": 0.05, **facts}.items()}
+    outcome = RULES["IG306"].judge(Reading(chain(3, series={"weight.grad_rms": 1e-3}, facts=named)))
+    assert (outcome.severity if isinstance(outcome, Finding) else None) is severity
