@@ -23,4 +23,12 @@ def explain(code: str) -> str:
     for heading, text in rule.sections().items():
         body = textwrap.fill(text, 96, initial_indent="  ", subsequent_indent="  ")
         parts.append(f"{heading}\n{body}")
+    lines = [
+        textwrap.fill(
+            f"{name} = {value}: {reason}", 96, initial_indent="  ", subsequent_indent="    "
+        )
+        for name, value, reason in rule.thresholds()
+    ]
+    if lines:
+        parts.append("\n".join(["Thresholds", *lines]))
     return "\n\n".join(parts)

@@ -75,10 +75,8 @@ class Recorder:
         if node.kind == "add" and self._branch is None:
             return
         path = tape.stack[-1].path if tape.stack else ""
-        operation = (
-            node.op.strip("_").removeprefix("i") if node.kind == "add" else node.op.rstrip("_")
-        )
-        row = self._add(node, f"{path}:{operation}", node.kind, operation, out)
+        operation = "add" if node.kind == "add" else node.op.rstrip("_")
+        row = self._add(node, f"{path or 'forward'}:{operation}", node.kind, operation, out)
         row.sample = self._sample
         if self._branch is not None:
             row.numbers["forward.branch_ratio"] = self._branch
