@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from isograd.records import Record
+from isograd.records import Parameter, Record, Site
 from isograd.rules._causes import hidden_layers, initializer, why_grows, why_lost
 from isograd.rules._examples import WIDTHS, chain
 
@@ -106,3 +106,15 @@ def test_remedies_name_the_users_weights() -> None:
     first = why_lost(network(1 / math.sqrt(3))).remedies[0]
     assert "layers.0.weight" in first
     assert "kaiming_normal_" in first
+
+
+def test_what_a_skip_connection_goes_around() -> None:
+    inputs = ((), (0,), (1,), (0, 2), (3,))
+    kinds = ("linear", "linear", "linear", "add", "linear")
+    sites = tuple(
+        Site(f"s{i}", kind, "X", i + 1, (8, 5), before, (i,) if kind == "linear" else ())
+        for i, (kind, before) in enumerate(zip(kinds, inputs, strict=True))
+    )
+    parameters = tuple(Parameter(f"w{i}", (5, 5), "linear") for i in range(5))
+    record = Record(sites, parameters, {"weight.gain": (1.0,) * 5})
+    assert [layer.bypassed for layer in hidden_layers(record)] == [False, True, True]

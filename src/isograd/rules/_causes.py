@@ -49,8 +49,8 @@ class Layer:
     """Kind of the activation that follows."""
     normalized: bool
     """Whether a norm sets the scale before the next weight layer."""
-    residual: bool
-    """Whether its output is added to a skip path."""
+    bypassed: bool
+    """Whether a path from the input to the output goes around it, such as a skip connection."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Cause:
 
 def hidden_layers(record: Record) -> list[Layer]:
     """The weight layers that feed another weight layer, with what follows them."""
-    nexts = readers(record)
+    nexts, unavoidable = readers(record), _unavoidable(record)
     layers = []
     for site in record.weight_sites():
         weights = [
@@ -92,10 +92,28 @@ def hidden_layers(record: Record) -> list[Layer]:
                 _usable(record.value("weight.gain_slope", weights[0])),
                 activations[0] if activations else None,
                 any(k in NORMS for k in kinds),
-                "add" in kinds,
+                site not in unavoidable,
             )
         )
     return layers
+
+
+def _unavoidable(record: Record) -> set[int]:
+    """Sites that lie on every path from an input to the output, by counting paths."""
+    if not record.sites:
+        return set()
+    sources = [[i for i in s.inputs if 0 <= i < k] for k, s in enumerate(record.sites)]
+    end = record.fact("loss.input_site")
+    end = end if isinstance(end, int) and 0 <= end < len(sources) else len(sources) - 1
+    arriving = [0] * len(sources)
+    leaving = [0] * len(sources)
+    leaving[end] = 1
+    for k, before in enumerate(sources):
+        arriving[k] = sum(arriving[i] for i in before) or 1
+    for k in range(end, -1, -1):
+        for i in sources[k]:
+            leaving[i] += leaving[k]
+    return {k for k in range(end + 1) if arriving[k] * leaving[k] == arriving[end]}
 
 
 def _usable(value: float | None) -> float | None:
@@ -181,7 +199,7 @@ def why_lost(record: Record) -> Cause:
         return mismatch(record, plain, gain, fit)
     if squeezed is not None:
         return _flat(record, plain, {**found, "slope": squeezed})
-    if any(x.residual for x in layers) or not layers:
+    if any(x.bypassed for x in layers) or not layers:
         return Cause(
             "missing-normalization",
             "weights and activations fit, but nothing resets the scale along the way",
@@ -293,7 +311,7 @@ def why_grows(record: Record) -> Cause:
             (f"Replace {exponential[0]} by an activation that grows linearly or not at all.",),
             {"sites": exponential},
         )
-    if plain and any(x.residual for x in plain) and gain <= 2 * fit:
+    if plain and any(x.bypassed for x in plain) and gain <= 2 * fit:
         return Cause(
             "unscaled-residual",
             "every residual addition adds a branch as large as the stream, and nothing scales "

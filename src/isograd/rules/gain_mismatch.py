@@ -54,7 +54,7 @@ class GainMismatch(Rule):
         if not layers:
             return NotApplicable("no hidden weight layer with a known gain")
         ratios = [math.log(x.gain / (x.fit or 1.0)) for x in layers]
-        plain = [x for x in layers if not x.normalized and not x.residual]
+        plain = [x for x in layers if not x.normalized and not x.bypassed]
         total = sum(math.log(x.gain / (x.fit or 1.0)) for x in plain)
         typical = sorted(ratios)[len(ratios) // 2]
         if abs(typical) <= math.log(self.worth_telling):
