@@ -4,7 +4,7 @@
 
 FOLDER holds `questions.yaml` (cases with a declarative set-up: a base, and variants that fail or
 train) and `setups.py`, which builds them. A variant named broken…, still_broken… or post_… counts
-as ill, one named fixed…, ok…, healthy…, pre_… or same_net… as well; others are shown, not counted.
+as ill, one named fixed…, ok…, healthy… or pre_… as well; others are shown, not counted.
 """
 
 import argparse
@@ -27,7 +27,7 @@ ACCEPTED = {
     "unscaled-residual",
     "FWD_COLLAPSE": "init-too-small gain-mismatch missing-normalization missing-residual",
     "SATURATION": "saturating-activation init-too-large dead-output",
-    "DEAD_UNITS": "dead-units",
+    "DEAD_UNITS": "dead-units lr-too-high",  # the documented cause is a step that was too large
     "DEAD_OUTPUT": "dead-output output-activation",
     "SYMMETRY": "init-constant",
     "RES_VARIANCE": "unscaled-residual",
@@ -49,7 +49,7 @@ ACCEPTED = {
 """Causes that name each documented diagnosis."""
 
 ILL = ("broken", "still_broken", "post_")
-WELL = ("fixed", "ok", "healthy", "pre_", "same_net")
+WELL = ("fixed", "ok", "healthy", "pre_")
 
 
 def main() -> int:
