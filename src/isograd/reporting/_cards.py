@@ -24,7 +24,7 @@ def _card(number: int, finding: Finding) -> Markup:
         tag("span", str(number), class_="flag"),
         tag("h3", finding.cause),
         tag("span", severity, class_="severity"),
-        tag("span", finding.code, class_="quiet code"),
+        tag("span", " · ".join(filter(None, (finding.code, rule.title))), class_="quiet"),
     )
     return tag(
         "article",
@@ -86,7 +86,7 @@ def _rule(code: str, rule: summary.RuleText) -> Markup | None:
     ]
     return tag(
         "details",
-        tag("summary", f"About {code}: {rule.title}"),
+        tag("summary", f"About {code}: what it sees, why it matters, when it is wrong"),
         tag("dl", *texts),
         class_="rule",
     )

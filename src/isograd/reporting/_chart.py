@@ -111,6 +111,7 @@ def chart(
     numbers = [
         tag("span", text, class_="flag", style=f"left:{100 * _part(i, first):.2f}%")
         for i, text in marks
+        if text
     ]
     return tag(
         "div",

@@ -33,7 +33,6 @@ def _profile(diagnosis: Diagnosis, full: list[Row], way: str) -> Markup:
     curves = _curves(diagnosis, full, way)
     shown = [x for c in curves for x in (*c.numbers, *c.edges(1), *c.edges(-1))]
     numbers = [x for x in curves[0].numbers if x is not None]
-    marks = [(i, ",".join(map(str, row.marks))) for i, row in enumerate(full) if row.marks]
     plot = chart(
         curves,
         log_scale(axis(shown)),
@@ -42,11 +41,22 @@ def _profile(diagnosis: Diagnosis, full: list[Row], way: str) -> Markup:
         name=f"{title}: from {scientific(numbers[0])} at the first of {len(full)} layers to "
         f"{scientific(numbers[-1])} at the last.",
         tips=[_tip(row, i, curves) for i, row in enumerate(full)],
-        marks=marks,
+        marks=_flags(full),
     )
     factor = rate_of(full, way)
     about = f"{rate(factor)} {unit}" if factor is not None else ""
     return figure(title, about, plot, _legend(curves, way), f"{what}, over depth (weight layers)")
+
+
+def _flags(full: list[Row]) -> list[tuple[int, str]]:
+    """A mark for every row that has one; each finding's number is said once."""
+    told: set[int] = set()
+    flags = []
+    for place, row in enumerate(full):
+        if row.marks:
+            flags.append((place, ",".join(str(n) for n in row.marks if n not in told)))
+            told.update(row.marks)
+    return flags
 
 
 def _curves(diagnosis: Diagnosis, full: list[Row], way: str) -> list[Curve]:
@@ -106,7 +116,7 @@ def rehearsal(diagnosis: Diagnosis) -> Markup | None:
         tips=[f"step {i} · loss {short(x)}" for i, x in enumerate(losses)],
     )
     caption = "Loss at every step of a copy; your model was not touched"
-    return figure("Rehearsal", summary.rehearsal(diagnosis), plot, None, caption)
+    return figure("Loss, step by step", summary.rehearsal(diagnosis), plot, None, caption)
 
 
 def magnitudes(diagnosis: Diagnosis) -> list[Markup]:

@@ -8,11 +8,14 @@ import zlib
 from collections.abc import Sequence
 
 from isograd.records import EXPONENTS, Record
-from isograd.reporting._markup import Markup, join, power, tag
+from isograd.reporting._markup import Markup, power, tag
 from isograd.reporting._numbers import printable, shorten
+from isograd.reporting._profile import long_prefix
 
 ROW_HEIGHT, TALLEST = 16, 640
 """Pixels of one row, and of the whole map: beyond that rows get thinner."""
+LETTER = 6.9
+"""Pixels of one letter beside the map."""
 LABELS = 40
 """Names beside the map, at most."""
 NARROWEST = 16
@@ -35,7 +38,8 @@ def heat(record: Record, way: str) -> Markup | None:
         return None
     first, last = _extent([row for _, row in rows])
     picture = _picture([row[first : last + 1] for _, row in rows], _COLORS[way])
-    names = [record.sites[i].name for i, _ in rows]
+    prefix = long_prefix(record.sites[i].name for i, _ in rows)
+    labels = [shorten(printable(record.sites[i].name[len(prefix) :]), 28) for i, _ in rows]
     low, high = EXPONENTS[first], EXPONENTS[last] + 1
     step = max(1, math.ceil((high - low) / 8))
     feet = [
@@ -45,7 +49,7 @@ def heat(record: Record, way: str) -> Markup | None:
     height = min(ROW_HEIGHT * len(rows), TALLEST)
     return tag(
         "div",
-        tag("div", *_labels(names), class_="names", aria_hidden="true"),
+        tag("div", *_beside(labels), class_="names", aria_hidden="true"),
         tag(
             "div",
             tag("img", src=picture, alt=_words(way, len(rows)), style=f"height:{height}px"),
@@ -54,8 +58,9 @@ def heat(record: Record, way: str) -> Markup | None:
             data_along="y",
         ),
         tag("div", *feet, class_="feet", aria_hidden="true"),
-        tag("div", *_ranges(way, low, high), class_="formats"),
+        *_ranges(way, low, high),
         class_=f"heat {way}",
+        style=f"--names:{round(LETTER * max(map(len, labels)))}px",
     )
 
 
@@ -113,11 +118,11 @@ def _picture(rows: Sequence[Sequence[int]], color: tuple[int, int, int]) -> str:
     return f"data:image/png;base64,{base64.b64encode(data).decode()}"
 
 
-def _labels(names: Sequence[str]) -> list[Markup]:
-    every = math.ceil(len(names) / LABELS)
+def _beside(labels: Sequence[str]) -> list[Markup]:
+    every = math.ceil(len(labels) / LABELS)
     return [
-        tag("span", shorten(printable(name), 28), style=f"top:{100 * (i + 0.5) / len(names):.2f}%")
-        for i, name in enumerate(names)
+        tag("span", label, style=f"top:{100 * (i + 0.5) / len(labels):.2f}%")
+        for i, label in enumerate(labels)
         if i % every == 0
     ]
 
@@ -129,15 +134,15 @@ def _ranges(way: str, low: int, high: int) -> list[Markup]:
         left, right = max(smallest, low), min(largest, high)
         if left >= right:
             continue
-        inner = join(name, " ", power(2, smallest), "…", power(2, largest))
         place = f"margin-left:{100 * (left - low) / (high - low):.2f}%;"
         size = f"width:{100 * (right - left) / (high - low):.2f}%"
-        open_ = " ".join(
-            word
-            for word, cut in (("cut-left", smallest < low), ("cut-right", largest > high))
-            if cut
-        )
-        bars.append(tag("div", inner, style=place + size, class_=open_ or None))
+        cuts = (("cut-left", smallest < low), ("cut-right", largest > high))
+        style = " ".join(["range", *(word for word, cut in cuts if cut)])
+        about = f"{name} holds 2^{smallest} to 2^{largest}"
+        bars += [
+            tag("span", name, class_="format"),
+            tag("div", class_=style, style=place + size, title=about),
+        ]
     return bars
 
 

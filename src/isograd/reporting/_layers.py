@@ -6,7 +6,7 @@ from isograd.findings import Diagnosis
 from isograd.records import Number, Record
 from isograd.reporting._markup import Markup, join, tag
 from isograd.reporting._numbers import MISSING, counted, scientific, short
-from isograd.reporting._profile import Row, located, rows, strains
+from isograd.reporting._profile import Axis, Row, axis, located, rows, strains
 
 OPEN_LINES = 60
 """A tree with more lines than this shows its upper levels only."""
@@ -33,19 +33,20 @@ def table(diagnosis: Diagnosis) -> Markup:
     """Every site with its numbers; columns without a number are left out."""
     record = diagnosis.reading.seen
     columns = [(key, head) for key, head in _COLUMNS if record.has(key)]
-    heads = ["layer", "kind", "depth", "shape", *(head for _, head in columns), "finding"]
+    heads = ["layer", "finding", "kind", "depth", "shape", *(head for _, head in columns)]
+    axes = _axes(record)
     body = []
     for row in _worst_first(diagnosis):
         site = record.sites[row.index]
-        cells = [
-            tag("th", site.name, scope="row"),
-            tag("td", site.kind),
-            tag("td", str(site.depth)),
-        ]
-        cells.append(tag("td", "×".join(map(str, site.shape))))
-        cells += [_cell(_entry(record, key, row.index), head) for key, head in columns]
-        cells.append(tag("td", ", ".join(map(str, row.marks))))
-        body.append(tag("tr", *cells))
+        words = (
+            ", ".join(map(str, row.marks)),
+            site.kind,
+            str(site.depth),
+            "×".join(map(str, site.shape)),
+        )
+        cells = [_cell(_entry(record, key, row.index), key, head, axes) for key, head in columns]
+        name = tag("th", site.name, scope="row")
+        body.append(tag("tr", name, *(tag("td", word) for word in words), *cells))
     # Sorting is the script's; without it the heads are plain words.
     row_of_heads = [tag("th", head, scope="col") for head in heads]
     return tag(
@@ -56,10 +57,24 @@ def table(diagnosis: Diagnosis) -> Markup:
     )
 
 
-def _cell(number: Number, head: str) -> Markup:
+def _axes(record: Record) -> dict[str, Axis]:
+    """One axis per way, on which a bar shows each rms."""
+    return {key: axis(record.series.get(key, ())) for key in ("forward.rms", "backward.rms")}
+
+
+def _bar(key: str, number: Number, axes: dict[str, Axis]) -> dict[str, str]:
+    """Attributes that draw a bar under a rms."""
+    place = axes[key].at(number) if key in axes else None
+    if place is None:
+        return {}
+    return {"class_": f"bar {key.partition('.')[0]}", "style": f"--at:{100 * place:.0f}%"}
+
+
+def _cell(number: Number, key: str, head: str, axes: dict[str, Axis]) -> Markup:
     text = scientific(number) if head.endswith(_DECADES) else short(number)
-    sick = text in ("nan", "inf", "-inf") or (head == "non-finite" and bool(number))
-    return tag("td", text, class_="bad" if sick else None)
+    if text in ("nan", "inf", "-inf") or (head == "non-finite" and number):
+        return tag("td", text, class_="bad")
+    return tag("td", text, **_bar(key, number, axes))
 
 
 def _entry(record: Record, key: str, index: int) -> Number:
@@ -109,6 +124,15 @@ class _Node:
         return _Node(name, node.index, node.children)
 
 
+@dataclass(frozen=True)
+class _Drawing:
+    """What every line of the tree needs."""
+
+    record: Record
+    marks: dict[int, tuple[int, ...]]
+    axes: dict[str, Axis]
+
+
 def tree(diagnosis: Diagnosis) -> Markup:
     """The model as nested modules, by the dots in the sites' names."""
     record = diagnosis.reading.seen
@@ -119,28 +143,26 @@ def tree(diagnosis: Diagnosis) -> Markup:
             node = node.children.setdefault(part, _Node(part))
         node.index = index
     marks = {row.index: row.marks for row in rows(diagnosis, every=True)}
-    return tag("ul", _branch(root, record, marks, _open_depth(root)), class_="tree")
+    drawing = _Drawing(record, marks, _axes(record))
+    return tag("ul", _branch(root, drawing, _open_depth(root)), class_="tree")
 
 
 def _open_depth(root: _Node) -> int:
-    """How many levels can be open at first without more than OPEN_LINES lines."""
+    """How many levels can be open at first without more than OPEN_LINES lines; at least one."""
     level, lines, depth = [root], 1, 0
     while level and lines <= OPEN_LINES:
         level = [child for node in level for child in node.only().children.values()]
         lines += len(level)
         depth += 1
-    return depth - 1 if level else depth
+    return max(depth - 1, 1) if level else depth
 
 
-def _branch(
-    node: _Node, record: Record, marks: dict[int, tuple[int, ...]], open_depth: int
-) -> Markup:
-    node = node.only()
+def _branch(node: _Node, drawing: _Drawing, open_depth: int) -> Markup:
     if not node.children:
-        return tag("li", _leaf(node, record, marks))
-    found = sorted({mark for i in node.sites() for mark in marks.get(i, ())})
+        return tag("li", _leaf(node, drawing), class_="leaf")
+    found = sorted({mark for i in node.sites() for mark in drawing.marks.get(i, ())})
     about = counted(len(node.sites()), "site")
-    if (size := _size(node, record)) > 0:
+    if (size := _size(node, drawing.record)) > 0:
         about += f", {size:,} parameters"
     head = tag(
         "summary",
@@ -148,24 +170,25 @@ def _branch(
         tag("span", about, class_="quiet"),
         _flags(found),
     )
-    own = [] if node.index is None else [tag("li", _leaf(node, record, marks))]
-    inner = [_branch(child, record, marks, open_depth - 1) for child in node.children.values()]
-    return tag("li", tag("details", head, tag("ul", *own, *inner), open=open_depth > 0))
+    own = None if node.index is None else tag("li", _leaf(node, drawing), class_="leaf")
+    inner = [_branch(child.only(), drawing, open_depth - 1) for child in node.children.values()]
+    return tag("li", tag("details", head, tag("ul", own, *inner), open=open_depth > 0))
 
 
-def _leaf(node: _Node, record: Record, marks: dict[int, tuple[int, ...]]) -> Markup:
+def _leaf(node: _Node, drawing: _Drawing) -> Markup:
     assert node.index is not None
-    site = record.sites[node.index]
+    site = drawing.record.sites[node.index]
     numbers = [
-        tag("span", tag("i", word), scientific(number), class_="number")
-        for key, word in (("forward.rms", "forward "), ("backward.rms", "backward "))
-        if (number := record.value(key, node.index)) is not None
+        tag("span", tag("i", f"{key.partition('.')[0]} "), scientific(number), **bar)
+        for key in drawing.axes
+        if (number := drawing.record.value(key, node.index)) is not None
+        for bar in [_bar(key, number, drawing.axes)]
     ]
     return join(
         tag("b", node.name),
         tag("span", f"{site.label} ", "×".join(map(str, site.shape)) or MISSING, class_="quiet"),
-        *numbers,
-        _flags(marks.get(node.index, ())),
+        _flags(drawing.marks.get(node.index, ())),
+        tag("span", *numbers, class_="numbers"),
     )
 
 

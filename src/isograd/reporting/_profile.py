@@ -10,6 +10,9 @@ from isograd.records import Number, Record
 MARKS_PER_FINDING = 3
 """A finding marks this many of its sites: the worst come first, and a mark on all marks none."""
 
+SHORT_PREFIX = 12
+"""A beginning that all names share is left away if it is longer than this."""
+
 
 @dataclass(frozen=True)
 class Row:
@@ -109,15 +112,16 @@ def marked(diagnosis: Diagnosis, record: Record, places: tuple[int, ...]) -> dic
     return marks
 
 
-def common_prefix(names: Iterable[str]) -> str:
-    """The dotted beginning that all names share, with its last dot; empty where there is none."""
+def long_prefix(names: Iterable[str]) -> str:
+    """The dotted beginning that all names share, with its last dot; empty where it is short."""
     parts = [name.split(".")[:-1] for name in names]
     shared: list[str] = []
     for column in zip(*parts, strict=False):
         if len(set(column)) > 1:
             break
         shared.append(column[0])
-    return "".join(f"{part}." for part in shared)
+    prefix = "".join(f"{part}." for part in shared)
+    return prefix if len(prefix) > SHORT_PREFIX else ""
 
 
 def thin(full: list[Row], most: int) -> list[Row]:

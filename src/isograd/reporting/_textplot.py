@@ -12,9 +12,6 @@ from isograd.reporting._profile import Axis, Row
 ROWS = 24
 """Rows of the profile; of a deeper network the middle is thinned."""
 
-PREFIX = 12
-"""A beginning that all names share is said once if it is longer than this."""
-
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 _HEIGHTS = "▁▂▃▄▅▆▇█"
 
@@ -29,17 +26,18 @@ def profile(diagnosis: Diagnosis, width: int, paint: Paint) -> list[str]:
     if not ways:
         return []
     shown = _profile.thin(full, ROWS)
-    prefix = _profile.common_prefix(row.name for row in full)
-    prefix = prefix if len(prefix) > PREFIX else ""
+    prefix = _profile.long_prefix(row.name for row in full)
     names = [printable(row.name[len(prefix) :]) for row in shown]
     name = min(max(map(len, [*names, "layer"])), max(width // 4, 10))
     tag = 2 + max(len(_marks(row)) for row in shown)
     cell = (width - 2 - 5 - 2 - name - tag) // len(ways)
     bar = max(min(cell - 2 - 8 - 1, 40), 4)
     axes = {way: _profile.axis(getattr(row, way) for row in full) for way in ways}
-    lines = [_title(full, shown, ways, paint)]
-    if prefix:
-        lines.append(paint(f"  names begin with {shorten(printable(prefix), width - 19)}", "dim"))
+    lines = [_title(full, ways, paint)]
+    about = [f"{len(shown)} of {counted(len(full), 'layer')}"] if len(shown) < len(full) else []
+    about += [f"names begin with {printable(prefix)}"] if prefix else []
+    if about:
+        lines.append(paint(shorten("  " + ", ".join(about), width), "dim"))
     lines.append(paint("  depth  " + "layer".ljust(name) + _heads(ways, bar), "dim"))
     for row, label in zip(shown, names, strict=True):
         line = f"  {row.depth:5}  {shorten(label, name).ljust(name)}"
@@ -48,20 +46,20 @@ def profile(diagnosis: Diagnosis, width: int, paint: Paint) -> list[str]:
             sick = number is not None and (number == 0 or not math.isfinite(number))
             text = scientific(number).rjust(8)
             line += f"  {paint(text, 'mark') if sick else text} "
-            line += paint(_bar(axes[way], number, bar), way)
-        lines.append((line + paint(_marks(row), "mark")).rstrip())
+            drawn = _bar(axes[way], number, bar)
+            line += paint(drawn, way) + " " * (bar - len(drawn))
+        lines.append((line + paint(_marks(row), "mark")).rstrip(" "))
     lines.append(paint(_feet(axes, name, bar), "dim"))
     return lines
 
 
-def _title(full: list[Row], shown: list[Row], ways: list[str], paint: Paint) -> str:
+def _title(full: list[Row], ways: list[str], paint: Paint) -> str:
     rates = [
-        f"{way} {rate(factor)}" + (" per layer back" if way == "backward" else " per layer")
+        f"{rate(factor)} per layer {'back' if way == 'backward' else way}"
         for way in ways
         if (factor := _profile.rate(full, way)) is not None
     ]
-    thinned = f"{len(shown)} of {counted(len(full), 'layer')}" if len(shown) < len(full) else ""
-    return paint("Profile", "bold") + "  " + " · ".join([*rates, thinned] if thinned else rates)
+    return f"{paint('Profile', 'bold')}  {' · '.join(rates)}".rstrip()
 
 
 def _heads(ways: list[str], bar: int) -> str:
@@ -75,7 +73,7 @@ def _feet(axes: dict[str, Axis], name: int, bar: int) -> str:
         low, high = f"1e{axis.low}", f"1e{axis.high}"
         ends = low + high.rjust(bar - len(low)) if bar > len(low + high) else low.ljust(bar)
         line += " " * (2 + 8 + 1) + ends
-    return line
+    return line.rstrip()
 
 
 def _marks(row: Row) -> str:
@@ -87,9 +85,9 @@ def _bar(axis: Axis, number: Number, width: int) -> str:
     place = axis.at(number)
     if place is None:
         full = number is not None and number > 0  # infinite
-        return ("▒" if full else "").ljust(width, "▒" if full else " ")
+        return "▒" * width if full else ""
     eighths = max(round(place * width * 8), 1)
-    return ("█" * (eighths // 8) + _EIGHTHS[eighths % 8].strip()).ljust(width)
+    return "█" * (eighths // 8) + _EIGHTHS[eighths % 8].strip()
 
 
 def sparkline(numbers: Sequence[Number], width: int) -> str:

@@ -99,7 +99,7 @@ def _hero(diagnosis: Diagnosis) -> Markup:
     level = summary.level(diagnosis)
     sign = tag("span", _SIGNS[level], class_="sign", aria_hidden="true")
     notes = [tag("li", note) for note in seen.notes]
-    first = summary.first(diagnosis)
+    first = summary.first(diagnosis) or summary.tally(diagnosis)
     return tag(
         "header",
         tag("h1", sign, summary.headline(diagnosis)),
@@ -169,7 +169,8 @@ def _rules(diagnosis: Diagnosis) -> list[Markup]:
     heads = [tag("th", word, scope="col") for word in ("rule", "verdict", "about", "reason")]
     table = tag("table", tag("thead", tag("tr", *heads)), tag("tbody", *body), class_="verdicts")
     words = tag("summary", summary.tally(diagnosis))
-    return [tag("details", words, tag("div", table, class_="scroll"))]
+    # In a clean bill of health the list of what was looked at is the news.
+    return [tag("details", words, tag("div", table, class_="scroll"), open=diagnosis.healthy)]
 
 
 def _facts(diagnosis: Diagnosis) -> list[Markup]:

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 from isograd.findings import Diagnosis, Finding
 from isograd.reporting import _summary as summary
-from isograd.reporting._numbers import counted, printable
+from isograd.reporting._numbers import printable
 from isograd.reporting._textplot import profile, sparkline
 
 WIDTH = 80
 """Columns where nobody says otherwise."""
-NARROWEST = 48
+NARROWEST = 60
+"""Where the terminal is narrower, it breaks the lines of the plot itself."""
 
 _CODES = {
     "error": "1;31",
@@ -70,7 +71,9 @@ def _verdict(diagnosis: Diagnosis, pen: Pen) -> str:
     level = summary.level(diagnosis)
     sign = {"healthy": "✓", "warning": "!", "error": "✗"}[level]
     first = summary.first(diagnosis)
-    lines = [pen(f"{sign} {summary.headline(diagnosis)}", level) + (first and f" · {first}")]
+    head = f"{sign} {summary.headline(diagnosis)}"
+    gap = " · " if len(head) + 3 + len(first) <= pen.width else "\n  "
+    lines = [pen(head, level) + (first and gap + first)]
     lines.append(pen.paragraph(summary.subject(seen), indent=2))
     if loss := summary.loss(seen):
         lines.append(pen.paragraph(loss, label="loss", style="dim", indent=2))
@@ -113,7 +116,7 @@ def _details(finding: Finding, pen: Pen) -> Iterator[str]:
 
 
 def _rules(diagnosis: Diagnosis, pen: Pen) -> str:
-    lines = [pen(summary.tally(diagnosis), "dim")]
+    lines = [pen.paragraph(summary.tally(diagnosis))]
     for codes, reason in summary.not_applicable(diagnosis):
         label = f"not applicable {summary.where(tuple(codes), 4)}:"
         lines.append(pen.paragraph(reason, label=label, style="dim", indent=2))
@@ -121,6 +124,5 @@ def _rules(diagnosis: Diagnosis, pen: Pen) -> str:
         lines.append(pen.paragraph(reason, label=f"broke {code}:", style="error", indent=2))
     if diagnosis.findings:
         first = diagnosis.findings[0]
-        more = counted(len(diagnosis.findings), "finding")
-        lines.append(pen(f"{more}; more on the first: isograd explain {first.code}", "dim"))
+        lines.append(pen(f"more on the first finding: isograd explain {first.code}", "dim"))
     return "\n".join(line for line in lines if line)

@@ -91,7 +91,7 @@
   filter.addEventListener("input", () => {
     const wanted = filter.value.toLowerCase();
     for (const row of body.rows) {
-      const words = `${row.cells[0].textContent} ${row.cells[1].textContent}`.toLowerCase();
+      const words = `${row.cells[0].textContent} ${row.cells[2].textContent}`.toLowerCase();
       row.hidden = !words.includes(wanted);
     }
   });
