@@ -49,6 +49,8 @@ def test_arrays_of_different_lengths_are_one_batch(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", source=np.ones(11), target=np.ones(5))
     data = load(str(tmp_path / "a.npz"))
     assert (len(data.batch["source"]), data.batches) == (11, None)
+    np.savez(tmp_path / "b.npz", temperature=np.float64(3.0))
+    assert load(str(tmp_path / "b.npz")).batch["temperature"] == 3
 
 
 @pytest.mark.parametrize(

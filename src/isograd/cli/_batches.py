@@ -138,8 +138,8 @@ def _draw(value: Any, *, batch_size: int, seed: int) -> Data:
 
     parts = list(value.values()) if isinstance(value, dict) else _tuple(value)
     lengths = {part.shape[0] if part.ndim else 0 for part in parts}
-    if len(lengths) != 1:
-        return Data(value, cast=True)  # arrays of different lengths belong together as they are
+    if len(lengths) != 1 or 0 in lengths:
+        return Data(value, cast=True)  # nothing to draw from, or arrays that belong together
     samples = lengths.pop()
     order = torch.randperm(samples, generator=torch.Generator().manual_seed(seed))
     # The rest that does not fill a batch is left out: its numbers would be noisier.
