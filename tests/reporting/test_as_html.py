@@ -12,9 +12,10 @@ import pytest
 from made_diagnoses import make_deep, make_empty
 
 from isograd.reporting import render
-from isograd.reporting._chart import Curve, linear_scale, spaced
+from isograd.reporting._chart import Curve, chart, linear_scale, log_scale, spaced
 from isograd.reporting._heat import summary
 from isograd.reporting._markup import join, tag
+from isograd.reporting._profile import Axis
 
 VOID = {"meta", "img", "input"}
 
@@ -112,8 +113,8 @@ def test_a_page_without_numbers_has_no_empty_parts():
 
 def test_every_control_and_picture_has_a_name(sick):
     page = Page(render(sick, "html"))
-    for role in ("img", "region"):
-        assert ("div", "role", role) in page.attributes
+    assert page.attributes.count(("svg", "role", "img")) == 3
+    assert ("div", "role", "region") in page.attributes
     labels = [value for _, key, value in page.attributes if key == "aria-label"]
     assert "Switch light and dark" in labels
     assert any(
@@ -228,3 +229,16 @@ def test_labels_are_spaced_and_keep_both_ends():
     assert [text for _, text in places] == ["0", "25", "50", "74", "99"]
     assert (places[0][0], places[-1][0]) == (0, 1)
     assert spaced(["only"]) == [(0.5, "only")]
+
+
+def test_a_curve_rises_breaks_and_marks_what_it_cannot_show():
+    curve = Curve("x", "seen", [1e-2, 1e-1, None, 1e1, float("nan"), 1e2], [0, 0, 0, 0, 0, 0])
+    drawn = chart([curve], log_scale(Axis(-2, 2)), [], style="forward", name="x", marks=[(3, "7")])
+    paths = {style: data for data, style in re.findall(r'<path d="([^"]*)" class="(\w+)">', drawn)}
+    # 1000 wide, 200 high, zero above: 1e-2 at the foot, 1e2 at the head, nothing joins the gaps
+    assert paths["seen"] == "M0.0 200.0L200.0 150.0M600.0 50.0M1000.0 0.0"
+    assert paths["sick"] == "M800.0 0V200"
+    assert paths["marked"] == "M600.0 50.0h0"
+    assert paths["dots"].count("h0") == 4
+    assert paths["band"].count("Z") == 3
+    assert '<span class="flag" style="left:60.00%">7</span>' in drawn

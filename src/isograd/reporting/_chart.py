@@ -104,7 +104,8 @@ def chart(
         *layers,
         viewBox=f"0 0 {WIDE} {HIGH}",
         preserveAspectRatio="none",
-        aria_hidden="true",
+        role="img",
+        aria_label=name,
     )
     ups = [tag("span", text, style=f"bottom:{100 * place:.1f}%") for place, text in scale.labels]
     feet = [tag("span", text, style=f"left:{100 * place:.1f}%") for place, text in across]
@@ -119,8 +120,6 @@ def chart(
         tag("div", svg, *numbers, class_="area", data_tips=json.dumps(tips), data_along="x"),
         tag("div", *feet, class_="feet", aria_hidden="true"),
         class_=f"plot {style}",
-        role="img",
-        aria_label=name,
     )
 
 

@@ -106,7 +106,7 @@ def _location(
     """3.28: where the model is written, and the sites in it, worst first."""
     names = located(seen)
     logical = []
-    for name in finding.sites[:SITES]:
+    for name in list(dict.fromkeys(finding.sites))[:SITES]:
         place: dict[str, Any] = {"name": printable(name), "fullyQualifiedName": printable(name)}
         if name in names:
             place["kind"] = "module" if name == seen.sites[names[name]].name else "variable"

@@ -22,6 +22,8 @@
     tip.setAttribute("role", "status");
     area.append(hair, tip);
     area.tabIndex = 0;
+    area.setAttribute("role", "group");
+    area.setAttribute("aria-label", "Numbers, one by one, with the arrow keys");
     let place = -1;
 
     const tell = (index) => {
