@@ -64,6 +64,13 @@ def one_constant() -> Reading:
     return Reading(chain(3, series=series))
 
 
+def normalized_steps(ratio: float) -> Reading:
+    """Updates of one size in front of norms."""
+    seen = steps(ratio, adaptive=False).seen
+    sites = tuple(replace(s, kind="batch_norm") if s.kind == "relu" else s for s in seen.sites)
+    return Reading(replace(seen, sites=sites))
+
+
 def steps(ratio: float, *, adaptive: bool, left: float = 1.0) -> Reading:
     """Updates of one size, in a chain whose first layer keeps a share of the gradient."""
     depth = 5
@@ -110,6 +117,7 @@ SIGNAL: dict[str, tuple[Reading, ...]] = {
     "IG304": (
         steps(0.3, adaptive=True),
         steps(0.9, adaptive=True),
+        normalized_steps(0.3),
         steps(3e-5, adaptive=False),
         steps(3e-5, adaptive=False, left=1e-2),
         steps(3e-6, adaptive=False),

@@ -155,3 +155,27 @@ def test_settings(facts: dict[str, object], severity: Severity | None) -> None:
     named = {f"optimizer.{k}": v for k, v in {"lr": 0.05, **facts}.items()}
     outcome = RULES["IG306"].judge(Reading(chain(3, series={"weight.grad_rms": 1e-3}, facts=named)))
     assert (outcome.severity if isinstance(outcome, Finding) else None) is severity
+
+
+def test_norms_allow_ten_times_the_step() -> None:
+    def behind_norms(ratio: float) -> Reading:
+        seen = steps(ratio).seen
+        sites = tuple(replace(s, kind="batch_norm") if s.kind == "relu" else s for s in seen.sites)
+        return Reading(replace(seen, sites=sites))
+
+    assert isinstance(RULES["IG304"].judge(behind_norms(0.3)), Passed)
+    assert judged("IG304", behind_norms(3.0)).severity is Severity.WARNING
+
+
+def test_weights_that_amplify_explain_an_overflow_and_those_that_shrink_do_not() -> None:
+    assert "IG401" not in judged("IG302", RULES["IG302"].sick()).explains
+    seen = RULES["IG302"].sick().seen
+    large = {
+        **seen.series,
+        "weight.gain": (4.0,) * len(seen.parameters),
+        "forward.rms": tuple(0.6 * 2.8**s.depth for s in seen.sites),
+        "forward.spread": tuple(0.5 * 2.8**s.depth for s in seen.sites),
+    }
+    found = judged("IG302", Reading(replace(seen, series=large)))
+    assert found.cause == "init-too-large"
+    assert "IG401" in found.explains

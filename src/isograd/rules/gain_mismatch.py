@@ -78,7 +78,7 @@ class GainMismatch(Rule):
             tuple(seen.parameters[x.parameter].name for x in layers),
             {"ratio": math.exp(typical), "product": math.exp(min(total, 700.0)), "left": lost},
             cause.remedies,
-            () if severity is Severity.INFO else self.explains,
+            _explained(severity, self.explains, up=up),
         )
 
     def _severity(self, reading: Reading, *, ill: bool) -> Severity:
@@ -96,6 +96,13 @@ class GainMismatch(Rule):
     def well() -> Reading:
         """The same layers with He's."""
         return _example(1.414, 1.0)
+
+
+def _explained(severity: Severity, explains: tuple[str, ...], *, up: bool) -> tuple[str, ...]:
+    """What follows: nothing from information, and an overflow only from growth."""
+    if severity is Severity.INFO:
+        return ()
+    return (*explains, "IG401", "IG609") if up else explains
 
 
 def _what(layers: list[Layer], typical: float) -> str:

@@ -70,7 +70,7 @@ class SaturatedUnits(Rule):
             names(seen, over),
             {"saturated": shares[worst], "layers": len(over)},
             (remedy, f"Or put a normalization in front of {seen.sites[worst].name}."),
-            self.explains,
+            (*self.explains, "IG603") if cause == "init-too-large" else self.explains,
         )
 
     def _cause(self, record: Record, over: list[int]) -> tuple[str, str, str]:

@@ -55,6 +55,9 @@ class UpdateRatio(Rule):
     high_adaptive: float = 0.5
     """An adaptive step does not grow with the gradient, so that it takes more to do harm; at
     this size two steps replace the weight."""
+    normalized: float = 10.0
+    """Times as much with norms: a weight in front of one grows sideways under a large step, and
+    the norm takes its size away again; beyond this not even its direction survives."""
     low: float = 1e-5
     """A hundred thousand steps for one weight's size."""
     low_where_lost: float = 1e-4
@@ -75,7 +78,10 @@ class UpdateRatio(Rule):
         steps = _first_steps(seen, ratios)
         middle = median(steps.values())
         adaptive = bool(seen.fact("optimizer.adaptive"))
-        if middle > (self.high_adaptive if adaptive else self.high):
+        high = self.high_adaptive if adaptive else self.high
+        if any(site.kind in NORMS for site in seen.sites):
+            high *= self.normalized
+        if middle > high:
             return self._too_high(reading, steps, middle)
         left = _left(seen)
         low = self.low_where_lost if left < self.loses else self.low
@@ -91,9 +97,8 @@ class UpdateRatio(Rule):
         worst = max(ratios, key=lambda i: ratios[i])
         result = outcome(reading)
         severity = weighed(Severity.WARNING, result)
-        if severity is Severity.WARNING and any(s.kind in NORMS for s in seen.sites):
-            severity = Severity.INFO
         cause = _why_high(seen, middle / USUAL)
+        explains = self.explains if cause.name == "lr-too-high" else (*self.explains, "IG603")
         return Finding(
             self.code,
             severity,
@@ -103,7 +108,7 @@ class UpdateRatio(Rule):
             (seen.parameters[worst].name,),
             {"median": middle, "largest": ratios[worst], **cause.evidence},
             cause.remedies,
-            () if severity is Severity.INFO else self.explains,
+            () if severity is Severity.INFO else explains,
         )
 
     def _too_low(
