@@ -10,7 +10,8 @@ from made_diagnoses import HOSTILE, make_deep, make_hostile, make_sick, network
 from isograd.findings import Diagnosis, Finding, Severity
 from isograd.records import Reading
 from isograd.reporting import _profile, render
-from isograd.reporting._numbers import counted, printable, scientific, short, shorten, value
+from isograd.reporting._numbers import clip, counted, printable, scientific, short, shorten, value
+from isograd.reporting._summary import brief
 from isograd.reporting._textplot import ROWS, sparkline
 
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
@@ -32,8 +33,9 @@ def test_the_parts_come_in_order(sick):
         "2 WARNING IG412 precision ─",
         "3 INFO IG777 data-bug ─",
         "8 rules: 2 found something, 1 passed, 3 not applicable, 1 not selected, 1 broke",
-        "not applicable IG301, IG302: no optimizer was given",
-        "not applicable IG503: the network has no recurrent layer",
+        "not applicable:",
+        "  IG301 IG302  no optimizer was given (check(..., optimizer=...) adds it)",
+        "  IG503  the network has no recurrent layer",
         "broke IG999: the rule itself failed",
     )
     places = [text.find(part) for part in parts]
@@ -189,6 +191,9 @@ def test_scientific_numbers_fit_eight_columns():
 
 
 def test_words():
+    assert clip("a long reason", 8) == "a long…"
+    assert brief("It shrinks; because of this. And that.") == "It shrinks"
+    assert brief("It shrinks by 0.5.") == "It shrinks by 0.5"
     assert counted(1, "error") == "1 error"
     assert counted(1200, "layer") == "1,200 layers"
     assert shorten("encoder.layers.3.attention", 12) == "enco…tention"

@@ -71,7 +71,14 @@ def _symptoms(finding: Finding) -> Markup | None:
     if not finding.symptoms:
         return None
     items = [
-        tag("li", tag("span", symptom.code, class_="code"), " ", symptom.message)
+        tag(
+            "li",
+            tag(
+                "details",
+                tag("summary", f"{symptom.code} {summary.brief(symptom.message)}"),
+                tag("p", symptom.message),
+            ),
+        )
         for symptom in finding.symptoms
     ]
     return tag("div", tag("h4", "This also explains"), tag("ul", *items), class_="symptoms")

@@ -73,6 +73,12 @@ def printable(text: str) -> str:
     return _CONTROL.sub(lambda found: repr(found.group())[1:-1], text)
 
 
+def clip(text: str, width: int) -> str:
+    """The printable text in at most `width` characters, its end left out."""
+    text = printable(text)
+    return text if len(text) <= width else text[: width - 1].rstrip() + "…"
+
+
 def shorten(text: str, width: int) -> str:
     """The text in at most `width` characters, its middle left out: `encoder.…3.fc`."""
     if len(text) <= width:

@@ -1,5 +1,6 @@
 """What every form says in words: the headline, the subject, the loss, what was not judged."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -95,6 +96,11 @@ def where(names: tuple[str, ...], most: int = 3) -> str:
     """`a, b, c and 17 more`."""
     shown = ", ".join(printable(name) for name in names[:most])
     return shown + (f" and {len(names) - most:,} more" if len(names) > most else "")
+
+
+def brief(message: str) -> str:
+    """The first clause of a message."""
+    return re.split(r"; |: |\. ", message, maxsplit=1)[0].rstrip(".")
 
 
 def by_state(diagnosis: Diagnosis) -> dict[str, list[tuple[str, str]]]:

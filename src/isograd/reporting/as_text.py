@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from isograd.findings import Diagnosis, Finding
 from isograd.reporting import _summary as summary
-from isograd.reporting._numbers import printable
+from isograd.reporting._numbers import clip, printable
 from isograd.reporting._textplot import profile, sparkline
 
 WIDTH = 80
@@ -112,14 +112,17 @@ def _details(finding: Finding, pen: Pen) -> Iterator[str]:
         yield pen.paragraph(remedy, label="do:", style="do", indent=2)
     for symptom in finding.symptoms:
         label = f"explains {symptom.code}:"
-        yield pen.paragraph(symptom.message, label=label, style="dim", indent=2)
+        yield pen.paragraph(summary.brief(symptom.message), label=label, style="dim", indent=2)
 
 
 def _rules(diagnosis: Diagnosis, pen: Pen) -> str:
     lines = [pen.paragraph(summary.tally(diagnosis))]
-    for codes, reason in summary.not_applicable(diagnosis):
-        label = f"not applicable {summary.where(tuple(codes), 4)}:"
-        lines.append(pen.paragraph(reason, label=label, style="dim", indent=2))
+    if silent := summary.not_applicable(diagnosis):
+        lines.append(pen("not applicable:", "dim"))
+        lines += [
+            pen(clip(f"  {' '.join(codes)}  {reason}", pen.width), "dim")
+            for codes, reason in silent
+        ]
     for code, reason in summary.by_state(diagnosis).get("failed", []):
         lines.append(pen.paragraph(reason, label=f"broke {code}:", style="error", indent=2))
     if diagnosis.findings:
