@@ -92,12 +92,12 @@ def shifted_targets() -> tuple[Tensor, Tensor]:
     return x, y * 900 + 250_000
 
 
-def zero_output() -> nn.Module:
-    """A network that is healthy but for its last weights, which are tiny and not zero."""
+def one_way() -> nn.Module:
+    """Every path of the input to the output is multiplied by almost zero, and biases stay."""
     model = he(mlp(64, 100, 90, 10))
     with torch.no_grad():
-        model[-1].weight.mul_(1e-7)
-        model[-1].bias.copy_(torch.linspace(-1, 1, 10))
+        model[2].weight.mul_(1e-8)
+        model[2].bias.fill_(1.0)
     return model
 
 
@@ -126,7 +126,8 @@ def detached() -> nn.Module:
 
 
 def square_root() -> nn.Module:
-    return nn.Sequential(nn.Linear(64, 50), nn.ReLU(), Then(torch.sqrt), nn.Linear(50, 10))
+    masked = Then(lambda x: torch.where(x > 0, torch.sqrt(x), torch.zeros_like(x)))
+    return nn.Sequential(nn.Linear(64, 50), masked, nn.Linear(50, 10))
 
 
 def stale_statistics() -> nn.Module:
@@ -135,7 +136,7 @@ def stale_statistics() -> nn.Module:
         layers += [nn.Linear(fan_in, 100), nn.BatchNorm1d(100, momentum=0.001), nn.ReLU()]
     model = nn.Sequential(*layers, nn.Linear(100, 10))
     with torch.no_grad():
-        model[0].weight.mul_(4)
+        model[0].weight.mul_(30)
     return model
 
 
@@ -184,10 +185,12 @@ ILL: dict[str, Ill] = {
     "sigmoids": Ill(ill(lambda: stack(20, nn.Sigmoid), digits), "IG101", "saturating-activation"),
     "torch default, deep": Ill(ill(lambda: stack(20, nn.ReLU), digits), "IG101", "gain-mismatch"),
     "tiny weights": Ill(ill(lambda: he(stack(8, nn.ReLU), 0.1), digits), "IG101", "init-too-small"),
-    "huge weights": Ill(ill(lambda: he(stack(8, nn.ReLU), 6.0), digits), "IG102", "init-too-large"),
+    "huge weights": Ill(
+        ill(lambda: he(stack(8, nn.ReLU), 6.0), digits), "IG102", "init-too-large", "warning"
+    ),
     "cut graph": Ill(ill(detached, digits), "IG103", "graph-cut"),
-    "tiny head": Ill(ill(zero_output, digits), "IG203", "init-too-small"),
-    "saturated": Ill(ill(saturated, digits), "IG204", "init-too-large"),
+    "one way": Ill(ill(one_way, digits), "IG203", "init-too-small"),
+    "saturated": Ill(ill(saturated, digits), "IG204", "init-too-large", "warning"),
     "dead units": Ill(ill(negative_biases, digits), "IG205", "dead-units"),
     "dead output": Ill(
         ill(
@@ -213,14 +216,15 @@ ILL: dict[str, Ill] = {
         ill(lambda: mlp(64, 100, 90, 10), digits),
         "IG304",
         "lr-too-high",
-        optimizer=adam(0.3),
+        "warning",
+        optimizer=adam(1.0),
         steps=30,
     ),
     "slow": Ill(
         ill(lambda: mlp(64, 100, 90, 10), digits),
         "IG304",
         "lr-too-low",
-        "warning",
+        "error",
         optimizer=sgd(1e-8, 0.0),
         steps=30,
     ),
@@ -283,5 +287,5 @@ ILL: dict[str, Ill] = {
     "broadcast": Ill(
         ill(lambda: mlp(20, 50, 1), flat_targets, flat_loss), "IG607", "shape-broadcast"
     ),
-    "one label": Ill(ill(lambda: mlp(64, 100, 10), one_label), "IG608", "data-bug"),
+    "one label": Ill(ill(lambda: mlp(64, 100, 10), one_label), "IG608", "data-bug", "warning"),
 }

@@ -17,7 +17,7 @@ from isograd.rules.running_statistics import _rehearsed as norms
 
 __all__ = ["FURTHER"]
 
-FLAT = [2.303 + 0.004 * (-1) ** k for k in range(80)]
+FLAT = [2.303 + 0.004 * (-1) ** k for k in range(120)]
 
 
 def broken_weights(*, losses: list[float]) -> Reading:
@@ -63,7 +63,7 @@ def plain_stack() -> Reading:
 def forgetful() -> Reading:
     """A plain recurrent network over 112 steps that does not learn."""
     first = recurrent(growth=0.0, decay=-0.3, steps=112)
-    return with_history(first, replace(first, step=40), losses=FLAT)
+    return with_history(first, replace(first, step=120), losses=FLAT)
 
 
 def unrolled(*, growth: float) -> Reading:
@@ -113,7 +113,10 @@ FURTHER: dict[str, tuple[Reading, ...]] = {
         _loss(1.5, kind="cross_entropy", chance=math.log(10)),
         _loss(36.0, kind="cross_entropy", chance=math.log(10), **{"loss.summed": True}),
     ),
-    "IG604": (plateau(FLAT, spread=0.5), plateau([2.3 - 0.001 * k for k in range(80)], spread=0.5)),
+    "IG604": (
+        plateau(FLAT, spread=0.5),
+        plateau([2.3 - 0.001 * k for k in range(120)], spread=0.5),
+    ),
     "IG605": (_binary(ops=["mul", "binary_cross_entropy"], width=2, high=3.0),),
     "IG608": (
         targets(kind="class", min=3.0, max=3.0, distinct=1, mean=3.0, std=0.0),

@@ -16,6 +16,9 @@ SMALLEST_GAIN = 0.4
 """Below this no standard initializer starts: torch's own default, the smallest, has 0.577, and
 0.4 is 30 % below that, more than any sampling error of a real layer."""
 
+ALONE = 0.05
+"""A single layer this far below the gain that fits loses a factor of 20 by itself."""
+
 OVERSHOOT = 1.25
 """A gain this many times the one that fits is no rounding of it: 1.25^10 is a factor 9."""
 
@@ -188,6 +191,16 @@ def why_lost(record: Record) -> Cause:
             f"where {show(fit or 1.0)} would keep the signal",
             _set_gain(record, plain, fit or 1.0),
             found,
+        )
+    weak = [x for x in plain if not x.bypassed and x.gain < ALONE * (x.fit or 1.0)]
+    if weak:
+        name = record.parameters[weak[0].parameter].name
+        return Cause(
+            "init-too-small",
+            f"{name} alone starts with a gain (rms·√fan_in) of {show(weak[0].gain)}, where "
+            f"{show(weak[0].fit or 1.0)} would keep the signal",
+            _set_gain(record, weak, weak[0].fit or 1.0),
+            {**found, "gain": weak[0].gain, "parameter": name},
         )
     flat = [x for x in plain if _flattens(x)]
     if len(flat) * 2 > len(plain):

@@ -45,9 +45,7 @@ def chain(
         if activation is not None and layer < depth - 1:
             here = len(sites) - 1
             sites.append(
-                Site(
-                    f"acts.{layer}", activation, activation, layer + 1, (16, width), (here,)
-                )
+                Site(f"acts.{layer}", activation, activation, layer + 1, (16, width), (here,))
             )
             layer_of.append(layer)
     columns: dict[str, tuple[Number, ...]] = {}

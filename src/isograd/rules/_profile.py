@@ -52,8 +52,10 @@ class Profile:
         """
         sign = -1.0 if toward_input else 1.0
         whole = sign * (self.logs[-1] - self.logs[0])
-        steady = sign * self.rate * self.span
-        inner = sign * (self.logs[-2] - self.logs[0]) if len(self.logs) > 2 else 0.0
+        if len(self.logs) < 3:
+            return min(whole, 0.0) if falling else max(whole, 0.0)
+        steady = sign * slope(self.depths[:-1], self.logs[:-1]) * self.span
+        inner = sign * (self.logs[-2] - self.logs[0])
         if falling:
             return min(max(whole, steady), inner, 0.0)
         return max(min(whole, steady), inner, 0.0)

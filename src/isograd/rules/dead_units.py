@@ -81,7 +81,7 @@ class DeadUnits(Rule):
         )
 
     def _too_many(self, layer: _Layer) -> bool:
-        if layer.walled:
+        if layer.walled or layer.share > self.most:
             return True
         noise = math.sqrt(max(layer.expected * (1 - layer.expected), 0.0) / max(layer.units, 1.0))
         return layer.share - layer.expected > max(self.many, self.errors * noise)

@@ -64,7 +64,9 @@ class GainMismatch(Rule):
         lost, grown = _measured(seen)
         down = total < -math.log(self.product) and lost < self.confirmed
         up = total > math.log(self.product) and grown > 1 / self.confirmed
-        severity = self._severity(reading, ill=down or up)
+        # An adaptive optimizer makes up for lost scale; IG201 says when there is nothing left.
+        ill = up or (down and not seen.fact("optimizer.adaptive"))
+        severity = weighed(Severity.WARNING, outcome(reading)) if ill else Severity.INFO
         cause = why_lost(seen) if typical < 0 else why_grows(seen)
         told = f"over {len(plain)} layers that is a factor {show(math.exp(min(total, 700.0)))}"
         if not plain:
@@ -80,12 +82,6 @@ class GainMismatch(Rule):
             cause.remedies,
             _explained(severity, self.explains, up=up),
         )
-
-    def _severity(self, reading: Reading, *, ill: bool) -> Severity:
-        # An adaptive optimizer makes up for lost scale; IG201 says when there is nothing left.
-        if not ill or reading.seen.fact("optimizer.adaptive"):
-            return Severity.INFO
-        return weighed(Severity.WARNING, outcome(reading))
 
     @staticmethod
     def sick() -> Reading:

@@ -7,8 +7,9 @@ from typing import ClassVar
 from isograd.findings import Finding, Severity
 from isograd.records import Reading, Record
 from isograd.rules._examples import chain
+from isograd.rules._graph import NORMS
 from isograd.rules._numbers import fact, first_update, show
-from isograd.rules._profile import outcome, weighed
+from isograd.rules._profile import outcome
 from isograd.rules._rule import NotApplicable, Outcome, Passed, Rule
 
 
@@ -95,7 +96,7 @@ class InitialLoss(Rule):
         known = isinstance(place, int) and 0 <= place < len(seen.sites)
         return Finding(
             self.code,
-            weighed(Severity.WARNING, outcome(reading)),
+            self._severity(reading),
             "init-too-large",
             f"The initial loss is {show(value)}, {show(ratio)} times that of chance "
             f"({show(chance)}){size}.",
@@ -107,6 +108,14 @@ class InitialLoss(Rule):
                 "If every layer's outputs are large, normalize the inputs first.",
             ),
         )
+
+    def _severity(self, reading: Reading) -> Severity:
+        # A norm, or an optimizer that divides by the gradient's size, undoes a large start.
+        seen = reading.seen
+        absorbed = seen.fact("optimizer.adaptive") or any(s.kind in NORMS for s in seen.sites)
+        if absorbed or outcome(reading) == "trains":
+            return Severity.INFO
+        return Severity.WARNING
 
     def _low(self, value: float, chance: float, ratio: float) -> Finding:
         return Finding(

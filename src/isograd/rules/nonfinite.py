@@ -90,6 +90,11 @@ class Nonfinite(Rule):
         "IG901",
     )
 
+    later: ClassVar[tuple[str, ...]] = (
+        "IG104", "IG304", "IG305", "IG402", "IG502", "IG604", "IG609", "IG901",
+    )  # fmt: skip
+    """What an event after some steps explains: nothing that was there at the first look."""
+
     huge: float = 0.5
     """Share of the format's range of exponents; numbers above largest ** 0.5 (1.8e19 in float32,
     256 in float16) overflow when two of them are multiplied, smaller ones do not."""
@@ -136,6 +141,7 @@ class Nonfinite(Rule):
 
     def _found(self, event: _Event, reading: Reading) -> Finding:
         cause = self._cause(event, reading)
+        follows = self.later if event.step else self.explains
         when = f"after {event.step} steps" if event.step else "at the first look"
         went_in = ", ".join(_describe(i) for i in event.inputs) or "its inputs were not recorded"
         amount = "the gradient that leaves it"
@@ -156,7 +162,7 @@ class Nonfinite(Rule):
                 "largest_input": event.peak,
             },
             remedies=_remedies(cause, event),
-            explains=(*self.explains, "IG504") if cause == "recurrent-jacobian" else self.explains,
+            explains=(*follows, "IG504") if cause == "recurrent-jacobian" else follows,
         )
 
     def _cause(self, event: _Event, reading: Reading) -> str:

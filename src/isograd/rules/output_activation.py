@@ -83,8 +83,8 @@ class OutputActivation(Rule):
     def _missed(self, seen: Record, activation: str) -> float:
         """Part of the targets' range that lies outside of the activation's."""
         low, high = fact(seen, "target.min"), fact(seen, "target.max")
-        if low is None or high is None:
-            return 0.0
+        if low is None or high is None or seen.fact("target.kind") == "class":
+            return 0.0  # class numbers are not what a regression loss compares with
         bottom, top = _RANGES[activation]
         if high <= low:
             return 1.0 if not bottom <= low <= top else 0.0

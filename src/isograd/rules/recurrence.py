@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from isograd.findings import Finding, Severity
 from isograd.records import Reading, Record, Site
+from isograd.rules._course import course
 from isograd.rules._numbers import fact, show
 from isograd.rules._profile import Result, outcome, weighed
 from isograd.rules._rule import NotApplicable, Outcome, Passed, Rule
@@ -68,6 +69,9 @@ class Recurrence(Rule):
     """Factor over the whole sequence: what is left is below the rounding error of float32."""
     long: int = 50
     """Steps from which a sequence is long; below, even a plain RNN mostly keeps what it needs."""
+    patience: int = 100
+    """Steps of a rehearsal that can be blamed for not learning: the last time steps are learned
+    first, and that takes some dozens of updates."""
     calls: int = 10
     """Calls of one module from which it counts as a loop: twins and heads are called less."""
 
@@ -86,7 +90,9 @@ class Recurrence(Rule):
         short = min(loops, key=lambda loop: loop.backward or 0.0)
         fading = short.backward or 0.0
         if short.steps >= self.long and fading < math.log(self.vanished):
-            return self._vanishes(short, fading, outcome(reading))
+            tried = course(reading)
+            long_enough = tried is not None and tried.steps >= self.patience
+            return self._vanishes(short, fading, outcome(reading) if long_enough else None)
         return Passed(
             f"{worst.name}: state and gradient change by at most {show(_factor(worst.growth))} "
             f"fold over {worst.steps} steps"

@@ -33,7 +33,7 @@ class SaturatedUnits(Rule):
 
     code: ClassVar[str] = "IG204"
     rank: ClassVar[int] = 64
-    explains: ClassVar[tuple[str, ...]] = ("IG203", "IG207", "IG604")
+    explains: ClassVar[tuple[str, ...]] = ("IG203", "IG207", "IG603", "IG604")
 
     many: float = 0.5
     """Weights 2.5 times too large still learn with 40 % of the entries saturated; with more than
