@@ -41,8 +41,9 @@ class GainMismatch(Rule):
     confirmed: float = 5e-3
     """What signal or gradient must have lost in truth (or its inverse gained). Networks that
     learn at their first attempt with plain SGD have kept more."""
-    worth_telling: float = 1.25
-    """A single gain within this factor is not worth a word."""
+    worth_telling: float = 10.0
+    """Excess or lack over the whole depth that is not worth a word: one decade costs little, and
+    norms and skip connections make up for the rest."""
 
     def judge(self, reading: Reading) -> Outcome:
         """Multiplies the mismatches and compares them with the profiles."""
@@ -57,9 +58,10 @@ class GainMismatch(Rule):
         plain = [x for x in layers if not x.normalized and not x.bypassed]
         total = sum(math.log(x.gain / (x.fit or 1.0)) for x in plain)
         typical = sorted(ratios)[len(ratios) // 2]
-        if abs(typical) <= math.log(self.worth_telling):
+        if abs(total) <= math.log(self.worth_telling):
             return Passed(
-                f"the typical hidden weight has {show(math.exp(typical))} times the gain that fits"
+                f"the typical hidden weight has {show(math.exp(typical))} times the gain that "
+                f"fits, a factor {show(math.exp(total))} over {len(plain)} plain layers"
             )
         lost, grown = _measured(seen)
         down = total < -math.log(self.product) and lost < self.confirmed
@@ -69,8 +71,6 @@ class GainMismatch(Rule):
         severity = weighed(Severity.WARNING, outcome(reading)) if ill else Severity.INFO
         cause = why_lost(seen) if typical < 0 else why_grows(seen)
         told = f"over {len(plain)} layers that is a factor {show(math.exp(min(total, 700.0)))}"
-        if not plain:
-            told = "norms or skip connections make up for it"
         return Finding(
             self.code,
             severity,
