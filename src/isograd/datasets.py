@@ -2,6 +2,7 @@
 
 import ast
 import difflib
+import os
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -105,7 +106,7 @@ def check_file(path: Path) -> None:
         DataError: no such file, another format, damaged, or holding Python objects.
     """
     checks = {".npz": _check_npz, ".safetensors": _check_safetensors}
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise DataError(f"{path}: no such file (looked in {Path.cwd()})")
     if path.suffix not in checks:
         raise DataError(

@@ -55,6 +55,8 @@ def test_answers_come_without_heavy_imports(words: str) -> None:
         "check",
         "check net.py",
         "check nothing.py:make",
+        f"check {'n' * 300}.py:make",
+        f"check net.py:make --data {'n' * 300}",
         "check net.py:mkae",
         "check plain.py:number",
         "check plain.py:broken",

@@ -1,6 +1,7 @@
 """--data: one batch to look at, and the batches of a rehearsal."""
 
 import itertools
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -41,7 +42,7 @@ def source(text: str, *, batch_size: int, seed: int) -> Callable[[], Data]:
     """
     if text in datasets.names():
         return lambda: _draw(datasets.load(text), batch_size=batch_size, seed=seed)
-    if text.endswith(_FILES) or Path(text).is_file():
+    if text.endswith(_FILES) or os.path.isfile(text):
         datasets.check_file(Path(text))
         return lambda: _draw(datasets.from_file(text), batch_size=batch_size, seed=seed)
     if ":" in text:

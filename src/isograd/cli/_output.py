@@ -84,7 +84,7 @@ def check_output(output: str | None) -> None:
     Raises:
         InputError: no such folder.
     """
-    if output is not None and not Path(output).absolute().parent.is_dir():
+    if output is not None and not os.path.isdir(Path(output).absolute().parent):
         raise InputError(f"{output}: there is no folder {Path(output).parent}; make it first")
 
 

@@ -5,6 +5,7 @@ import difflib
 import importlib
 import importlib.util
 import inspect
+import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -154,10 +155,11 @@ def model(target: Target) -> tuple[Any, Any]:
 
 def _file(place: str, what: str) -> Path:
     path = Path(place)
-    if path.is_file():
+    # os.path says no where a Path raises: no permission on the way, a name too long.
+    if os.path.isfile(path):
         return path
-    found = "is a folder" if path.is_dir() else "no such file"
-    folder = path.parent if path.parent.is_dir() else Path()
+    found = "is a folder" if os.path.isdir(path) else "no such file"
+    folder = path.parent if os.path.isdir(path.parent) else Path()
     near = _suggest(path.name, [p.name for p in folder.glob("*.py")])
     raise TargetError(f"{what}: {place}: {found} (looked in {Path.cwd()}){near}")
 

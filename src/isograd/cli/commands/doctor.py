@@ -69,7 +69,7 @@ def _devices() -> dict[str, str]:
         import torch
     except (ImportError, OSError) as error:  # OSError: a shared library it needs is missing
         return {"torch": f"cannot be imported by {sys.executable}: {error}"}
-    found = {"cpu": f"{torch.get_num_threads()} threads"}
+    found = {"torch": f"build {torch.__version__}", "cpu": f"{torch.get_num_threads()} threads"}
     for index in range(torch.cuda.device_count()):
         found[f"cuda:{index}"] = torch.cuda.get_device_name(index)
     backends: dict[str, Any] = {"mps": torch.backends.mps, "xpu": torch.xpu}
