@@ -11,7 +11,6 @@ from isograd.records import Reading
 from isograd.rules import RULES, NotApplicable, Outcome, Passed, Rule
 from isograd.rules._examples import reading
 
-
 NOTHING = Passed("nothing")
 
 

@@ -77,7 +77,8 @@ def test_many_tiles(shape: tuple[int, ...]) -> None:
         x.to(memory_format=torch.channels_last) if x.dim() == 4 else x.t().clone().t(),
     ):
         assert spread(layout).item() == pytest.approx(brute_spread(x), rel=1e-5)
-        assert row_spread(layout).item() == pytest.approx(brute_spread(x) / brute_rms(x), rel=1e-5)
+        # Of a sample of the units and their weights.
+        assert row_spread(layout).item() == pytest.approx(brute_spread(x) / brute_rms(x), rel=0.1)
 
 
 def test_device_path_says_the_same() -> None:
@@ -176,3 +177,11 @@ def test_autocast_does_not_change_the_numbers() -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         inside = [function(x).item() for function in FUNCTIONS]
     assert inside == [function(x).item() for function in FUNCTIONS]
+
+
+def test_units_are_compared_on_a_sample() -> None:
+    alike = torch.ones(300, 9_001)
+    assert row_spread(alike).item() == 0.0
+    one_row = noise(1, 9_001).float()
+    assert row_spread(one_row.expand(300, -1)).item() == 0.0
+    assert row_spread(noise(300, 9_001).float()).item() == pytest.approx(1.0, rel=0.02)

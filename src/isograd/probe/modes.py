@@ -9,7 +9,7 @@ from isograd.probe.batches import Batch, is_signal, tensors
 
 
 def eval_gap(model: nn.Module, batch: Batch, outputs: Any) -> float | None:
-    """rms difference of the outputs in the two modes, over the rms of those in train mode.
+    """Rms difference of the outputs in the two modes, over the rms of those in train mode.
 
     Only batch norms change their mode, and random numbers are drawn as in the first forward, so
     that dropout makes no difference.

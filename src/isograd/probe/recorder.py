@@ -32,6 +32,10 @@ class Row:
     gradient_exponents: Tensor | None = None
 
 
+_PASSING = ACTIVATIONS | {"dropout", "pool", "softmax", "log_softmax"}
+"""Kinds whose samples are as far apart as those of the site before them."""
+
+
 class Recorder:
     """Listens to a tape and keeps one row per site."""
 
@@ -140,7 +144,7 @@ class Recorder:
     def _numbers(self, row: Row, out: Tensor) -> None:
         if out.ndim < 2 or out.is_complex() or not out.numel():
             return
-        if out.shape[0] > 1:
+        if out.shape[0] > 1 and row.kind not in _PASSING:
             row.numbers["forward.spread"] = statistics.spread(out)
             row.numbers["forward.correlation"] = statistics.correlation(out)
         if row.kind in ACTIVATIONS:

@@ -87,7 +87,7 @@ def weight_series(
         gradients: dLoss/dw per parameter, None where none arrived.
         layouts: per parameter (transposed, groups) where not the usual [out, in].
     """
-    keys = "mean rms max fan_in fan_out gain row_spread grad_rms grad_nonfinite grad_zero grad_sign"
+    keys = "mean rms max fan_in fan_out gain row_spread grad_rms grad_nonfinite grad_sign"
     columns: dict[str, list[Number]] = {f"weight.{key}": [] for key in keys.split()}
     for index, ((_, tensor), parameter) in enumerate(
         zip(model.named_parameters(), parameters, strict=True)
@@ -104,7 +104,7 @@ def _one(
     row: dict[str, Number] = {}
     local = _local(tensor)
     if local.is_floating_point() and local.numel():
-        values = statistics.derive(statistics.sums(local).tolist())
+        values = statistics.brief(local)
         row["weight.mean"], row["weight.rms"] = values["mean"], values["rms"]
         low, high = values["min"], values["max"]
         row["weight.max"] = None if low is None or high is None else max(abs(low), abs(high))
@@ -118,9 +118,9 @@ def _one(
     if gradient is not None and gradient.numel():
         gradient = _local(gradient.detach())
         gradient = gradient if gradient.layout == torch.strided else gradient.to_dense()
-        values = statistics.derive(statistics.sums(gradient).tolist())
+        values = statistics.brief(gradient)
         row["weight.grad_rms"] = values["rms"]
-        row["weight.grad_nonfinite"], row["weight.grad_zero"] = values["nonfinite"], values["zero"]
+        row["weight.grad_nonfinite"] = values["nonfinite"]
         if parameter.is_weight and gradient.ndim >= 2:
             rows = gradient.transpose(0, 1) if layout[0] else gradient
             row["weight.grad_sign"] = float(statistics.sign_agreement(rows))

@@ -1,5 +1,6 @@
 """Statistics of tensors: everything stays on the tensor's device, nothing is read back here."""
 
+from isograd.statistics.brief import brief
 from isograd.statistics.derived import derive, shares
 from isograd.statistics.extremes import units
 from isograd.statistics.histogram import EXPONENT_HIGH, EXPONENT_LOW, exponents
@@ -10,6 +11,7 @@ __all__ = [
     "EXPONENT_HIGH",
     "EXPONENT_LOW",
     "SUMS",
+    "brief",
     "correlation",
     "derive",
     "exponents",

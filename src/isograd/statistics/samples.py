@@ -81,8 +81,14 @@ def correlation(x: Tensor) -> Tensor:
     return torch.div(between, count * (count - 1))
 
 
+UNITS, WEIGHTS = 64, 1 << 12
+"""Largest numbers of units, and of weights of each, that are compared, evenly spaced."""
+
+
 def row_spread(w: Tensor) -> Tensor:
     """How different the units of a weight [out, in, ...] are: `spread` over rms; 0: all are equal.
+
+    Of at most `UNITS` evenly spaced units and `WEIGHTS` evenly strided weights of each.
 
     Returns:
         float64 [] on the tensor's device; NaN for a single unit, or a non-finite entry; 0 for a
@@ -91,7 +97,11 @@ def row_spread(w: Tensor) -> Tensor:
     Raises:
         InputError: the tensor holds integers or booleans.
     """
-    distance, vector = spread(w), sums(w)
+    table = rows(w)
+    table = table[:: max(1, -(-len(table) // UNITS))]
+    if table.shape[1] > WEIGHTS:
+        table = table[:, :: stride_for(table.shape[1], WEIGHTS)]
+    distance, vector = spread(table), sums(table)
     count, squares, scale = (vector[SUMS.index(name)] for name in ("count", "sum_sq", "scale"))
     rms = (squares / count).sqrt() * scale
     return torch.where(rms == 0, distance, distance / rms)
