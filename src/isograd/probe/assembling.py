@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from isograd import statistics
 from isograd.probe.facts import batch_facts, model_facts, norm_facts, output_facts, target_facts
-from isograd.probe.graph import ancestors, entering_node, loss_facts
+from isograd.probe.graph import ancestors, entering_tensor, loss_facts
 from isograd.probe.recorder import Recorder, Row
 from isograd.probe.slopes import slopes
 from isograd.probe.weights import fitting, parameters_of, weight_series
@@ -215,8 +215,7 @@ def _facts(
         facts["loss.kind"] = "probe"
     elif done.loss_name == "the model's own":
         facts.setdefault("loss.kind", "model")
-    entering = None if done.loss_node is None else entering_node(tape, done.loss_node)
-    out = tape.tensor_of(entering) if entering is not None else None
+    out = None if done.loss_node is None else entering_tensor(tape, done.loss_node)
     facts.update(output_facts(out))
     facts.update(target_facts(done.batch.targets, out, facts.get("loss.kind")))
     facts["loss.name"], facts["loss.chosen"] = done.loss_name, bool(done.notes)

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from torch import Tensor
+
 from isograd.probe.tape import Node, Tape
 from isograd.sites import WEIGHTS
 
@@ -55,6 +57,18 @@ def entering_node(tape: Tape, loss: Node) -> Node | None:
     named = [n for n in ancestors(tape, loss) if n.op in _LOSSES and n.depth >= 0]
     path = _main_path(tape, named[-1] if named else loss)
     return _entering(tape, named[-1] if named else None, path)
+
+
+def entering_tensor(tape: Tape, loss: Node) -> Tensor | None:
+    """The prediction itself, or what it is a view or copy of, if somebody still holds that."""
+    node = entering_node(tape, loss)
+    while node is not None:
+        found = tape.tensor_of(node)
+        if found is not None:
+            return found
+        same = node.op in _LAYOUT and node.inputs and node.inputs[0] >= 0
+        node = tape.nodes[node.inputs[0]] if same else None
+    return None
 
 
 def ancestors(tape: Tape, node: Node) -> list[Node]:
