@@ -14,7 +14,7 @@ def page() -> str:
     lines = [
         "# The rules",
         "",
-        "Made by `python docs/make_rules.py` from the rules themselves; `isograd explain CODE` says the same.",
+        "Made by `python docs/make_rules.py` from the rules themselves.",
         "",
         "| code | what it finds |",
         "|---|---|",
