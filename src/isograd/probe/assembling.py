@@ -67,13 +67,15 @@ def _uses(done: "Pass") -> tuple[dict[int, set[str]], dict[int, tuple[bool, int]
     for node in done.tape.nodes:
         for index in node.parameters:
             used.setdefault(index, set()).add(node.kind or node.op)
-            if node.kind == "linear" and node.op != "linear" and parameters[index].ndim == 2:
-                layouts[index] = (True, 1)  # x @ w: laid out [in, out]
-    for module in done.tape.model.modules():
-        if isinstance(module, nn.modules.conv._ConvNd):
-            weight = next((i for i, p in enumerate(parameters) if p is module.weight), None)
-            if weight is not None:
-                layouts[weight] = (module.transposed, module.groups if module.transposed else 1)
+            weight = parameters[index]
+            if node.kind == "linear" and weight.ndim == 2:
+                # x @ w is laid out [in, out], linear(x, w) and x @ w.T the other way round.
+                turned = any(index in done.tape.nodes[i].parameters for i in node.inputs)
+                layouts[index] = ((node.op != "linear") != turned, 1)
+            elif node.kind == "conv" and node.op.startswith("conv") and weight.ndim > 2:
+                transposed = "transpose" in node.op
+                shape = node.shape if transposed else done.tape.nodes[node.inputs[0]].shape
+                layouts[index] = (transposed, shape[1 - weight.ndim] // weight.shape[1])
     return used, layouts
 
 
@@ -84,11 +86,18 @@ def _site(row: Row) -> Site:
     )
 
 
-def _read(vectors: Sequence[Tensor | None]) -> list[list[float] | None]:
-    """All vectors at once, so that a device is waited for once."""
-    there = [v for v in vectors if v is not None]
-    rows = iter(torch.stack([v.cpu() for v in there]).tolist() if there else [])
-    return [None if v is None else next(rows) for v in vectors]
+def _read(tensors: Sequence[Tensor | None]) -> list[Any]:
+    """Tensors of one shape as lists or numbers, so that each device is waited for once."""
+    found: list[Any] = [None] * len(tensors)
+    places: dict[torch.device, list[int]] = {}
+    for index, tensor in enumerate(tensors):
+        if tensor is not None:
+            places.setdefault(tensor.device, []).append(index)
+    for where in places.values():
+        values = torch.stack([t for i in where if (t := tensors[i]) is not None]).tolist()
+        for index, value in zip(where, values, strict=True):
+            found[index] = value
+    return found
 
 
 def _site_series(rows: list[Row]) -> dict[str, list[Number]]:
@@ -97,20 +106,17 @@ def _site_series(rows: list[Row]) -> dict[str, list[Number]]:
         ("forward", [r.sums for r in rows], [r.exponents for r in rows]),
         ("backward", [r.gradient_sums for r in rows], [r.gradient_exponents for r in rows]),
     ):
-        for index, vector in enumerate(_read(vectors)):
+        for vector, counts in zip(_read(vectors), _read(histograms), strict=True):
             values: dict[str, Number] = {}
-            histogram = histograms[index]
-            if vector is not None and histogram is not None:
+            if vector is not None and counts is not None:
                 values = dict(statistics.derive(vector))
-                counts = histogram.tolist()
                 values.update(statistics.shares(counts, sum(counts), backward=side == "backward"))
             for key in (*_SUMS, *_SHARES):
                 series.setdefault(f"{side}.{key}", []).append(values.get(key))
-    numbers = sorted(
-        {key for row in rows for key in row.numbers} - {"forward.time", "backward.time"}
-    )
-    for key in numbers:
-        series[key] = [_finite(row.numbers.get(key)) for row in rows]
+    measured = {key for row in rows for key in row.numbers}
+    for key in sorted(measured - {"forward.time", "backward.time"}):
+        numbers = _read([row.numbers.get(key) for row in rows])
+        series[key] = [n if n is not None and math.isfinite(n) else None for n in numbers]
     if any("forward.time" in row.numbers for row in rows):
         series["forward.time_growth"] = [_rate(r.numbers.get("forward.time"), 1) for r in rows]
         series["backward.time_decay"] = [_rate(r.numbers.get("backward.time"), -1) for r in rows]
@@ -122,13 +128,6 @@ def _site_series(rows: list[Row]) -> dict[str, list[Number]]:
 
 
 _SHARES = [f"share_{f}_{end}" for f in ("fp16", "bf16", "fp8") for end in ("underflow", "overflow")]
-
-
-def _finite(value: Tensor | None) -> Number:
-    if value is None:
-        return None
-    number = float(value)
-    return number if math.isfinite(number) else None
 
 
 def _rate(norms: Tensor | None, sign: int) -> Number:
@@ -218,7 +217,7 @@ def _facts(
     out = None if done.loss_node is None else entering_tensor(tape, done.loss_node)
     facts.update(output_facts(out))
     facts.update(target_facts(done.batch.targets, out, facts.get("loss.kind")))
-    facts["loss.name"], facts["loss.chosen"] = done.loss_name, bool(done.notes)
+    facts["loss.name"], facts["loss.chosen"] = done.loss_name, done.loss_chosen
     if done.summed is not None:
         facts["loss.summed"] = done.summed
     if done.loss is not None:
@@ -232,7 +231,7 @@ def _facts(
         before = {n.index for n in ancestors(tape, done.loss_node)}
         last = next((n for n in reversed(softmax) if n.index in before), None)
         if last is not None and "softmax" in " ".join(facts.get("loss.input_ops", ())):
-            facts["output.softmax_width"] = last.shape[1] if len(last.shape) > 1 else last.shape[0]
+            facts["output.softmax_width"] = last.width
     facts["model.unused"], facts["model.unreached"] = _reach(model, done, parameters, used_by)
     return facts
 
