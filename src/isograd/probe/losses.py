@@ -75,7 +75,8 @@ def _by_type(out: Tensor, targets: Tensor) -> Chosen:
         return Chosen(compute, name, f"loss: {name}, chosen for {where}")
 
     whole = not targets.is_floating_point() and not targets.is_complex()
-    if whole and out.ndim == targets.ndim + 1 and out.shape[0] == targets.shape[0]:
+    one_logit = out.numel() == targets.numel() > 0  # a class axis of one: two classes, not one
+    if whole and not one_logit and out.ndim == targets.ndim + 1 and len(out) == len(targets):
         last = targets.ndim > 1 and out.shape[:-1] == targets.shape
         labels = targets.long().flatten() if last else targets.long()
 
