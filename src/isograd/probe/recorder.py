@@ -80,8 +80,8 @@ class Recorder:
             return
         path = tape.stack[-1].path if tape.stack else ""
         operation = "add" if node.kind == "add" else node.op.rstrip("_")
-        row = self._add(node, f"{path or 'forward'}:{operation}", node.kind, operation, out)
-        row.sample = self._sample
+        name = f"{path or 'forward'}:{operation}"
+        row = self._add(node, name, node.kind, operation, out, self._sample)
         if self._branch is not None:
             row.numbers["forward.branch_ratio"] = self._branch
         if tape.stack:
@@ -109,10 +109,10 @@ class Recorder:
         kind = (inner[-1].kind or "module") if inner else "module"
         if not class_of(frame.module).__module__.startswith("torch.nn."):
             kind = _kind_of_class(label, kind)
-        row = self._add(node, frame.path or label, kind, label, out)
+        last = kind in ACTIVATIONS and bool(inner) and inner[-1].index == node.index
+        taken = self._samples.get(node.index) if last else None
+        row = self._add(node, frame.path or label, kind, label, out, taken)
         frame.sites.append(len(self.rows) - 1)
-        if kind in ACTIVATIONS and inner and inner[-1].index == node.index:
-            row.sample = self._samples.get(node.index)
         if kind == "recurrent" and isinstance(frame.module, nn.RNNBase) and out.ndim == 3:
             axis = 1 if frame.module.batch_first else 0
             row.numbers["forward.time"] = _norms_over(out, axis)
@@ -123,7 +123,15 @@ class Recorder:
             dict.fromkeys(p for n in tape.nodes[frame.start :] for p in n.parameters)
         )
 
-    def _add(self, node: Node, name: str, kind: str, label: str, out: Tensor) -> Row:
+    def _add(
+        self,
+        node: Node,
+        name: str,
+        kind: str,
+        label: str,
+        out: Tensor,
+        taken: Sample | None = None,
+    ) -> Row:
         with torch.autocast(out.device.type, enabled=False):
             row = Row(
                 self._unique(name),
@@ -133,6 +141,7 @@ class Recorder:
                 node.sources,
                 statistics.sums(out),
                 statistics.exponents(out),
+                sample=taken,
             )
             self._numbers(row, out)
         node.sources, node.site = (len(self.rows),), len(self.rows)
@@ -150,7 +159,7 @@ class Recorder:
         if row.kind in ACTIVATIONS:
             low, high = units(out, 1 if row.node.channels else -1)
             row.numbers["forward.constant"] = (low == high).double().mean()
-            dead = dead_units(row.kind, low, high)
+            dead = dead_units(row.kind, low, high, row.sample)
             if dead is not None:
                 row.numbers["forward.dead"] = dead
 

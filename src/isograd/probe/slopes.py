@@ -82,28 +82,26 @@ def slopes(taken: Sample) -> tuple[float, float] | None:
     )
 
 
-def dead_units(kind: str, low: Tensor, high: Tensor) -> Tensor | None:
+def dead_units(kind: str, low: Tensor, high: Tensor, taken: Sample | None) -> Tensor | None:
     """Share of units whose derivative is zero for every sample.
 
     Args:
         kind: of the activation.
         low: (units,) smallest output of each unit over the batch.
         high: (units,) largest one.
+        taken: of its inputs and how it was called, where there is one.
 
     Returns:
         A scalar; None for activations that are nowhere flat.
     """
-    bounds = {
-        "relu": (0.0, None),
-        "threshold": (0.0, None),
-        "relu6": (0.0, 6.0),
-        "hardtanh": (-1.0, 1.0),
-        "hardsigmoid": (0.0, 1.0),
-        "sigmoid": (0.0, 1.0),
-        "tanh": (-1.0, 1.0),
-    }
-    if kind in bounds:
-        bottom, top = bounds[kind]
+    if kind == "threshold":
+        other = 0.0 if taken is None else _given(taken, 1, "value", 0.0)
+        return ((low == other) & (high == other)).double().mean()
+    if kind in _FLAT_OUTSIDE:
+        bottom, top = _FLAT_OUTSIDE[kind]
+        if kind == "hardtanh" and taken is not None:
+            bottom = _given(taken, 0, "min_val", -1.0)
+            top = _given(taken, 1, "max_val", 1.0)
         dead = (high <= bottom) & (low >= bottom)
         if top is not None:
             dead |= low >= top
@@ -111,6 +109,27 @@ def dead_units(kind: str, low: Tensor, high: Tensor) -> Tensor | None:
     if kind in ("hardshrink", "softshrink"):
         return ((low == 0) & (high == 0)).double().mean()
     if kind in ("gelu", "silu", "mish", "softplus", "hardswish"):
-        # Far on the left these are zero to within rounding, value and derivative alike.
-        return (torch.maximum(low.abs(), high.abs()) < 1e-6).double().mean()
+        # Far on the left these are zero to within rounding, value and derivative alike; where
+        # no input is far from zero, a small output says only that the signal is small.
+        dead = torch.maximum(low.abs(), high.abs()) < 1e-6
+        if taken is not None:
+            dead &= taken.inputs.abs().amax() > 1
+        return dead.double().mean()
     return None
+
+
+_FLAT_OUTSIDE: dict[str, tuple[float, float | None]] = {
+    "relu": (0.0, None),
+    "relu6": (0.0, 6.0),
+    "hardtanh": (-1.0, 1.0),
+    "hardsigmoid": (0.0, 1.0),
+    "sigmoid": (0.0, 1.0),
+    "tanh": (-1.0, 1.0),
+}
+"""Outputs at which the derivative is zero: the smallest and the largest one."""
+
+
+def _given(taken: Sample, place: int, name: str, default: float) -> float:
+    """One argument of an activation call, by place (behind its input) or by name."""
+    value = taken.args[place] if len(taken.args) > place else taken.kwargs.get(name, default)
+    return float(value)
