@@ -30,6 +30,8 @@ class Pass:
     outputs: Any = None
     loss: Tensor | None = None
     loss_name: str = ""
+    loss_chosen: bool = False
+    """Whether it was chosen for the user."""
     loss_node: Node | None = None
     summed: bool | None = None
     """Whether the loss is a sum over the batch, where that can be told."""
@@ -150,6 +152,7 @@ def run(
         done.loss, done.loss_name = as_scalar(value, chosen.name), chosen.name
         if chosen.note:
             done.notes.append(chosen.note)
+            done.loss_chosen = True
         done.loss_node = tape.node_of(value)
         with tape.quiet():
             done.summed = is_summed(loss, done.outputs, batch.targets, float(done.loss.detach()))

@@ -21,6 +21,8 @@ from isograd.probe.batches import tensors
 from isograd.sites import WEIGHTS, kind_of_function
 
 _CUTTING = frozenset("detach detach_ data numpy item tolist".split())
+_TURNING = frozenset("t T mT transpose swapaxes swapdims".split())
+"""Ops after which a weight matrix is still one, read the other way round."""
 _NOT_READ = frozenset("shape dtype device requires_grad grad grad_fn is_leaf ndim layout".split())
 
 
@@ -44,6 +46,8 @@ class Node:
     site: int | None = None
     phase: str = "model"
     """input, target, constant, model or loss."""
+    width: int | None = None
+    """Of a softmax: size of the axis it normalizes."""
     cuts: bool = False
     """Whether the result lost its connection to a graph that an input had."""
 
@@ -186,6 +190,9 @@ class Tape(TorchFunctionMode):
                 continue
             known.append(self.node_of(tensor) or self._stranger(tensor))
         signals = [node for node in known if node.depth >= 0]
+        if kind in ("matmul", "linear"):
+            turned = [n for n in known if n.op in _TURNING and n.parameters and not n.inputs]
+            parameters += tuple(index for n in turned for index in n.parameters)
         if kind == "matmul":
             kind = "linear" if parameters or self._made_from_parameters(known) else None
         if kind in ("conv", "linear") and not signals:
@@ -208,6 +215,7 @@ class Tape(TorchFunctionMode):
             tuple(first.shape),
             parameters,
             phase=self.phase,
+            width=_width(call, first) if kind in ("softmax", "log_softmax") else None,
             cuts=_cuts(name, call.tensors, first),
         )
         for tensor in results[1:]:
@@ -328,6 +336,13 @@ def _cuts(name: str, inputs: list[Tensor], out: Tensor) -> bool:
     if out.requires_grad or not any(t.requires_grad for t in inputs):
         return False
     return name in _CUTTING or out.is_floating_point() or "arg" in name
+
+
+def _width(call: Call, out: Tensor) -> int:
+    axis = call.kwargs.get("dim", call.args[1] if len(call.args) > 1 else None)
+    if not isinstance(axis, int):  # what torch takes where none is named
+        axis = 0 if out.ndim in (0, 1, 3) else 1
+    return out.shape[axis] if out.ndim else 1
 
 
 def _channels(kind: str | None, out: Tensor, signals: list[Node]) -> bool:
