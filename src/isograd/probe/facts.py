@@ -186,5 +186,7 @@ def _is_adaptive(optimizer: torch.optim.Optimizer, group: dict[str, Any]) -> boo
         "RMSprop",
         "Adagrad",
         "Adadelta",
+        "Adafactor",
         "Rprop",
+        "Muon",
     )

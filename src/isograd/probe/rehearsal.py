@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from isograd.errors import InputError, IsogradError, ModelError
-from isograd.probe.batches import Batch, as_batch
+from isograd.errors import DataError, InputError, IsogradError, ModelError
+from isograd.probe.batches import Batch, as_batch, check_finite
 from isograd.probe.borrowing import borrowed
 from isograd.probe.facts import optimizer_facts
 from isograd.probe.losses import Loss, as_scalar, choose
@@ -53,7 +53,8 @@ def rehearse(
 
     Raises:
         InputError: the optimizer is neither of the two.
-        DataError: a batch cannot be read.
+        DataError: a batch cannot be read or holds non-finite inputs.
+        ModelError: the model raised on a batch of the data.
     """
     with ExitStack() as stack:
         stack.enter_context(borrowed(model))
@@ -117,7 +118,13 @@ def _batches(data: Iterable[Any] | None, batch: Any) -> Iterator[Any]:
     if data is None:
         while True:
             yield batch
-    again = iter(data) is not data
+    try:
+        again = iter(data) is not data
+    except TypeError as error:
+        raise DataError(
+            "data: expected an iterable of batches, such as a DataLoader or a list, found a "
+            f"{type(data).__name__}"
+        ) from error
     while True:
         got_any = False
         for item in data:
@@ -125,6 +132,16 @@ def _batches(data: Iterable[Any] | None, batch: Any) -> Iterator[Any]:
             yield item
         if not again or not got_any:
             return
+
+
+def _taken(item: Any, step: int) -> Batch:
+    try:
+        batch = as_batch(item)
+        check_finite(batch)
+    except DataError as error:
+        what = str(error).removeprefix("batch: ")
+        raise DataError(f"data: the batch of step {step}: {what}") from error
+    return batch
 
 
 class _Run:
@@ -149,16 +166,14 @@ class _Run:
             if batch is None:
                 self.notes.append(f"rehearsal: the data ended after {step} of {steps} steps")
                 break
-            value = self._forward(as_batch(batch))
+            value = self._forward(_taken(batch, step))
             self.losses.append(float(value.detach()))
             if not math.isfinite(self.losses[-1]):
                 self._stop(step, batch)
                 break
             before = [p.detach().clone() for p in self.model.parameters()] if step == 0 else []
-            self.optimizer.zero_grad()
             if value.requires_grad:
-                value.backward()
-                self.optimizer.step()
+                self._update(value)
             if step == 0:
                 ratios = [
                     _ratio(old, new.detach())
@@ -182,6 +197,24 @@ class _Run:
             raise ModelError(
                 f"rehearsal: step {len(self.losses)} raised {type(error).__name__}: {error}; "
                 "check that the model trains on every batch of data"
+            ) from error
+
+    def _update(self, value: torch.Tensor) -> None:
+        name = type(self.optimizer).__name__
+        try:
+            self.optimizer.zero_grad()
+            value.backward()
+        except RuntimeError as error:
+            raise ModelError(
+                f"rehearsal: the backward of step {len(self.losses) - 1} raised {error}; check "
+                "that loss.backward() runs"
+            ) from error
+        try:
+            self.optimizer.step()
+        except Exception as error:  # whatever an optimizer asks of its parameters
+            raise InputError(
+                f"optimizer: {name}.step() raised {type(error).__name__}: {error}; a rehearsal "
+                "calls it without a closure after zero_grad() and backward()"
             ) from error
 
     def _finite_weights(self) -> bool:

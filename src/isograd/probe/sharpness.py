@@ -70,7 +70,8 @@ def lambda_max(model: nn.Module, batch: Batch, loss: Loss | None, *, seed: int) 
     finally:
         with torch.no_grad():
             for name, buffer in model.named_buffers():
-                buffer.copy_(state[name])
+                if name in state and buffer.shape == state[name].shape:  # else made by the forward
+                    buffer.copy_(state[name])
     return abs(last) or None
 
 
