@@ -44,7 +44,8 @@ def check(
         progress: called with (steps done, steps) during the rehearsal.
 
     Raises:
-        InputError: the batch, the loss, the model or the optimizer cannot be used.
+        InputError: the batch, the loss, the model or the optimizer cannot be used, or `select`
+            and `ignore` leave no rule.
     """
     from isograd.probe.measuring import measure
     from isograd.probe.rehearsal import rehearse
@@ -70,7 +71,13 @@ def check(
             seed=seed,
             progress=progress,
         )
-    return diagnose(reading, select=select, ignore=ignore)
+    diagnosis = diagnose(reading, select=select, ignore=ignore)
+    if all(verdict.state == "ignored" for verdict in diagnosis.verdicts):
+        raise InputError(
+            f"check: select={select!r}, ignore={ignore!r} leave no rule to judge by; the rules are "
+            + ", ".join(verdict.code for verdict in diagnosis.verdicts)
+        )
+    return diagnosis
 
 
 def assert_trainable(
@@ -95,8 +102,15 @@ def assert_trainable(
 
     Raises:
         UntrainableError: an AssertionError that holds the report.
+        InputError: as in `check`, or `fail_on` is no severity.
     """
-    threshold = Severity(fail_on)
+    try:
+        threshold = Severity(fail_on)
+    except ValueError:
+        known = ", ".join(severity.value for severity in Severity)
+        raise InputError(
+            f"assert_trainable: fail_on={fail_on!r} is no severity; it is one of {known}"
+        ) from None
     diagnosis = check(model, batch, loss, **options)
     if any(finding.severity.reaches(threshold) for finding in diagnosis.findings):
         raise UntrainableError(f"\n{diagnosis}")
