@@ -15,7 +15,8 @@ from isograd.probe.slopes import slopes
 from isograd.probe.weights import fitting, parameters_of, weight_series
 from isograd.records import Number, Parameter, Record, Site
 from isograd.sites import ELEMENTWISE, NORMS
-from isograd.theory import finite_width, gains
+from isograd.theory.finite_width import band
+from isograd.theory.gains import gains
 
 if TYPE_CHECKING:
     from isograd.probe.measuring import Pass
@@ -151,7 +152,7 @@ def _slopes(rows: list[Row], series: dict[str, list[Number]]) -> None:
     series["forward.saturated"] = [None if pair is None else pair[1] for pair in found]
     theory: list[Number] = []
     for row in rows:
-        known = gains.gains(row.kind) if row.kind in ELEMENTWISE else None
+        known = gains(row.kind) if row.kind in ELEMENTWISE else None
         theory.append(None if known is None else 1 / known.slope)
     series["forward.slope_theory"] = theory
 
@@ -183,8 +184,8 @@ def _bands(
             by_depth.setdefault(sites[index].depth, (int(inside), int(outside), read))
         read = follows.get(index, "linear")
     depths = sorted(by_depth)
-    ahead = finite_width.band([(by_depth[d][0], by_depth[d][2]) for d in depths])
-    back = finite_width.band([(by_depth[d][1], by_depth[d][2]) for d in reversed(depths)])
+    ahead = band([(by_depth[d][0], by_depth[d][2]) for d in depths])
+    back = band([(by_depth[d][1], by_depth[d][2]) for d in reversed(depths)])
     forward_at = dict(zip(depths, ahead, strict=True))
     backward_at = dict(zip(reversed(depths), back, strict=True))
 

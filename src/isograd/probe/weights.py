@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from isograd import statistics
 from isograd.records import Number, Parameter, Site
 from isograd.sites import ELEMENTWISE, NORMS
-from isograd.theory import gains
+from isograd.theory.gains import gains
 
 _NORM_MODULES = (
     nn.modules.batchnorm._NormBase,
@@ -150,7 +150,7 @@ def fitting(
         for place in site.parameters:
             if not parameters[place].is_weight:
                 continue
-            found = gains.gains(follows[index]) if index in follows else None
+            found = gains(follows[index]) if index in follows else None
             fit[place] = 1.0 if found is None else found.second_moment
             slope[place] = 1.0 if found is None else found.slope
     return fit, slope, follows

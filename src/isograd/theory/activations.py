@@ -28,6 +28,12 @@ class Activation:
     """Arguments at which phi or phi' jumps."""
     max_slope: float = 1.0
     """Supremum of |phi'|."""
+    jumps: tuple[float, ...] = ()
+    """Those kinks at which phi itself jumps."""
+    odd: bool = False
+    """phi(-x) = -phi(x)."""
+    homogeneous: bool = False
+    """phi(s x) = s phi(x) for s > 0: linear on either side of 0."""
 
 
 def activation(name: str, **params: float | str) -> Activation:
