@@ -136,8 +136,9 @@ def test_the_suffix_of_the_file_decides_the_form(folder: Path, isograd: Run, che
         ended = isograd(*words, name)
         assert (ended.out, ended.err) == ("", f"wrote {name}\n")
         json.loads((folder / name).read_text())
-    isograd(*words, "r.html")
-    assert "<html" in (folder / "r.html").read_text()
+    for name in ("r.html", "r.HTM"):
+        isograd(*words, name)
+        assert "<html" in (folder / name).read_text()
     isograd(*words, "r.txt", "--format", "json")
     json.loads((folder / "r.txt").read_text())
 
@@ -145,9 +146,39 @@ def test_the_suffix_of_the_file_decides_the_form(folder: Path, isograd: Run, che
 def test_a_report_that_cannot_be_written_is_bad_input(
     folder: Path, isograd: Run, check: Stub
 ) -> None:
-    ended = isograd("check", "net.py:make", "--data", "digits", "--output", str(folder))
+    words = ("check", "net.py:make", "--data", "digits")
+    ended = isograd(*words, "--output", "/dev/full")
     assert ended.code == 2
-    assert "cannot be written: Is a directory" in ended.err
+    assert "cannot be written: No space left" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("--output .", ".: is a folder; name a file in it"),
+        ("--save .", ".: is a folder; name a file in it"),
+        ("--output no/r.html", "there is no folder no; make it first"),
+        ("--output r.pdf", "no report is written as .pdf; use .txt, .log, .json"),
+        ("--seed -1", "'--seed': -1 is not in the range"),
+        (f"--seed {2**63}", "is not in the range"),
+        ("--optimizer adam --lr inf", "'--lr': inf is not a finite number."),
+        ("--optimizer adam --weight-decay nan", "'--weight-decay': nan is not a finite number."),
+        ("--select ,", "--select and --ignore want codes of rules"),
+    ],
+)
+def test_what_cannot_be_done_is_told_before_anything_runs(
+    folder: Path, isograd: Run, check: Stub, words: str, found: str
+) -> None:
+    ended = isograd("check", "net.py:make", "--data", "digits", *words.split())
+    assert ended.code == 2
+    assert found in ended.err
+    assert not hasattr(check, "model")
+
+
+def test_a_command_that_is_none_is_told_with_those_there_are(isograd: Run) -> None:
+    ended = isograd("chek")
+    assert ended.code == 2
+    assert "'chek'; there is check, demo, doctor, explain, report, rules" in ended.err
 
 
 def test_piped_output_has_no_color_and_no_progress(folder: Path, isograd: Run, check: Stub) -> None:

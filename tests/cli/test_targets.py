@@ -98,7 +98,7 @@ def test_a_wrong_target_says_where_what_and_what_to_do(
         (b"x = '\xff'\n", r"bad.py.*(not valid|cannot be read as) Python"),
         (b"x = 1\n\nimport no_such\n", r"bad.py:3: importing it raised ModuleNotFoundError"),
         (b"raise SystemExit('stop')\nx = 1\n", r"bad.py:1: importing it raised SystemExit: stop"),
-        (b"from os.path import *\n", r"bad.py:x: '_target_bad' has no 'x'"),
+        (b"from os.path import *\n", r"bad.py:x: bad.py has no 'x'"),
         (b"\n\ndef x():\n    raise ValueError\n", r"bad.py:4: x\(\) raised ValueError; make"),
     ],
 )

@@ -30,6 +30,16 @@ class Commands(click.Group):
         found: click.Command = importlib.import_module(f"{commands.__name__}.{cmd_name}").command
         return found
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Finds the command that the words name; tells which there are if it is none."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            known = ", ".join(self.list_commands(ctx))
+            raise click.UsageError(f"{error.message.rstrip('.')}; there is {known}", ctx) from error
+
 
 @click.group(
     cls=Commands,

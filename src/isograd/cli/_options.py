@@ -1,9 +1,12 @@
 """--loss, --optimizer, --device, --dtype, --select: words judged before torch is imported."""
 
 import difflib
+import math
 import re
 from collections.abc import Callable, Iterable
 from typing import Any
+
+import click
 
 from isograd.cli import _targets
 from isograd.errors import InputError
@@ -45,7 +48,23 @@ OPTIMIZERS = {
 
 DTYPES = ("float32", "float64", "float16", "bfloat16")
 
+SEED = click.IntRange(min=0, max=2**63 - 1)
+"""What every generator of torch takes."""
+
 _WITH_MOMENTUM = ("sgd", "rmsprop")
+
+
+class Finite(click.FloatRange):
+    """A range without infinity and NaN, which every comparison lets through."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """The number, or click's error."""
+        number: float = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number.", param, ctx)
+        return number
 
 
 def loss(text: str | None) -> Callable[[], Any]:
@@ -118,7 +137,10 @@ def codes(words: Iterable[str]) -> tuple[str, ...]:
     """
     from isograd.rules import RULES
 
+    words = tuple(words)
     wanted = tuple(code for word in words for code in word.upper().replace(",", " ").split())
+    if words and not wanted:
+        raise InputError("--select and --ignore want codes of rules; `isograd rules` lists them")
     known = [rule.code for rule in RULES]
     for code in wanted:
         if not any(rule.startswith(code) for rule in known):

@@ -16,7 +16,16 @@ if TYPE_CHECKING:
 
 FORMS = ("text", "json", "html", "sarif", "markdown")
 
-_SUFFIXES = {".json": "json", ".html": "html", ".sarif": "sarif", ".md": "markdown"}
+_SUFFIXES = {
+    "": "text",
+    ".txt": "text",
+    ".log": "text",
+    ".json": "json",
+    ".html": "html",
+    ".htm": "html",
+    ".sarif": "sarif",
+    ".md": "markdown",
+}
 
 format_option = click.option(
     "--format",
@@ -52,7 +61,7 @@ def write(
     """
     from isograd.reporting import render
 
-    form = form or _SUFFIXES.get(Path(output or "").suffix, "text")
+    form = form or _SUFFIXES[_suffix(output)]
     here = output is None
     text = render(
         diagnosis,
@@ -78,14 +87,41 @@ def exit_code(diagnosis: "Diagnosis", fail_on: str) -> int:
     return int(diagnosis.severity.reaches(Severity(fail_on)))
 
 
-def check_output(output: str | None) -> None:
-    """Refuses a file in a folder that does not exist, before anything costly is done.
+def check_output(output: str | None, form: str | None) -> None:
+    """Refuses a file that cannot be written or named, before anything costly is done.
+
+    Args:
+        output: the file; `None` for standard output.
+        form: what will be in it; told by its suffix where left out.
 
     Raises:
-        InputError: no such folder.
+        InputError: it is a folder or in none, or its suffix tells no form.
     """
-    if output is not None and not os.path.isdir(Path(output).absolute().parent):
-        raise InputError(f"{output}: there is no folder {Path(output).parent}; make it first")
+    if output is None:
+        return
+    check_file(output)
+    if form is None and _suffix(output) not in _SUFFIXES:
+        known = ", ".join(suffix for suffix in _SUFFIXES if suffix)
+        raise InputError(
+            f"--output {output}: no report is written as {_suffix(output)}; "
+            f"use {known}, or say --format ({', '.join(FORMS)})"
+        )
+
+
+def check_file(name: str) -> None:
+    """Refuses what is no place for a file.
+
+    Raises:
+        InputError: it is a folder, or in none.
+    """
+    if not os.path.isdir(Path(name).absolute().parent):
+        raise InputError(f"{name}: there is no folder {Path(name).parent}; make it first")
+    if os.path.isdir(name):
+        raise InputError(f"{name}: is a folder; name a file in it")
+
+
+def _suffix(output: str | None) -> str:
+    return Path(output or "").suffix.lower()
 
 
 def _color() -> bool:

@@ -91,8 +91,8 @@ def load(target: Target) -> Any:
         for name in target.attribute.split("."):
             if not hasattr(found, name):
                 raise TargetError(
-                    f"{target.text}: {getattr(found, '__name__', type(found).__name__)!r} has no "
-                    f"{name!r}{_suggest(name, dir(found))}"
+                    f"{target.text}: {_owner(found, target)} has no {name!r}"
+                    f"{_suggest(name, dir(found))}"
                 )
             found = getattr(found, name)
     return found
@@ -235,6 +235,12 @@ def _import(target: Target) -> ModuleType:
 def _is_module(value: Any) -> bool:
     torch = sys.modules.get("torch")  # a program without torch holds no models
     return torch is not None and isinstance(value, torch.nn.Module)
+
+
+def _owner(value: Any, target: Target) -> str:
+    if isinstance(value, ModuleType) and target.source is not None:
+        return str(target.source)  # the name under which a file is imported is ours alone
+    return repr(getattr(value, "__name__", type(value).__name__))
 
 
 def _required(function: Callable[..., Any]) -> list[str]:

@@ -37,9 +37,9 @@ Examples:
     metavar="NAME",
     help="sgd, adam, adamw, rmsprop …: judge the learning rate too; with --steps, rehearse.",
 )
-@click.option("--lr", type=click.FloatRange(min=0, min_open=True), help="Learning rate.")
-@click.option("--momentum", type=click.FloatRange(min=0), help="Momentum of sgd or rmsprop.")
-@click.option("--weight-decay", type=click.FloatRange(min=0), help="Weight decay.")
+@click.option("--lr", type=_options.Finite(min=0, min_open=True), help="Learning rate.")
+@click.option("--momentum", type=_options.Finite(min=0), help="Momentum of sgd or rmsprop.")
+@click.option("--weight-decay", type=_options.Finite(min=0), help="Weight decay.")
 @click.option(
     "--steps",
     type=click.IntRange(min=0),
@@ -64,7 +64,9 @@ Examples:
 @click.option("--ignore", multiple=True, metavar="CODES", help="Leave these rules out.")
 @click.option("--device", help="cpu, cuda, cuda:1, mps or xpu. Default: where the model is.")
 @click.option("--dtype", type=click.Choice(_options.DTYPES), help="Default: what the model has.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of everything drawn.")
+@click.option(
+    "--seed", type=_options.SEED, default=0, show_default=True, help="Of everything drawn."
+)
 @click.option(
     "--train/--eval", "training", default=None, help="Mode of the model. Default: as it comes."
 )
@@ -104,8 +106,9 @@ def command(
     )
     source = None if data is None else _batches.source(data, batch_size=batch_size, seed=seed)
     _options.check_device(device)
-    _output.check_output(output)
-    _output.check_output(save)
+    _output.check_output(output, form)
+    if save is not None:
+        _output.check_file(save)
     selected, ignored = _options.codes(select), _options.codes(ignore)
 
     with progress(f"loading {target}"):

@@ -33,7 +33,7 @@ def command(output: str) -> None:
 
     Writes the first diagnosis as a page, too. Needs the extra `demo`.
     """
-    _output.check_output(output)
+    _output.check_file(output)
     data = _batches.source("digits", batch_size=WIDTH, seed=SEED)()
     for build, title in ((sick, ILL), (well, WELL)):
         _show(build, title, data, output if build is sick else None)

@@ -24,7 +24,7 @@ def command(
     """Show a diagnosis of RUN, a file that `isograd check --save` wrote."""
     from isograd import storage
 
-    _output.check_output(output)
+    _output.check_output(output, form)
     stored = storage.load(run)
     if listed:
         for number, one in enumerate(stored, start=1):
