@@ -42,7 +42,10 @@ _FUNCTIONS = {
     **{f"conv_transpose{d}d": "conv" for d in (1, 2, 3)},
     "bilinear": "linear",
     "conv_tbc": "conv",
-    "hardtanh": "hardtanh",
+    # What torch's functions call themselves.
+    "_threshold": "threshold",
+    "log_sigmoid": "logsigmoid",
+    "special_expit": "sigmoid",
     "multi_head_attention_forward": "attention",
     "scaled_dot_product_attention": "sdpa",
     "embedding_bag": "embedding",

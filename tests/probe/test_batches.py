@@ -13,7 +13,7 @@ from isograd.errors import DataError
 from isograd.probe.batches import Batch, as_batch, check_finite, is_signal, tensors
 
 X, Z, Y = torch.randn(5, 7), torch.randn(5, 3), torch.arange(5)
-Pair = namedtuple("Pair", "inputs targets")  # noqa: PYI024  # what data sets return
+Pair = namedtuple("Pair", "inputs targets")  # what data sets return
 
 
 @pytest.mark.parametrize(

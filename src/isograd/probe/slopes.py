@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from isograd import statistics
 from isograd.probe.tape import Call
 
 _ENTRIES = 4096
@@ -35,10 +36,11 @@ def sample(name: str, call: Call) -> Sample | None:
     x = call.tensors[0]
     if name.startswith(("rrelu", "glu")) or not x.is_floating_point() or not x.numel():
         return None
-    function = call.function
+    function: Any = call.function
     if name.endswith("_"):
-        function = getattr(torch, name.rstrip("_"), None) or function
-        if function is call.function:
+        plain = name.rstrip("_")
+        function = getattr(torch, plain, None) or getattr(nn.functional, plain, None)
+        if function is None:
             return None
     kwargs = {key: value for key, value in call.kwargs.items() if key not in ("inplace", "input")}
     args = tuple(a.detach().mean() if isinstance(a, Tensor) else a for a in call.args[1:])
@@ -46,19 +48,7 @@ def sample(name: str, call: Call) -> Sample | None:
         args, kwargs = (call.tensors[-1].detach().mean().reshape(1),), {}
     elif name == "relu" or (args and args[-1] is True):
         args = tuple(False if a is True else a for a in args)
-    return Sample(function, _thin(x.detach()), args, kwargs)
-
-
-def _thin(x: Tensor) -> Tensor:
-    """About `_ENTRIES` entries, evenly strided over every axis, as a new flat tensor."""
-    excess = x.numel() / _ENTRIES
-    steps = [1] * x.ndim
-    for axis in sorted(range(x.ndim), key=lambda a: -x.shape[a]):
-        if excess <= 1:
-            break
-        steps[axis] = max(1, min(x.shape[axis], round(excess)))
-        excess /= steps[axis]
-    return x[tuple(slice(None, None, step) for step in steps)].reshape(-1).clone()
+    return Sample(function, statistics.thin(x, _ENTRIES).clone(), args, kwargs)
 
 
 def slopes(taken: Sample) -> tuple[float, float] | None:

@@ -1,5 +1,6 @@
 """Statistics of tensors: everything stays on the tensor's device, nothing is read back here."""
 
+from isograd.statistics._layout import thin
 from isograd.statistics.brief import brief
 from isograd.statistics.derived import derive, shares
 from isograd.statistics.extremes import units
@@ -20,5 +21,6 @@ __all__ = [
     "sign_agreement",
     "spread",
     "sums",
+    "thin",
     "units",
 ]

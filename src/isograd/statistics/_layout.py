@@ -49,6 +49,12 @@ def working_dtype(x: Tensor) -> torch.dtype:
     return torch.float64 if x.dtype == torch.float64 else torch.float32
 
 
+def thin(x: Tensor, at_most: int) -> Tensor:
+    """At most so many entries, evenly strided through all axes; a view where they are dense."""
+    flat = flatten(x)
+    return flat[:: stride_for(len(flat), at_most)] if len(flat) > at_most else flat
+
+
 def stride_for(count: int, at_most: int) -> int:
     """Smallest step that takes at most `at_most` of `count` entries and meets no pattern in them.
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from isograd.statistics._layout import flatten, stride_for
+from isograd.statistics._layout import thin
 
 EXPONENT_LOW = -150
 EXPONENT_HIGH = 129
@@ -35,9 +35,7 @@ def exponents(x: Tensor) -> Tensor:
     Raises:
         InputError: the tensor holds integers or booleans.
     """
-    flat = flatten(x)
-    count = flat.numel()
-    sample = flat[:: stride_for(count, SAMPLE)] if count > SAMPLE else flat
+    sample, count = thin(x, SAMPLE), x.numel() * (2 if x.is_complex() else 1)
     # Every narrower format, its subnormals too, is a normal float64: the exponent can be read off.
     magnitude = sample.abs().double()
     stored = magnitude.view(torch.int64) >> _FRACTION
