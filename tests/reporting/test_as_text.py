@@ -10,9 +10,19 @@ from made_diagnoses import HOSTILE, make_deep, make_hostile, make_sick, network
 from isograd.findings import Diagnosis, Finding, Severity
 from isograd.records import Reading
 from isograd.reporting import _profile, render
-from isograd.reporting._numbers import clip, counted, printable, scientific, short, shorten, value
-from isograd.reporting._summary import brief
+from isograd.reporting._numbers import (
+    abbreviate,
+    clip,
+    counted,
+    printable,
+    scientific,
+    short,
+    shorten,
+    value,
+)
+from isograd.reporting._summary import brief, first, loss
 from isograd.reporting._textplot import ROWS, sparkline
+from isograd.rules._examples import chain
 
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -198,5 +208,26 @@ def test_words():
     assert counted(1200, "layer") == "1,200 layers"
     assert shorten("encoder.layers.3.attention", 12) == "enco…tention"
     assert shorten("short", 12) == "short"
+    assert abbreviate("transformer.h.11.attn.c_attn", 20) == "t.h.11.attn.c_attn"
+    assert abbreviate("encoder.layers.3.attention.dense", 24) == "e.l.3.attention.dense"
+    assert abbreviate("a.b.averylongnameindeed", 12) == "a.b.…eindeed"
+    assert abbreviate("layers.3", 12) == "layers.3"
     assert short(0.0) == "0"
     assert printable("tab\tnew\nline") == "tab\\tnew\\nline"
+
+
+def test_random_probes_are_no_loss():
+    record = chain(3, facts={"loss.kind": "probe", "loss.name": "random probes", "loss.value": 0.3})
+    assert loss(record) == "none, random probes"
+    page = render(Diagnosis((), (), Reading(record)), "html")
+    assert "<dt>loss</dt><dd>none, random probes</dd>" in page
+    assert page.count("<dt>value</dt>") == 1  # among the facts, not at the top
+
+
+def test_the_headline_stays_short():
+    name = f"{'wrapped_module.' * 30}11.weight"
+    finding = Finding("IG101", Severity.ERROR, "graph-cut", "Cut.", (name,))
+    told = first(Diagnosis((finding,), (), Reading(chain(3))))
+    assert told.startswith("fix first: graph-cut at w.w.")
+    assert told.endswith(".11.weight")
+    assert len(told) <= len("fix first: graph-cut at ") + 60

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from isograd.records import EXPONENTS, Record
 from isograd.reporting._markup import Markup, power, tag
-from isograd.reporting._numbers import printable, shorten
+from isograd.reporting._numbers import abbreviate, printable
 from isograd.reporting._profile import long_prefix
 
 ROW_HEIGHT, TALLEST = 16, 640
@@ -39,7 +39,7 @@ def heat(record: Record, way: str) -> Markup | None:
     first, last = _extent([row for _, row in rows])
     picture = _picture([row[first : last + 1] for _, row in rows], _COLORS[way])
     prefix = long_prefix(record.sites[i].name for i, _ in rows)
-    labels = [shorten(printable(record.sites[i].name[len(prefix) :]), 28) for i, _ in rows]
+    labels = [abbreviate(printable(record.sites[i].name[len(prefix) :]), 28) for i, _ in rows]
     low, high = EXPONENTS[first], EXPONENTS[last] + 1
     step = max(1, math.ceil((high - low) / 8))
     feet = [

@@ -85,3 +85,17 @@ def shorten(text: str, width: int) -> str:
         return text
     tail = (width - 1) * 2 // 3  # the end of a site's name tells more than its beginning
     return text[: max(width - 1 - tail, 0)] + "…" + (text[-tail:] if tail > 0 else "")
+
+
+def abbreviate(name: str, width: int) -> str:
+    """A site's name in at most `width` characters: `t.h.0.attn.c_proj`; then like `shorten`.
+
+    Its outer modules become their first letters, one by one, so that a layer's number stays.
+    """
+    parts = name.split(".")
+    for place, part in enumerate(parts[:-1]):
+        if len(".".join(parts)) <= width:
+            break
+        if not part.isdigit():
+            parts[place] = part[:1]
+    return shorten(".".join(parts), width)

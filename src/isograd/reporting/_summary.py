@@ -7,7 +7,7 @@ from typing import Any
 
 from isograd.findings import Diagnosis, Finding, Severity
 from isograd.records import Record
-from isograd.reporting._numbers import counted, printable, short, value
+from isograd.reporting._numbers import abbreviate, counted, printable, short, value
 
 EVIDENCE = 6
 """Pieces of evidence shown with a finding; the JSON form holds all."""
@@ -55,7 +55,9 @@ def first(diagnosis: Diagnosis) -> str:
     if diagnosis.healthy:
         return ""
     finding = diagnosis.findings[0]
-    place = f" at {where(finding.sites, 1)}" if finding.sites else ""
+    # The whole name stands with the finding.
+    names = [abbreviate(name, 60) for name in finding.sites]
+    place = f" at {where(tuple(names), 1)}" if names else ""
     return f"fix first: {printable(finding.cause)}{place}"
 
 
@@ -78,6 +80,8 @@ def loss(record: Record) -> str:
     if name is None and number is None:
         return ""
     words = f"{printable(str(name or ''))} {value(number)}".strip()
+    if record.fact("loss.kind") == "probe":
+        return "none, random probes"  # their sum means nothing
     chance = record.fact("loss.chance")
     if chance is not None:
         words += f"; chance level {value(chance)}"

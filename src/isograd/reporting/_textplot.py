@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from isograd.findings import Diagnosis
 from isograd.records import Number
 from isograd.reporting import _profile
-from isograd.reporting._numbers import counted, printable, rate, scientific, shorten
+from isograd.reporting._numbers import abbreviate, counted, printable, rate, scientific, shorten
 from isograd.reporting._profile import Axis, Row
 
 ROWS = 24
@@ -40,7 +40,7 @@ def profile(diagnosis: Diagnosis, width: int, paint: Paint) -> list[str]:
         lines.append(paint(shorten("  " + ", ".join(about), width), "dim"))
     lines.append(paint("  depth  " + "layer".ljust(name) + _heads(ways, bar), "dim"))
     for row, label in zip(shown, names, strict=True):
-        line = f"  {row.depth:5}  {shorten(label, name).ljust(name)}"
+        line = f"  {row.depth:5}  {abbreviate(label, name).ljust(name)}"
         for way in ways:
             number = getattr(row, way)
             sick = number is not None and (number == 0 or not math.isfinite(number))

@@ -120,6 +120,8 @@ def _tiles(diagnosis: Diagnosis) -> list[Markup]:
         ("value", seen.fact("loss.value")),
         ("chance level", seen.fact("loss.chance")),
     ]
+    if seen.fact("loss.kind") == "probe":
+        tiles = [("loss", "none, random probes")]  # their sum means nothing
     rates = [
         ("signal per layer", _profile.rate(full, "forward")),
         ("gradient per layer back", _profile.rate(full, "backward")),
