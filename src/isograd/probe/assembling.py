@@ -114,6 +114,7 @@ def _site_series(rows: list[Row]) -> dict[str, list[Number]]:
                 values.update(statistics.shares(counts, sum(counts), backward=side == "backward"))
             for key in (*_SUMS, *_SHARES):
                 series.setdefault(f"{side}.{key}", []).append(values.get(key))
+    series["forward.units"] = [_units(row) for row in rows]
     measured = {key for row in rows for key in row.numbers}
     for key in sorted(measured - {"forward.time", "backward.time"}):
         numbers = _read([row.numbers.get(key) for row in rows])
@@ -126,6 +127,12 @@ def _site_series(rows: list[Row]) -> dict[str, list[Number]]:
             for r in rows
         ]
     return series
+
+
+def _units(row: Row) -> Number:
+    """Channels of a convolution's output, else features."""
+    shape = row.node.shape
+    return float(shape[1 if row.node.channels else -1]) if len(shape) > 1 else None
 
 
 _SHARES = [f"share_{f}_{end}" for f in ("fp16", "bf16", "fp8") for end in ("underflow", "overflow")]

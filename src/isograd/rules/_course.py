@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from statistics import fmean, pstdev
 
 from isograd.records import Reading, Record
-from isograd.rules._numbers import fact, finite
+from isograd.rules._numbers import fact, finite, sizes
 
 _PORTIONS = 3
 """A stretch of losses is judged by comparing its first third with its last."""
@@ -71,10 +71,20 @@ def course(reading: Reading) -> Course | None:
 def uninformed(record: Record) -> float | None:
     """The loss of the best constant prediction: chance, or the entropy of unequal labels.
 
-    For squared and absolute errors this is the spread of the targets.
+    For squared and absolute errors this is the spread of the targets. A loss that is summed over
+    the batch is that many times as large.
     """
     chance = fact(record, "loss.chance")
     entropy = fact(record, "target.entropy")
     if record.fact("loss.kind") in ("cross_entropy", "nll") and entropy is not None:
-        return entropy if chance is None else min(chance, entropy)
-    return chance
+        chance = entropy if chance is None else min(chance, entropy)
+    return None if chance is None else chance * terms(record)
+
+
+def terms(record: Record) -> float:
+    """Over how many samples, or entries of the output, the loss is summed; 1 of a mean."""
+    if not record.fact("loss.summed"):
+        return 1.0
+    if record.fact("loss.kind") in ("mse", "l1", "bce", "bce_logits"):
+        return float(math.prod(sizes(record.fact("output.shape")) or (1,)))
+    return fact(record, "batch.size") or 1.0

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from statistics import fmean, median, stdev
+from statistics import fmean, median
 from typing import Literal
 
 from isograd.findings import Severity
@@ -166,7 +166,7 @@ def outcome(reading: Reading) -> Result | None:
     part = max(3, len(losses) // 4)
     head, tail = losses[:part], losses[-part:]
     start, end = fmean(head), fmean(tail)
-    error = math.sqrt((stdev(head) ** 2 + stdev(tail) ** 2) / part)
+    error = noise(losses) * math.sqrt(2 / part)
     chance = uninformed(reading.seen)
     if end > ESCAPED * max(abs(start), chance or 0.0):
         return "diverges"
@@ -176,6 +176,20 @@ def outcome(reading: Reading) -> Result | None:
     if not below and abs(start - end) <= max(2 * error, STILL * abs(start)):
         return "flat"
     return None
+
+
+def noise(losses: Sequence[float]) -> float:
+    """Standard deviation of the losses around their course, from their second differences.
+
+    These cancel any steady fall, and their median a steep one at the start, neither of which is
+    noise; for independent noise their variance is six times its own.
+    """
+    bends = [abs(a - 2 * b + c) for a, b, c in zip(losses, losses[1:], losses[2:], strict=False)]
+    return median(bends) / (GAUSSIAN_MEDIAN * math.sqrt(6)) if bends else 0.0
+
+
+GAUSSIAN_MEDIAN = 0.6745
+"""Median of |x| of a standard Gaussian."""
 
 
 def weighed(severity: Severity, result: Result | None) -> Severity:

@@ -43,7 +43,8 @@ class GainMismatch(Rule):
     learn at their first attempt with plain SGD have kept more."""
     worth_telling: float = 10.0
     """Excess or lack over the whole depth that is not worth a word: one decade costs little, and
-    norms and skip connections make up for the rest."""
+    norms and skip connections make up for the rest. Growth that a rehearsal confirms by diverging
+    need not have reached more."""
 
     def judge(self, reading: Reading) -> Outcome:
         """Multiplies the mismatches and compares them with the profiles."""
@@ -65,10 +66,12 @@ class GainMismatch(Rule):
             )
         lost, grown = _measured(seen)
         down = total < -math.log(self.product) and lost < self.confirmed
-        up = total > math.log(self.product) and grown > 1 / self.confirmed
+        result = outcome(reading)
+        enough = self.worth_telling if result == "diverges" else 1 / self.confirmed
+        up = total > math.log(self.product) and grown > enough
         # An adaptive optimizer makes up for lost scale; IG201 says when there is nothing left.
         ill = up or (down and not seen.fact("optimizer.adaptive"))
-        severity = weighed(Severity.WARNING, outcome(reading)) if ill else Severity.INFO
+        severity = weighed(Severity.WARNING, result) if ill else Severity.INFO
         cause = why_lost(seen) if typical < 0 else why_grows(seen)
         told = f"over {len(plain)} layers that is a factor {show(math.exp(min(total, 700.0)))}"
         return Finding(

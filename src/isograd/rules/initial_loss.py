@@ -2,10 +2,13 @@
 
 import math
 from dataclasses import dataclass
+from statistics import median
 from typing import ClassVar
 
 from isograd.findings import Finding, Severity
 from isograd.records import Reading, Record
+from isograd.rules._causes import UNSCALED
+from isograd.rules._course import terms
 from isograd.rules._examples import chain
 from isograd.rules._graph import NORMS
 from isograd.rules._numbers import fact, first_update, show
@@ -36,9 +39,9 @@ class InitialLoss(Rule):
     rank: ClassVar[int] = 50
     explains: ClassVar[tuple[str, ...]] = ("IG205", "IG304", "IG305", "IG401", "IG604", "IG609")
 
-    above: float = 5.0
-    """Loss over chance: a usual initialization (He, 20 layers) reaches 2.4; 5 in nats means that
-    the wrong class leads by a dozen."""
+    above: float = 10.0
+    """Loss over chance: a usual initialization (He, 20 layers) reaches 2.4, three unscaled
+    residual blocks 6, and both learn; at 10 the wrong class leads by two dozen nats."""
     above_squared: float = 100.0
     """The same for squared errors: outputs ten times as large as the targets."""
     below: float = 0.3
@@ -55,32 +58,34 @@ class InitialLoss(Rule):
                 "the record holds no loss whose chance level is known (cross-entropy, BCE, MSE or "
                 "L1 with targets)"
             )
-        samples = fact(seen, "batch.size") or 1.0
-        summed = bool(seen.fact("loss.summed")) and samples > 1
-        own = value / (samples if summed else 1.0)
+        samples = terms(seen)
+        summed = samples > 1
+        own = value / samples
         ratio, least = own / chance, own / (fact(seen, "loss.chance") or chance)
         update = first_update(seen)
         if summed and update is not None and update > self.update:
-            return self._summed(value, samples, update)
+            return self._summed(seen, value, samples, update)
         squared = seen.fact("loss.kind") == "mse"
         if ratio > (self.above_squared if squared else self.above):
             return self._high(reading, value, chance, ratio)
         if 0 <= least < self.below:
             return self._low(own, own / least if least else chance, least)
         if summed:
-            return self._summed(value, samples, update)
+            return self._summed(seen, value, samples, update)
         return Passed(f"loss {show(value)}, chance {show(chance)}")
 
-    def _summed(self, value: float, samples: float, update: float | None) -> Finding:
-        harm = update is not None and update > self.update
+    def _summed(self, seen: Record, value: float, samples: float, update: float | None) -> Finding:
+        # The steps of an adaptive optimizer do not grow with the gradient.
+        adaptive = bool(seen.fact("optimizer.adaptive"))
+        harm = update is not None and update > self.update and not adaptive
         return Finding(
             self.code,
             Severity.WARNING if harm else Severity.INFO,
             "lr-too-high" if harm else "optimizer-hyperparameter",
-            f"The loss {show(value)} is summed over {samples:.0f} samples, so that every gradient "
-            f"is about {samples:.0f} times that of the mean"
+            f"The loss {show(value)} is a sum of {samples:.0f} terms, so that every gradient "
+            f"is about {samples:.0f} times that of their mean"
             + (f"; the first step moves the weights by {update:.0%}." if harm else "."),
-            evidence={"loss.value": value, "batch.size": samples, "update_ratio": update},
+            evidence={"loss.value": value, "terms": samples, "update_ratio": update},
             remedies=(
                 'Take the mean over the batch (reduction="mean"), or divide the learning rate by '
                 f"{samples:.0f}.",
@@ -94,19 +99,23 @@ class InitialLoss(Rule):
         size = f", from outputs of rms {show(out)}" if out is not None else ""
         place = seen.fact("loss.input_site")
         known = isinstance(place, int) and 0 <= place < len(seen.sites)
+        stream = _residual(seen)
         return Finding(
             self.code,
             self._severity(reading),
-            "init-too-large",
+            "unscaled-residual" if stream else "init-too-large",
             f"The initial loss is {show(value)}, {show(ratio)} times that of chance "
             f"({show(chance)}){size}.",
             sites=(seen.sites[place].name,) if known else (),
             evidence={"loss.value": value, "loss.chance": chance, "output.rms": out},
-            remedies=(
+            remedies=UNSCALED
+            if stream
+            else (
                 "Scale the output layer's weights down until its outputs are of the order of 1, or "
                 "start them at zero.",
                 "If every layer's outputs are large, normalize the inputs first.",
             ),
+            explains=self.explains,
         )
 
     def _severity(self, reading: Reading) -> Severity:
@@ -137,6 +146,17 @@ class InitialLoss(Rule):
     def well() -> Reading:
         """He initialization, twenty layers."""
         return _loss(5.43, kind="cross_entropy", chance=math.log(10))
+
+
+def _residual(seen: Record) -> bool:
+    """Whether the outputs are large because residual branches as large as their stream add up."""
+    ratios = [ratio for _, ratio in seen.pairs("forward.branch_ratio")]
+    normed = any(site.kind in NORMS for site in seen.sites)
+    return len(ratios) > 1 and median(ratios) > AS_LARGE and not normed
+
+
+AS_LARGE = 0.5
+"""Branch over stream: the variance then grows by a quarter and more at every addition."""
 
 
 def _of_chance(seen: Record) -> float | None:

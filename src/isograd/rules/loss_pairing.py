@@ -10,6 +10,9 @@ from isograd.rules._numbers import fact, show, words
 from isograd.rules._rule import NotApplicable, Outcome, Passed, Rule
 from isograd.rules._symptoms import OF_TRAINING, OVER_DEPTH
 
+_OVER_CLASSES = ("cross_entropy", "nll", "bce", "bce_logits", "mse", "l1")
+"""Losses that read the softmax's result as it is."""
+
 _LOGARITHMS = ("log_softmax", "log", "logsigmoid", "logsumexp")
 
 
@@ -49,7 +52,7 @@ class LossPairing(Rule):
         if not isinstance(kind, str) or kind == "probe":
             return NotApplicable("no loss was measured (hand targets and a loss to measure())")
         width = self._width(seen, kind)
-        if width is not None and width < self.narrow and kind in ("cross_entropy", "nll", "bce"):
+        if width is not None and width < self.narrow and kind in _OVER_CLASSES:
             return self._finding(
                 seen,
                 f"The softmax before the loss runs over an axis of length {width:.0f}: its result "

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from isograd.findings import Finding, Severity
 from isograd.records import Reading, Record
-from isograd.rules._course import Course, course, uninformed
+from isograd.rules._course import Course, course, terms, uninformed
 from isograd.rules._examples import chain, with_history
 from isograd.rules._numbers import dependence, fact, first_update, show
 from isograd.rules._rule import NotApplicable, Outcome, Passed, Rule
@@ -81,7 +81,7 @@ class Plateau(Rule):
             ("target.entropy", "the entropy of the labels"),
             ("loss.chance", "the loss of a constant answer"),
         ):
-            value = fact(seen, key)
+            value = (fact(seen, key) or 0.0) * terms(seen)
             if value and abs(path.level / value - 1) < 1 - self.near:
                 return f", where {name} is {show(value)}"
         return ""

@@ -7,6 +7,7 @@ from isograd.findings import Finding, Severity
 from isograd.records import Reading, Record
 from isograd.rules._examples import chain, with_history
 from isograd.rules._numbers import fact, show
+from isograd.rules._profile import outcome
 from isograd.rules._rule import NotApplicable, Outcome, Passed, Rule
 
 
@@ -22,7 +23,9 @@ class RunningStatistics(Rule):
         well predicts badly. The loss of the training never shows it.
 
     Wrong when: training has only just begun: at the usual momentum of 0.1, thirty batches are
-        needed. Dropout makes the two modes differ as well, and is then named.
+        needed. Statistics that have arrived lag while a rehearsal moves the weights fast; as long
+        as it learns that is information. Dropout makes the two modes differ as well, and is then
+        named.
 
     Do: raise the momentum of the batch norms to 0.1, or recalibrate them by running some hundred
         batches in train mode without updates. If they have arrived and still differ, the batch
@@ -63,9 +66,12 @@ class RunningStatistics(Rule):
         allowed = self.gap if left > self.initial else self.apart
         if gap <= allowed:
             return Passed(f"eval mode differs from train mode by {gap:.0%} of the output")
-        return self._finding(last, gap, tracked, left)
+        lags = left <= self.initial and outcome(reading) == "trains"
+        return self._finding(last, gap, tracked, left, lags=lags)
 
-    def _finding(self, last: Record, gap: float, tracked: float, left: float) -> Finding:
+    def _finding(
+        self, last: Record, gap: float, tracked: float, left: float, *, lags: bool
+    ) -> Finding:
         momentum = fact(last, "norm.momentum")
         stale = left > self.initial
         drops = any(site.kind == "dropout" for site in last.sites)
@@ -78,7 +84,7 @@ class RunningStatistics(Rule):
         )
         return Finding(
             self.code,
-            Severity.INFO if drops and not stale else Severity.WARNING,
+            Severity.INFO if lags or (drops and not stale) else Severity.WARNING,
             "norm-mode",
             f"After {tracked:.0f} batches the outputs in eval mode differ from those in train mode "
             f"by {gap:.0%} of their rms: {reason}."

@@ -62,7 +62,7 @@ class SaturatedUnits(Rule):
         worst = over[0]
         return Finding(
             self.code,
-            weighed(Severity.WARNING, outcome(reading)),
+            self._severity(reading, over),
             cause,
             f"{show(100 * shares[worst])} % of the entries of {seen.sites[worst].name} are "
             f"saturated ({len(over)} of {len(shares)} hidden layers have more than "
@@ -72,6 +72,16 @@ class SaturatedUnits(Rule):
             (remedy, f"Or put a normalization in front of {seen.sites[worst].name}."),
             (*self.explains, "IG603") if cause == "init-too-large" else self.explains,
         )
+
+    def _severity(self, reading: Reading, over: list[int]) -> Severity:
+        """A loss that falls is no comfort as long as the layers stay shut: then the last learns."""
+        last = reading.last
+        open_now = all((last.value("forward.saturated", i) or 0.0) <= self.many for i in over)
+        moved = reading.history and tuple(last.sites) == tuple(reading.seen.sites)
+        result = outcome(reading)
+        if result == "trains" and moved and not open_now:
+            return Severity.WARNING
+        return weighed(Severity.WARNING, result)
 
     def _cause(self, record: Record, over: list[int]) -> tuple[str, str, str]:
         before = {s: layer for layer in hidden_layers(record) for s in record.consumers(layer.site)}

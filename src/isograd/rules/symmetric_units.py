@@ -1,5 +1,6 @@
 """Units of a layer that are copies of each other."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -51,12 +52,13 @@ class SymmetricUnits(Rule):
             for i, spread in seen.pairs("weight.row_spread")
             if spread < self.equal and _has_units(seen, i)
         }
+        flat = {i for i in range(len(seen.parameters)) if _one_flat_unit(seen, i)}
         if not constant:
             least = min((value for _, value in seen.pairs("weight.row_spread")), default=0.0)
             return Passed(
                 f"the units of every layer differ, by at least {show(least)} of their size"
             )
-        pairs = _meeting(seen, constant)
+        pairs = _meeting(seen, constant | flat)
         if pairs:
             return self._found(seen, sorted({p for pair in pairs for p in pair}), Severity.ERROR)
         odd = [i for i in constant if (seen.value("weight.rms", i) or 0.0) > 0 and _inner(seen, i)]
@@ -107,6 +109,16 @@ def _has_units(record: Record, index: int) -> bool:
     parameter = record.parameters[index]
     many = len(parameter.shape) > 1 and parameter.shape[0] > 1
     return parameter.is_weight and parameter.trainable and many
+
+
+def _one_flat_unit(record: Record, index: int) -> bool:
+    """Whether this is a layer of one unit that reads all of its inputs with one weight."""
+    parameter = record.parameters[index]
+    mean, rms = record.value("weight.mean", index), record.value("weight.rms", index)
+    if not parameter.is_weight or parameter.shape[0] != 1 or mean is None or rms is None:
+        return False
+    # rms² is mean² plus the variance; the margin is what float32 adds to equal weights.
+    return math.prod(parameter.shape) > 1 and abs(mean) >= (1 - 1e-6) * rms
 
 
 def _weights_of(record: Record, site: int) -> list[int]:

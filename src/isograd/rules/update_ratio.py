@@ -52,6 +52,9 @@ class UpdateRatio(Rule):
     high: float = 0.1
     """Ten steps replace the weight, for the median of the hidden weights. Rectifiers die from
     about here with plain SGD."""
+    built_up: float = 1.0
+    """The same once momentum has added up 1/(1 - momentum) such steps, if they agree: then every
+    step replaces the weight. Networks that learn with momentum stay below a third."""
     high_adaptive: float = 0.5
     """An adaptive step does not grow with the gradient, so that it takes more to do harm; at
     this size two steps replace the weight."""
@@ -76,12 +79,14 @@ class UpdateRatio(Rule):
         if not ratios:
             return NotApplicable("no weight that moves from a value that is not zero")
         steps = _first_steps(seen, ratios)
-        middle = median(steps.values())
+        middle = median(steps.values()) if steps else 0.0
         adaptive = bool(seen.fact("optimizer.adaptive"))
         high = self.high_adaptive if adaptive else self.high
         if any(site.kind in NORMS for site in seen.sites):
             high *= self.normalized
-        if middle > high:
+        momentum = 0.0 if adaptive else fact(seen, "optimizer.momentum") or 0.0
+        built_up = self.built_up * high / self.high * (1 - momentum) if momentum < 1 else high
+        if middle > min(high, built_up):
             return self._too_high(reading, steps, middle)
         left = _left(seen)
         low = self.low_where_lost if left < self.loses else self.low
@@ -147,12 +152,15 @@ class UpdateRatio(Rule):
 
 
 def _first_steps(record: Record, ratios: Mapping[int, float]) -> dict[int, float]:
-    """What the first step alone does to the hidden weights, or to the only one.
+    """What the first step alone does to the hidden weights.
 
     Momentum is left out: where steps are large it finds the gradient changed. A weight that is
-    smaller than what fits is measured by what fits, since growing does it no harm.
+    smaller than what fits is measured by what fits, since growing does it no harm. Of a single
+    layer nothing is left: it may go to its optimum in one step, and no unit behind it dies.
     """
     hidden = {layer.parameter for layer in hidden_layers(record)}
+    if len(ratios) < 2:
+        return {}
     steps = {}
     for index in (i for i in ratios if i in hidden or not hidden):
         gain, fit = record.value("weight.gain", index), record.value("weight.gain_fit", index)
