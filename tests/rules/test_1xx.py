@@ -79,6 +79,17 @@ def test_unreached(facts: dict[str, list[str]], cause: str, severity: Severity) 
     assert next(iter(facts.values()))[0] in found.message
 
 
+@pytest.mark.parametrize(
+    ("module", "place"), [("", "`detach` after acts.1"), ("head", "`detach` in head")]
+)
+def test_a_cut_is_placed_by_a_name(module: str, place: str) -> None:
+    cut = {"op": "detach", "site": 3, "module": module}
+    facts = {"model.unreached": ["layers.0.weight"], "graph.cuts": [cut]}
+    found = judged("IG103", Reading(chain(3, facts=facts)))
+    assert f"the graph is cut by {place}." in found.message
+    assert found.remedies[0].startswith(f"Remove {place}, or the no_grad() around it")
+
+
 def test_freezing_a_part_is_fine_and_freezing_all_is_not() -> None:
     record = chain(3)
     some = (replace(record.parameters[0], trainable=False), *record.parameters[1:])

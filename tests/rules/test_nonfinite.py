@@ -37,6 +37,12 @@ def test_ordinary_numbers_in_is_a_local_fault(op: str) -> None:
     assert "[-3, 2] with 2 zeros" in finding.message
 
 
+@pytest.mark.parametrize(("phase", "place"), [("model", "the model itself"), ("loss", "the loss")])
+def test_an_operation_of_no_submodule_is_told_from_one_of_the_loss(phase: str, place: str) -> None:
+    finding = found(look("forward", event("log", -3.0, 2.0, module="", phase=phase)))
+    assert f"`log` in {place}:" in finding.message
+
+
 def test_the_trap_of_where_is_found_in_the_backward_pass() -> None:
     finding = found(look("backward", event("sqrt", -5.7, 6.0), **{"loss.value": 2.7}))
     assert (finding.cause, finding.evidence["direction"]) == ("local-nan", "backward")

@@ -45,11 +45,14 @@ class _Event:
     inputs: tuple[Mapping[str, Any], ...]
     count: int
     step: int
+    in_loss: bool = False
 
     @property
     def where(self) -> str:
         """Operation and place."""
-        return f"`{self.op}` in {self.module}" if self.module else f"`{self.op}` in the loss"
+        if self.module:
+            return f"`{self.op}` in {self.module}"
+        return f"`{self.op}` in the {'loss' if self.in_loss else 'model itself'}"
 
 
 @dataclass(frozen=True)
@@ -249,6 +252,7 @@ def _recorded(record: Record, way: str) -> _Event | None:
         inputs,
         int(finite(event.get("count")) or 0),
         int(finite(event.get("step")) or record.step),
+        event.get("phase") == "loss",
     )
 
 

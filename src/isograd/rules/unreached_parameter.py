@@ -80,11 +80,11 @@ class UnreachedParameter(Rule):
     def _cut(self, record: Record, unreached: tuple[str, ...], trainable: int) -> Finding:
         given = record.fact("graph.cuts") or ()
         cuts = [cut for cut in given if isinstance(cut, Mapping)]
-        places = [f"`{cut.get('op')}`{_at(cut)}" for cut in cuts]
+        places = [f"`{cut.get('op')}`{_at(cut, record)}" for cut in cuts]
         where = f"; the graph is cut by {', '.join(places[:_SHOWN])}" if places else ""
         first = (
-            f"Remove {places[0]} from the way to the loss, or apply it to a copy that the loss "
-            "does not use."
+            f"Remove {places[0]}, or the no_grad() around it, from the way to the loss; or apply "
+            "it to a copy that the loss does not use."
             if places
             else "Look for detach(), .item(), .numpy(), .data, argmax or no_grad() between "
             f"{unreached[-1]} and the loss."
@@ -116,7 +116,7 @@ class UnreachedParameter(Rule):
     @staticmethod
     def sick() -> Reading:
         """A detach() in front of the last layer."""
-        cut = {"op": "detach", "site": "acts.1", "module": "acts.1"}
+        cut = {"op": "detach", "site": 3, "module": ""}
         facts = {
             "model.unreached": ["layers.0.weight", "layers.1.weight"],
             "model.unused": [],
@@ -134,6 +134,10 @@ def _some(names: tuple[str, ...]) -> str:
     return ", ".join(names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
 
 
-def _at(cut: Mapping[str, object]) -> str:
-    place = cut.get("site") or cut.get("module")
-    return f" at {place}" if place else ""
+def _at(cut: Mapping[str, object], record: Record) -> str:
+    site = cut.get("site")
+    if cut.get("module"):
+        return f" in {cut['module']}"
+    if isinstance(site, int) and 0 <= site < len(record.sites):
+        return f" after {record.sites[site].name}"
+    return ""
