@@ -88,6 +88,8 @@ def _profile(
     *,
     at_input: bool = False,
 ) -> Profile | None:
+    if idle_norms(record):
+        return None
     best: dict[int, tuple[float, int]] = {}
     zeros: dict[int, int] = {}
     for site, place in enumerate(record.sites):
@@ -149,12 +151,29 @@ label frequencies alone gains less than that on any batch that is roughly balanc
 STILL = 0.01
 """Relative change of the loss that counts as none."""
 
+LEARNT = 0.5
+"""Fraction of the chance loss below which a network has learned already: no fresh one gets there
+on a batch of ENOUGH samples."""
+
+ENOUGH = 8
+"""Samples from which a low loss is no luck."""
+
 ESCAPED = 3.0
 """A mean loss this many times its start has run away, not just jumped."""
 
 
+def learnt(record: Record) -> bool:
+    """Whether the loss shows a network that is trained already."""
+    value, chance = fact(record, "loss.value"), uninformed(record)
+    many = (fact(record, "batch.size") or 0.0) >= ENOUGH
+    return many and value is not None and bool(chance) and 0 <= value < LEARNT * (chance or 0.0)
+
+
 def outcome(reading: Reading) -> Result | None:
-    """What the rehearsal came to; `None` without one, or where it is too short or unclear."""
+    """What the rehearsal came to; `None` without one, or where it is too short or unclear.
+
+    A network that has learned before, and does not forget in the rehearsal, trains.
+    """
     last = reading.last
     if last.fact("rehearsal.stopped"):
         return "diverges"
@@ -162,7 +181,7 @@ def outcome(reading: Reading) -> Result | None:
     if any(not math.isfinite(x) for x in losses):
         return "diverges"
     if len(losses) < FEWEST_STEPS:
-        return None
+        return "trains" if learnt(reading.seen) and learnt(last) else None
     part = max(3, len(losses) // 4)
     head, tail = losses[:part], losses[-part:]
     start, end = fmean(head), fmean(tail)
@@ -170,6 +189,8 @@ def outcome(reading: Reading) -> Result | None:
     chance = uninformed(reading.seen)
     if end > ESCAPED * max(abs(start), chance or 0.0):
         return "diverges"
+    if learnt(reading.seen) and end < LEARNT * (chance or 0.0):
+        return "trains"
     below = end < BELOW_CHANCE * (start if chance is None else min(start, chance))
     if below and start - end > CLEAR * error:
         return "trains"
@@ -265,8 +286,23 @@ def names(record: Record, sites: Sequence[int]) -> tuple[str, ...]:
     return tuple(record.sites[i].name for i in sites)
 
 
+def idle_norms(record: Record) -> NotApplicable | None:
+    """Why nothing can be said about depth where batch norms normalize by their initial numbers."""
+    seen = fact(record, "norm.tracked")
+    if record.fact("model.training") is not False or seen is None or seen > 0:
+        return None
+    return NotApplicable(
+        "the batch norms are in eval mode with statistics of 0 batches, so that they do not "
+        "normalize as in training (call model.train() first)"
+    )
+
+
 def needs(record: Record, *keys: str) -> NotApplicable | None:
     """Why a rule cannot look where one of the columns is missing."""
+    if any(key.startswith(("forward.", "backward.")) and record.has(key) for key in keys):
+        idle = idle_norms(record)
+        if idle:
+            return idle
     for key in keys:
         if not record.has(key):
             kind = key.partition(".")[0]

@@ -8,7 +8,7 @@ from isograd.records import Reading, Record
 from isograd.rules._causes import why_lost
 from isograd.rules._examples import reading
 from isograd.rules._numbers import dependence, show
-from isograd.rules._profile import ROUNDING, hidden_sites, outcome
+from isograd.rules._profile import ROUNDING, hidden_sites, idle_norms, outcome
 from isograd.rules._rule import NotApplicable, Outcome, Passed, Rule
 
 
@@ -44,6 +44,9 @@ class ConstantOutput(Rule):
         """Judges the first look, then the last."""
         seen, last = reading.seen, reading.last
         before, after = dependence(seen), dependence(last)
+        idle = idle_norms(seen)
+        if idle:
+            return idle
         if before is None:
             return NotApplicable("needs the outputs of at least two samples")
         if before < self.constant:

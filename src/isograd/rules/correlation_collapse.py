@@ -8,7 +8,7 @@ from isograd.records import Reading
 from isograd.rules._causes import why_lost
 from isograd.rules._examples import reading
 from isograd.rules._numbers import show
-from isograd.rules._profile import hidden_sites, names, needs, outcome, slope
+from isograd.rules._profile import hidden_sites, idle_norms, names, needs, outcome, slope
 from isograd.rules._rule import NotApplicable, Outcome, Passed, Rule
 
 
@@ -53,7 +53,7 @@ class CorrelationCollapse(Rule):
             and i in set(seen.weight_sites())
             and (seen.sites[i].shape or (2,))[-1] > 1
         ]
-        if len(cosines) < 2:
+        if len(cosines) < 2 or idle_norms(seen):
             return needs(seen, "forward.correlation") or NotApplicable(
                 "fewer than two hidden weight layers"
             )

@@ -52,8 +52,9 @@ class DeadUnits(Rule):
     rank: ClassVar[int] = 63
     explains: ClassVar[tuple[str, ...]] = ("IG203", "IG207", "IG604", "IG609")
 
-    many: float = 0.25
-    """Beyond chance, this part of the layer's width was paid for and is not there."""
+    many: float = 0.5
+    """Beyond chance, this part of the layer's width was paid for and is not there. Networks that
+    learn well with Adam or RMSprop lose up to a third of a layer within 300 steps."""
     most: float = 0.9
     """So few units left carry next to nothing of the signal."""
     died: float = 0.5

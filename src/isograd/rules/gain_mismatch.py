@@ -9,7 +9,7 @@ from isograd.records import Reading, Record
 from isograd.rules._causes import Layer, hidden_layers, why_grows, why_lost
 from isograd.rules._examples import reading
 from isograd.rules._numbers import show
-from isograd.rules._profile import gradient, needs, outcome, scale, signal, weighed
+from isograd.rules._profile import gradient, idle_norms, needs, outcome, scale, signal, weighed
 from isograd.rules._rule import NotApplicable, Outcome, Passed, Rule
 from isograd.rules._symptoms import OVER_DEPTH
 
@@ -49,7 +49,7 @@ class GainMismatch(Rule):
     def judge(self, reading: Reading) -> Outcome:
         """Multiplies the mismatches and compares them with the profiles."""
         seen = reading.seen
-        lacking = needs(seen, "weight.gain", "weight.gain_fit")
+        lacking = needs(seen, "weight.gain", "weight.gain_fit") or idle_norms(seen)
         if lacking:
             return lacking
         layers = [x for x in hidden_layers(seen) if x.fit and x.gain > 0]

@@ -12,7 +12,7 @@ from isograd.rules._course import terms
 from isograd.rules._examples import chain
 from isograd.rules._graph import NORMS
 from isograd.rules._numbers import fact, first_update, show
-from isograd.rules._profile import outcome
+from isograd.rules._profile import outcome, weighed
 from isograd.rules._rule import NotApplicable, Outcome, Passed, Rule
 
 
@@ -64,23 +64,25 @@ class InitialLoss(Rule):
         ratio, least = own / chance, own / (fact(seen, "loss.chance") or chance)
         update = first_update(seen)
         if summed and update is not None and update > self.update:
-            return self._summed(seen, value, samples, update)
+            return self._summed(reading, value, samples, update)
         squared = seen.fact("loss.kind") == "mse"
         if ratio > (self.above_squared if squared else self.above):
             return self._high(reading, value, chance, ratio)
         if 0 <= least < self.below:
             return self._low(own, own / least if least else chance, least)
         if summed:
-            return self._summed(seen, value, samples, update)
+            return self._summed(reading, value, samples, update)
         return Passed(f"loss {show(value)}, chance {show(chance)}")
 
-    def _summed(self, seen: Record, value: float, samples: float, update: float | None) -> Finding:
+    def _summed(
+        self, reading: Reading, value: float, samples: float, update: float | None
+    ) -> Finding:
         # The steps of an adaptive optimizer do not grow with the gradient.
-        adaptive = bool(seen.fact("optimizer.adaptive"))
+        adaptive = bool(reading.seen.fact("optimizer.adaptive"))
         harm = update is not None and update > self.update and not adaptive
         return Finding(
             self.code,
-            Severity.WARNING if harm else Severity.INFO,
+            weighed(Severity.WARNING, outcome(reading)) if harm else Severity.INFO,
             "lr-too-high" if harm else "optimizer-hyperparameter",
             f"The loss {show(value)} is a sum of {samples:.0f} terms, so that every gradient "
             f"is about {samples:.0f} times that of their mean"

@@ -8,7 +8,7 @@ from isograd.records import Reading, Record
 from isograd.rules._causes import OVERSHOOT, hidden_layers
 from isograd.rules._examples import reading
 from isograd.rules._numbers import fact, show
-from isograd.rules._profile import hidden_sites, names, needs, outcome, weighed
+from isograd.rules._profile import hidden_sites, learnt, names, needs, outcome, weighed
 from isograd.rules._rule import NotApplicable, Outcome, Passed, Rule
 from isograd.sites import BOUNDED
 
@@ -79,7 +79,7 @@ class SaturatedUnits(Rule):
         open_now = all((last.value("forward.saturated", i) or 0.0) <= self.many for i in over)
         moved = reading.history and tuple(last.sites) == tuple(reading.seen.sites)
         result = outcome(reading)
-        if result == "trains" and moved and not open_now:
+        if result == "trains" and moved and not open_now and not learnt(reading.seen):
             return Severity.WARNING
         return weighed(Severity.WARNING, result)
 

@@ -8,7 +8,7 @@ from isograd.findings import Finding, Severity
 from isograd.records import Reading, Record, Site
 from isograd.rules._causes import UNSCALED
 from isograd.rules._numbers import show
-from isograd.rules._profile import outcome, slope, weighed
+from isograd.rules._profile import idle_norms, outcome, slope, weighed
 from isograd.rules._rule import NotApplicable, Outcome, Passed, Rule
 from isograd.rules._symptoms import OF_TRAINING, OVER_DEPTH
 
@@ -48,6 +48,9 @@ class UnscaledResidual(Rule):
     def judge(self, reading: Reading) -> Outcome:
         """Fits the growth of the stream over the additions."""
         seen = reading.seen
+        idle = idle_norms(seen)
+        if idle:
+            return idle
         adds = _stream(seen)
         if len(adds) < self.fewest:
             return NotApplicable(f"{len(adds)} residual additions with a measured rms")
