@@ -113,5 +113,5 @@ def assert_trainable(
         ) from None
     diagnosis = check(model, batch, loss, **options)
     if any(finding.severity.reaches(threshold) for finding in diagnosis.findings):
-        raise UntrainableError(f"\n{diagnosis}")
+        raise UntrainableError(str(diagnosis))
     return diagnosis
