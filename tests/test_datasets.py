@@ -62,7 +62,7 @@ def test_missing_scikit_learn_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch
 
 def test_npz_with_inputs_and_targets(tmp_path: Path) -> None:
     x, y = np.arange(15.0).reshape(5, 3), np.arange(5)
-    for names in (("x", "y"), ("inputs", "targets")):
+    for names in (("x", "y"), ("X", "y"), ("X", "Y"), ("inputs", "targets")):
         np.savez(tmp_path / "a.npz", **dict(zip(names, (x, y), strict=True)))
         inputs, targets = datasets.from_file(tmp_path / "a.npz")
         assert inputs.tolist() == x.tolist()

@@ -21,7 +21,7 @@ _LOADERS = {
     "wine": "load_wine",
 }
 
-_PAIRS = (("x", "y"), ("inputs", "targets"))
+_PAIRS = (("x", "y"), ("X", "y"), ("X", "Y"), ("inputs", "targets"))
 """Names under which a file holds inputs and targets."""
 
 
