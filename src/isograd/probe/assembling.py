@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from isograd import statistics
-from isograd.probe.facts import batch_facts, model_facts, norm_facts, output_facts, target_facts
+from isograd.probe.facts import batch_facts, model_facts, output_facts, target_facts
 from isograd.probe.graph import ancestors, entering_tensor, loss_facts
 from isograd.probe.recorder import Recorder, Row
 from isograd.probe.slopes import slopes
@@ -216,7 +216,7 @@ def _facts(
     used_by: dict[int, set[str]],
 ) -> dict[str, Any]:
     tape = done.tape
-    facts = {**model_facts(model), **batch_facts(done.batch), **norm_facts(model)}
+    facts = {**model_facts(model), **batch_facts(done.batch)}
     facts.update(loss_facts(tape, done.loss_node))
     if done.loss_name == "random probes":
         facts["loss.kind"] = "probe"

@@ -139,7 +139,10 @@ def model_facts(model: nn.Module) -> dict[str, Any]:
 
 
 def norm_facts(model: nn.Module) -> dict[str, Any]:
-    """Facts `norm.momentum` and `norm.tracked` of batch norms with running statistics."""
+    """Facts `norm.momentum` and `norm.tracked` of batch norms with running statistics.
+
+    Taken before the measured pass, which counts as one more batch.
+    """
     norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     norms = [m for m in norms if m.track_running_stats and m.num_batches_tracked is not None]
     if not norms:

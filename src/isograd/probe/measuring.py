@@ -13,8 +13,9 @@ from isograd.errors import IsogradError, LossError, ModelError
 from isograd.probe.assembling import assemble
 from isograd.probe.batches import Batch, as_batch, check_finite, is_signal, tensors
 from isograd.probe.borrowing import borrowed
+from isograd.probe.facts import norm_facts
 from isograd.probe.losses import Loss, as_scalar, choose, describe, is_summed
-from isograd.probe.modes import eval_gap
+from isograd.probe.modes import eval_gap, running
 from isograd.probe.nonfinite import locate
 from isograd.probe.recorder import Recorder
 from isograd.probe.tape import Listener, Node, Tape
@@ -82,18 +83,22 @@ def measure(
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
         random_state = torch.get_rng_state()
+        before, facts = running(plain), norm_facts(plain)
         recorder = Recorder()
         stack.callback(recorder.close)
         done = run(plain, _ready(plain, taken), loss, recorder, seed=seed)
         record = assemble(plain, done, recorder, step)
         torch.set_rng_state(random_state)
-        gap = eval_gap(plain, taken, done.outputs)
+        gap = eval_gap(plain, taken, done.outputs, before)
         if gap is not None:
-            record = replace(record, facts={**record.facts, "norm.eval_gap": gap})
+            facts["norm.eval_gap"] = gap
+        record = replace(record, facts={**record.facts, **facts})
         if _went_wrong(record, done):
             torch.set_rng_state(random_state)
             record = locate(
-                record, lambda listener: run(plain, _ready(plain, taken), loss, listener, seed=seed)
+                record,
+                done,
+                lambda listener: run(plain, _ready(plain, taken), loss, listener, seed=seed),
             )
         return record
 

@@ -1,6 +1,6 @@
 """Where the first non-finite value came from: the same pass once more, every operation watched."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +17,14 @@ if TYPE_CHECKING:
 
 
 class Watcher:
-    """Listens to a tape and keeps the first operation that made a non-finite value."""
+    """Listens to a tape and keeps the first operation that made a non-finite value.
 
-    def __init__(self) -> None:
+    Args:
+        first: the operations of the pass before, which know the sites upstream of them.
+    """
+
+    def __init__(self, first: Sequence[Node]) -> None:
+        self.first = first
         self.forward: dict[str, Any] | None = None
         self.backward: dict[str, Any] | None = None
         self.ranges: dict[int, list[dict[str, Any]]] = {}
@@ -39,7 +44,7 @@ class Watcher:
         self.ranges[node.index] = [_range(t) for t in inputs]
         if self.forward is None and not bool(torch.isfinite(out).all()):
             bad = int((~torch.isfinite(out)).sum())
-            self.forward = event(node, self.ranges[node.index], bad)
+            self.forward = self.event(node, self.ranges[node.index], bad)
         if out.requires_grad:
             self.hooks.append(out.register_hook(lambda g, i=node.index: self._gradient(i, g)))
 
@@ -55,34 +60,36 @@ class Watcher:
         readers = [n for n in tape.nodes if first in n.inputs and n.index in self.gradients]
         culprit = next((n for n in readers if self.gradients[n.index]), None)
         node = culprit or (readers[0] if readers else tape.nodes[first])
-        self.backward = event(node, self.ranges.get(node.index, []), len(bad))
+        self.backward = self.event(node, self.ranges.get(node.index, []), len(bad))
+
+    def event(self, node: Node, ranges: list[dict[str, Any]], count: int) -> dict[str, Any]:
+        """One event as the facts `event.forward` and `event.backward` hold it."""
+        same = self.first[node.index] if node.index < len(self.first) else node
+        sources = same.sources if same.op == node.op else ()
+        return {
+            "op": node.op.strip("_"),
+            "module": node.module,
+            "site": sources[-1] if sources else None,
+            "phase": node.phase,
+            "inputs": ranges,
+            "count": count,
+        }
 
 
-def event(node: Node, ranges: list[dict[str, Any]], count: int) -> dict[str, Any]:
-    """One event as the facts `event.forward` and `event.backward` hold it."""
-    return {
-        "op": node.op.strip("_"),
-        "module": node.module,
-        "site": node.sources[-1] if node.sources else None,
-        "phase": node.phase,
-        "inputs": ranges,
-        "count": count,
-    }
-
-
-def locate(record: Record, again: Callable[[Any], "Pass"]) -> Record:
+def locate(record: Record, done: "Pass", again: Callable[[Any], "Pass"]) -> Record:
     """The record with facts `event.forward` and `event.backward`.
 
     Args:
         record: of the pass in which something non-finite was seen.
+        done: that pass.
         again: runs the same pass with another listener.
     """
-    watcher = Watcher()
+    watcher = Watcher(done.tape.nodes)
     try:
-        done = again(watcher)
-        watcher.find_backward(done.tape)
+        second = again(watcher)
+        watcher.find_backward(second.tape)
         if watcher.backward is None and watcher.forward is None:
-            watcher.backward = _in_parameters(done)
+            watcher.backward = _in_parameters(watcher, second)
     except IsogradError as error:
         note = f"non-finite values were seen, but not located: {error}"
         return replace(record, notes=(*record.notes, note))
@@ -96,13 +103,13 @@ def locate(record: Record, again: Callable[[Any], "Pass"]) -> Record:
     return replace(record, facts=facts)
 
 
-def _in_parameters(done: "Pass") -> dict[str, Any] | None:
+def _in_parameters(watcher: Watcher, done: "Pass") -> dict[str, Any] | None:
     """A gradient that is non-finite only at a parameter: the operation that used it."""
     for index, gradient in enumerate(done.gradients):
         if gradient is not None and not bool(torch.isfinite(gradient).all()):
             users = [n for n in done.tape.nodes if index in n.parameters]
             if users:
-                return event(users[-1], [], int((~torch.isfinite(gradient)).sum()))
+                return watcher.event(users[-1], [], int((~torch.isfinite(gradient)).sum()))
     return None
 
 
