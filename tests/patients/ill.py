@@ -216,7 +216,7 @@ ILL: dict[str, Ill] = {
         ill(lambda: mlp(64, 100, 90, 10), digits),
         "IG304",
         "lr-too-high",
-        "warning",
+        "error",
         optimizer=adam(1.0),
         steps=30,
     ),

@@ -8,6 +8,7 @@ import pytest
 
 from isograd.findings import Severity
 from isograd.records import Reading, Record, Site
+from isograd.rules import RULES, NotApplicable
 from isograd.rules._examples import chain, with_history
 from isograd.rules._profile import (
     contrast,
@@ -93,6 +94,8 @@ NOISE = [0.02 * math.sin(7 * k) for k in range(40)]
         ([2.3, 2.4, 9.0, 1e3, 1e5, 1e7, 1e8, 1e9, 1e9, 1e9, 1e9], "diverges"),
         ([2.3, 2.4, math.nan], "diverges"),
         ([2.3, 1.0, 0.1], None),
+        ([25.0, 4.0, *[0.02 + NOISE[k] ** 2 for k in range(38)]], "trains"),
+        ([9.0, 4.0, *[2.31 + NOISE[k] for k in range(38)]], "flat"),
     ],
 )
 def test_outcome(losses: list[float], told: str | None) -> None:
@@ -110,6 +113,37 @@ def test_noise_is_flat() -> None:
     for _ in range(50):
         losses = [2.303 + draw.gauss(0, 0.05) for _ in range(40)]
         assert outcome(rehearsed(losses)) != "trains"
+
+
+def test_a_constant_answer_is_not_learned() -> None:
+    losses = [9.0, 4.0, *[2.2 + NOISE[k] for k in range(38)]]
+    blind = {"output.rms": 1.0, "output.spread": 1e-6, "batch.size": 64}
+    assert outcome(rehearsed(losses, **{**blind, "output.spread": 0.5})) == "trains"
+    assert outcome(rehearsed(losses, **blind)) == "flat"
+
+
+def test_what_has_learned_is_not_ill() -> None:
+    facts = {"loss.value": 0.3, "batch.size": 64}
+    assert outcome(rehearsed([0.3 + NOISE[k] for k in range(40)], **facts)) == "trains"
+    assert outcome(rehearsed([0.3, 0.31], **facts)) == "trains"
+    assert outcome(rehearsed([0.3, 0.31], **{**facts, "batch.size": 2})) is None
+    assert outcome(rehearsed([0.3 + 0.1 * k for k in range(40)], **facts)) != "trains"
+
+
+def test_a_sum_has_the_chance_level_of_a_sum() -> None:
+    facts = {"loss.summed": True, "batch.size": 64}
+    assert outcome(rehearsed([147.4 + NOISE[k] for k in range(40)], **facts)) == "flat"
+    assert outcome(rehearsed([150.0 - 3 * k for k in range(40)], **facts)) == "trains"
+
+
+def test_norms_that_have_seen_nothing_say_nothing_about_depth() -> None:
+    record = backward([1e-6, 1e-4, 1e-2, 1.0])
+    idle = replace(record, facts={"model.training": False, "norm.tracked": 0})
+    assert gradient(record) is not None
+    assert gradient(idle) is None
+    for code in ("IG101", "IG102", "IG201", "IG202", "IG203", "IG207", "IG302", "IG303"):
+        assert isinstance(RULES[code].judge(Reading(idle)), NotApplicable)
+    assert gradient(replace(idle, facts={**idle.facts, "norm.tracked": 500})) is not None
 
 
 def test_weighed() -> None:

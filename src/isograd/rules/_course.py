@@ -7,6 +7,8 @@ from statistics import fmean, pstdev
 from isograd.records import Reading, Record
 from isograd.rules._numbers import fact, finite, sizes
 
+_OF_LABELS = ("cross_entropy", "nll", "bce", "bce_logits")
+
 _PORTIONS = 3
 """A stretch of losses is judged by comparing its first third with its last."""
 
@@ -76,7 +78,7 @@ def uninformed(record: Record) -> float | None:
     """
     chance = fact(record, "loss.chance")
     entropy = fact(record, "target.entropy")
-    if record.fact("loss.kind") in ("cross_entropy", "nll") and entropy is not None:
+    if record.fact("loss.kind") in _OF_LABELS and entropy is not None:
         chance = entropy if chance is None else min(chance, entropy)
     return None if chance is None else chance * terms(record)
 

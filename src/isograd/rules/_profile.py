@@ -9,7 +9,7 @@ from typing import Literal
 from isograd.findings import Severity
 from isograd.records import WEIGHT_KINDS, Reading, Record
 from isograd.rules._course import uninformed
-from isograd.rules._numbers import fact
+from isograd.rules._numbers import dependence, fact
 from isograd.rules._rule import NotApplicable
 
 UNDERFLOW = math.log(1e-20)
@@ -151,6 +151,12 @@ label frequencies alone gains less than that on any batch that is roughly balanc
 STILL = 0.01
 """Relative change of the loss that counts as none."""
 
+PATIENCE = 30
+"""Steps from which a loss that fell to chance and stays there is stuck."""
+
+CONSTANT = 1e-3
+"""Spread of the outputs over the samples over their rms, below which they are constant."""
+
 LEARNT = 0.5
 """Fraction of the chance loss below which a network has learned already: no fresh one gets there
 on a batch of ENOUGH samples."""
@@ -192,9 +198,13 @@ def outcome(reading: Reading) -> Result | None:
     if learnt(reading.seen) and end < LEARNT * (chance or 0.0):
         return "trains"
     below = end < BELOW_CHANCE * (start if chance is None else min(start, chance))
+    seeing = dependence(last)
+    if chance is not None and seeing is not None and seeing < CONSTANT:
+        below = False  # an answer that does not depend on the input is chance, with luck
     if below and start - end > CLEAR * error:
         return "trains"
-    if not below and abs(start - end) <= max(2 * error, STILL * abs(start)):
+    late = fmean(losses[-2 * part : -part]) if len(losses) >= PATIENCE else start
+    if not below and abs(late - end) <= max(2 * error, STILL * abs(late)):
         return "flat"
     return None
 
