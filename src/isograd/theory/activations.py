@@ -3,19 +3,20 @@
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from math import inf, pi, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import erf, expit
 
 from isograd.errors import InputError
+from isograd.theory.closed_forms import Closed, closed_form
 
 Array = NDArray[np.float64]
 Function = Callable[[Array], Array]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Activation:
     """One elementwise nonlinearity, in float64."""
 
@@ -34,19 +35,44 @@ class Activation:
     """phi(-x) = -phi(x)."""
     homogeneous: bool = False
     """phi(s x) = s phi(x) for s > 0: linear on either side of 0."""
+    bends: tuple[float, ...] = ()
+    """Where it changes faster than a bend at unit scale would: quadrature splits there too."""
+    closed: Closed | None = None
+    """E[phi(u1) phi(u2)] and E[phi'(u1) phi'(u2)] in closed form, where there is one."""
 
 
-def activation(name: str, **params: float | str) -> Activation:
-    """The activation of a name of `isograd.sites.ACTIVATIONS` (but `glu`), or `linear`.
+def activation(x: object, **params: float | str) -> Activation:
+    """The activation behind a name, a torch module or class, a functional, or any callable.
 
     Args:
-        name: the name.
-        params: as of the torch module, under the same names and with the same defaults; the slope
-            of `prelu` is `negative_slope`. `rrelu` has the mean of its slopes.
+        x: a name of torch.nn or torch.nn.functional (`"gelu"`, `"LeakyReLU"`), `"linear"`, an alias
+            (`"swish"`, `"identity"`), a module, its class, a functional, or an elementwise
+            callable of torch tensors or numpy arrays; an `Activation` comes back as it is.
+        params: for a name or class as of the torch module, under the same names and with the same
+            defaults; the slope of `prelu` is `negative_slope`, and `rrelu` has the mean of its
+            slopes. For a callable, `kinks=(...)` declares where it or its slope jumps.
+
+    Raises:
+        InputError: there is no such activation, it has no such parameter, or the callable is not
+            elementwise, not finite or random.
+    """
+    if isinstance(x, Activation) and not params:
+        return x
+    if isinstance(x, str):
+        return named(_ALIASES.get(x.lower(), x.lower()), **params)
+    from isograd.theory.discovery import discover
+
+    return discover(x, **params)
+
+
+@lru_cache(maxsize=1024)
+def named(name: str, **params: float | str) -> Activation:
+    """An activation of the table.
 
     Raises:
         InputError: there is no such activation, or it has no such parameter.
     """
+    name = _BY_CLASS.get(name, name)
     make = _TABLE.get(name)
     if make is None:
         raise InputError(f"no activation {name!r} in theory; known are {', '.join(sorted(_TABLE))}")
@@ -58,7 +84,38 @@ def activation(name: str, **params: float | str) -> Activation:
             f"it takes {', '.join(known) or 'none'}"
         )
     value, slope, kinks, max_slope = make(**params)
-    return Activation(name, value, slope, kinks, max_slope)
+    at = np.array(kinks, dtype=np.float64)
+    below, above = value(np.nextafter(at, -inf)), value(np.nextafter(at, inf))
+    probe = np.geomspace(1e-3, 20, 41)
+    right, left = value(probe), value(-probe)
+    ends = value(np.array([1.0, -1.0]))
+    return Activation(
+        name,
+        value,
+        slope,
+        kinks,
+        max_slope,
+        jumps=tuple(float(k) for k in at[np.abs(above - below) > 1e-9]),
+        odd=bool(np.allclose(right, -left, rtol=1e-14, atol=0)),
+        homogeneous=bool(
+            np.allclose(right, probe * ends[0], rtol=1e-14, atol=0)
+            and np.allclose(left, probe * ends[1], rtol=1e-14, atol=0)
+        ),
+        closed=closed_form(name, params),
+    )
+
+
+def erf(x: Array) -> Array:
+    """scipy's; imported late, which halves the time that importing this room takes."""
+    from scipy.special import erf
+
+    return np.asarray(erf(x))
+
+
+def expit(x: Array) -> Array:
+    """The logistic function, without scipy's import, right to rounding in both tails."""
+    small = np.exp(-np.abs(x))
+    return np.where(x >= 0, 1.0, small) / (1 + small)
 
 
 Parts = tuple[Function, Function, tuple[float, ...], float]
@@ -231,7 +288,17 @@ _TABLE: dict[str, Callable[..., Parts]] = {
     "softshrink": _softshrink,
     "tanhshrink": lambda: (lambda x: x - np.tanh(x), lambda x: np.tanh(x) ** 2, (), 1.0),
     "threshold": _threshold,
+    "erf": lambda: (
+        erf,
+        lambda x: 2 / sqrt(pi) * np.exp(-np.square(x)),
+        (),
+        2 / sqrt(pi),
+    ),
+    "atan": lambda: (np.arctan, lambda x: 1 / (1 + np.square(x)), (), 1.0),
     "sin": lambda: (np.sin, np.cos, (), 1.0),
     "cos": lambda: (np.cos, lambda x: -np.sin(x), (), 1.0),
     "exp": lambda: (np.exp, np.exp, (), inf),
 }
+
+_ALIASES = {"swish": "silu", "identity": "linear", "none": "linear", "arctan": "atan", "sine": "sin"}
+_BY_CLASS = {name.replace("_", ""): name for name in _TABLE}

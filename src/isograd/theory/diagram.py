@@ -1,34 +1,317 @@
 """Phase diagram: where depth leads, over a grid of weight and bias variances."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from isograd.theory.activations import Activation, activation
+from isograd.theory.fixed_points import (
+    CRITICAL,
+    DEPTHS_OF_XI,
+    NOISE,
+    Phase,
+    check_variances,
+    phase,
+)
+from isograd.theory.kernels import Series, chord
+from isograd.theory.moments import Moments, moments
+
 Array = NDArray[np.float64]
+Masked = np.ma.MaskedArray[Any, np.dtype[Any]]
+
+_STEPS = 60
+_FOLD, _DEGREE = 4.0, 16
+_ANGLES = (0.0, 0.2, 0.6, np.pi / 2)
+_ANGLE_DEGREE = 17
 
 
 @dataclass(frozen=True, slots=True)
 class PhaseDiagram:
-    """`Phase` over a grid; arrays are [weight_vars, bias_vars], masked where there is none."""
+    """`Phase` over a grid: the arrays are [weight_vars, bias_vars], masked where it has None."""
 
     activation: str
     weight_vars: Array
     bias_vars: Array
-    q_star: np.ma.MaskedArray
-    stable: np.ma.MaskedArray
-    chi_1: np.ma.MaskedArray
-    chi_q: np.ma.MaskedArray
-    c_star: np.ma.MaskedArray
-    chi_c: np.ma.MaskedArray
-    xi_q: np.ma.MaskedArray
-    xi_c: np.ma.MaskedArray
-    phase: np.ma.MaskedArray
-    usable_depth: np.ma.MaskedArray
+    q_star: Masked
+    stable: Masked
+    chi_1: Masked
+    chi_q: Masked
+    c_star: Masked
+    chi_c: Masked
+    xi_q: Masked
+    xi_c: Masked
+    phase: Masked
+    """"ordered", "critical" or "chaotic"."""
+    usable_depth: Masked
 
 
 def phase_diagram(
     act: object, weight_vars: ArrayLike, bias_vars: ArrayLike, *, q0: float = 1.0
 ) -> PhaseDiagram:
-    """The phase at every pair of a weight and a bias variance."""
-    raise NotImplementedError
+    """The phase at every pair of a weight and a bias variance, right to 1e-10.
+
+    All points are solved at once: E phi^2 and E phi'^2 are functions of q alone, tabled once; the
+    chord of the correlation map (`fixed_points.angle`) is one of q and the angle, tabled over the
+    chaotic part of the grid.
+
+    Args:
+        act: as for `activation`.
+        weight_vars: values of sigma_w^2, positive.
+        bias_vars: values of sigma_b^2, not negative.
+        q0: mean square of the first pre-activations.
+
+    Raises:
+        InputError: the activation or a variance cannot be used.
+    """
+    of = activation(act)
+    weights, biases = (np.atleast_1d(np.asarray(v, np.float64)) for v in (weight_vars, bias_vars))
+    for weight_var in weights.tolist():
+        check_variances(weight_var, float(biases[0]), q0)
+    for bias_var in biases.tolist():
+        check_variances(float(weights[0]), bias_var, q0)
+    pairs = np.stack(np.meshgrid(weights, biases, indexing="ij"), axis=-1).reshape(-1, 2)
+    columns = _Columns(len(pairs))
+    left = np.ones(len(pairs), dtype=bool)
+    if not of.homogeneous and len(pairs) > 1:
+        left = ~_solve(of, pairs, q0, columns)
+    for place in np.flatnonzero(left).tolist():
+        weight_var, bias_var = pairs[place].tolist()
+        columns.put(place, phase(of, weight_var=weight_var, bias_var=bias_var, q0=q0))
+    shape = (len(weights), len(biases))
+    return PhaseDiagram(of.name, weights, biases, **columns.masked(shape))
+
+
+class _Columns:
+    """The fields of `Phase` that are numbers, one array each."""
+
+    names = "q_star chi_1 chi_q c_star chi_c xi_q xi_c usable_depth".split()
+
+    def __init__(self, count: int) -> None:
+        self.values = {name: np.zeros(count) for name in self.names}
+        self.stable = np.zeros(count, dtype=bool)
+        self.phase = np.full(count, "", dtype="<U8")
+        self.known = {name: np.zeros(count, dtype=bool) for name in (*self.names, "stable", "phase")}
+
+    def put(self, place: int, found: Phase) -> None:
+        for name in self.names:
+            self.set(name, place, getattr(found, name))
+        if found.stable is not None:
+            self.stable[place], self.known["stable"][place] = found.stable, True
+        if found.phase is not None:
+            self.phase[place], self.known["phase"][place] = found.phase, True
+
+    def set(self, name: str, where: Any, value: Any) -> None:
+        if value is not None:
+            self.values[name][where] = value
+            self.known[name][where] = True
+
+    def masked(self, shape: tuple[int, int]) -> dict[str, Masked]:
+        arrays = {**self.values, "stable": self.stable, "phase": self.phase}
+        return {
+            name: np.ma.MaskedArray(array.reshape(shape), mask=~self.known[name].reshape(shape))
+            for name, array in arrays.items()
+        }
+
+
+def _solve(act: Activation, pairs: Array, q0: float, columns: _Columns) -> NDArray[np.bool_]:
+    """Fills in the points that are led to a clear, stable, positive fixed point; says which."""
+    table = moments(act)
+    start = min(max(q0, table.scan[0]), table.largest_q)
+    low, high, clear = _brackets(table, pairs, start)
+    q = np.ones(len(pairs))
+    q[clear] = _newton(table, pairs[clear], low[clear], high[clear])
+    square, slope, growth = table.over(q).T
+    chi_1, chi_q = pairs[:, 0] * slope, pairs[:, 0] * growth
+    clear &= (np.abs(chi_q) < 1 - 1e-6) & (np.abs(pairs[:, 0] * square + pairs[:, 1] - q) < 1e-9 * q)
+    chaotic = clear & (chi_1 > 1 + CRITICAL)
+    critical = clear & (np.abs(chi_1 - 1) <= CRITICAL)
+    if act.jumps:
+        chaotic, critical = clear.copy(), np.zeros_like(clear)
+    c_star, chi_c = np.ones(len(q)), chi_1.copy()
+    if chaotic.any():
+        c_star[chaotic], chi_c[chaotic] = _angles(act, q[chaotic], pairs[chaotic, 0])
+    with np.errstate(divide="ignore"):
+        xi_q = np.where(chi_q == 0, 0.0, -1 / np.log(np.abs(chi_q) + (chi_q == 0)))
+        # 1 is no slope of a clear point: what rounds to it is critical.
+        xi_c = np.where(critical | (chi_c >= 1), np.inf, -1 / np.log(np.minimum(chi_c, 1 - 1e-16)))
+    found = {
+        "q_star": q,
+        "chi_1": chi_1,
+        "chi_q": chi_q,
+        "c_star": c_star,
+        "chi_c": chi_c,
+        "xi_q": xi_q,
+        "xi_c": xi_c,
+        "usable_depth": DEPTHS_OF_XI * xi_c,
+    }
+    for name, values in found.items():
+        columns.set(name, clear, values[clear])
+    columns.stable |= clear
+    columns.phase[clear] = np.where(critical, "critical", np.where(chaotic, "chaotic", "ordered"))[
+        clear
+    ]
+    columns.known["stable"] |= clear
+    columns.known["phase"] |= clear
+    return clear
+
+
+def _brackets(
+    table: Moments, pairs: Array, start: float
+) -> tuple[Array, Array, NDArray[np.bool_]]:
+    """The first change of sign of Q(q) - q in the direction in which a layer moves the start."""
+    q = np.append(table.scan, start)
+    order = np.argsort(q, kind="stable")
+    q = q[order]
+    place = int(np.flatnonzero(order == len(q) - 1)[0])
+    gaps = pairs[:, :1] * (table.over(q)[:, 0] / q) + pairs[:, 1:] / q - 1
+    signs = np.where(np.abs(gaps) <= NOISE, 0, np.sign(gaps)).astype(np.int8)
+    rises = signs[:, place] > 0
+    # The first column above at which the sign is down, or below at which it is up.
+    above = (signs[:, place:] < 0).argmax(axis=1) + place
+    below = place - (signs[:, place::-1] > 0).argmax(axis=1)
+    found = np.where(rises, signs[np.arange(len(pairs)), above] < 0, signs[np.arange(len(pairs)), below] > 0)
+    near, far = np.where(rises, above - 1, below), np.where(rises, above, below + 1)
+    inner = np.where(rises, above, below)
+    # A fixed point that only touches may hide on the way: such points are left to `phase`.
+    clear = found & (inner > 0) & (signs[:, place] != 0) & ~_touches(gaps, place, inner, rises)
+    clear &= (signs[np.arange(len(pairs)), np.clip(near, 0, None)] > 0) & (
+        signs[np.arange(len(pairs)), np.clip(far, None, len(q) - 1)] < 0
+    )
+    return q[np.clip(near, 0, None)], q[np.clip(far, None, len(q) - 1)], clear
+
+
+def _touches(
+    gaps: Array, place: int, inner: NDArray[np.intp], rises: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """Whether |Q(q)/q - 1| has a small minimum between the start and the change of sign."""
+    size = np.abs(gaps)
+    dips = np.zeros(gaps.shape, dtype=bool)
+    dips[:, 1:-1] = (size[:, 1:-1] < 0.02) & (size[:, 1:-1] <= np.minimum(size[:, :-2], size[:, 2:]))
+    column = np.arange(gaps.shape[1])
+    low = np.where(rises, place, inner + 2)[:, None]
+    high = np.where(rises, inner - 2, place)[:, None]
+    return np.asarray((dips & (column >= low) & (column <= high)).any(axis=1))
+
+
+def _newton(table: Moments, pairs: Array, low: Array, high: Array) -> Array:
+    """Roots of Q(q) - q between low, where it is positive, and high; all at once."""
+    q = np.sqrt(low * high)
+    for _ in range(_STEPS):
+        square, _, growth = table.over(q).T
+        gap = pairs[:, 0] * square + pairs[:, 1] - q
+        low, high = np.where(gap > 0, q, low), np.where(gap > 0, high, q)
+        step = q - gap / (pairs[:, 0] * growth - 1)
+        step = np.where((step > low) & (step < high), step, (low + high) / 2)
+        done = np.abs(step - q) <= 2e-15 * q
+        q = step
+        if done.all():
+            break
+    return q
+
+
+def _angles(act: Activation, q: Array, weight_var: Array) -> tuple[Array, Array]:
+    """(c*, C'(c*)) of chaotic points, from the chord tabled in ln q and the angle."""
+    surface = _Chord(act, float(q.min()), float(q.max()))
+    rows = surface.at(q)
+    theta = _descend(rows, weight_var, jumps=bool(act.jumps))
+    chord_here, fall = _evaluate(rows, theta, jumps=bool(act.jumps))
+    c = np.cos(theta)
+    # F = E phi^2 - q (1 - c) chord, and d/dc = -d/dtheta / sin theta.
+    with np.errstate(divide="ignore", invalid="ignore"):
+        bend = np.where(theta > 0, (1 - c) / np.sin(theta) * fall, 0.0)
+    return c, weight_var * (chord_here + bend)
+
+
+class _Chord:
+    """(E phi^2 - E[phi phi]) / (q (1 - c)) over a range of q, as Chebyshev coefficients."""
+
+    def __init__(self, act: Activation, low: float, high: float) -> None:
+        self._low = np.log(low) - 1e-9
+        span = np.log(high) + 1e-9 - self._low
+        self._count = max(1, int(np.ceil(span / np.log(_FOLD))))
+        self._width = span / self._count
+        degree = _DEGREE if span > 0.5 else 8
+        nodes = np.cos(np.pi * (np.arange(degree + 1) + 0.5) / (degree + 1))
+        self._to_q = np.linalg.inv(np.polynomial.chebyshev.chebvander(nodes, degree))
+        places = np.arange(self._count)[:, None] + (nodes + 1) / 2
+        q = np.exp(self._low + self._width * places).ravel()
+        values = _chords(act, q, _angle_nodes())
+        if act.jumps:
+            values = values * np.sin(_angle_nodes() / 2)
+        values = values.reshape(self._count, degree + 1, -1)
+        panels = values.reshape(self._count, degree + 1, len(_ANGLES) - 1, _ANGLE_DEGREE + 1)
+        self._table = np.einsum("dk,pkat,st->pdas", self._to_q, panels, _to_angle())
+        self._degree = degree
+
+    def at(self, q: Array) -> Array:
+        """Coefficients in the angle at each q, [q, panel of angle, degree]."""
+        place = (np.log(q) - self._low) / self._width
+        panel = np.clip(place.astype(np.intp), 0, self._count - 1)
+        basis = np.polynomial.chebyshev.chebvander(2 * (place - panel) - 1, self._degree)
+        return np.einsum("nd,ndas->nas", basis, self._table[panel])
+
+
+def _angle_nodes() -> Array:
+    """Chebyshev nodes on each panel of the angle, in one row."""
+    nodes = np.cos(np.pi * (np.arange(_ANGLE_DEGREE + 1) + 0.5) / (_ANGLE_DEGREE + 1))
+    low, high = np.array(_ANGLES[:-1])[:, None], np.array(_ANGLES[1:])[:, None]
+    return np.asarray((low + (high - low) * (nodes + 1) / 2).ravel())
+
+
+def _to_angle() -> Array:
+    nodes = np.cos(np.pi * (np.arange(_ANGLE_DEGREE + 1) + 0.5) / (_ANGLE_DEGREE + 1))
+    return np.asarray(np.linalg.inv(np.polynomial.chebyshev.chebvander(nodes, _ANGLE_DEGREE)))
+
+
+def _chords(act: Activation, q: Array, angles: Array) -> Array:
+    """The chord at every q and angle, by series where that is right, else by quadrature."""
+    series = Series(act, q)
+    correlations = np.cos(angles)
+    values = series.chord(correlations)
+    for i, j in np.argwhere(correlations > series.largest[:, None]).tolist():
+        values[i, j] = chord(act, float(q[i]), float(correlations[j]))
+    return values
+
+
+def _evaluate(rows: Array, theta: Array, *, jumps: bool) -> tuple[Array, Array]:
+    """The chord and its derivative by the angle."""
+    panel = np.clip(np.searchsorted(_ANGLES, theta, side="right") - 1, 0, len(_ANGLES) - 2)
+    low, high = np.array(_ANGLES)[panel], np.array(_ANGLES)[panel + 1]
+    t = np.clip(2 * (theta - low) / (high - low) - 1, -1, 1)
+    mine = rows[np.arange(len(theta)), panel]
+    value = (np.polynomial.chebyshev.chebvander(t, _ANGLE_DEGREE) * mine).sum(axis=1)
+    # dT_k/dt = k U_{k-1}
+    k = np.arange(1, _ANGLE_DEGREE + 1)
+    inner = np.arccos(t)[:, None]
+    sine = np.sin(inner)
+    safe = np.where(sine > 1e-7, sine, 1.0)
+    second = np.where(
+        sine > 1e-7, np.sin(k * inner) / safe, k * np.where(t[:, None] > 0, 1.0, (-1.0) ** (k - 1))
+    )
+    slope = (second * k * mine[:, 1:]).sum(axis=1) * 2 / (high - low)
+    if jumps:
+        half = np.sin(theta / 2)
+        slope = (slope - value * np.cos(theta / 2) / (2 * half)) / half
+        value = value / half
+    return value, slope
+
+
+def _descend(rows: Array, weight_var: Array, *, jumps: bool) -> Array:
+    """The angle at which the chord, falling with it, is 1 / sigma_w^2; all at once."""
+    low = np.full(len(weight_var), 1e-9)
+    high = np.full(len(weight_var), np.pi / 2)
+    theta = np.full(len(weight_var), 0.5)
+    for _ in range(_STEPS):
+        value, slope = _evaluate(rows, theta, jumps=jumps)
+        over = value * weight_var - 1
+        low, high = np.where(over > 0, theta, low), np.where(over > 0, high, theta)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            step = theta - over / (weight_var * slope)
+        step = np.where((step > low) & (step < high), step, (low + high) / 2)
+        done = np.abs(step - theta) <= 1e-15
+        theta = step
+        if done.all():
+            break
+    return theta

@@ -4,7 +4,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from math import inf, sqrt
 
-from isograd.theory.activations import activation
+import numpy as np
+
+from isograd.theory.activations import Activation, activation
 from isograd.theory.gaussian import expect
 
 
@@ -25,35 +27,73 @@ class Gains:
     """E phi'^2."""
     slope_fourth: float
     """E phi'^4."""
+    torch_gain: float | None = None
+    """What `torch.nn.init.calculate_gain` says; None where it knows no such activation."""
+    remark: str = ""
+    """Why torch's number is what it is."""
 
 
-@lru_cache(maxsize=1024)
-def gains(name: str, **params: float | str) -> Gains:
+def gains(act: object, **params: float | str) -> Gains:
     """The gains of an activation for a standard normal input, right to 1e-10.
 
     A gain is infinite where the moment it divides by is zero (nothing passes).
 
     Args:
-        name: as for `isograd.theory.activations.activation`.
+        act: as for `isograd.theory.activations.activation`.
         params: likewise.
 
     Raises:
         InputError: there is no such activation, or it has no such parameter.
     """
-    phi = activation(name, **params)
-    mean = expect(phi.value, kinks=phi.kinks)
-    square = expect(lambda x: phi.value(x) ** 2, kinks=phi.kinks)
-    variance = expect(lambda x: (phi.value(x) - mean) ** 2, kinks=phi.kinks)
-    slope_moment = expect(lambda x: phi.slope(x) ** 2, kinks=phi.kinks)
-    slope_fourth = expect(lambda x: phi.slope(x) ** 4, kinks=phi.kinks)
+    return _gains(activation(act, **params))
+
+
+@lru_cache(maxsize=1024)
+def _gains(phi: Activation) -> Gains:
+    bends = (*phi.kinks, *phi.bends)
+    mean = expect(phi.value, kinks=bends)
+    square = expect(lambda x: phi.value(x) ** 2, kinks=bends)
+    variance = expect(lambda x: (phi.value(x) - mean) ** 2, kinks=bends)
+    slope_moment = expect(lambda x: phi.slope(x) ** 2, kinks=bends)
+    slope_fourth = expect(lambda x: phi.slope(x) ** 4, kinks=bends)
+    torch_gain, remark = _torch(phi)
     return Gains(
         second_moment=_inverse_root(square),
         std=_inverse_root(variance),
         slope=_inverse_root(slope_moment),
         slope_moment=slope_moment,
         slope_fourth=slope_fourth,
+        torch_gain=torch_gain,
+        remark=remark,
     )
 
 
 def _inverse_root(moment: float) -> float:
     return 1 / sqrt(moment) if moment else inf
+
+
+def _torch(phi: Activation) -> tuple[float | None, str]:
+    """torch's number, said here so that torch need not be imported; a test compares the two."""
+    if phi.name == "leaky_relu":
+        leak = float(phi.slope(np.array([-1.0]))[0])
+        return sqrt(2 / (1 + leak * leak)), "the second-moment gain, exactly"
+    return _TORCH.get(phi.name, (None, "torch has no number for this activation"))
+
+
+_TORCH: dict[str, tuple[float | None, str]] = {
+    "linear": (1.0, "the second-moment gain, exactly"),
+    "relu": (sqrt(2), "the second-moment gain, exactly"),
+    "tanh": (
+        5 / 3,
+        "a rule of thumb, larger than any of the three: it leaves gradients growing at first, and "
+        "the signal settling above unit variance",
+    ),
+    "sigmoid": (
+        1.0,
+        "a convention: sigmoid shrinks both signal and gradient, its mean apart, whatever the gain",
+    ),
+    "selu": (
+        3 / 4,
+        "found by trial; a self-normalizing network needs 1 (torch: nonlinearity='linear')",
+    ),
+}

@@ -1,0 +1,104 @@
+"""Averages of one activation at one length, and checks of what the theory is asked for."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import isfinite, sqrt
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isograd.errors import InputError
+from isograd.theory.activations import Activation
+from isograd.theory.gaussian import expect
+
+Array = NDArray[np.float64]
+
+_LEAST_LENGTH = 1e-14
+"""Stands for q = 0: the activation is then linear to rounding."""
+
+
+@dataclass(frozen=True, slots=True)
+class Averages:
+    """Gaussian averages of phi(u) and phi'(u), u of variance q."""
+
+    mean: float
+    """E phi."""
+    square: float
+    """E phi^2."""
+    fourth: float
+    """E phi^4."""
+    slope_square: float
+    """E phi'^2."""
+    slope_fourth: float
+    """E phi'^4."""
+    slope_sixth: float
+    """E phi'^6."""
+    both: float
+    """E phi^2 phi'^2."""
+    square_growth: float
+    """d E phi^2 / dq = E[u phi phi'] / q."""
+    slope_growth: float
+    """d E phi'^2 / dq = E[(u^2/q - 1) phi'^2] / (2 q)."""
+
+
+def averages(act: Activation, q: float) -> Averages:
+    """The averages at length q; at 0 their limits.
+
+    Derivatives with respect to q are those of the density (heat equation), so that kinks do no
+    harm.
+    """
+    q = max(q, _LEAST_LENGTH)
+    phi, slope = act.value, act.slope
+
+    def mean(f: Callable[[Array], Array]) -> float:
+        return expect(f, kinks=(*act.kinks, *act.bends), scale=sqrt(q))
+
+    return Averages(
+        mean=mean(phi),
+        square=mean(lambda u: phi(u) ** 2),
+        fourth=mean(lambda u: phi(u) ** 4),
+        slope_square=mean(lambda u: slope(u) ** 2),
+        slope_fourth=mean(lambda u: slope(u) ** 4),
+        slope_sixth=mean(lambda u: slope(u) ** 6),
+        both=mean(lambda u: (phi(u) * slope(u)) ** 2),
+        # Where phi jumps, phi' does not tell how phi^2 grows; elsewhere it is the exacter of the two.
+        square_growth=mean(lambda u: (u * u / q - 1) * phi(u) ** 2) / (2 * q)
+        if act.jumps
+        else mean(lambda u: u * phi(u) * slope(u)) / q,
+        slope_growth=mean(lambda u: (u * u / q - 1) * slope(u) ** 2) / (2 * q),
+    )
+
+
+def slope_jumps(act: Activation) -> bool:
+    """Whether phi or phi' jumps anywhere, so that E phi''^2 is infinite."""
+
+    def jumps(kink: float) -> bool:
+        step = 1e-9 * max(1.0, abs(kink))
+        below, above = act.slope(np.array([kink - step, kink + step]))
+        return bool(abs(above - below) > 1e-6 * max(1.0, abs(above), abs(below)))
+
+    return bool(act.jumps) or any(map(jumps, act.kinks))
+
+
+def whole(name: str, value: float, least: int = 1, most: int = 1_000_000_000) -> int:
+    """A whole number within bounds.
+
+    Raises:
+        InputError: it is not.
+    """
+    if isinstance(value, bool) or not least <= value <= most or value % 1:
+        raise InputError(f"{name} is a whole number from {least} to {most:g}; got {value!r}")
+    return int(value)
+
+
+def number(name: str, value: float, *, above: float | None = None, least: float = 0.0) -> float:
+    """A finite number, at or above `least`, or strictly above `above`.
+
+    Raises:
+        InputError: it is not.
+    """
+    low = value > above if above is not None else value >= least
+    if not (isfinite(value) and low):
+        bound = f"above {above:g}" if above is not None else f"at or above {least:g}"
+        raise InputError(f"{name} is a finite number {bound}; got {value!r}")
+    return float(value)

@@ -1,0 +1,164 @@
+"""Kernels: expectations of one activation at two correlated Gaussian arguments."""
+
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from isograd.theory.activations import Activation
+from isograd.theory.gaussian import panels
+from isograd.theory.moments import REACH, moments
+from isograd.theory.resolution import NODES, features
+
+Array = NDArray[np.float64]
+
+_ORDERS = (48, 256)
+"""Terms of a Hermite series: few where they are enough, as for most smooth activations."""
+_EXACT = 3e-14
+_NARROW = 0.35
+"""Panels narrower than this share of a standard deviation are bends to split at."""
+
+
+class Series:
+    """phi(sqrt(q) z) in orthonormal Hermite polynomials of z, for several q at once.
+
+    E[phi(u1) phi(u2)] = sum a_k^2 c^k at equal variances (Mehler). What the series leaves out is
+    known from E phi^2 (Parseval), so it is used only where that is nothing.
+    """
+
+    def __init__(self, act: Activation, q: Array) -> None:
+        self.q = q
+        self.square = np.array([moments(act).at(float(one))[0] for one in q])
+        for order in _ORDERS:
+            self.coefficients = _hermite(act, q, order)
+            self.rest = np.maximum(self.square - np.square(self.coefficients).sum(axis=1), 0.0)
+            if np.all(self.rest <= 1e-15 * self.square):
+                break
+
+    @property
+    def largest(self) -> Array:
+        """The correlation up to which the series is right to rounding, [q]."""
+        order = self.coefficients.shape[1]
+        share = np.maximum(self.rest / np.where(self.square > 0, self.square, 1.0), 1e-300)
+        return np.where(share <= 4e-15, 1.0, np.minimum(1.0, (_EXACT / share) ** (1 / order)))
+
+    def chord(self, c: ArrayLike) -> Array:
+        """(E phi^2 - E[phi phi](c)) / (q (1 - c)), [q, c]; E phi'^2 at c = 1."""
+        c = np.asarray(c, dtype=np.float64)
+        k = np.arange(self.coefficients.shape[1])[:, None]
+        gap = np.maximum(1 - c, 1e-300)
+        fall = np.where(c < 1, -np.expm1(k * np.log(np.maximum(c, 1e-300))) / gap, k)
+        missing = self.rest[:, None] / gap * (c < 1)
+        return (np.square(self.coefficients) @ fall + missing) / self.q[:, None]
+
+    def at(self, c: float) -> tuple[float, float]:
+        """(E[phi phi], its derivative by c) for the first q."""
+        squares = np.square(self.coefficients[0])
+        k = np.arange(len(squares))
+        powers = np.power(float(c), k)
+        return float(squares @ powers), float((squares[1:] * k[1:]) @ powers[:-1])
+
+
+def _hermite(act: Activation, q: Array, order: int) -> Array:
+    """E[phi(sqrt(q) z) He_k(z)] / sqrt(k!) for k below `order`, [q, k]."""
+    scale = np.sqrt(q)[:, None]
+    bends = _bends(act, float(scale.max()), _NARROW * float(scale.min()))
+    inner = np.clip(bends / scale, -REACH, REACH)
+    # Whole numbers resolve the polynomials: their wavelength is 2 pi / sqrt(k).
+    grid = np.broadcast_to(np.arange(-REACH, REACH + 1), (len(q), int(2 * REACH) + 1))
+    z, w = panels(np.sort(np.concatenate([grid, inner], axis=1), axis=1), NODES)
+    weighted = w * np.exp(-np.square(z) / 2) / np.sqrt(2 * np.pi) * act.value(scale * z)
+    coefficients = np.empty((len(q), order))
+    before, now = np.zeros_like(z), np.ones_like(z)
+    for k in range(order):
+        coefficients[:, k] = np.einsum("qn,qn->q", weighted, now)
+        before, now = now, (z * now - np.sqrt(k) * before) / np.sqrt(k + 1)
+    return coefficients
+
+
+@lru_cache(maxsize=256)
+def series(act: Activation, q: float) -> Series:
+    """The series of one q, kept."""
+    return Series(act, np.array([q]))
+
+
+def _bends(act: Activation, reach: float, width: float) -> Array:
+    """Kinks, and edges of panels narrower than a width, as far as a quadrature sees."""
+    edges = features(act).edges
+    narrow = np.diff(edges) < width
+    kept = edges[np.append(narrow, False) | np.append(False, narrow)]
+    kept = np.union1d(kept, np.array(act.kinks))
+    return kept[np.abs(kept) <= REACH * reach]
+
+
+_BASE = np.array([0.0, 1.4, 2.9, 4.7, 7.2, 13.0])
+_BOTH = np.concatenate([-_BASE[:0:-1], _BASE])
+_POINTS = 12
+
+
+def _plane(act: Activation, q1: float, q2: float, c: float) -> tuple[Array, Array, Array]:
+    """Points and weights for E f(u1, u2), split along all lines where phi kinks or bends.
+
+    In the rotated coordinates u = sqrt(q) (cos(t/2) a +- sin(t/2) b), cos t = c, the two arguments
+    are close together where b is small, so nothing is lost near c = 1. For c < 0 the second
+    argument is mirrored. At equal variances and c >= 0 only b > 0 is kept: f must be symmetric.
+    """
+    sign = -1.0 if c < 0 else 1.0
+    half = np.arccos(min(1.0, abs(c))) / 2
+    long, short = float(np.cos(half)), float(np.sin(half))
+    roots = np.sqrt([q1, q2])
+    bends = _bends(act, float(roots.max()), _NARROW * float(roots.min()))
+    first, second = bends / roots[0], sign * bends / roots[1]
+    kinks = np.array(act.kinks)
+    crossing = (sign * kinks / roots[1] - (kinks / roots[0])[:, None]).ravel()
+    symmetric = q1 == q2 and sign > 0
+    b, wb = panels(_outer(np.sort(first), crossing, short, symmetric=symmetric), _POINTS)
+    inner = np.concatenate(
+        [
+            np.broadcast_to(_BOTH, (len(b), len(_BOTH))),
+            np.clip((first - short * b[:, None]) / long, -REACH, REACH),
+            np.clip((second + short * b[:, None]) / long, -REACH, REACH),
+        ],
+        axis=1,
+    )
+    a, wa = panels(np.sort(inner, axis=1), _POINTS)
+    weights = wa * np.exp(-np.square(a) / 2) * (wb * np.exp(-np.square(b) / 2))[:, None]
+    kept = weights > 1e-30
+    weights = weights[kept] * ((2 if symmetric else 1) / (2 * np.pi))
+    near, far = long * a[kept], np.broadcast_to(short * b[:, None], kept.shape)[kept]
+    return roots[0] * (near + far), sign * roots[1] * (near - far), weights
+
+
+def _outer(bends: Array, crossing: Array, short: float, *, symmetric: bool) -> Array:
+    """Edges in b: where lines of kinks cross, and halving towards 0 where phi is narrow."""
+    gaps = np.diff(bends)
+    gap = float(gaps[gaps > 0].min(initial=np.inf))
+    spread = 2 * short
+    halving = np.empty(0)
+    if gap < spread * _BASE[1]:
+        halving = gap / spread * 2.0 ** np.arange(int(np.log2(spread * _BASE[1] / gap)) + 1)
+    edges = -crossing[np.abs(crossing) < spread * REACH] / max(spread, 1e-300)
+    edges = np.concatenate([edges, -halving, halving, _BOTH])
+    return np.unique(edges[edges >= 0] if symmetric else edges)
+
+
+def product(act: Activation, q1: float, q2: float, c: float) -> tuple[float, float]:
+    """(E[phi(u1) phi(u2)], E[phi'(u1) phi'(u2)]) for variances q1, q2 and correlation c."""
+    if act.closed is not None:
+        return act.closed(q1, q2, c * float(np.sqrt(q1 * q2)))
+    if q1 == q2 and not act.jumps:
+        found = series(act, q1)
+        if abs(c) <= found.largest[0]:
+            value, slope = found.at(c)
+            return value, slope / q1
+    u1, u2, w = _plane(act, q1, q2, c)
+    return (
+        float(w @ (act.value(u1) * act.value(u2))),
+        float(w @ (act.slope(u1) * act.slope(u2))),
+    )
+
+
+def chord(act: Activation, q: float, c: float) -> float:
+    """(E phi^2 - E[phi(u1) phi(u2)]) / (q (1 - c)) by quadrature, c < 1, without cancellation."""
+    u1, u2, w = _plane(act, q, q, c)
+    return float(w @ np.square(act.value(u1) - act.value(u2))) / (2 * q * (1 - c))

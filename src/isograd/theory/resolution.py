@@ -1,0 +1,107 @@
+"""Resolution: panels on which an activation is a polynomial to rounding, and where it is none."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isograd.errors import InputError
+from isograd.theory.activations import Activation
+from isograd.theory.gaussian import panels
+
+Array = NDArray[np.float64]
+Function = Callable[[Array], Array]
+
+NODES = 16
+"""Gauss-Legendre nodes per panel."""
+_OUTERMOST = 17
+# 2^17 is 13 standard deviations of q = 1e8.
+_TOLERANCE = 1e-12
+_MAX_PANELS = 4096
+_MAX_LEVELS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """Where an activation bends: panel edges, rising, symmetric in reach."""
+
+    edges: Array
+    unresolved: Array
+    """Centers of panels that no halving resolved: kinks that were not declared."""
+
+
+@lru_cache(maxsize=64)
+def features(act: Activation) -> Features:
+    """The panels of an activation; its declared kinks are edges.
+
+    Raises:
+        InputError: it oscillates too fast to be resolved within 13 standard deviations.
+    """
+    return resolve(act.value, act.slope, act.kinks, act.name)
+
+
+def resolve(value: Function, slope: Function, kinks: tuple[float, ...], name: str) -> Features:
+    """Halves panels until value and slope are polynomials of degree 15 on each, or points."""
+    dyadic = 2.0 ** np.arange(0, _OUTERMOST + 1)
+    start = np.union1d([*-dyadic, *dyadic], np.array(kinks, dtype=np.float64))
+    left, right = start[:-1], start[1:]
+    done: list[Array] = [start]
+    unresolved: list[Array] = []
+    scales: list[float] | None = None
+    reach, count = np.inf, len(left)
+    for level in range(_MAX_LEVELS):
+        x, _ = panels(np.stack([left, right], axis=-1), NODES)
+        with np.errstate(all="ignore"):
+            both = [f(x.ravel()).reshape(x.shape) for f in (value, slope)]
+        good = np.logical_and(
+            *[np.isfinite(y).all(axis=1) & (np.abs(y).max(axis=1) < 1e150) for y in both]
+        )
+        if not good.all():
+            reach = min(reach, float(np.minimum(np.abs(left), np.abs(right))[~good].min()))
+        if scales is None:
+            inner = good & (np.maximum(np.abs(left), np.abs(right)) <= 1)
+            scales = [float(np.abs(y[inner]).max(initial=0)) for y in both]
+        rough = np.zeros(len(left), dtype=bool)
+        for y, scale in zip(both, scales, strict=True):
+            safe = np.where(good[:, None], y, 0.0)
+            tail = np.abs(safe @ _tail()).max(axis=1)
+            rough |= tail > _TOLERANCE * np.maximum(np.abs(safe).max(axis=1), scale)
+        rough &= good & (np.minimum(np.abs(left), np.abs(right)) < reach)
+        middle = (left + right) / 2
+        thin = right - left < 1e-13 * np.maximum(1.0, np.abs(middle))
+        unresolved.append(middle[rough & thin])
+        rough &= ~thin
+        if count + rough.sum() > _MAX_PANELS:
+            # Outer panels are given up first: they only matter at a large q.
+            order = np.argsort(np.abs(middle[rough]))[max(_MAX_PANELS - count, 0) :]
+            reach = min(reach, float(np.abs(middle[rough][order]).min(initial=np.inf)))
+            rough &= np.abs(middle) < reach
+        count += int(rough.sum())
+        if not rough.any():
+            break
+        done.append(middle[rough])
+        left, right = (
+            np.concatenate([left[rough], middle[rough]]),
+            np.concatenate([middle[rough], right[rough]]),
+        )
+    edges = np.unique(np.concatenate(done))
+    if reach < np.inf:
+        edges = edges[np.abs(edges) <= reach]
+        edges = edges[np.abs(edges) <= min(-edges[0], edges[-1])] if len(edges) > 1 else edges
+    if len(edges) < 2 or edges[-1] < 8:
+        raise InputError(
+            f"activation {name}: changes too fast to be integrated; it needs panels that resolve it "
+            f"up to |x| = 8 at least, and is not smooth enough beyond {reach:.3g}"
+        )
+    return Features(edges, np.concatenate(unresolved))
+
+
+@lru_cache(maxsize=1)
+def _tail() -> Array:
+    """From values at the nodes to the last three Legendre coefficients, [node, 3]."""
+    nodes, weights = np.polynomial.legendre.leggauss(NODES)
+    order = np.arange(NODES - 3, NODES)
+    basis = np.polynomial.legendre.legvander(nodes, NODES - 1)[:, order]
+    return basis * weights[:, None] * (order + 0.5)
