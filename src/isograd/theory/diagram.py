@@ -16,15 +16,16 @@ from isograd.theory.fixed_points import (
     phase,
 )
 from isograd.theory.kernels import Series, chord
-from isograd.theory.moments import Moments, moments
+from isograd.theory.moments import Moments, chebyshev, moments
 
 Array = NDArray[np.float64]
 Masked = np.ma.MaskedArray[Any, np.dtype[Any]]
 
 _STEPS = 60
-_FOLD, _DEGREE = 4.0, 16
-_ANGLES = (0.0, 0.2, 0.6, np.pi / 2)
-_ANGLE_DEGREE = 17
+_FOLD, _DEGREE = 4.0, 14
+_SPLIT = 0.4
+"""Angle up to which Hermite series of kinked activations are right: cos 0.4 = 0.92."""
+_ANGLE_DEGREE = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +120,7 @@ def _solve(act: Activation, pairs: Array, q0: float, columns: _Columns) -> NDArr
     """Fills in the points that are led to a clear, stable, positive fixed point; says which."""
     table = moments(act)
     start = min(max(q0, table.scan[0]), table.largest_q)
-    low, high, clear = _brackets(table, pairs, start)
+    low, high, clear, endless = _brackets(table, pairs, start)
     q = np.ones(len(pairs))
     q[clear] = _newton(table, pairs[clear], low[clear], high[clear])
     square, slope, growth = table.over(q).T
@@ -154,13 +155,17 @@ def _solve(act: Activation, pairs: Array, q0: float, columns: _Columns) -> NDArr
     ]
     columns.known["stable"] |= clear
     columns.known["phase"] |= clear
-    return clear
+    return clear | endless
 
 
 def _brackets(
     table: Moments, pairs: Array, start: float
-) -> tuple[Array, Array, NDArray[np.bool_]]:
-    """The first change of sign of Q(q) - q in the direction in which a layer moves the start."""
+) -> tuple[Array, Array, NDArray[np.bool_], NDArray[np.bool_]]:
+    """The first change of sign of Q(q) - q in the direction in which a layer moves the start.
+
+    Returns:
+        Low and high end; whether there is one; whether Q(q) > q everywhere.
+    """
     q = np.append(table.scan, start)
     order = np.argsort(q, kind="stable")
     q = q[order]
@@ -179,7 +184,8 @@ def _brackets(
     clear &= (signs[np.arange(len(pairs)), np.clip(near, 0, None)] > 0) & (
         signs[np.arange(len(pairs)), np.clip(far, None, len(q) - 1)] < 0
     )
-    return q[np.clip(near, 0, None)], q[np.clip(far, None, len(q) - 1)], clear
+    endless = (signs > 0).all(axis=1) & ~_touches(gaps, place, inner * 0 + len(q), rises)
+    return q[np.clip(near, 0, None)], q[np.clip(far, None, len(q) - 1)], clear, endless
 
 
 def _touches(
@@ -213,105 +219,93 @@ def _newton(table: Moments, pairs: Array, low: Array, high: Array) -> Array:
 
 def _angles(act: Activation, q: Array, weight_var: Array) -> tuple[Array, Array]:
     """(c*, C'(c*)) of chaotic points, from the chord tabled in ln q and the angle."""
-    surface = _Chord(act, float(q.min()), float(q.max()))
-    rows = surface.at(q)
-    theta = _descend(rows, weight_var, jumps=bool(act.jumps))
-    chord_here, fall = _evaluate(rows, theta, jumps=bool(act.jumps))
-    c = np.cos(theta)
-    # F = E phi^2 - q (1 - c) chord, and d/dc = -d/dtheta / sin theta.
-    with np.errstate(divide="ignore", invalid="ignore"):
-        bend = np.where(theta > 0, (1 - c) / np.sin(theta) * fall, 0.0)
-    return c, weight_var * (chord_here + bend)
+    wide = _Chord(act, q, (_SPLIT, np.pi / 2))
+    theta, chi_c = wide.settle(q, weight_var)
+    # Close to c = 1 the series of a kinked activation is no longer right, and quadrature is dear.
+    near = np.flatnonzero(theta <= _SPLIT + 1e-12)
+    if len(near):
+        narrow = _Chord(act, q[near], (0.0, _SPLIT))
+        theta[near], chi_c[near] = narrow.settle(q[near], weight_var[near])
+    return np.cos(theta), chi_c
 
 
 class _Chord:
-    """(E phi^2 - E[phi phi]) / (q (1 - c)) over a range of q, as Chebyshev coefficients."""
+    """(E phi^2 - E[phi phi]) / (q (1 - c)) over a range of q and of the angle arccos c.
 
-    def __init__(self, act: Activation, low: float, high: float) -> None:
-        self._low = np.log(low) - 1e-9
-        span = np.log(high) + 1e-9 - self._low
+    Chebyshev coefficients, [panel of q, degree in ln q, degree in the angle]. Across a jump the
+    chord is infinite at c = 1, and what is tabled is its product with sin(angle / 2).
+    """
+
+    def __init__(self, act: Activation, q: Array, angles: tuple[float, float]) -> None:
+        self._jumps = bool(act.jumps)
+        self._angles = angles
+        self._low = np.log(q.min()) - 1e-9
+        span = np.log(q.max()) + 1e-9 - self._low
         self._count = max(1, int(np.ceil(span / np.log(_FOLD))))
         self._width = span / self._count
-        degree = _DEGREE if span > 0.5 else 8
-        nodes = np.cos(np.pi * (np.arange(degree + 1) + 0.5) / (degree + 1))
-        self._to_q = np.linalg.inv(np.polynomial.chebyshev.chebvander(nodes, degree))
+        self._degree = _DEGREE if span > 0.5 else _DEGREE // 2
+        nodes, to_q = chebyshev(self._degree)
         places = np.arange(self._count)[:, None] + (nodes + 1) / 2
-        q = np.exp(self._low + self._width * places).ravel()
-        values = _chords(act, q, _angle_nodes())
-        if act.jumps:
-            values = values * np.sin(_angle_nodes() / 2)
-        values = values.reshape(self._count, degree + 1, -1)
-        panels = values.reshape(self._count, degree + 1, len(_ANGLES) - 1, _ANGLE_DEGREE + 1)
-        self._table = np.einsum("dk,pkat,st->pdas", self._to_q, panels, _to_angle())
-        self._degree = degree
+        at, to_angle = chebyshev(_ANGLE_DEGREE)
+        theta = angles[0] + (angles[1] - angles[0]) * (at + 1) / 2
+        values = _chords(act, np.exp(self._low + self._width * places).ravel(), np.cos(theta))
+        if self._jumps:
+            values = values * np.sin(theta / 2)
+        values = values.reshape(self._count, self._degree + 1, -1)
+        self._table = np.einsum("dk,pka,sa->pds", to_q, values, to_angle)
 
-    def at(self, q: Array) -> Array:
-        """Coefficients in the angle at each q, [q, panel of angle, degree]."""
+    def settle(self, q: Array, weight_var: Array) -> tuple[Array, Array]:
+        """The angle at which the chord, falling with it, is 1 / sigma_w^2, and C'(c) there."""
         place = (np.log(q) - self._low) / self._width
         panel = np.clip(place.astype(np.intp), 0, self._count - 1)
         basis = np.polynomial.chebyshev.chebvander(2 * (place - panel) - 1, self._degree)
-        return np.einsum("nd,ndas->nas", basis, self._table[panel])
+        rows = np.einsum("nd,nds->ns", basis, self._table[panel])
+        low, high = (np.full(len(q), end) for end in self._angles)
+        theta = (low + high) / 2
+        for _ in range(_STEPS):
+            value, slope = self._at(rows, theta)
+            over = value * weight_var - 1
+            low, high = np.where(over > 0, theta, low), np.where(over > 0, high, theta)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                step = theta - over / (weight_var * slope)
+            step = np.where((step > low) & (step < high), step, (low + high) / 2)
+            done = np.abs(step - theta) <= 1e-15
+            theta = step
+            if done.all():
+                break
+        value, slope = self._at(rows, theta)
+        # E[phi phi] = E phi^2 - q (1 - c) chord, and d/dc = -d/dtheta / sin theta.
+        tilt = np.tan(theta / 2)
+        return theta, weight_var * (value + tilt * slope)
+
+    def _at(self, rows: Array, theta: Array) -> tuple[Array, Array]:
+        """The chord and its derivative by the angle."""
+        low, high = self._angles
+        t = np.clip(2 * (theta - low) / (high - low) - 1, -1, 1)
+        first = np.polynomial.chebyshev.chebvander(t, _ANGLE_DEGREE)
+        k = np.arange(1, _ANGLE_DEGREE + 1)
+        second = _second_kind(t, _ANGLE_DEGREE - 1)  # dT_k/dt = k U_{k-1}
+        value = (first * rows).sum(axis=1)
+        slope = (second * k * rows[:, 1:]).sum(axis=1) * 2 / (high - low)
+        if self._jumps:
+            half = np.sin(np.maximum(theta, 1e-12) / 2)
+            slope = (slope - value * np.cos(theta / 2) / (2 * half)) / half
+            value = value / half
+        return value, slope
 
 
-def _angle_nodes() -> Array:
-    """Chebyshev nodes on each panel of the angle, in one row."""
-    nodes = np.cos(np.pi * (np.arange(_ANGLE_DEGREE + 1) + 0.5) / (_ANGLE_DEGREE + 1))
-    low, high = np.array(_ANGLES[:-1])[:, None], np.array(_ANGLES[1:])[:, None]
-    return np.asarray((low + (high - low) * (nodes + 1) / 2).ravel())
+def _second_kind(t: Array, degree: int) -> Array:
+    """U_0 … U_degree at t, [t, degree + 1]."""
+    rows = [np.ones_like(t), 2 * t]
+    for _ in range(degree - 1):
+        rows.append(2 * t * rows[-1] - rows[-2])
+    return np.stack(rows[: degree + 1], axis=-1)
 
 
-def _to_angle() -> Array:
-    nodes = np.cos(np.pi * (np.arange(_ANGLE_DEGREE + 1) + 0.5) / (_ANGLE_DEGREE + 1))
-    return np.asarray(np.linalg.inv(np.polynomial.chebyshev.chebvander(nodes, _ANGLE_DEGREE)))
-
-
-def _chords(act: Activation, q: Array, angles: Array) -> Array:
-    """The chord at every q and angle, by series where that is right, else by quadrature."""
+def _chords(act: Activation, q: Array, correlations: Array) -> Array:
+    """The chord at every q and correlation, by series where that is right, else by quadrature."""
     series = Series(act, q)
-    correlations = np.cos(angles)
     values = series.chord(correlations)
     for i, j in np.argwhere(correlations > series.largest[:, None]).tolist():
         values[i, j] = chord(act, float(q[i]), float(correlations[j]))
     return values
-
-
-def _evaluate(rows: Array, theta: Array, *, jumps: bool) -> tuple[Array, Array]:
-    """The chord and its derivative by the angle."""
-    panel = np.clip(np.searchsorted(_ANGLES, theta, side="right") - 1, 0, len(_ANGLES) - 2)
-    low, high = np.array(_ANGLES)[panel], np.array(_ANGLES)[panel + 1]
-    t = np.clip(2 * (theta - low) / (high - low) - 1, -1, 1)
-    mine = rows[np.arange(len(theta)), panel]
-    value = (np.polynomial.chebyshev.chebvander(t, _ANGLE_DEGREE) * mine).sum(axis=1)
-    # dT_k/dt = k U_{k-1}
-    k = np.arange(1, _ANGLE_DEGREE + 1)
-    inner = np.arccos(t)[:, None]
-    sine = np.sin(inner)
-    safe = np.where(sine > 1e-7, sine, 1.0)
-    second = np.where(
-        sine > 1e-7, np.sin(k * inner) / safe, k * np.where(t[:, None] > 0, 1.0, (-1.0) ** (k - 1))
-    )
-    slope = (second * k * mine[:, 1:]).sum(axis=1) * 2 / (high - low)
-    if jumps:
-        half = np.sin(theta / 2)
-        slope = (slope - value * np.cos(theta / 2) / (2 * half)) / half
-        value = value / half
-    return value, slope
-
-
-def _descend(rows: Array, weight_var: Array, *, jumps: bool) -> Array:
-    """The angle at which the chord, falling with it, is 1 / sigma_w^2; all at once."""
-    low = np.full(len(weight_var), 1e-9)
-    high = np.full(len(weight_var), np.pi / 2)
-    theta = np.full(len(weight_var), 0.5)
-    for _ in range(_STEPS):
-        value, slope = _evaluate(rows, theta, jumps=jumps)
-        over = value * weight_var - 1
-        low, high = np.where(over > 0, theta, low), np.where(over > 0, high, theta)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            step = theta - over / (weight_var * slope)
-        step = np.where((step > low) & (step < high), step, (low + high) / 2)
-        done = np.abs(step - theta) <= 1e-15
-        theta = step
-        if done.all():
-            break
-    return theta

@@ -106,7 +106,7 @@ class Moments:
 
     def _table(self) -> Array:
         """Chebyshev coefficients in ln q, [panel, degree + 1, 3]."""
-        nodes, transform = _chebyshev(_DEGREE)
+        nodes, transform = chebyshev(_DEGREE)
         table = np.empty((self._count, _DEGREE + 1, 3))
         for panel in range(self._count):
             q = SMALLEST_Q * self._fold ** (panel + (nodes + 1) / 2)
@@ -120,7 +120,7 @@ class Moments:
 
 
 @lru_cache(maxsize=8)
-def _chebyshev(degree: int) -> tuple[Array, Array]:
+def chebyshev(degree: int) -> tuple[Array, Array]:
     """Chebyshev nodes on [-1, 1] and the matrix from values there to coefficients."""
     nodes = np.cos(np.pi * (np.arange(degree + 1) + 0.5) / (degree + 1))
     return nodes, np.linalg.inv(np.polynomial.chebyshev.chebvander(nodes, degree))
