@@ -73,7 +73,13 @@ class Catalogue(Generic[T]):
 
     def _foreign(self) -> Iterator[tuple[str, T]]:
         for point in importlib.metadata.entry_points(group=self.package):
-            entry = point.load()()
+            try:
+                entry = point.load()()
+            except Exception as error:  # whatever a third party's module raises
+                raise CatalogueError(
+                    f"entry point {point.value!r} in group {self.package!r} cannot be loaded: "
+                    f"{type(error).__name__}: {error}; repair or uninstall the package it is from"
+                ) from error
             if not isinstance(entry, self.kind):
                 raise CatalogueError(
                     f"entry point {point.value!r} in group {self.package!r} is a "
