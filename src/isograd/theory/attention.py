@@ -174,7 +174,7 @@ def post_norm(
         rho = min(1.0, (rho + v) / (1 + v))
         both = correlation_map(phi, rho, 1.0, weight_var=1 / of.square)
         rho = min(1.0, (rho + both.covariance) / 2)
-        forward.append((rho, v, both.slope))
+        forward.append((rho, v, both.gradient))
     back = [(1.0, rho_g)]
     for _, v, slope in reversed(forward[1:]):
         energy, rho_g = back[-1]

@@ -61,7 +61,7 @@ def averages(act: Activation, q: float) -> Averages:
         slope_fourth=mean(lambda u: slope(u) ** 4),
         slope_sixth=mean(lambda u: slope(u) ** 6),
         both=mean(lambda u: (phi(u) * slope(u)) ** 2),
-        # Where phi jumps, phi' does not tell how phi^2 grows; elsewhere it is the exacter of the two.
+        # Where phi jumps, phi' does not tell how phi^2 grows; elsewhere it is exacter.
         square_growth=mean(lambda u: (u * u / q - 1) * phi(u) ** 2) / (2 * q)
         if act.jumps
         else mean(lambda u: u * phi(u) * slope(u)) / q,

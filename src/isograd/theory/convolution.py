@@ -143,6 +143,8 @@ def max_pool(taps: int, *, mean: float = 0.0, variance: float = 1.0) -> Pooled:
     Raises:
         InputError: an argument out of its range.
     """
+    from scipy.special import ndtr
+
     taps = whole("taps", taps, 1, 1_000_000)
     number("mean", mean, least=-1e300)
     std = sqrt(number("variance", variance))
@@ -150,8 +152,8 @@ def max_pool(taps: int, *, mean: float = 0.0, variance: float = 1.0) -> Pooled:
     # Where the largest of many lies, the density is narrow: panels every half standard deviation.
     edges = tuple(np.arange(-9.0, 9.5, 0.5))
 
-    def moment(f: NDArray[np.float64], at: NDArray[np.float64]) -> Array:
-        return f * taps * ndtr(at) ** (taps - 1)
+    def moment(f: Array, at: Array) -> Array:
+        return np.asarray(f * taps * ndtr(at) ** (taps - 1))
 
     first = expect(lambda z: moment(z, z), kinks=edges)
     second = expect(lambda z: moment((z - first) ** 2, z), kinks=edges)
@@ -170,7 +172,9 @@ def _sources(
     if isinstance(padding, str):
         if padding not in ("same", "valid"):
             raise InputError(f"padding is a number, 'same' or 'valid'; got {padding!r}")
-        total = [d * (k - 1) if padding == "same" else 0 for k, d in zip(kernels, dilations)]
+        total = [
+            d * (k - 1) if padding == "same" else 0 for k, d in zip(kernels, dilations, strict=True)
+        ]
         if padding == "same" and any(s != 1 for s in strides):
             raise InputError("padding='same' goes with stride 1 only, as in torch")
     else:

@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 from math import log
 
-
 from isograd.errors import InputError
 from isograd.theory.activations import Activation, activation
 from isograd.theory.averages import averages, number
 from isograd.theory.criticality import critical
 from isograd.theory.fixed_points import phase
 from isograd.theory.maps import correlation_map
+from isograd.theory.roots import root
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +81,11 @@ def dropout_phase(
         of = correlation_map(phi, c, q, weight_var=weight_var, bias_var=bias_var)
         # Scale-invariant: the length after one layer, whatever it is, is the norm.
         norm = weight_var * averages(phi, q).square / keep if free else q
-        return of.covariance / norm, of.slope * q / norm
+        return of.covariance / norm, of.gradient * q / norm
 
     # C is convex on [0, 1] with C(0) >= 0, and C(1) < 1 where anything is dropped.
     start = step(0.0)[0]
-    c = float(brentq(lambda t: step(t)[0] - t, 0, 1, xtol=1e-15)) if start > 0 else 0.0
+    c = root(lambda t: step(t)[0] - t, 0.0, 1.0) if start > 0 else 0.0
     chi_c = step(c)[1]
     xi_c = -1 / log(chi_c) if 0 < chi_c < 1 else None
     why = "two passes of one input come to the same correlation as two inputs"

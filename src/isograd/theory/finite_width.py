@@ -108,7 +108,9 @@ def _place(
     if weight_var is None:
         point = critical(phi, bias_var=bias_var)
         if point.weight_var is None:
-            raise InputError(f"{phi.name} has no critical weights ({point.reason}); give weight_var")
+            raise InputError(
+                f"{phi.name} has no critical weights ({point.reason}); give weight_var"
+            )
         weight_var, found = point.weight_var, point.q_star
     elif q is None and not phi.homogeneous:
         found = phase(phi, weight_var=weight_var, bias_var=bias_var).q_star
@@ -131,7 +133,7 @@ def _follow(
     for n in widths:
         of = averages(phi, q)
         following = weight_var * of.square + bias_var
-        if not (0 < following < inf and 0 < of.slope_square and of.slope_fourth < inf):
+        if not (0 < following < inf and of.slope_square > 0 and of.slope_fourth < inf):
             break
         # Part of the length that weights give and orthogonal ones hold fixed.
         held = max(0.0, q - bias_var) if orthogonal else 0.0
@@ -150,13 +152,8 @@ def _follow(
         reason = "first order in 1/width still; the log-normal bands hold where beta is not small"
     else:
         reason = "first order in 1/width is enough"
-    return Fluctuation(
-        widths,
-        *found,
-        forward=_relative(found[2]),
-        backward=_relative(found[3]),
-        reason=reason,
-    )
+    q, kernel, ahead, back = found
+    return Fluctuation(widths, q, kernel, ahead, back, _relative(ahead), _relative(back), reason)
 
 
 def _step(

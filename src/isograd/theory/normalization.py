@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from isograd.errors import InputError
 from isograd.theory.activations import Activation, activation
 from isograd.theory.averages import averages, whole
+from isograd.theory.gaussian import expect
 
 Array = NDArray[np.float64]
 Norm = Literal["batch", "layer", "rms", "weight"]
@@ -82,12 +83,9 @@ def norm_growth(
 
 
 def _variance(phi: Activation) -> float:
-    mean = averages(phi, 1.0).mean
-
-    def centered(x: Array) -> Array:
-        return phi.value(x) - mean
-
-    return averages(Activation(phi.name, centered, phi.slope, phi.kinks), 1.0).square
+    kinks = (*phi.kinks, *phi.bends)
+    mean = expect(phi.value, kinks=kinks)
+    return expect(lambda x: (phi.value(x) - mean) ** 2, kinks=kinks)
 
 
 def _of_batch(phi: Activation, batch: int) -> NormGrowth:
@@ -120,7 +118,7 @@ class _Sphere:
     """
 
     def __init__(self, phi: Activation, batch: int) -> None:
-        self._kinks = np.array([*phi.kinks, *_BENDS, *-_BENDS])
+        self._kinks = np.array([*phi.kinks, *phi.bends, *_BENDS, *-_BENDS])
         self._radius, self._batch = sqrt(batch - 1), batch
         ratio = -1 / (batch - 1)
         edges = np.arcsin(np.clip(self._kinks / self._radius, -1, 1))

@@ -48,6 +48,8 @@ def paths(depth: int, *, branch: float = 1.0, branch_scale: float = 1.0) -> Path
     Raises:
         InputError: an argument out of its range.
     """
+    from scipy.special import gammaln, xlog1py, xlogy
+
     depth = whole("depth", depth, 0, 1_000_000)
     ratio = number("branch", branch) * number("branch_scale", branch_scale) ** 2
     if ratio > 1e300:
@@ -64,4 +66,6 @@ def paths(depth: int, *, branch: float = 1.0, branch_scale: float = 1.0) -> Path
 def poisson(mean: float, longest: int) -> Array:
     """The limit of many weak branches: weight of the path lengths 0 to `longest`, [longest + 1]."""
     k = np.arange(whole("longest", longest, 0, 1_000_000) + 1)
+    from scipy.special import gammaln, xlogy
+
     return np.asarray(np.exp(xlogy(k, number("mean", mean)) - gammaln(k + 1)) * exp(-mean))

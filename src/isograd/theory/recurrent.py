@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from math import log
 
-
 from isograd.errors import InputError
 from isograd.theory.activations import activation
 from isograd.theory.averages import averages, number
 from isograd.theory.fixed_points import phase
 from isograd.theory.maps import correlation_map
+from isograd.theory.roots import root
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +120,8 @@ def recurrence(
 
     # Where C(0) >= 0 the fixed point is in [0, 1]: there C is convex, so it is the only one.
     low = 0.0 if beyond(0.0) >= 0 else -1.0
-    c = low if beyond(low) <= 0 else float(brentq(beyond, low, 1.0, xtol=1e-15))
-    chi_c = correlation_map(phi, c, q, weight_var=weight_var, bias_var=both_var).slope
+    c = low if beyond(low) <= 0 else root(beyond, low, 1.0)
+    chi_c = correlation_map(phi, c, q, weight_var=weight_var, bias_var=both_var).gradient
     xi_c = -1 / log(chi_c) if 0 < chi_c < 1 else None
     return Recurrence(q, chi_1, c, chi_c, xi_c, there.reason)
 

@@ -123,9 +123,14 @@ def residual(
 def _follow(branch: _Branch, depth: int, q: float, c: float) -> Residual:
     states, growths, reason = [(q, c)], [], ""
     for block in range(depth):
-        after = _block(branch, q, q * c)
+        try:
+            after = _block(branch, q, q * c)
+        except InputError as error:
+            # Averages of a curved activation end at a finite q.
+            after, reason = None, f"block {block + 1}: {error}"
         if after is None:
-            reason = f"block {block + 1} leaves the range of float64, or leaves nothing to normalize"
+            why = "leaves the range of float64, or nothing to normalize"
+            reason = reason or f"block {block + 1} {why}"
             break
         q, covariance, growth = after
         c = min(1.0, max(-1.0, covariance / q))

@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from isograd.errors import InputError
 from isograd.theory.activations import Activation, activation
+from isograd.theory.averages import Averages, averages, number, whole
 from isograd.theory.criticality import critical
 from isograd.theory.fixed_points import phase
-from isograd.theory.averages import Averages, averages, number, whole
+from isograd.theory.roots import root as find_root
 
 Array = NDArray[np.float64]
 Complex = NDArray[np.complex128]
@@ -226,7 +227,13 @@ def _cumulants(of: Averages, depth: int, gaussian: bool) -> tuple[float, float]:
 
 
 def _judge(
-    phi: Activation, of: Averages, q: float, depth: int, gaussian: bool, log_mean: float, spread: float
+    phi: Activation,
+    of: Averages,
+    q: float,
+    depth: int,
+    gaussian: bool,
+    log_mean: float,
+    spread: float,
 ) -> tuple[Literal["exact", "near", "none"], str]:
     if abs(log_mean) > MAX_DRIFT:
         way = "grows" if log_mean > 0 else "shrinks"
@@ -255,13 +262,15 @@ def _bounded(phi: Activation, q: float) -> bool:
 def _slopes(phi: Activation, q: float) -> tuple[Array, Array]:
     """phi'^2 at nodes of a quadrature that is fine where phi' peaks or is 0, and their weights."""
     root = sqrt(max(q, 1e-14))
-    kinks = [kink / root for kink in phi.kinks]
+    kinks = [kink / root for kink in (*phi.kinks, *phi.bends)]
     inside = np.linspace(-_REACH, _REACH, 181)
     edges = [inside, *(at * k / root for k in (1.0, 2.0, 4.0, 8.0) for at in (-1, 1)), kinks]
     graded = 2.0 ** -np.arange(0.0, 28.0)
     places = [*_peaks(phi, root), *_zeros(phi, root)]
     edges += [place + side * graded for place in places for side in (-1, 1)]
-    all_edges = np.unique(np.concatenate([np.atleast_1d(edge) for edge in edges]))
+    all_edges = np.unique(
+        np.concatenate([np.asarray(edge, dtype=np.float64).ravel() for edge in edges])
+    )
     all_edges = all_edges[np.abs(all_edges) <= _REACH]
     half, middle = np.diff(all_edges)[:, None] / 2, (all_edges[1:] + all_edges[:-1])[:, None] / 2
     z = (middle + half * _NODES).ravel()
@@ -277,6 +286,8 @@ def _peaks(phi: Activation, root: float) -> list[float]:
     found = (inner >= height[:-2]) & (inner >= height[2:]) & (inner > 0.5 * top)
     # A plateau is no peak: quadrature is exact there.
     found &= (inner > height[:-2]) | (inner > height[2:])
+    from scipy.optimize import minimize_scalar
+
     peaks = []
     for at in z[1:-1][found][:8]:
         best = minimize_scalar(
@@ -294,7 +305,7 @@ def _zeros(phi: Activation, root: float) -> list[float]:
     slope = phi.slope(root * z)
     at = np.flatnonzero(slope[:-1] * slope[1:] < 0)[:8]
     return [
-        float(brentq(lambda t: float(phi.slope(np.array([root * t]))[0]), z[i], z[i + 1]))
+        find_root(lambda t: float(phi.slope(np.array([root * t]))[0]), float(z[i]), float(z[i + 1]))
         for i in at
     ]
 
@@ -323,6 +334,8 @@ class _Curve:
 
     def edge(self) -> tuple[float, float]:
         """(v, ln lambda) at the largest s^2: the least of ln lambda over 0 < x < 1/d_max."""
+        from scipy.optimize import minimize_scalar
+
         best = minimize_scalar(
             lambda t: self._at(complex(-exp(t)))[0].real,
             bounds=(log(1e-12), log(_NEAREST)),

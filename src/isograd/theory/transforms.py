@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from isograd.errors import InputError
 from isograd.theory.activations import Activation, activation
 from isograd.theory.averages import number, slope_jumps, whole
+from isograd.theory.roots import root
 
 Array = NDArray[np.float64]
 Residuals = Callable[[Array], Array]
@@ -29,7 +30,7 @@ _FAMILIES = {
     "dks": [(2.0, 2.0, 0.0)],
     "tat": [(side * sqrt(2), 1.0, (side * sqrt(2) - 1) / 2) for side in (1, -1)],
 }
-"""Of solutions at a small target: where they sit, how wide they are, their offset; see `_starts`."""
+"""Of solutions at a small target: where they sit, their width and offset; see `_starts`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +138,7 @@ def _leaky(phi: Activation, depth: int, eta: float) -> Transform:
             f"eta = {eta:g} is out of reach in {depth} layers: a plain ReLU comes to {most:.4f}; "
             "ask for a lower eta, or leave the ReLU as it is"
         )
-    slope = float(brentq(lambda a: after(a) - eta, 0.0, 1.0, xtol=1e-15, rtol=1e-14))
+    slope = root(lambda a: after(a) - eta, 0.0, 1.0)
     return Transform(
         method="tat",
         depth=depth,
@@ -161,8 +162,8 @@ def _smooth(act: object, phi: Activation, method: str, depth: int, target: float
         if max(map(abs, residuals.values())) < _ACCURACY:
             return Transform(method, depth, a, b, shift, scale, None, residuals, act)
     raise InputError(
-        f"found no constants by which {phi.name} meets the conditions of {method} at depth {depth}; "
-        "choose another activation"
+        f"found no constants by which {phi.name} meets the conditions of {method} at depth {depth}: "
+        "its values, slopes and curvatures do not balance; choose another activation"
     )
 
 
@@ -184,7 +185,7 @@ class _Parts:
 
 
 def _parts(phi: Activation, a: float, b: float) -> _Parts:
-    inner = (np.array([*phi.kinks, *_BENDS, *-_BENDS]) - b) / a
+    inner = (np.array([*phi.kinks, *phi.bends, *_BENDS, *-_BENDS]) - b) / a
     edges = np.unique([*_LIMITS, *-_LIMITS, *inner[np.abs(inner) < _LIMITS[-1]]])
     half = np.diff(edges)[:, None] / 2
     x = (edges[1:] + edges[:-1])[:, None] / 2 + half * _NODES
@@ -221,7 +222,8 @@ def _dks(phi: Activation, at: Array, target: float) -> Array:
     """Distance from the conditions at (ln a, b); offset and scale meet the first two exactly."""
     of = _parts(phi, exp(at[0]), at[1])
     growth = of.growth - of.mean * of.tilt
-    return np.array([growth / of.variance - 1, of.slope / of.variance - 1 - target]) / target
+    found = np.array([growth, of.slope]) / of.variance
+    return np.asarray((found - np.array([1, 1 + target])) / target)
 
 
 def _tat(phi: Activation, at: Array, target: float) -> Array:
@@ -231,7 +233,7 @@ def _tat(phi: Activation, at: Array, target: float) -> Array:
     offset = a * a * at[2]
     square = of.square + 2 * offset * of.mean + offset**2
     found = np.array([square, of.growth + offset * of.tilt, of.curvature]) / of.slope
-    return (found - np.array([1, 1, target])) / target
+    return np.asarray((found - np.array([1, 1, target])) / target)
 
 
 def _finish(
@@ -262,7 +264,8 @@ def _starts(phi: Activation, method: str) -> list[Callable[[float], Array]]:
     p2^2 + 2 p1 p3 = 0 and a^2 = 2 target (p1/p2)^2 (DKS), or p2^2 = -+sqrt(2) p1 p3 and
     a^2 = target (p1/p2)^2, offset (-1 +- sqrt(2))/2 a^2 p2 (TAT).
     """
-    edges = np.unique([*np.arange(-8, 8.25, 0.5), *(k for k in phi.kinks if abs(k) < 8)])
+    edges = np.array([*np.arange(-8, 8.25, 0.5), *phi.kinks, *phi.bends])
+    edges = np.unique(edges[np.abs(edges) <= 8])
     half = np.diff(edges)[:, None] / 2
     b = (edges[1:] + edges[:-1])[:, None] / 2 + half * _NODES
     first = phi.slope(b)
