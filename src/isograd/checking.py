@@ -50,6 +50,8 @@ def check(
     from isograd.probe.measuring import measure
     from isograd.probe.rehearsal import rehearse
 
+    if not isinstance(steps, int):
+        raise InputError(f"check: steps={steps!r}; it must be a whole number")
     if steps < 0 or (steps and optimizer is None):
         raise InputError(
             f"check: steps={steps} needs optimizer=, the model's optimizer or a factory such as "

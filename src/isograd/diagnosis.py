@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable
 from dataclasses import replace
 
+from isograd.errors import InputError
 from isograd.findings import Diagnosis, Finding, Severity, Verdict
 from isograd.records import Reading, Record
 from isograd.rules import RULES, NotApplicable, Passed, Rule
@@ -26,12 +27,17 @@ def diagnose(
         select: codes, or prefixes of codes (`IG1`), to judge; all where empty.
         ignore: codes or prefixes to leave out.
         rules: the rules; the catalogue where left out.
+
+    Raises:
+        InputError: a code in `select` or `ignore` names no rule.
     """
     if isinstance(reading, Record):
         reading = Reading(reading)
+    judges = list(RULES if rules is None else rules)
+    select, ignore = _codes("select", select, judges), _codes("ignore", ignore, judges)
     found: list[tuple[Rule, Finding]] = []
     verdicts: list[Verdict] = []
-    for rule in RULES if rules is None else rules:
+    for rule in judges:
         if not _selected(rule.code, select, ignore):
             verdicts.append(Verdict(rule.code, "ignored", "not selected"))
             continue
@@ -49,6 +55,16 @@ def diagnose(
             verdicts.append(Verdict(rule.code, "finding", outcome.message))
             found.append((rule, outcome))
     return Diagnosis(tuple(_order(found)), tuple(verdicts), reading)
+
+
+def _codes(option: str, given: Collection[str], judges: list[Rule]) -> Collection[str]:
+    """The codes or prefixes of an option; each must name a rule."""
+    codes = (given,) if isinstance(given, str) else tuple(given)
+    for code in codes:
+        if not any(rule.code.startswith(code) for rule in judges):
+            known = ", ".join(rule.code for rule in judges)
+            raise InputError(f"{option}: no rule has the code {code!r}; the rules are {known}")
+    return codes
 
 
 def _selected(code: str, select: Collection[str], ignore: Collection[str]) -> bool:

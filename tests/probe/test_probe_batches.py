@@ -130,6 +130,16 @@ def test_a_non_finite_input_is_located(value: float) -> None:
 
 def test_what_is_finite_is_let_through() -> None:
     large = torch.full((9,), torch.finfo(torch.float32).max)  # its sum is infinite
-    targets = torch.full((5,), float("nan"))
-    check_finite(as_batch(((X, Y, large), targets)))
-    check_finite(as_batch({"ids": Y, "labels": targets}))
+    check_finite(as_batch(((X, Y, large), Y)))
+    check_finite(as_batch({"ids": Y, "labels": large}))
+
+
+def test_targets_are_looked_at_as_well() -> None:
+    targets = torch.tensor([1.0, float("nan"), 2.0, float("inf")])
+    with pytest.raises(DataError, match=r"the targets hold 2 NaN or infinite values of 4"):
+        check_finite(as_batch((X, targets)))
+
+
+def test_a_loader_is_no_batch() -> None:
+    with pytest.raises(DataError, match=r"next\(iter\(loader\)\)"):
+        as_batch(x for x in (X, X))

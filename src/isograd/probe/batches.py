@@ -1,9 +1,10 @@
 """What a batch is: how the model is called with it, and which targets come with it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -63,6 +64,11 @@ def as_batch(batch: Any) -> Batch:
     found = type(batch).__name__
     if isinstance(batch, Sequence) and not isinstance(batch, str):
         found += f" of {len(batch)}"
+    if isinstance(batch, Iterable) and not isinstance(batch, (str, Sequence, np.ndarray)):
+        raise DataError(
+            f"batch: a {found} yields batches; take one, next(iter(loader)), and pass the loader "
+            "itself as data="
+        )
     raise DataError(
         f"batch: expected a tensor, a dict or a pair (inputs, targets), found a {found}; several "
         "inputs go into the first place of the pair: ((a, b), targets)"
@@ -109,12 +115,14 @@ def is_signal(tensor: Tensor) -> bool:
 
 
 def check_finite(batch: Batch) -> None:
-    """Refuses a batch whose inputs hold NaN or infinite values.
+    """Refuses a batch whose inputs or targets hold NaN or infinite values.
 
     Raises:
         DataError: with the place and number of the values.
     """
-    for place, tensor in enumerate(batch.inputs()):
+    given = [(f"input {place}", tensor) for place, tensor in enumerate(batch.inputs())]
+    given += [("the targets", tensor) for tensor in tensors(batch.targets)]
+    for what, tensor in given:
         if not is_signal(tensor) or bool(torch.isfinite(tensor.detach().sum())):
             continue
         bad = ~torch.isfinite(tensor.detach())
@@ -122,6 +130,6 @@ def check_finite(batch: Batch) -> None:
         if count:
             first = tuple(int(i) for i in bad.nonzero()[0])
             raise DataError(
-                f"batch: input {place} holds {count} NaN or infinite values of "
+                f"batch: {what} hold{'' if what == 'the targets' else 's'} {count} NaN or infinite values of "
                 f"{tensor.numel()} (the first at {first}); remove or impute them"
             )

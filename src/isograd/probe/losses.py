@@ -40,6 +40,12 @@ def choose(outputs: Any, targets: Any, loss: Loss | None, seed: int) -> Chosen:
         LossError: no loss fits the types.
     """
     if loss is not None:
+        if isinstance(loss, type) or not callable(loss):
+            what = f"the class {loss.__name__}" if isinstance(loss, type) else repr(loss)
+            raise LossError(
+                f"loss: {what} is no function of (outputs, targets); pass one, such as "
+                "torch.nn.functional.cross_entropy or an instance torch.nn.CrossEntropyLoss()"
+            )
         name = getattr(loss, "__name__", None) or type(loss).__name__
         return Chosen(lambda: loss(outputs, targets), name)
     own = outputs.get("loss") if isinstance(outputs, Mapping) else getattr(outputs, "loss", None)
@@ -71,8 +77,8 @@ def choose(outputs: Any, targets: Any, loss: Loss | None, seed: int) -> Chosen:
 def _by_type(out: Tensor, targets: Tensor) -> Chosen:
     where = f"output {describe(out)}, targets {describe(targets)}"
 
-    def chosen(name: str, compute: Callable[[], Any]) -> Chosen:
-        return Chosen(compute, name, f"loss: {name}, chosen for {where}")
+    def chosen(name: str, compute: Callable[[], Any], aside: str = "") -> Chosen:
+        return Chosen(compute, name, f"loss: {name}, chosen for {where}{aside}")
 
     whole = not targets.is_floating_point() and not targets.is_complex()
     one_logit = out.numel() == targets.numel() > 0  # a class axis of one: two classes, not one
@@ -90,14 +96,21 @@ def _by_type(out: Tensor, targets: Tensor) -> Chosen:
             return chosen("nll_loss of the log", lambda: F.nll_loss(logits().log(), labels))
         return chosen("cross_entropy", lambda: F.cross_entropy(logits(), labels))
     if out.numel() == targets.numel() and out.shape[:1] == targets.shape[:1]:
-        wanted = targets.reshape(out.shape).to(out.dtype)  # (N,) against (N, 1) must not stretch
+        wanted, aside = targets.reshape(out.shape).to(out.dtype), ""
+        if targets.shape != out.shape:
+            aside = (
+                f"; the targets were reshaped to {list(out.shape)}, without which a loss of yours "
+                "would broadcast the two"
+            )
         if bool(((targets == 0) | (targets == 1)).all()) and bool((targets == 1).any()):
             if bool(((out >= 0) & (out <= 1)).all()):
-                return chosen("binary_cross_entropy", lambda: F.binary_cross_entropy(out, wanted))
+                return chosen(
+                    "binary_cross_entropy", lambda: F.binary_cross_entropy(out, wanted), aside
+                )
             name = "binary_cross_entropy_with_logits"
-            return chosen(name, lambda: F.binary_cross_entropy_with_logits(out, wanted))
+            return chosen(name, lambda: F.binary_cross_entropy_with_logits(out, wanted), aside)
         if not whole:
-            return chosen("mse_loss", lambda: F.mse_loss(out, wanted))
+            return chosen("mse_loss", lambda: F.mse_loss(out, wanted), aside)
     raise LossError(f"loss: none fits {where}; pass loss=, a callable (outputs, targets) -> scalar")
 
 

@@ -189,7 +189,7 @@ def _forward_error(error: Exception, tape: Tape, batch: Batch) -> IsogradError:
         where = f"{frame.path!r} ({type(frame.module).__name__}, given {arguments})"
     return ModelError(
         f"model: {where} raised {_first_line(error)}; the batch's inputs are {given}; check that "
-        "the model runs on this batch: model(inputs)"
+        f"the model runs on this batch: {'model(**batch)' if batch.kwargs else 'model(inputs)'}"
     )
 
 
