@@ -172,9 +172,8 @@ def _sources(
     if isinstance(padding, str):
         if padding not in ("same", "valid"):
             raise InputError(f"padding is a number, 'same' or 'valid'; got {padding!r}")
-        total = [
-            d * (k - 1) if padding == "same" else 0 for k, d in zip(kernels, dilations, strict=True)
-        ]
+        reach = [d * (k - 1) for k, d in zip(kernels, dilations, strict=True)]
+        total = reach if padding == "same" else [0] * count
         if padding == "same" and any(s != 1 for s in strides):
             raise InputError("padding='same' goes with stride 1 only, as in torch")
     else:

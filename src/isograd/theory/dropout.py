@@ -62,6 +62,8 @@ def dropout_phase(
         if point.weight_var is None:
             return DropoutPhase(keep, None, bias_var, *(None,) * 5, point.reason)
         weight_var = keep * point.weight_var
+        # A half-stable activation has its critical point at a bias variance of its own.
+        bias_var = bias_var if point.bias_var is None else point.bias_var
         q = point.q_star
     else:
         number("weight_var", weight_var, above=0)

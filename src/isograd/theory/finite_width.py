@@ -96,14 +96,14 @@ def finite_width(
     if weights not in ("gaussian", "orthogonal"):
         raise InputError(f"weights are 'gaussian' or 'orthogonal'; got {weights!r}")
     number("bias_var", bias_var)
-    weight_var, start = _place(phi, weight_var, bias_var, q)
+    weight_var, bias_var, start = _place(phi, weight_var, bias_var, q)
     return _follow(phi, sizes, weights == "orthogonal", weight_var, bias_var, start)
 
 
 def _place(
     phi: Activation, weight_var: float | None, bias_var: float, q: float | None
-) -> tuple[float, float]:
-    """(sigma_w^2, length of the first pre-activations)."""
+) -> tuple[float, float, float]:
+    """(sigma_w^2, sigma_b^2, length of the first pre-activations)."""
     found = None
     if weight_var is None:
         point = critical(phi, bias_var=bias_var)
@@ -112,11 +112,13 @@ def _place(
                 f"{phi.name} has no critical weights ({point.reason}); give weight_var"
             )
         weight_var, found = point.weight_var, point.q_star
+        # A half-stable activation has its critical point at a bias variance of its own.
+        bias_var = bias_var if point.bias_var is None else point.bias_var
     elif q is None and not phi.homogeneous:
         found = phase(phi, weight_var=weight_var, bias_var=bias_var).q_star
     number("weight_var", weight_var, above=0)
     # A fixed point of 0 is approached from above for ever.
-    return weight_var, number("q", q if q is not None else (found or 1.0), above=0)
+    return weight_var, bias_var, number("q", q if q is not None else (found or 1.0), above=0)
 
 
 def _follow(
@@ -152,8 +154,9 @@ def _follow(
         reason = "first order in 1/width still; the log-normal bands hold where beta is not small"
     else:
         reason = "first order in 1/width is enough"
-    q, kernel, ahead, back = found
-    return Fluctuation(widths, q, kernel, ahead, back, _relative(ahead), _relative(back), reason)
+    lengths, kernel, ahead, back = found
+    both = _relative(ahead), _relative(back)
+    return Fluctuation(widths, lengths, kernel, ahead, back, *both, reason)
 
 
 def _step(

@@ -132,7 +132,7 @@ def spectrum(
         number("weight_var", weight_var, above=0)
     if q is not None:
         number("q", q)
-    weight_var, q, why = _place(phi, weight_var, bias_var, q)
+    weight_var, bias_var, q, why = _place(phi, weight_var, bias_var, q)
     nothing = (None,) * 8
     if q is None or weight_var is None:
         return Spectrum(depth, weights, weight_var, bias_var, q, *nothing, "none", why)
@@ -197,20 +197,22 @@ def _spectrum(
 
 def _place(
     phi: Activation, weight_var: float | None, bias_var: float, q: float | None
-) -> tuple[float | None, float | None, str]:
-    """(sigma_w^2, q, why one is missing)."""
+) -> tuple[float | None, float, float | None, str]:
+    """(sigma_w^2, sigma_b^2, q, why one is missing)."""
     if q is not None:
         if weight_var is None:
             slope = averages(phi, q).slope_square
             weight_var = 1 / slope if 1e-300 < slope < inf else None
-        return weight_var, q, "nothing passes: phi' is 0"
+        return weight_var, bias_var, q, "nothing passes: phi' is 0"
     if phi.homogeneous and bias_var == 0:
         return _place(phi, weight_var, bias_var, 1.0)
     if weight_var is None:
         point = critical(phi, bias_var=bias_var)
-        return point.weight_var, point.q_star, f"no critical weight variance: {point.reason}"
+        # A half-stable activation has its critical point at a bias variance of its own.
+        bias_var = bias_var if point.bias_var is None else point.bias_var
+        return point.weight_var, bias_var, point.q_star, f"no critical weights: {point.reason}"
     there = phase(phi, weight_var=weight_var, bias_var=bias_var)
-    return weight_var, there.q_star, f"no fixed point of the length: {there.reason}"
+    return weight_var, bias_var, there.q_star, there.reason
 
 
 def _cumulants(of: Averages, depth: int, gaussian: bool) -> tuple[float, float]:
@@ -268,9 +270,8 @@ def _slopes(phi: Activation, q: float) -> tuple[Array, Array]:
     graded = 2.0 ** -np.arange(0.0, 28.0)
     places = [*_peaks(phi, root), *_zeros(phi, root)]
     edges += [place + side * graded for place in places for side in (-1, 1)]
-    all_edges = np.unique(
-        np.concatenate([np.asarray(edge, dtype=np.float64).ravel() for edge in edges])
-    )
+    flat: list[Array] = [np.asarray(edge, dtype=np.float64).ravel() for edge in edges]
+    all_edges = np.unique(np.concatenate(flat))
     all_edges = all_edges[np.abs(all_edges) <= _REACH]
     half, middle = np.diff(all_edges)[:, None] / 2, (all_edges[1:] + all_edges[:-1])[:, None] / 2
     z = (middle + half * _NODES).ravel()

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from math import acos, exp, expm1, inf, log, pi, sqrt
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,9 @@ from isograd.errors import InputError
 from isograd.theory.activations import Activation, activation
 from isograd.theory.averages import number, slope_jumps, whole
 from isograd.theory.roots import root
+
+if TYPE_CHECKING:
+    from torch import nn
 
 Array = NDArray[np.float64]
 Residuals = Callable[[Array], Array]
@@ -47,23 +50,18 @@ class Transform:
     """Of the leaky ReLU that phi is; None for other activations."""
     residuals: dict[str, float]
     """How far each condition is from what it should be, for a standard normal input."""
-    _act: object = field(repr=False, default=None)
+    act: object = field(repr=False, default=None)
+    """What was transformed: a name, a torch module or function."""
 
-    def module(self) -> Any:
+    def module(self) -> "nn.Module":
         """The transformed activation, a new `torch.nn.Module`; it can be pickled.
 
         Raises:
             InputError: the activation was handed in as a function of arrays.
         """
-        function = None if self.negative_slope is not None else _of_torch(self._act)
-        return _module_class()(
-            function,
-            self.input_scale,
-            self.input_shift,
-            self.output_shift,
-            self.output_scale,
-            self.negative_slope,
-        )
+        from isograd.theory.transformed import transformed
+
+        return transformed(self)
 
 
 def transform(
@@ -160,9 +158,10 @@ def _smooth(act: object, phi: Activation, method: str, depth: int, target: float
         a, b = exp(solution[0]), float(solution[1])
         shift, scale, residuals = _finish(phi, method, solution, target)
         if max(map(abs, residuals.values())) < _ACCURACY:
-            return Transform(method, depth, a, b, shift, scale, None, residuals, act)
+            source = phi.name if isinstance(act, str) else act
+            return Transform(method, depth, a, b, shift, scale, None, residuals, source)
     raise InputError(
-        f"found no constants by which {phi.name} meets the conditions of {method} at depth {depth}: "
+        f"no constants found by which {phi.name} meets {method}'s conditions at depth {depth}: "
         "its values, slopes and curvatures do not balance; choose another activation"
     )
 
@@ -361,65 +360,3 @@ def _newton(f: Residuals, at: Array) -> Array | None:
             return None
         at, here = at + step, ahead
     return None
-
-
-def _of_torch(act: object) -> Any:
-    """The torch function of what `transform` was given."""
-    import torch
-
-    if isinstance(act, Activation):
-        raise InputError(
-            f"activation {act.name} is a function of arrays; hand transform() its name, "
-            "a torch module or a torch function to get a module"
-        )
-    if not isinstance(act, str):
-        return act
-    name = act.lower()
-    return getattr(torch.nn.functional, name, None) or getattr(torch, name)
-
-
-def __getattr__(name: str) -> Any:
-    # Where pickle looks the class up: it cannot be made before torch is there.
-    if name == "Transformed":
-        return _module_class()
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-@lru_cache(maxsize=1)
-def _module_class() -> Any:
-    import torch
-    from torch import nn
-
-    class Transformed(nn.Module):
-        """An activation within constants."""
-
-        def __init__(
-            self,
-            function: Callable[[torch.Tensor], torch.Tensor] | None,
-            input_scale: float,
-            input_shift: float,
-            output_shift: float,
-            output_scale: float,
-            negative_slope: float | None,
-        ) -> None:
-            super().__init__()
-            self.function = function
-            self.input_scale, self.input_shift = input_scale, input_shift
-            self.output_shift, self.output_scale = output_shift, output_scale
-            self.negative_slope = negative_slope
-
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            if self.function is None:
-                y = nn.functional.leaky_relu(x, self.negative_slope or 0.0)
-                return self.output_scale * y
-            y = self.function(self.input_scale * x + self.input_shift)
-            return self.output_scale * (y + self.output_shift)
-
-        def extra_repr(self) -> str:
-            if self.negative_slope is not None:
-                return f"negative_slope={self.negative_slope}, output_scale={self.output_scale}"
-            names = ("input_scale", "input_shift", "output_shift", "output_scale")
-            return ", ".join(f"{name}={getattr(self, name)}" for name in names)
-
-    Transformed.__qualname__ = "Transformed"
-    return Transformed
