@@ -41,6 +41,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "reporting",
         "theory",
     },
+    "testing": {*GROUND, "rules"},
     "__main__": {"cli"},
 }
 """What each room may name, anywhere in its files. The root only lists the public names."""
