@@ -64,7 +64,8 @@ def _gelu(q1: float, q2: float, k: float) -> tuple[float, float]:
     the variances give the rest.
     """
     s1, s2 = 1 + q1, 1 + q2
-    spread = s1 * s2 - k * k
+    # Not s1 s2 - k^2, which cancels where q is large.
+    spread = 1 + q1 + q2 + max(0.0, q1 * q2 - k * k)
     root = sqrt(spread)
     p = 0.25 + atan2(k, root) / (2 * pi)
     # Derivatives of p by k, Var u1, Var u2: p depends on r = k / sqrt(s1 s2) alone.

@@ -20,11 +20,12 @@ def transformed(constants: "Transform") -> "nn.Module":
         InputError: the activation was handed in as a function of arrays.
     """
     leaky = constants.negative_slope is not None
-    module: nn.Module = _module_class()()
+    module: Any = _module_class()()
     module.function = None if leaky else _of_torch(constants.act)
     for name in ("input_scale", "input_shift", "output_shift", "output_scale", "negative_slope"):
         setattr(module, name, getattr(constants, name))
-    return module
+    made: nn.Module = module
+    return made
 
 
 def _of_torch(act: object) -> Any:
@@ -67,7 +68,7 @@ def _module_class() -> Any:
         def forward(self, x: "torch.Tensor") -> "torch.Tensor":
             if self.negative_slope is not None:
                 return self.output_scale * nn.functional.leaky_relu(x, self.negative_slope)
-            y = self.function(self.input_scale * x + self.input_shift)
+            y: torch.Tensor = self.function(self.input_scale * x + self.input_shift)
             return self.output_scale * (y + self.output_shift)
 
         def extra_repr(self) -> str:
