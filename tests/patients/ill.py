@@ -119,6 +119,14 @@ def constant_weights() -> nn.Module:
     return model
 
 
+def zeros_into_one_unit() -> nn.Module:
+    model = mlp(20, 50, 1)
+    for layer in (model[0], model[2]):
+        nn.init.zeros_(layer.weight)
+        nn.init.zeros_(layer.bias)
+    return model
+
+
 def detached() -> nn.Module:
     return nn.Sequential(
         nn.Linear(64, 50), nn.ReLU(), Then(lambda x: x.detach()), nn.Linear(50, 10)
@@ -185,6 +193,14 @@ ILL: dict[str, Ill] = {
     "sigmoids": Ill(ill(lambda: stack(20, nn.Sigmoid), digits), "IG101", "saturating-activation"),
     "torch default, deep": Ill(ill(lambda: stack(20, nn.ReLU), digits), "IG101", "gain-mismatch"),
     "tiny weights": Ill(ill(lambda: he(stack(8, nn.ReLU), 0.1), digits), "IG101", "init-too-small"),
+    "softmax between layers": Ill(
+        ill(
+            lambda: mlp(64, 60, 50, 40, 10, act=lambda: nn.Softmax(1)),
+            digits,
+        ),
+        "IG101",
+        "saturating-activation",
+    ),
     "huge weights": Ill(
         ill(lambda: he(stack(8, nn.ReLU), 6.0), digits), "IG102", "init-too-large", "warning"
     ),
@@ -201,6 +217,9 @@ ILL: dict[str, Ill] = {
         "dead-output",
     ),
     "constant weights": Ill(ill(constant_weights, digits), "IG301", "init-constant"),
+    "zeros into one unit": Ill(
+        ill(zeros_into_one_unit, lambda: data.regression(128, 20)), "IG301", "init-constant"
+    ),
     "residuals": Ill(
         ill(
             lambda: nn.Sequential(
@@ -272,6 +291,15 @@ ILL: dict[str, Ill] = {
     ),
     "double softmax": Ill(
         ill(lambda: nn.Sequential(*mlp(64, 100, 90, 10), nn.Softmax(1)), digits, F.cross_entropy),
+        "IG605",
+        "loss-mismatch",
+    ),
+    "softmax over one unit": Ill(
+        ill(
+            lambda: nn.Sequential(*mlp(20, 50, 1), nn.Softmax(1)),
+            lambda: data.regression(128, 20),
+            F.mse_loss,
+        ),
         "IG605",
         "loss-mismatch",
     ),

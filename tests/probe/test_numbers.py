@@ -31,3 +31,12 @@ def test_numbers_of_layers_and_weights(build: Build) -> None:
             seen = record.value("weight.grad_rms", index)
             assert seen == pytest.approx(rms(parameter.grad), rel=1e-3, abs=1e-12)
             assert record.value("weight.rms", index) == pytest.approx(rms(parameter), rel=1e-4)
+
+
+def test_units_are_features_or_channels() -> None:
+    model = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 5, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(80, 7)
+    )
+    record = isograd.measure(model, torch.randn(2, 3, 6, 6))
+    found = {site.name: record.value("forward.units", i) for i, site in enumerate(record.sites)}
+    assert (found["0"], found["1"], found["3"]) == (5, 5, 7)

@@ -63,6 +63,20 @@ def test_why_units_saturate(gain: float, rms: float, cause: str) -> None:
     assert judged("IG204", Reading(record)).cause == cause
 
 
+@pytest.mark.parametrize(("after", "severity"), [(0.9, Severity.WARNING), (0.2, Severity.INFO)])
+def test_a_falling_loss_is_no_comfort_while_units_stay_shut(
+    after: float, severity: Severity
+) -> None:
+    series = {"weight.gain": 9.6, "weight.gain_fit": 1.593}
+    first = chain(4, activation="tanh", series={**series, "forward.saturated": 0.9})
+    last = chain(4, activation="tanh", series={**series, "forward.saturated": after}, step=80)
+    found = judged("IG204", with_history(first, last, losses=FALLING))
+    assert found.severity is severity
+    learned = replace(first, facts={**first.facts, "loss.value": 0.1, "loss.chance": 2.3})
+    found = judged("IG204", with_history(learned, last, losses=[0.1] * 40))
+    assert found.severity is Severity.INFO
+
+
 def test_saturation_is_no_matter_of_rectifiers_or_outputs() -> None:
     record = chain(4, activation="relu", series={"forward.saturated": 0.9})
     assert not isinstance(RULES["IG204"].judge(Reading(record)), Finding)

@@ -35,6 +35,20 @@ def test_a_layer_that_alone_is_zero_is_meant() -> None:
     assert judged("IG301", spreads([1.0, 0.0, 1.0])).severity is Severity.WARNING
 
 
+def one_output(mean: float, rms: float) -> Reading:
+    """Constant hidden weights (31, 48) that one output unit reads."""
+    record = chain(2, series={"weight.row_spread": [0.0, 0.0], "weight.rms": [0.1, rms]})
+    parameters = (record.parameters[0], replace(record.parameters[1], shape=(1, 31)))
+    series = {**record.series, "weight.mean": (0.1, mean)}
+    return Reading(replace(record, parameters=parameters, series=series))
+
+
+def test_a_single_unit_that_reads_all_alike_keeps_them_alike() -> None:
+    assert judged("IG301", one_output(0.2, 0.2)).severity is Severity.ERROR
+    assert judged("IG301", one_output(0.0, 0.0)).severity is Severity.ERROR
+    assert judged("IG301", one_output(0.01, 0.2)).severity is Severity.WARNING
+
+
 def test_a_skip_connection_tells_units_apart() -> None:
     sites = (
         Site("stem", "linear", "Linear", 1, (8, 5), (), (0,)),
@@ -102,6 +116,7 @@ def steps(ratio: float, *, left: float = 1.0, gain: float = 1.4, **facts: object
         (steps(0.3, adaptive=True), None),
         (steps(2.0, adaptive=True), "lr-too-high"),
         (steps(0.03, momentum=0.9), None),
+        (steps(0.06, momentum=0.99), "lr-too-high"),
         (steps(0.3, gain=0.01), None),
         (steps(0.3, gain=4.0), "init-too-large"),
         (steps(3e-5), None),
@@ -113,6 +128,22 @@ def steps(ratio: float, *, left: float = 1.0, gain: float = 1.4, **facts: object
 def test_update_ratio(reading: Reading, cause: str | None) -> None:
     outcome = RULES["IG304"].judge(reading)
     assert (outcome.cause if isinstance(outcome, Finding) else None) == cause
+
+
+def test_a_single_layer_may_go_to_its_optimum_in_one_step() -> None:
+    series = {"weight.update_ratio": 0.8, "weight.rms": 0.1}
+    assert not isinstance(RULES["IG304"].judge(Reading(chain(1, series=series))), Finding)
+
+
+def test_a_gain_that_grows_little_is_blamed_where_training_diverges() -> None:
+    series = {"weight.gain": 2.9, "weight.gain_fit": 1.414}
+    series |= {"forward.rms": [1.3**k for k in range(12)]}
+    seen = chain(12, series=series)
+    assert judged("IG302", Reading(seen)).severity is Severity.INFO
+    failed = with_history(seen, seen, losses=[30.0, 1e8, math.nan])
+    found = judged("IG302", failed)
+    assert found.severity is Severity.ERROR
+    assert "IG401" in found.explains
 
 
 def sharp(times: float, **facts: object) -> Reading:
@@ -179,3 +210,33 @@ def test_weights_that_amplify_explain_an_overflow_and_those_that_shrink_do_not()
     found = judged("IG302", Reading(replace(seen, series=large)))
     assert found.cause == "init-too-large"
     assert "IG401" in found.explains
+
+
+def test_a_recurrent_layer_of_equal_weights_is_symmetric() -> None:
+    sites = (
+        Site("lstm", "recurrent", "LSTM", 1, (7, 5, 11), (), (0, 1)),
+        Site("head", "linear", "Linear", 2, (7, 3), (0,), (2,)),
+    )
+    parameters = (
+        Parameter("lstm.ih", (44, 13), "linear"),
+        Parameter("lstm.hh", (44, 11), "recurrent"),
+        Parameter("head", (3, 11), "linear"),
+    )
+    for spread, found in (((0.0, 0.0, 1.0), True), ((1.0, 0.0, 1.0), False)):
+        record = Record(sites, parameters, {"weight.row_spread": spread, "weight.rms": spread})
+        assert isinstance(RULES["IG301"].judge(Reading(record)), Passed) != found
+
+
+def test_a_rate_that_is_too_low_everywhere_is_not_blamed_on_the_depth() -> None:
+    depth = 6
+    lost = [1e-3 * 0.4 ** (depth - 1 - i) for i in range(depth)]
+    series = {
+        "weight.update_ratio": 1e-8,
+        "weight.rms": 0.1,
+        "backward.rms": lost,
+        "backward.count": 640.0,
+        "weight.gain": 0.577,
+        "weight.gain_fit": 1.414,
+    }
+    found = judged("IG304", Reading(chain(depth, series=series, facts={"optimizer.lr": 1e-8})))
+    assert found.cause == "lr-too-low"

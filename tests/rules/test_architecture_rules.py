@@ -38,6 +38,14 @@ def test_running_statistics(momentum: float, gap: float, expected: object) -> No
     assert isinstance(outcome, Finding) is (expected is not None)
 
 
+def test_statistics_lag_while_training_goes_well() -> None:
+    losses = [2.3 * 0.95**k for k in range(60)]
+    for momentum, expected in ((0.1, Severity.INFO), (0.001, Severity.WARNING)):
+        reading = _rehearsed(momentum=momentum, gap=1.5)
+        learning = with_history(reading.seen, reading.last, losses=losses)
+        assert severity(RunningStatistics().judge(learning)) is expected
+
+
 def test_two_steps_of_rehearsal_say_nothing_about_running_statistics() -> None:
     facts = {"norm.momentum": 0.1, "norm.tracked": 2, "norm.eval_gap": 2.0}
     reading = with_history(chain(2), chain(2, facts=facts, step=2), losses=[2.3, 2.2])

@@ -42,6 +42,14 @@ def test_why_lost(gain: float, activation: str, cause: str) -> None:
     assert why_lost(network(gain, activation)).name == cause
 
 
+def test_softmax_between_layers_is_named() -> None:
+    record = network(1 / math.sqrt(3))
+    sites = tuple(replace(s, kind="softmax") if s.kind == "relu" else s for s in record.sites)
+    cause = why_lost(replace(record, sites=sites))
+    assert cause.name == "saturating-activation"
+    assert "softmax" in cause.because
+
+
 def test_dead_layers_come_first() -> None:
     assert why_lost(network(1.414, "relu", **{"forward.dead": 1.0})).name == "dead-units"
 

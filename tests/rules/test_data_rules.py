@@ -105,6 +105,23 @@ def test_initial_loss_of_a_sum_is_judged_per_sample() -> None:
     assert (severity(finding), cause(finding)) == (Severity.WARNING, "lr-too-high")
 
 
+def test_a_sum_over_samples_and_outputs() -> None:
+    facts = {"loss.summed": True, "output.shape": [16, 5], "target.mean": 0.0, "target.std": 1.0}
+    reading = _loss(16 * 5 * 1.2, kind="mse", chance=1.0, **facts)
+    assert severity(InitialLoss().judge(reading)) is Severity.INFO
+    fast = replace(reading.seen, series={"weight.update_ratio": (0.8,) * 3})
+    assert severity(InitialLoss().judge(Reading(fast))) is Severity.WARNING
+    adam = replace(fast, facts={**fast.facts, "optimizer.adaptive": True})
+    assert severity(InitialLoss().judge(Reading(adam))) is Severity.INFO
+
+
+def test_branches_as_large_as_their_stream_explain_a_large_start() -> None:
+    reading = _loss(40.0, kind="cross_entropy", chance=2.303)
+    assert cause(InitialLoss().judge(reading)) == "init-too-large"
+    adds = replace(reading.seen, series={"forward.branch_ratio": (None, 0.9, None, 1.1, None)})
+    assert cause(InitialLoss().judge(Reading(adds))) == "unscaled-residual"
+
+
 def test_an_offset_of_the_targets_is_no_fault_of_the_initialization() -> None:
     facts = {"target.mean": 3.0, "target.std": 1.0}
     reading = _loss(10.2, kind="mse", chance=1.0, **facts)
@@ -128,6 +145,12 @@ def test_an_offset_of_the_targets_is_no_fault_of_the_initialization() -> None:
 def test_loss_pairing(kind: str, ops: list[str], found: Severity | None) -> None:
     facts = {"loss.kind": kind, "loss.input_ops": ops, "output.min": -2.0, "output.max": 2.0}
     assert severity(LossPairing().judge(Reading(chain(3, facts=facts)))) is found
+
+
+def test_softmax_over_one_unit_is_constant_whatever_the_loss() -> None:
+    for kind in ("bce", "mse", "l1", "cross_entropy"):
+        facts = {"loss.kind": kind, "loss.input_ops": ["softmax"], "output.softmax_width": 1}
+        assert cause(LossPairing().judge(Reading(chain(3, facts=facts)))) == "loss-mismatch"
 
 
 def test_one_class_has_nothing_to_choose_from() -> None:
@@ -220,3 +243,24 @@ def test_divergence() -> None:
     assert cause(judged([2.3, 9.0, 80.0, math.nan])) == "lr-too-high"
     assert isinstance(judged([2.3, 30.0, 2.2, 2.1, 2.0, 1.9]), Passed)
     assert isinstance(judged([math.nan]), NotApplicable)
+
+
+def test_a_batch_without_samples_is_told() -> None:
+    look = chain(2, facts={"batch.size": 0})
+    finding = RULES["IG601"].judge(Reading(look))
+    assert isinstance(finding, Finding)
+    assert "0 samples" in finding.message
+
+
+def test_a_loss_summed_over_features_has_its_own_chance() -> None:
+    facts = {
+        "batch.size": 16,
+        "output.shape": [16, 784],
+        "loss.kind": "bce_logits",
+        "loss.chance": math.log(2),
+        "loss.value": 784 * math.log(2),
+    }
+    finding = RULES["IG603"].judge(Reading(chain(2, facts=facts)))
+    assert not isinstance(finding, Finding) or finding.severity is Severity.INFO
+    large = {**facts, "loss.value": 784 * 20 * math.log(2)}
+    assert RULES["IG603"].judge(Reading(chain(2, facts=large))).severity is Severity.WARNING

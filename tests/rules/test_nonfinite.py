@@ -103,3 +103,11 @@ def test_what_follows_is_folded_into_it() -> None:
     diagnosis = diagnose(Nonfinite.sick())
     assert diagnosis.findings[0].code == "IG401"
     assert "IG609" in [symptom.code for symptom in diagnosis.findings[0].symptoms]
+
+
+def test_a_broken_parameter_is_named() -> None:
+    look = chain(3, series={"weight.nonfinite": (0.0, 7.0, 0.0)})
+    finding = Nonfinite().judge(Reading(look))
+    assert isinstance(finding, Finding)
+    assert finding.sites == ("layers.1.weight",)
+    assert "7 entries" in finding.message

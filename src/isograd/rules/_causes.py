@@ -202,6 +202,9 @@ def why_lost(record: Record) -> Cause:
             _set_gain(record, weak, weak[0].fit or 1.0),
             {**found, "gain": weak[0].gain, "parameter": name},
         )
+    shared = [x for x in plain if x.activation == "softmax"]
+    if len(shared) * 2 > len(plain):
+        return _shared_out(record, shared, found)
     flat = [x for x in plain if _flattens(x)]
     if len(flat) * 2 > len(plain):
         return _flat(record, flat, found)
@@ -265,6 +268,18 @@ def _squeezed(record: Record) -> float | None:
         if expected.get(i) and record.value("forward.saturated", i)
     ]
     return typical(ratios) if ratios and typical(ratios) < 0.5 else None
+
+
+def _shared_out(record: Record, layers: Sequence[Layer], found: Mapping[str, Any]) -> Cause:
+    units = record.sites[layers[0].site].shape[-1:]
+    among = f" among {units[0]} units" if units else ""
+    return Cause(
+        "saturating-activation",
+        f"softmax stands between the layers: it shares a sum of 1 out{among}, so that signal and "
+        "gradient are divided by about as many",
+        ("Replace softmax in the hidden layers by ReLU, GELU or SiLU; only an output needs it.",),
+        {**found, "activation": "softmax"},
+    )
 
 
 def _flat(record: Record, layers: Sequence[Layer], found: Mapping[str, Any]) -> Cause:

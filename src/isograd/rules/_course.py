@@ -85,8 +85,15 @@ def uninformed(record: Record) -> float | None:
 
 def terms(record: Record) -> float:
     """Over how many samples, or entries of the output, the loss is summed; 1 of a mean."""
+    elementwise = record.fact("loss.kind") in ("mse", "l1", "bce", "bce_logits")
+    entries = float(math.prod(sizes(record.fact("output.shape")) or (1,)))
+    samples = fact(record, "batch.size") or 1.0
     if not record.fact("loss.summed"):
-        return 1.0
-    if record.fact("loss.kind") in ("mse", "l1", "bce", "bce_logits"):
-        return float(math.prod(sizes(record.fact("output.shape")) or (1,)))
-    return fact(record, "batch.size") or 1.0
+        # Summed over the features of a sample, averaged over samples, as autoencoders have it.
+        value, chance = fact(record, "loss.value"), fact(record, "loss.chance")
+        features = entries / samples
+        if not elementwise or features <= 1 or not value or not chance:
+            return 1.0
+        near = abs(math.log(abs(value) / chance / features)) < abs(math.log(abs(value) / chance))
+        return features if near and abs(value) > chance else 1.0
+    return entries if elementwise else samples

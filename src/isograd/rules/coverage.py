@@ -46,8 +46,9 @@ class Coverage(Rule):
         return self._finding(seen, unseen)
 
     def _finding(self, seen: Record, unseen: int) -> Finding:
-        frozen = fact(seen, "model.trainable") == 0
-        notes = f" The probe notes: {'; '.join(seen.notes)}." if seen.notes else ""
+        frozen = fact(seen, "model.trainable") == 0 or bool(seen.fact("model.frozen"))
+        reasons = [note for note in seen.notes if note.startswith("backward")]
+        notes = f" The probe notes: {'; '.join(reasons)}." if reasons else ""
         return Finding(
             self.code,
             Severity.INFO,

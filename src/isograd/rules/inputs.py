@@ -63,6 +63,8 @@ class Inputs(Rule):
     def judge(self, reading: Reading) -> Outcome:
         """Judges scale, offset and columns; the worst one is the finding."""
         seen = reading.seen
+        if seen.fact("batch.size") == 0:
+            return self._empty()
         rms, std = fact(seen, "batch.rms"), fact(seen, "batch.std")
         if rms is None or std is None:
             ids = seen.fact("batch.kind") == "ids"
@@ -126,6 +128,17 @@ class Inputs(Rule):
                 "Or put a batch norm in front of the first layer.",
             ),
             explains=self.explains,
+        )
+
+    def _empty(self) -> Finding:
+        return Finding(
+            self.code,
+            Severity.ERROR,
+            "data-bug",
+            "The batch holds 0 samples: there is nothing to measure.",
+            evidence={"batch.size": 0},
+            remedies=("Hand in a batch with samples; look at what filters or splits the data.",),
+            explains=(*self.explains, "IG901"),
         )
 
     def _constant(self, seen: Record) -> Finding:

@@ -114,6 +114,9 @@ class Nonfinite(Rule):
         dirty = fact(seen, "batch.nonfinite") or 0
         if dirty > 0:
             return self._batch(seen, int(dirty))
+        weights = {seen.parameters[i].name: n for i, n in seen.pairs("weight.nonfinite") if n}
+        if weights:
+            return self._weights(weights)
         looks = [r for r in (seen, *reading.history) if r.sites or r.facts]
         if not looks:
             return NotApplicable("the record holds no numbers; measure() makes one that does")
@@ -125,6 +128,22 @@ class Nonfinite(Rule):
                 return self._latent(event) if event.way == "backward" else _contained(event)
             return self._found(event, reading)
         return Passed(f"{len(looks)} looks, 0 non-finite values")
+
+    def _weights(self, weights: dict[str, float]) -> Finding:
+        worst = max(weights, key=lambda name: weights[name])
+        return Finding(
+            self.code,
+            Severity.ERROR,
+            "local-nan",
+            f"{int(weights[worst])} entries of the parameter {worst} are NaN or infinite before the "
+            f"first step ({len(weights)} parameters in all).",
+            sites=tuple(weights),
+            evidence={"parameters": dict(weights)},
+            remedies=(
+                f"Initialize {worst} again, or load a checkpoint from before the values broke.",
+            ),
+            explains=self.explains,
+        )
 
     def _batch(self, seen: Record, dirty: int) -> Finding:
         size = math.prod(sizes(seen.fact("batch.shape")))

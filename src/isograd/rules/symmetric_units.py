@@ -61,6 +61,9 @@ class SymmetricUnits(Rule):
         pairs = _meeting(seen, constant | flat)
         if pairs:
             return self._found(seen, sorted({p for pair in pairs for p in pair}), Severity.ERROR)
+        looped = _looped(seen, constant)
+        if looped:
+            return self._found(seen, looped, Severity.ERROR)
         odd = [i for i in constant if (seen.value("weight.rms", i) or 0.0) > 0 and _inner(seen, i)]
         if odd:
             return self._found(seen, sorted(odd), Severity.WARNING)
@@ -103,6 +106,14 @@ class SymmetricUnits(Rule):
     def well() -> Reading:
         """All weights drawn."""
         return _example(1.0)
+
+
+def _looped(record: Record, constant: set[int]) -> list[int]:
+    """Weights of recurrent layers of which every weight is constant: their units stay copies."""
+    layers = [
+        _weights_of(record, i) for i, site in enumerate(record.sites) if site.kind == "recurrent"
+    ]
+    return sorted({p for weights in layers if set(weights) <= constant for p in weights})
 
 
 def _has_units(record: Record, index: int) -> bool:

@@ -21,7 +21,8 @@ class UnreachedParameter(Rule):
 
     Sees: trainable parameters that the forward used and the backward left without a gradient,
         with the operation that cut the graph; parameters that no operation used; models in which
-        nothing asks for a gradient; parameters that the optimizer was not given.
+        nothing asks for a gradient; trainable weights that are not registered in the model;
+        parameters that the optimizer was not given.
 
     Matters: such a parameter keeps its initial value for ever. Nothing fails and nothing warns:
         the rest of the network learns around it, or not at all.
@@ -53,6 +54,15 @@ class UnreachedParameter(Rule):
                 tuple(p.name for p in seen.parameters),
                 f"None of the {len(seen.parameters)} parameters asks for a gradient",
                 "Set requires_grad back: model.requires_grad_(True).",
+            )
+        strangers = words(seen.fact("model.unregistered"))
+        if strangers:
+            return self._frozen(
+                strangers,
+                f"The trainable weights of {len(strangers)} layers ({_some(strangers)}) are no "
+                "parameters of the model, so that model.parameters() does not list them",
+                "Put the layers into nn.ModuleList, nn.ModuleDict or nn.Sequential in place of a "
+                "list or dict; wrap tensors in nn.Parameter.",
             )
         missing = words(seen.fact("optimizer.missing"))
         if missing:

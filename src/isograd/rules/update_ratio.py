@@ -122,7 +122,9 @@ class UpdateRatio(Rule):
         seen = reading.seen
         middle = median(ratios[i] for i in slow)
         even = len(slow) == len(ratios)
-        lost = left < self.loses
+        # What the depth loses, an adaptive optimizer and the layers at the far end do not feel.
+        felt = max(ratios.values()) >= self.low_where_lost and not seen.fact("optimizer.adaptive")
+        lost = left < self.loses and felt
         factor = USUAL / middle if middle > 0 else math.inf
         cause = why_lost(seen) if lost else _slow(seen, factor)
         severity = weighed(Severity.WARNING, outcome(reading))
