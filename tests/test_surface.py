@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import isograd
-from isograd.cli import app
+from isograd.cli import app, main
 from isograd.diagnosis import diagnose
 from isograd.reporting import render
 from isograd.rules import RULES
@@ -42,6 +42,23 @@ COMMANDS = {
     "explain": "code",
     "report": "run --list --entry --format --output",
     "rules": "--format",
+    "theory": "",
+}
+
+THEORY = {
+    "critical": "activation --bias-var --line --param --format --figure",
+    "diagram": "activation --weight-var --bias-var --param --format --figure",
+    "gains": "activation --all --param --format",
+    "phase": "activation --weight-var --bias-var --param --format --figure",
+    "spectrum": "activation --depth --weights --weight-var --bias-var --param --format --figure",
+    "transform": "activation --depth --method --param --format",
+}
+"""Subcommands of `isograd theory`."""
+
+THEORY_KEYS = {
+    "phase": "q_star stable chi_1 chi_q c_star chi_c xi_q xi_c phase usable_depth",
+    "critical": "verdict weight_var bias_var q_star chi_q reason",
+    "gains": "second_moment std slope",
 }
 
 JSON_KEYS = "findings healthy reading schema severity tool verdicts".split()
@@ -95,6 +112,24 @@ def test_the_flags_of_a_command(name: str) -> None:
         flags = [*parameter.opts, *parameter.secondary_opts]
         words += flags
     assert words == COMMANDS[name].split()
+
+
+@pytest.mark.parametrize("name", THEORY)
+def test_the_flags_of_a_theory_command(name: str) -> None:
+    group = app.get_command(click.Context(app), "theory")
+    assert isinstance(group, click.Group)
+    assert sorted(group.commands) == sorted(THEORY)
+    words = [flag for parameter in group.commands[name].params for flag in parameter.opts]
+    assert words == THEORY[name].split()
+
+
+@pytest.mark.parametrize("name", THEORY_KEYS)
+def test_the_keys_of_a_theory_commands_json(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    more = ["--weight-var", "2"] if name == "phase" else []
+    with pytest.raises(SystemExit):
+        main(["theory", name, "tanh", *more, "--format", "json"])
+    told = json.loads(capsys.readouterr().out)
+    assert set(THEORY_KEYS[name].split()) <= set(told)
 
 
 def test_the_keys_of_the_json_report() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from isograd.rules import RULES
 
-HEAVY = ("torch", "numpy", "scipy", "rich", "sklearn")
+HEAVY = ("torch", "numpy", "scipy", "rich", "sklearn", "matplotlib")
 PROGRAM = """
 import sys
 from isograd.cli import main
@@ -36,6 +36,8 @@ def run(*words: str, folder: Path | None = None) -> subprocess.CompletedProcess[
         "explain --help",
         "report --help",
         "rules --help",
+        "theory --help",
+        "theory phase --help",
         "rules",
         "rules --format json",
         f"explain {next(iter(RULES)).code}",
@@ -80,6 +82,24 @@ def test_answers_come_without_heavy_imports(words: str) -> None:
         "report none.isograd",
         "report text.npz",
         "rules --no-such-flag",
+        "theory phases",
+        "theory phase",
+        "theory phase tanh",
+        "theory phase tanh --weight-var nan",
+        "theory phase tanh --weight-var 0",
+        "theory phase tanh --weight-var 1 --bias-var -1",
+        "theory phase tanh --weight-var 1 --figure phase.pdf",
+        "theory phase tanh --weight-var 1 --figure nowhere/phase.png",
+        "theory phase tanh --weight-var 1 --param slope",
+        "theory phase nothing.py:act --weight-var 1",
+        "theory gains",
+        "theory gains tanh --all",
+        "theory gains --all --param alpha=1",
+        "theory diagram tanh --weight-var 3",
+        "theory diagram tanh --weight-var 3:1",
+        "theory diagram tanh --bias-var 0:1:1",
+        "theory spectrum tanh",
+        "theory spectrum tanh --depth 0",
     ],
 )
 def test_bad_input_is_one_line_without_heavy_imports(folder: Path, words: str) -> None:

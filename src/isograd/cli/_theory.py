@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from isograd.theory import Activation
 
 FORMS = ("text", "json", "csv")
+POINTS = 80
+"""Of a grid, on either side: fine enough for a figure, a fraction of a second to compute."""
+MOST_POINTS = 1000
 
 Row = Mapping[str, Any]
 
@@ -68,22 +71,22 @@ def activation(text: str, words: Iterable[str]) -> "Activation":
         return activation(found, **settings)
 
 
-def values(text: str, what: str, default_points: int = 80) -> "Any":
-    """An even grid from words such as `0.5:4` or `0.5:4:80` (from, to, points).
+def span(text: str, what: str) -> tuple[float, float, int]:
+    """(from, to, points) of an even grid, from words such as `0.5:4` and `0.5:4:50`.
 
     Raises:
         InputError: not of that form, or not rising.
     """
     parts = [_number(part) for part in text.split(":")]
-    ends = [part for part in parts[:2] if part is not None and math.isfinite(part)]
-    points = parts[2] if len(parts) == 3 else default_points
-    if len(parts) not in (2, 3) or len(ends) < 2 or points is None or not 2 <= points <= 2000:
+    found = [part for part in parts if part is not None and math.isfinite(part)]
+    if len(found) != len(parts) or len(found) not in (2, 3):
         raise InputError(f"{what}: {text!r} is no range; write from:to or from:to:points, as 0.5:4")
-    if not 0 <= ends[0] < ends[1] or points != int(points):
-        raise InputError(f"{what}: {text!r} must rise from 0 or more, in a whole number of points")
-    import numpy as np
-
-    return np.linspace(ends[0], ends[1], int(points))
+    low, high, points = (*found, POINTS)[:3]
+    if not 0 <= low < high or points != int(points) or not 2 <= points <= MOST_POINTS:
+        raise InputError(
+            f"{what}: {text!r} is no grid; it rises from 0 or more, in 2 to {MOST_POINTS} points"
+        )
+    return low, high, int(points)
 
 
 def fields(data: Any, *, without: Sequence[str] = ()) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import click
 
 _NEEDED = ("torch", "numpy", "scipy", "rich", "click")
 
-_OPTIONAL = {"scikit-learn": "data", "safetensors": "safetensors"}
+_OPTIONAL = {"scikit-learn": "data", "safetensors": "safetensors", "matplotlib": "figures"}
 """Packages that a part needs, and the extra that brings them."""
 
 

@@ -195,7 +195,7 @@ def gains(activation: str | None, every: bool, params: tuple[str, ...], form: st
         default="0.5:4",
         show_default=True,
         metavar="FROM:TO[:POINTS]",
-        help="sigma_w^2, 80 points where none are said.",
+        help="sigma_w^2; 80 points where none are said.",
     ),
     click.option(
         "--bias-var",
@@ -219,12 +219,13 @@ def diagram(
 ) -> None:
     """Map order and chaos; --format csv has one line per point."""
     _check_figure(figure)
-    weight_vars = _theory.values(weight_range, "--weight-var")
-    bias_vars = _theory.values(bias_range, "--bias-var")
+    spans = _theory.span(weight_range, "--weight-var"), _theory.span(bias_range, "--bias-var")
     act = _theory.activation(activation, params)
+    import numpy as np
+
     from isograd import theory
 
-    found = theory.phase_diagram(act, weight_vars, bias_vars)
+    found = theory.phase_diagram(act, *(np.linspace(*one) for one in spans))
     if figure is not None:
         from isograd.cli import _theory_figures
 
