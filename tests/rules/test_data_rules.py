@@ -9,7 +9,7 @@ from threshold_readings import FLAT, batch, targets
 from isograd.diagnosis import diagnose
 from isograd.findings import Finding, Severity
 from isograd.records import Reading
-from isograd.rules import NotApplicable, Outcome, Passed
+from isograd.rules import RULES, NotApplicable, Outcome, Passed
 from isograd.rules._examples import chain, with_history
 from isograd.rules.divergence import Divergence
 from isograd.rules.initial_loss import InitialLoss, _loss

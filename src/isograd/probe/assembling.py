@@ -12,6 +12,7 @@ from isograd.probe.facts import batch_facts, model_facts, output_facts, target_f
 from isograd.probe.graph import ancestors, entering_tensor, loss_facts
 from isograd.probe.recorder import Recorder, Row
 from isograd.probe.slopes import slopes
+from isograd.probe.tape import Tape
 from isograd.probe.weights import fitting, parameters_of, weight_series
 from isograd.records import Number, Parameter, Record, Site
 from isograd.sites import ELEMENTWISE, NORMS
@@ -240,8 +241,15 @@ def _facts(
         last = next((n for n in reversed(softmax) if n.index in before), None)
         if last is not None and "softmax" in " ".join(facts.get("loss.input_ops", ())):
             facts["output.softmax_width"] = last.width
+    facts["model.unregistered"] = _unregistered(tape, recorder)
     facts["model.unused"], facts["model.unreached"] = _reach(model, done, parameters, used_by)
     return facts
+
+
+def _unregistered(tape: Tape, recorder: Recorder) -> list[str]:
+    """Names of the sites whose trainable weights are not parameters of the model."""
+    sites = {row.node.index: row.name for row in recorder.rows}
+    return [sites.get(n.index, f"{n.module or 'forward'}:{n.op}") for n in tape.unregistered]
 
 
 def _reach(

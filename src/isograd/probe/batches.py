@@ -129,7 +129,8 @@ def check_finite(batch: Batch) -> None:
         count = int(bad.sum())
         if count:
             first = tuple(int(i) for i in bad.nonzero()[0])
+            verb = "hold" if what == "the targets" else "holds"
             raise DataError(
-                f"batch: {what} hold{'' if what == 'the targets' else 's'} {count} NaN or infinite values of "
-                f"{tensor.numel()} (the first at {first}); remove or impute them"
+                f"batch: {what} {verb} {count} NaN or infinite values of {tensor.numel()}"
+                f" (the first at {first}); remove or impute them"
             )

@@ -106,6 +106,8 @@ class Tape(TorchFunctionMode):
         self.phase = "model"
         self.called: set[int] = set()
         """Identities of the modules that were called."""
+        self.unregistered: list[Node] = []
+        """Weight layers whose trainable weights are not parameters of the model."""
         self._of: Any = WeakTensorKeyDictionary()
         self._busy = False
 
@@ -221,6 +223,8 @@ class Tape(TorchFunctionMode):
         for tensor in results[1:]:
             self._of[tensor] = node.index
         self._register(node, first)
+        if kind in WEIGHTS and first.requires_grad and _has_stranger(call, self.parameters, known):
+            self.unregistered.append(node)
         if first.is_floating_point() or first.is_complex():
             self.listener.after(self, node, first, call)
 
@@ -326,6 +330,15 @@ def is_opaque(module: nn.Module) -> bool:
 def class_of(module: nn.Module) -> type[nn.Module]:
     """The class the user chose: parametrizing a module replaces it by a subclass."""
     return type(module).__bases__[0] if is_parametrized(module) else type(module)
+
+
+def _has_stranger(call: Call, parameters: dict[int, int], known: list[Node]) -> bool:
+    """Whether a leaf that asks for a gradient is neither a parameter nor an input."""
+    given = {n.shape for n in known if n.phase in ("input", "target")}
+    return any(
+        t.is_leaf and t.requires_grad and id(t) not in parameters and tuple(t.shape) not in given
+        for t in call.tensors
+    )
 
 
 def _merge(nodes: list[Node]) -> tuple[int, ...]:

@@ -87,7 +87,7 @@ def weight_series(
         gradients: dLoss/dw per parameter, None where none arrived.
         layouts: per parameter (transposed, groups) where not the usual [out, in].
     """
-    keys = "mean rms max fan_in fan_out gain row_spread grad_rms grad_nonfinite grad_sign"
+    keys = "mean rms max nonfinite fan_in fan_out gain row_spread grad_rms grad_nonfinite grad_sign"
     columns: dict[str, list[Number]] = {f"weight.{key}": [] for key in keys.split()}
     for index, ((_, tensor), parameter) in enumerate(
         zip(model.named_parameters(), parameters, strict=True)
@@ -106,6 +106,7 @@ def _one(
     if local.is_floating_point() and local.numel():
         values = statistics.brief(local)
         row["weight.mean"], row["weight.rms"] = values["mean"], values["rms"]
+        row["weight.nonfinite"] = values["nonfinite"]
         low, high = values["min"], values["max"]
         row["weight.max"] = None if low is None or high is None else max(abs(low), abs(high))
         if parameter.is_weight and local.ndim >= 2:

@@ -123,7 +123,7 @@ class UpdateRatio(Rule):
         middle = median(ratios[i] for i in slow)
         even = len(slow) == len(ratios)
         # What the depth loses, an adaptive optimizer and the layers at the far end do not feel.
-        felt = max(ratios.values()) >= self.low_where_lost and not seen.fact("optimizer.adaptive")
+        felt = max(ratios.values()) >= self.low and not seen.fact("optimizer.adaptive")
         lost = left < self.loses and felt
         factor = USUAL / middle if middle > 0 else math.inf
         cause = why_lost(seen) if lost else _slow(seen, factor)
