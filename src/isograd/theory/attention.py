@@ -7,8 +7,9 @@ from numpy.typing import NDArray
 
 from isograd.errors import InputError
 from isograd.theory.activations import activation
-from isograd.theory.averages import averages, number, whole
+from isograd.theory.averages import number, whole
 from isograd.theory.maps import correlation_map
+from isograd.theory.moments import moments_at
 
 Array = NDArray[np.float64]
 
@@ -95,7 +96,8 @@ def rank_collapse(
     """
     tokens = whole("tokens", tokens, 1, 2048 if causal else 1_000_000_000)
     depth = whole("depth", depth, 0, 1000 if causal else 100_000)
-    gain = number("branch_scale", branch_scale) ** 2 * number("value_var", value_var)
+    scale = number("branch_scale", branch_scale)
+    gain = scale * scale * number("value_var", value_var)
     least = -1 / (tokens - 1) if tokens > 1 else -1.0
     if not least - 1e-12 <= rho <= 1:
         raise InputError(f"rho is from {least:g} to 1 at {tokens} tokens; got {rho!r}")
@@ -164,15 +166,15 @@ def post_norm(
     depth = whole("depth", depth, 0, 100_000)
     if not (0 <= rho <= 1 and 0 <= rho_g <= 1):
         raise InputError(f"rho and rho_g are from 0 to 1; got {rho!r} and {rho_g!r}")
-    of = averages(phi, 1.0)
-    if not 1e-300 < of.square < np.inf:
+    square, slope_square = moments_at(phi, 1.0)
+    if not 1e-300 < square < np.inf:
         raise InputError(f"{phi.name} passes nothing at unit variance")
-    gain = of.slope_square / of.square
+    gain = slope_square / square
     forward = [(rho, 0.0, 0.0)]
     for _ in range(depth):
         v, _ = uniform_attention(tokens, rho=min(1.0, rho), rho_g=0.0)
         rho = min(1.0, (rho + v) / (1 + v))
-        both = correlation_map(phi, rho, 1.0, weight_var=1 / of.square)
+        both = correlation_map(phi, rho, 1.0, weight_var=1 / square)
         rho = min(1.0, (rho + both.covariance) / 2)
         forward.append((rho, v, both.gradient))
     back = [(1.0, rho_g)]

@@ -1,15 +1,14 @@
 """Averages of one activation at one length, and checks of what the theory is asked for."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from math import isfinite, sqrt
+from math import inf, isfinite, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
 
 from isograd.errors import InputError
 from isograd.theory.activations import Activation
-from isograd.theory.gaussian import expect
+from isograd.theory.gaussian import rule
 
 Array = NDArray[np.float64]
 
@@ -42,31 +41,31 @@ class Averages:
 
 
 def averages(act: Activation, q: float) -> Averages:
-    """The averages at length q; at 0 their limits.
+    """The averages at length q; at 0 their limits. Infinite where float64 does not hold them.
 
     Derivatives with respect to q are those of the density (heat equation), so that kinks do no
     harm.
     """
     q = max(q, _LEAST_LENGTH)
-    phi, slope = act.value, act.slope
-
-    def mean(f: Callable[[Array], Array]) -> float:
-        return expect(f, kinks=(*act.kinks, *act.bends), scale=sqrt(q))
-
-    return Averages(
-        mean=mean(phi),
-        square=mean(lambda u: phi(u) ** 2),
-        fourth=mean(lambda u: phi(u) ** 4),
-        slope_square=mean(lambda u: slope(u) ** 2),
-        slope_fourth=mean(lambda u: slope(u) ** 4),
-        slope_sixth=mean(lambda u: slope(u) ** 6),
-        both=mean(lambda u: (phi(u) * slope(u)) ** 2),
-        # Where phi jumps, phi' does not tell how phi^2 grows; elsewhere it is exacter.
-        square_growth=mean(lambda u: (u * u / q - 1) * phi(u) ** 2) / (2 * q)
-        if act.jumps
-        else mean(lambda u: u * phi(u) * slope(u)) / q,
-        slope_growth=mean(lambda u: (u * u / q - 1) * slope(u) ** 2) / (2 * q),
-    )
+    u, weights = rule((*act.kinks, *act.bends), sqrt(q))
+    with np.errstate(all="ignore"):
+        phi, slope = act.value(u), act.slope(u)
+        square, slope_square = phi**2, slope**2
+        heat = (u * u / q - 1) / (2 * q)
+        rows = [
+            phi,
+            square,
+            square**2,
+            slope_square,
+            slope_square**2,
+            slope_square**3,
+            square * slope_square,
+            # Where phi jumps, phi' does not tell how phi^2 grows; elsewhere it is exacter.
+            heat * square if act.jumps else u * phi * slope / q,
+            heat * slope_square,
+        ]
+        means = np.stack(rows) @ weights
+    return Averages(*(float(mean) if mean == mean else inf for mean in means))
 
 
 def slope_jumps(act: Activation) -> bool:

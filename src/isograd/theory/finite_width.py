@@ -135,7 +135,7 @@ def _follow(
     for n in widths:
         of = averages(phi, q)
         following = weight_var * of.square + bias_var
-        if not (0 < following < inf and of.slope_square > 0 and of.slope_fourth < inf):
+        if not (0 < following < inf and of.slope_square > 0 and of.fourth + of.slope_fourth < inf):
             break
         # Part of the length that weights give and orthogonal ones hold fixed.
         held = max(0.0, q - bias_var) if orthogonal else 0.0
@@ -179,8 +179,8 @@ def _step(
 
 def _relative(beta: Array) -> Array:
     """std/mean of a log-normal energy whose logarithm has variance beta."""
-    most = np.where(beta > _LARGEST_BETA, inf, beta)
-    return np.sqrt(np.expm1(most))
+    held = np.clip(beta, 0.0, _LARGEST_BETA)
+    return np.where(beta > _LARGEST_BETA, inf, np.sqrt(np.expm1(held)))
 
 
 def band(layers: Sequence[tuple[int, str]]) -> list[float]:

@@ -29,12 +29,12 @@ def expect(
         kinks: arguments at which f or a derivative of it jumps; 0 is always one.
         scale: standard deviation of the argument; positive.
     """
-    points, weights = _rule(tuple(kinks), float(scale))
+    points, weights = rule(tuple(kinks), float(scale))
     return float(weights @ f(points))
 
 
 @lru_cache(maxsize=256)
-def _rule(kinks: tuple[float, ...], scale: float) -> tuple[Array, Array]:
+def rule(kinks: tuple[float, ...], scale: float) -> tuple[Array, Array]:
     """Arguments and weights of the rule, the density included."""
     inner = np.array([*kinks, *_BENDS, *(-bend for bend in _BENDS)]) / scale
     outer = np.array([*_EDGES, *(-edge for edge in _EDGES)])

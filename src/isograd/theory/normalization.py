@@ -40,8 +40,9 @@ def norm_growth(
     """Growth of gradient energy per layer of weights, norm and activation, width to infinity.
 
     - `batch`, `before` the activation: B -> infinity E phi'^2/Var phi (Yang et al., A mean field
-      theory of batch normalization, 2019, section 4), never below 1. At a finite batch B, with v
-      uniform on the sphere of radius sqrt(B) orthogonal to 1 and i, j two of its entries,
+      theory of batch normalization, 2019, section 4), never below 1 for a phi without jumps.
+      At a finite batch B, with v uniform on the sphere of radius sqrt(B) orthogonal to 1 and i, j
+      two of its entries,
       [(B - 1) E phi'_i^2 + E phi'_i phi'_j - E v_i^2 phi'_i^2 + E v_i phi'_i v_j phi'_j]
       / ((B - 3)(E phi_i^2 - E phi_i phi_j)); for the identity (B - 2)/(B - 3).
       `after` the activation (phi, then norm): its inputs then are Gaussian at a large batch, and

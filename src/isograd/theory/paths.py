@@ -51,7 +51,8 @@ def paths(depth: int, *, branch: float = 1.0, branch_scale: float = 1.0) -> Path
     from scipy.special import gammaln, xlog1py, xlogy
 
     depth = whole("depth", depth, 0, 1_000_000)
-    ratio = number("branch", branch) * number("branch_scale", branch_scale) ** 2
+    scale = number("branch_scale", branch_scale)
+    ratio = number("branch", branch) * scale * scale
     if ratio > 1e300:
         raise InputError(f"branch_scale^2 branch is {ratio:g}; it has to be below 1e300")
     share = ratio / (1 + ratio)

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from isograd.errors import InputError
 from isograd.theory.activations import Activation, activation
-from isograd.theory.averages import averages, number, whole
+from isograd.theory.averages import number, whole
 from isograd.theory.maps import correlation_map
+from isograd.theory.moments import moments_at
 
 Array = NDArray[np.float64]
 Norm = Literal["batch", "layer"] | None
@@ -104,7 +105,7 @@ def residual(
     if not -1 <= c0 <= 1 or (norm == "batch" and not 0 <= c0 < 1):
         raise InputError(f"c0 is from -1 to 1, with batch norm from 0 to below 1; got {c0!r}")
     if weight_var is None:
-        square = averages(phi, 1.0).square
+        square, _ = moments_at(phi, 1.0)
         if not 1e-300 < square < inf:
             raise InputError(f"{phi.name} passes nothing at unit variance; give weight_var")
         weight_var = 1 / square
@@ -154,14 +155,14 @@ def _block(branch: _Branch, q: float, p: float) -> tuple[float, float, float] | 
         size, shared = inner
         if not _LEAST < size < _LARGEST:
             return None
-        of = averages(branch.act, size)
+        square, slope_square = moments_at(branch.act, size)
         c = min(1.0, max(-1.0, shared / size))
         both = correlation_map(
             branch.act, c, size, weight_var=branch.weight_var, bias_var=branch.bias_var
         )
-        inner = branch.weight_var * of.square + branch.bias_var, both.covariance
-        chi *= branch.weight_var * of.slope_square
-    energy = branch.scale**2
+        inner = branch.weight_var * square + branch.bias_var, both.covariance
+        chi *= branch.weight_var * slope_square
+    energy = branch.scale * branch.scale
     q, p, growth = q + energy * inner[0], p + energy * inner[1], 1 + energy * chi
     if branch.norm and not branch.before:
         (q, p), divisor = _normalized(branch.norm, q, p)

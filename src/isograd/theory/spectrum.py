@@ -28,6 +28,10 @@ _REACH = 9.0
 _NEAREST = 60.0
 """-ln(1 - x d_max), as near as the resolvent variable x is brought to its pole."""
 _MAX_NEWTON = 20
+_LEAST_DENSITY = 1e-4
+"""Of ln lambda; where it has fallen to this, the rest is left out."""
+_MAX_STEP = 0.5
+"""Of ln lambda between two points of the density: the small s^2 of GELU have a long tail."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +81,8 @@ class Spectrum:
         does not start at the edge as a square root does (two orthogonal layers of ReLU).
 
         Args:
-            steps: number of points, at least 16.
+            steps: about the number of points, at least 16; up to twice as many where the tail of
+                small s^2 is long. What lies below the last point is left out.
         """
         steps = whole("steps", steps, 16, 100_000)
         if self._slope is None or self.edge is None or self.log_mean is None:
@@ -354,7 +359,7 @@ class _Curve:
         v = start + 1j * turn * abs(m / dm)
         found: list[tuple[float, float]] = []
         with np.errstate(all="ignore"):
-            for _ in range(steps):
+            for _ in range(2 * steps):
                 target = min(target, self._at(v)[0].real) if not found else target
                 for _ in range(_MAX_NEWTON):
                     height, slope, m, dm = self._at(v)
@@ -364,12 +369,15 @@ class _Curve:
                 if not abs(height - target) < 1e-7 or m.imag >= 0:
                     break
                 found.append((target, -m.imag / pi))
+                if found[-1][1] < _LEAST_DENSITY and m.real < -0.5 * abs(m):
+                    break
                 rate = abs((dm / m / slope).imag)
                 if not 0 < rate < inf:
                     break
-                v -= turn / rate / slope
-                target -= turn / rate
-        if len(found) < 0.75 * steps:
+                step = min(turn / rate, _MAX_STEP)
+                v -= step / slope
+                target -= step
+        if len(found) < 0.6 * steps:
             return None
         at, values = np.array(found).T
         return at, values
