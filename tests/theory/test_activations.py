@@ -11,7 +11,7 @@ from isograd.errors import InputError
 from isograd.sites import ACTIVATIONS
 from isograd.theory.activations import _TABLE, activation
 
-CASES = [(name, {}) for name in sorted(ACTIVATIONS - {"glu"})] + [
+CASES = [(name, {}) for name in sorted(ACTIVATIONS - {"glu"} | {"erf", "atan"})] + [
     ("leaky_relu", {"negative_slope": 0.31}),
     ("leaky_relu", {"negative_slope": -1.7}),
     ("elu", {"alpha": 1.7}),
@@ -28,7 +28,7 @@ CASES = [(name, {}) for name in sorted(ACTIVATIONS - {"glu"})] + [
 
 
 def of_torch(name: str, params: dict[str, float | str], x: torch.Tensor) -> torch.Tensor:
-    if name in ("sin", "cos", "exp"):
+    if name in ("sin", "cos", "exp", "erf", "atan"):
         return getattr(torch, name)(x)
     if name == "prelu":
         return functional.prelu(x, torch.tensor(params.get("negative_slope", 0.25)).double())
@@ -38,7 +38,7 @@ def of_torch(name: str, params: dict[str, float | str], x: torch.Tensor) -> torc
 
 
 def test_the_table_is_that_of_the_sites() -> None:
-    assert set(_TABLE) == ACTIVATIONS - {"glu"} | {"linear"}
+    assert set(_TABLE) == ACTIVATIONS - {"glu"} | {"linear", "erf", "atan"}
 
 
 @pytest.mark.parametrize(("name", "params"), CASES)
@@ -105,3 +105,23 @@ def test_unknown_parameter() -> None:
 def test_unknown_approximation() -> None:
     with pytest.raises(InputError, match="no approximation 'cubic'"):
         activation("gelu", approximate="cubic")
+
+
+def test_what_is_known_of_each() -> None:
+    odd = {name for name in _TABLE if activation(name).odd}
+    assert odd == set(
+        "linear tanh hardtanh softsign hardshrink softshrink tanhshrink erf atan sin".split()
+    )
+    straight = {name for name in _TABLE if activation(name).homogeneous}
+    assert straight == {"linear", "relu", "leaky_relu", "prelu", "rrelu", "threshold"}
+    assert {name for name in _TABLE if activation(name).jumps} == {"hardshrink"}
+    assert activation("hardshrink").jumps == (-0.5, 0.5)
+    assert activation("threshold", value=-1.0).jumps == (0.0,)
+
+
+@pytest.mark.parametrize(
+    ("alias", "name"),
+    [("swish", "silu"), ("LeakyReLU", "leaky_relu"), ("ELU", "elu"), ("identity", "linear")],
+)
+def test_aliases(alias: str, name: str) -> None:
+    assert activation(alias) is activation(name)

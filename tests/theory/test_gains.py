@@ -4,6 +4,7 @@ import math
 from itertools import pairwise
 
 import pytest
+import torch
 from scipy.integrate import quad
 
 from isograd.errors import InputError
@@ -87,7 +88,7 @@ def test_sine_closed_form() -> None:
     assert gains("sin").second_moment ** -2 == pytest.approx((1 - math.exp(-2)) / 2, rel=1e-12)
 
 
-@pytest.mark.parametrize("name", sorted(ACTIVATIONS - {"glu"} | {"linear"}))
+@pytest.mark.parametrize("name", sorted(ACTIVATIONS - {"glu"} | {"linear", "erf", "atan"}))
 def test_adaptive_quadrature_agrees(name: str) -> None:
     phi, of = activation(name), gains(name)
 
@@ -120,3 +121,24 @@ def test_asked_again_it_is_at_hand() -> None:
 def test_unknown_name() -> None:
     with pytest.raises(InputError, match="no activation 'glu'"):
         gains("glu")
+
+
+@pytest.mark.parametrize("name", ["linear", "relu", "tanh", "sigmoid", "selu", "leaky_relu"])
+def test_the_number_of_torch(name: str) -> None:
+    of = gains(name)
+    assert of.torch_gain == pytest.approx(torch.nn.init.calculate_gain(name), rel=1e-12)
+    assert of.remark
+    # It is said to be exact where it is.
+    exact = math.isclose(of.torch_gain, of.second_moment, rel_tol=1e-12)
+    assert exact == ("exactly" in of.remark)
+
+
+def test_torch_knows_no_other() -> None:
+    assert gains("gelu").torch_gain is None
+    assert gains("erf").slope == pytest.approx(1.3252183528612112, rel=1e-10)
+
+
+def test_of_a_module_and_of_a_callable() -> None:
+    assert gains(torch.nn.LeakyReLU(0.3)) == gains("leaky_relu", negative_slope=0.3)
+    of = gains(lambda x: 2 * torch.tanh(x))
+    assert of.second_moment == pytest.approx(SECOND_MOMENT["tanh"] / 2, rel=1e-10)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from math import inf, pi, sqrt
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,7 +42,7 @@ class Activation:
     """E[phi(u1) phi(u2)] and E[phi'(u1) phi'(u2)] in closed form, where there is one."""
 
 
-def activation(x: object, **params: float | str) -> Activation:
+def activation(x: object, **params: Any) -> Activation:
     """The activation behind a name, a torch module or class, a functional, or any callable.
 
     Args:
@@ -59,10 +60,17 @@ def activation(x: object, **params: float | str) -> Activation:
     if isinstance(x, Activation) and not params:
         return x
     if isinstance(x, str):
-        return named(_ALIASES.get(x.lower(), x.lower()), **params)
+        return named(known_name(x) or x, **params)
+    # Late: discovery needs panels, which need this file.
     from isograd.theory.discovery import discover
 
     return discover(x, **params)
+
+
+def known_name(name: str) -> str | None:
+    """The table's name for a torch name, class name or alias; None if there is none."""
+    plain = name.lower().replace("_", "")
+    return _PLAIN.get(_ALIASES.get(plain, plain))
 
 
 @lru_cache(maxsize=1024)
@@ -72,7 +80,6 @@ def named(name: str, **params: float | str) -> Activation:
     Raises:
         InputError: there is no such activation, or it has no such parameter.
     """
-    name = _BY_CLASS.get(name, name)
     make = _TABLE.get(name)
     if make is None:
         raise InputError(f"no activation {name!r} in theory; known are {', '.join(sorted(_TABLE))}")
@@ -115,7 +122,7 @@ def erf(x: Array) -> Array:
 def expit(x: Array) -> Array:
     """The logistic function, without scipy's import, right to rounding in both tails."""
     small = np.exp(-np.abs(x))
-    return np.where(x >= 0, 1.0, small) / (1 + small)
+    return np.asarray(np.where(x >= 0, 1.0, small) / (1 + small))
 
 
 Parts = tuple[Function, Function, tuple[float, ...], float]
@@ -300,5 +307,8 @@ _TABLE: dict[str, Callable[..., Parts]] = {
     "exp": lambda: (np.exp, np.exp, (), inf),
 }
 
-_ALIASES = {"swish": "silu", "identity": "linear", "none": "linear", "arctan": "atan", "sine": "sin"}
-_BY_CLASS = {name.replace("_", ""): name for name in _TABLE}
+_ALIASES = {"swish": "silu", "identity": "linear", "arctan": "atan", "sine": "sin"}
+_PLAIN = {name.replace("_", ""): name for name in _TABLE}
+
+NAMES = tuple(sorted(_TABLE))
+"""Every activation that has a name here, but for aliases."""

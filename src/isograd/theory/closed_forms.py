@@ -78,7 +78,7 @@ def _gelu(q1: float, q2: float, k: float) -> tuple[float, float]:
 
 
 def _gelu_slope(q1: float, q2: float, k: float, p: float, root: float) -> float:
-    """d value / dk, Price's theorem."""
+    """The derivative of the value by k: Price's theorem."""
     s1, s2 = 1 + q1, 1 + q2
     by_k = 1 / (2 * pi * root)
     curve = by_k * k / root**2

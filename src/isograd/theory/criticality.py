@@ -17,7 +17,7 @@ from isograd.theory.roots import root
 Array = NDArray[np.float64]
 
 _NOISE = 1e-11
-"""Relative size below which a bias variance is rounding: it is a difference of two close numbers."""
+"""Relative size below which a bias variance is rounding: two close numbers make it."""
 _FAINTEST = 1e-12
 """E phi'^2 below this share of its largest is left out: all that passes is a far tail."""
 SATURATED = 0.4
@@ -96,7 +96,9 @@ def critical(act: object, *, bias_var: float = 0.0) -> Critical:
         why = "chi_1 = 1 needs a negative bias variance at every q; center phi (subtract its mean)"
         return _none(why)
     if not usable.any():
-        return _none("the critical line is unstable all along: lengths leave every fixed point on it")
+        return _none(
+            "the critical line is unstable all along: lengths leave every fixed point on it"
+        )
     # The line of sigmoid comes back to a bias variance of 0 at sigma_w^2 = 103.
     first = int(np.flatnonzero(usable)[0])
     if line.weight_var[usable].min() > line.weight_var.min() / SATURATED:

@@ -22,10 +22,12 @@ Array = NDArray[np.float64]
 Masked = np.ma.MaskedArray[Any, np.dtype[Any]]
 
 _STEPS = 60
-_FOLD, _DEGREE = 4.0, 14
+_FOLD, _DEGREE = 4.0, 16
 _SPLIT = 0.4
 """Angle up to which Hermite series of kinked activations are right: cos 0.4 = 0.92."""
-_ANGLE_DEGREE = 20
+_ANGLE_DEGREE = 28
+_SHARP_DEGREE = 32
+"""Near c = 1 the chord is analytic in the angle with one kink, and with several only smooth."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,9 @@ class _Columns:
         self.values = {name: np.zeros(count) for name in self.names}
         self.stable = np.zeros(count, dtype=bool)
         self.phase = np.full(count, "", dtype="<U8")
-        self.known = {name: np.zeros(count, dtype=bool) for name in (*self.names, "stable", "phase")}
+        self.known = {
+            name: np.zeros(count, dtype=bool) for name in (*self.names, "stable", "phase")
+        }
 
     def put(self, place: int, found: Phase) -> None:
         for name in self.names:
@@ -125,7 +129,9 @@ def _solve(act: Activation, pairs: Array, q0: float, columns: _Columns) -> NDArr
     q[clear] = _newton(table, pairs[clear], low[clear], high[clear])
     square, slope, growth = table.over(q).T
     chi_1, chi_q = pairs[:, 0] * slope, pairs[:, 0] * growth
-    clear &= (np.abs(chi_q) < 1 - 1e-6) & (np.abs(pairs[:, 0] * square + pairs[:, 1] - q) < 1e-9 * q)
+    clear &= (np.abs(chi_q) < 1 - 1e-6) & (
+        np.abs(pairs[:, 0] * square + pairs[:, 1] - q) < 1e-9 * q
+    )
     chaotic = clear & (chi_1 > 1 + CRITICAL)
     critical = clear & (np.abs(chi_1 - 1) <= CRITICAL)
     if act.jumps:
@@ -176,7 +182,9 @@ def _brackets(
     # The first column above at which the sign is down, or below at which it is up.
     above = (signs[:, place:] < 0).argmax(axis=1) + place
     below = place - (signs[:, place::-1] > 0).argmax(axis=1)
-    found = np.where(rises, signs[np.arange(len(pairs)), above] < 0, signs[np.arange(len(pairs)), below] > 0)
+    found = np.where(
+        rises, signs[np.arange(len(pairs)), above] < 0, signs[np.arange(len(pairs)), below] > 0
+    )
     near, far = np.where(rises, above - 1, below), np.where(rises, above, below + 1)
     inner = np.where(rises, above, below)
     # A fixed point that only touches may hide on the way: such points are left to `phase`.
@@ -194,7 +202,9 @@ def _touches(
     """Whether |Q(q)/q - 1| has a small minimum between the start and the change of sign."""
     size = np.abs(gaps)
     dips = np.zeros(gaps.shape, dtype=bool)
-    dips[:, 1:-1] = (size[:, 1:-1] < 0.02) & (size[:, 1:-1] <= np.minimum(size[:, :-2], size[:, 2:]))
+    dips[:, 1:-1] = (size[:, 1:-1] < 0.02) & (
+        size[:, 1:-1] <= np.minimum(size[:, :-2], size[:, 2:])
+    )
     column = np.arange(gaps.shape[1])
     low = np.where(rises, place, inner + 2)[:, None]
     high = np.where(rises, inner - 2, place)[:, None]
@@ -246,7 +256,9 @@ class _Chord:
         self._degree = _DEGREE if span > 0.5 else _DEGREE // 2
         nodes, to_q = chebyshev(self._degree)
         places = np.arange(self._count)[:, None] + (nodes + 1) / 2
-        at, to_angle = chebyshev(_ANGLE_DEGREE)
+        near = angles[0] == 0
+        self._sharp = (_SHARP_DEGREE if len(act.kinks) > 1 else 12) if near else _ANGLE_DEGREE
+        at, to_angle = chebyshev(self._sharp)
         theta = angles[0] + (angles[1] - angles[0]) * (at + 1) / 2
         values = _chords(act, np.exp(self._low + self._width * places).ravel(), np.cos(theta))
         if self._jumps:
@@ -282,9 +294,9 @@ class _Chord:
         """The chord and its derivative by the angle."""
         low, high = self._angles
         t = np.clip(2 * (theta - low) / (high - low) - 1, -1, 1)
-        first = np.polynomial.chebyshev.chebvander(t, _ANGLE_DEGREE)
-        k = np.arange(1, _ANGLE_DEGREE + 1)
-        second = _second_kind(t, _ANGLE_DEGREE - 1)  # dT_k/dt = k U_{k-1}
+        first = np.polynomial.chebyshev.chebvander(t, self._sharp)
+        k = np.arange(1, self._sharp + 1)
+        second = _second_kind(t, self._sharp - 1)  # dT_k/dt = k U_{k-1}
         value = (first * rows).sum(axis=1)
         slope = (second * k * rows[:, 1:]).sum(axis=1) * 2 / (high - low)
         if self._jumps:

@@ -20,6 +20,8 @@ CRITICAL = 1e-9
 """|chi_1 - 1| below this is critical: variances are handed in with some ten digits."""
 NOISE = 1e-12
 """Relative size below which Q(q) - q is rounding."""
+_HERE = 1e-9
+"""A start that is this close to a fixed point, relatively, is there."""
 _NEAR = 0.1
 """Roots hide between two points of the scan only where |Q(q)/q - 1| is below this."""
 
@@ -82,6 +84,7 @@ def phase(act: object, *, weight_var: float, bias_var: float = 0.0, q0: float = 
         InputError: the activation or a variance cannot be used.
     """
     of = activation(act)
+    weight_var, bias_var, q0 = float(weight_var), float(bias_var), float(q0)
     check_variances(weight_var, bias_var, q0)
     if of.homogeneous:
         return _scale_free(of, weight_var, bias_var, q0)
@@ -92,7 +95,7 @@ def phase(act: object, *, weight_var: float, bias_var: float = 0.0, q0: float = 
         return _nothing(_endless(table, found), found)
     at = next(point for point in found if point.q == q_star)
     if q_star == 0:
-        return _dying(of, at, found)
+        return _dying(at, found)
     return _at(of, weight_var, at, found, table.at(q_star)[1] * weight_var)
 
 
@@ -175,13 +178,13 @@ def _led_to(
     """The next fixed point in the direction in which a layer moves q0; else the nearest."""
     start = min(max(q0, SMALLEST_Q), table.largest_q)
     rises = weight_var * table.at(start)[0] + bias_var > start
-    above = [point.q for point in found if point.q >= start]
-    below = [point.q for point in found if point.q <= start]
+    above = [point.q for point in found if point.q >= start * (1 - _HERE)]
+    below = [point.q for point in found if point.q <= start * (1 + _HERE)]
     if rises and above:
         return above[0]
     if below and (not rises or below[-1] > 0):
         return below[-1]
-    return None
+    return None if rises or not above else above[0]
 
 
 def _at(
@@ -266,7 +269,9 @@ def angle(act: Activation, q: float, weight_var: float) -> tuple[float, float]:
     slope = weight_var * product(act, q, q, c_star)[1]
     if act.jumps:
         step = 1e-4 * theta
-        fall = [chord(act, q, float(np.cos(t))) * (1 - np.cos(t)) for t in (theta - step, theta + step)]
+        fall = [
+            chord(act, q, float(np.cos(t))) * (1 - np.cos(t)) for t in (theta - step, theta + step)
+        ]
         slope = weight_var * float(fall[1] - fall[0]) / (2 * step * float(np.sin(theta)))
     return c_star, slope
 
@@ -294,10 +299,10 @@ def _scale_free(act: Activation, weight_var: float, bias_var: float, q0: float) 
         zero = (FixedPoint(0.0, chi, False),) if bias_var == 0 else ()
         return _nothing(f"no fixed point: the mean square grows {grows} without end", zero, chi)
     at = FixedPoint(bias_var / (1 - chi), chi, True)
-    return _dying(act, at, (at,)) if at.q == 0 else _at(act, weight_var, at, (at,), chi)
+    return _dying(at, (at,)) if at.q == 0 else _at(act, weight_var, at, (at,), chi)
 
 
-def _dying(act: Activation, at: FixedPoint, found: tuple[FixedPoint, ...]) -> Phase:
+def _dying(at: FixedPoint, found: tuple[FixedPoint, ...]) -> Phase:
     """The signal goes to 0, where a layer is linear (or homogeneous) and chi_1 is dQ/dq."""
     if not at.stable:
         return _nothing("no fixed point but 0, which is unstable: the length leaves it", found)
@@ -307,9 +312,7 @@ def _dying(act: Activation, at: FixedPoint, found: tuple[FixedPoint, ...]) -> Ph
         return Phase(0.0, True, chi, chi, None, None, inf, inf, "critical", inf, why, found)
     why = f"ordered: signal and gradient shrink by {chi:.4g} per layer, to nothing"
     xi = _scale(chi)
-    return Phase(
-        0.0, True, chi, chi, None, None, xi, xi, "ordered", DEPTHS_OF_XI * xi, why, found
-    )
+    return Phase(0.0, True, chi, chi, None, None, xi, xi, "ordered", DEPTHS_OF_XI * xi, why, found)
 
 
 def _endless(table: Moments, found: tuple[FixedPoint, ...]) -> str:
@@ -320,6 +323,4 @@ def _endless(table: Moments, found: tuple[FixedPoint, ...]) -> str:
 
 
 def _nothing(why: str, found: tuple[FixedPoint, ...], chi_1: float | None = None) -> Phase:
-    return Phase(
-        None, None, chi_1, None, None, None, None, None, None, None, why, found
-    )
+    return Phase(None, None, chi_1, None, None, None, None, None, None, None, why, found)

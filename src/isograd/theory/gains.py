@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from functools import lru_cache
 from math import inf, sqrt
+from typing import Any
 
 import numpy as np
 
@@ -33,7 +34,7 @@ class Gains:
     """Why torch's number is what it is."""
 
 
-def gains(act: object, **params: float | str) -> Gains:
+def gains(act: object, **params: Any) -> Gains:
     """The gains of an activation for a standard normal input, right to 1e-10.
 
     A gain is infinite where the moment it divides by is zero (nothing passes).
@@ -73,7 +74,7 @@ def _inverse_root(moment: float) -> float:
 
 
 def _torch(phi: Activation) -> tuple[float | None, str]:
-    """torch's number, said here so that torch need not be imported; a test compares the two."""
+    """The number of torch, said here so that it need not be imported; a test compares the two."""
     if phi.name == "leaky_relu":
         leak = float(phi.slope(np.array([-1.0]))[0])
         return sqrt(2 / (1 + leak * leak)), "the second-moment gain, exactly"

@@ -5,6 +5,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from isograd.errors import InputError
 from isograd.theory.activations import Activation
 from isograd.theory.gaussian import panels
 from isograd.theory.moments import REACH, moments
@@ -49,7 +50,7 @@ class Series:
         gap = np.maximum(1 - c, 1e-300)
         fall = np.where(c < 1, -np.expm1(k * np.log(np.maximum(c, 1e-300))) / gap, k)
         missing = self.rest[:, None] / gap * (c < 1)
-        return (np.square(self.coefficients) @ fall + missing) / self.q[:, None]
+        return np.asarray((np.square(self.coefficients) @ fall + missing) / self.q[:, None])
 
     def at(self, c: float) -> tuple[float, float]:
         """(E[phi phi], its derivative by c) for the first q."""
@@ -89,12 +90,15 @@ def _bends(act: Activation, reach: float, width: float) -> Array:
     kept = edges[np.append(narrow, False) | np.append(False, narrow)]
     # Interpolation on 16 nodes made these panels; integration does with half as many.
     kept = np.union1d(kept[::2], np.array(act.kinks))
-    return kept[np.abs(kept) <= REACH * reach]
+    return np.asarray(kept[np.abs(kept) <= REACH * reach])
 
 
 _BASE = np.array([0.0, 2.2, 4.6, 8.0, 13.0])
 _BOTH = np.concatenate([-_BASE[:0:-1], _BASE])
 _POINTS = 12
+_MAX_KINKS = 40
+_MAX_LINES = 500_000
+"""Of kinks in the plane, times points across them: 12 million points in all."""
 
 
 def _plane(act: Activation, q1: float, q2: float, c: float) -> tuple[Array, Array, Array]:
@@ -108,12 +112,18 @@ def _plane(act: Activation, q1: float, q2: float, c: float) -> tuple[Array, Arra
     half = np.arccos(min(1.0, abs(c))) / 2
     long, short = float(np.cos(half)), float(np.sin(half))
     roots = np.sqrt([q1, q2])
-    bends = _bends(act, float(roots.max()), _NARROW * float(roots.min()))
-    first, second = bends / roots[0], sign * bends / roots[1]
-    kinks = np.array(act.kinks)
+    first, second = (_bends(act, root, _NARROW * root) / root for root in roots.tolist())
+    second = sign * second
+    kinks = np.array(act.kinks if len(act.kinks) <= _MAX_KINKS else ())
     crossing = (sign * kinks / roots[1] - (kinks / roots[0])[:, None]).ravel()
     symmetric = q1 == q2 and sign > 0
-    b, wb = panels(_outer(np.sort(first), crossing, short, symmetric=symmetric), _POINTS)
+    gaps = np.concatenate([np.diff(first), np.abs(np.diff(second))])
+    b, wb = panels(_outer(gaps, crossing, short, symmetric=symmetric), _POINTS)
+    if len(b) * len(first) > _MAX_LINES:
+        raise InputError(
+            f"activation {act.name}: bends {len(first)} times within {REACH * roots.max():.3g}; "
+            "two correlated inputs cannot be integrated over that"
+        )
     inner = np.concatenate(
         [
             np.broadcast_to(_BOTH, (len(b), len(_BOTH))),
@@ -130,12 +140,11 @@ def _plane(act: Activation, q1: float, q2: float, c: float) -> tuple[Array, Arra
     return roots[0] * (near + far), sign * roots[1] * (near - far), weights
 
 
-def _outer(bends: Array, crossing: Array, short: float, *, symmetric: bool) -> Array:
+def _outer(gaps: Array, crossing: Array, short: float, *, symmetric: bool) -> Array:
     """Edges in b: where lines of kinks cross, and halving towards 0 where phi is narrow."""
-    gaps = np.diff(bends)
     gap = float(gaps[gaps > 0].min(initial=np.inf))
     spread = 2 * short
-    halving = np.empty(0)
+    halving: Array = np.empty(0)
     if gap < spread * _BASE[1]:
         halving = gap / spread * 2.0 ** np.arange(int(np.log2(spread * _BASE[1] / gap)) + 1)
     edges = -crossing[np.abs(crossing) < spread * REACH] / max(spread, 1e-300)

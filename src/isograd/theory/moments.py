@@ -101,8 +101,8 @@ class Moments:
         place = np.log(q / SMALLEST_Q) / np.log(self._fold)
         panel = np.clip(place.astype(np.intp), 0, len(self._coefficients) - 1)
         t = 2 * (place - panel) - 1
-        chebyshev = np.polynomial.chebyshev.chebvander(t, _DEGREE)
-        return np.einsum("...k,...km->...m", chebyshev, self._coefficients[panel])
+        basis = np.polynomial.chebyshev.chebvander(t, _DEGREE)
+        return np.asarray(np.einsum("...k,...km->...m", basis, self._coefficients[panel]))
 
     def _table(self) -> Array:
         """Chebyshev coefficients in ln q, [panel, degree + 1, 3]."""
@@ -123,7 +123,8 @@ class Moments:
 def chebyshev(degree: int) -> tuple[Array, Array]:
     """Chebyshev nodes on [-1, 1] and the matrix from values there to coefficients."""
     nodes = np.cos(np.pi * (np.arange(degree + 1) + 0.5) / (degree + 1))
-    return nodes, np.linalg.inv(np.polynomial.chebyshev.chebvander(nodes, degree))
+    basis = np.polynomial.chebyshev.chebvander(nodes, degree)
+    return nodes, np.asarray(np.linalg.inv(basis), dtype=np.float64)
 
 
 @lru_cache(maxsize=64)

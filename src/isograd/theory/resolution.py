@@ -49,10 +49,10 @@ def resolve(value: Function, slope: Function, kinks: tuple[float, ...], name: st
     left, right = start[:-1], start[1:]
     done: list[Array] = [start]
     unresolved: list[Array] = []
-    scales: list[float] | None = None
+    scales = [0.0, 0.0]
     reach, count = np.inf, len(left)
-    for level in range(_MAX_LEVELS):
-        x, _ = panels(np.stack([left, right], axis=-1), NODES)
+    for _ in range(_MAX_LEVELS):
+        x = panels(np.stack([left, right], axis=-1), NODES)[0]
         with np.errstate(all="ignore"):
             both = [f(x.ravel()).reshape(x.shape) for f in (value, slope)]
         good = np.logical_and(
@@ -60,9 +60,11 @@ def resolve(value: Function, slope: Function, kinks: tuple[float, ...], name: st
         )
         if not good.all():
             reach = min(reach, float(np.minimum(np.abs(left), np.abs(right))[~good].min()))
-        if scales is None:
-            inner = good & (np.maximum(np.abs(left), np.abs(right)) <= 1)
-            scales = [float(np.abs(y[inner]).max(initial=0)) for y in both]
+        size = np.maximum(np.abs(left), np.abs(right))
+        for i, y in enumerate(both):
+            inner = float(np.abs(y[good & (size <= 1)]).max(initial=0))
+            outer = float(np.abs(y[good & (size <= 16)]).max(initial=0))
+            scales[i] = max(scales[i], inner, 1e-3 * outer)
         rough = np.zeros(len(left), dtype=bool)
         for y, scale in zip(both, scales, strict=True):
             safe = np.where(good[:, None], y, 0.0)
@@ -92,8 +94,8 @@ def resolve(value: Function, slope: Function, kinks: tuple[float, ...], name: st
         edges = edges[np.abs(edges) <= min(-edges[0], edges[-1])] if len(edges) > 1 else edges
     if len(edges) < 2 or edges[-1] < 8:
         raise InputError(
-            f"activation {name}: changes too fast to be integrated; it needs panels that resolve it "
-            f"up to |x| = 8 at least, and is not smooth enough beyond {reach:.3g}"
+            f"activation {name}: changes too fast to be integrated: "
+            f"it must be resolved up to |x| = 8 at least, and is up to {reach:.3g}"
         )
     return Features(edges, np.concatenate(unresolved))
 
