@@ -1,14 +1,15 @@
 """Theory to figures: what `--figure` of `isograd theory` computes and hands to reporting."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from isograd.errors import InputError
 from isograd.reporting import theory_figures
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from isograd.theory import Activation, PhaseDiagram
+    from isograd.theory import Activation, Phase, PhaseDiagram, Trajectory
     from isograd.theory.spectrum import Weights
 
 DEPTH = 40
@@ -54,7 +55,7 @@ def correlations(act: "Activation", settings: Sequence[tuple[float, float]]) -> 
     """What a layer and what depth make of two inputs, for pairs of weight and bias variance."""
     import numpy as np
 
-    from isograd.theory import correlation_map, phase, trajectory
+    from isograd.theory import correlation_map, phase
 
     angles = np.linspace(0, 1, 101)
     curves, told = [], []
@@ -64,7 +65,7 @@ def correlations(act: "Activation", settings: Sequence[tuple[float, float]]) -> 
         q = found.q_star or 1.0
         mapped = [correlation_map(act, float(c), q, **at).value for c in angles]
         variances = rf"$\sigma_w^2={weight_var:.4g}$, $\sigma_b^2={bias_var:.4g}$"
-        along = trajectory(act, DEPTH, q0=q, c0=0.0, **at)
+        along = _follow(act, q, at)
         assert along.c is not None
         curves.append(
             theory_figures.Curve(
@@ -76,7 +77,7 @@ def correlations(act: "Activation", settings: Sequence[tuple[float, float]]) -> 
                 along.gradient,
             )
         )
-        told.append(found.c_star)
+        told.append(found)
     return theory_figures.correlations(_title(act.name, told), curves)
 
 
@@ -109,13 +110,27 @@ def _line(act: "Activation") -> theory_figures.Line:
     )
 
 
-def _title(name: str, angles: Sequence[float | None]) -> str:
+def _follow(act: "Activation", q: float, at: Mapping[str, Any]) -> "Trajectory":
+    """Two inputs by depth, as far as a signal that runs away can be followed."""
+    from isograd.theory import trajectory
+
+    for depth in (DEPTH, DEPTH // 2, DEPTH // 4, 3, 1):
+        try:
+            return trajectory(act, depth, q0=q, c0=0.0, **at)
+        except InputError:  # the length overflows
+            continue
+    return trajectory(act, 0, q0=q, c0=0.0, **at)
+
+
+def _title(name: str, found: Sequence["Phase"]) -> str:
     """What the curves show."""
-    if len(angles) > 1:
+    if len(found) > 1:
         return f"{name}: order makes all inputs alike, chaos parts them, criticality is slow"
-    (angle,) = angles
-    if angle is None:
+    (one,) = found
+    if one.q_star is None or not one.stable:
         return f"{name}: the signal does not settle"
-    if angle > 1 - 1e-9:
+    if one.c_star is None:
+        return f"{name}: the signal dies out"
+    if one.c_star > 1 - 1e-9:
         return f"{name}: depth makes all inputs alike"
-    return f"{name}: depth brings any two inputs to correlation {angle:.3g}"
+    return f"{name}: depth brings any two inputs to correlation {abs(one.c_star):.3f}"
