@@ -53,6 +53,7 @@ def own_bce(out: Tensor, targets: Tensor) -> Tensor:
         (lambda o, t: F.smooth_l1_loss(column(o), t), REAL, "l1"),
         (lambda o, t: F.huber_loss(column(o), t), REAL, "l1"),
         (lambda o, t: F.cross_entropy(o, t) + 1e-3 * o.square().mean(), LABELS, "cross_entropy"),
+        (lambda o, t: F.cross_entropy(o, t) + F.mse_loss(t / 2, t / 3), LABELS, "cross_entropy"),
         # Written by hand.
         (own_cross_entropy, LABELS, "nll"),
         (own_bce, BITS, "bce"),
@@ -266,6 +267,16 @@ def test_a_side_branch_that_is_cut_is_no_cut_of_the_loss() -> None:
     on_the_way = record.fact("graph.cuts")
     assert [cut["op"] for cut in on_the_way] == ["detach"]  # without one on the way, all
     assert measure(nn.Linear(7, 5), (X, LABELS)).fact("graph.cuts") == []
+
+
+def test_of_several_cuts_those_on_the_way_count() -> None:
+    class Both(Cut):
+        def forward(self, x: Tensor) -> Tensor:
+            self.kept = self.a(x).detach()
+            return self.b(self.a(x).argmax(1, keepdim=True) * torch.ones(11))
+
+    record = measure(Both(torch.tanh), (X, LABELS), F.cross_entropy)
+    assert [cut["op"] for cut in record.fact("graph.cuts")] == ["argmax"]
 
 
 def test_comparisons_are_no_cuts() -> None:

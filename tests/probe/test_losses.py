@@ -90,6 +90,11 @@ def test_two_classes(dtype: torch.dtype, shape: Any, target_shape: Any) -> None:
     torch.testing.assert_close(chosen.compute(), expected)
 
 
+def test_outputs_above_one_are_logits() -> None:
+    out = LOGITS[:, 0].abs() + 0.7
+    assert choose(out, BITS.float(), None, 0).name == "binary_cross_entropy_with_logits"
+
+
 def test_several_labels_at_once() -> None:
     targets = (LOGITS > 0.3).float()
     chosen = choose(LOGITS, targets, None, 0)

@@ -256,6 +256,7 @@ def test_dead_units_are_those_without_a_derivative(activation: nn.Module, inplac
 def test_a_smooth_unit_is_dead_far_on_the_left_only(name: str) -> None:
     left = torch.randn(29, 5, generator=torch.Generator().manual_seed(3))
     left[:, 2:4] -= 60
+    left[:, 4] *= 1e-3  # small, not flat
     record, index = looked_at(MODULES[name], left)
     assert record.value("forward.dead", index) == pytest.approx(2 / 5)
     tiny = 1e-8 * left[:, :2]  # a small signal has its slope

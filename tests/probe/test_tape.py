@@ -127,6 +127,47 @@ def test_a_constant_is_no_signal() -> None:
     assert rows(record) == [("a", "linear", 1, ())]
 
 
+def test_recurrence_and_tables_of_constants() -> None:
+    """A table of positions is a site, for it is what enters; a state made of ones is not."""
+
+    def forward(m: Any, x: Tensor) -> Tensor:
+        state, _ = m.rnn(torch.ones(5, 3, 2))
+        return m.fc(x) + m.table(torch.arange(5)) + state[:, -1]
+
+    record = seen(
+        forward,
+        fc=nn.Linear(7, 11),
+        table=nn.Embedding(6, 11),
+        rnn=nn.GRU(2, 11, batch_first=True),
+    )
+    assert rows(record) == [("fc", "linear", 1, ()), ("table", "embedding", 0, ())]
+
+
+def test_a_module_that_keeps_others_in_a_list_is_no_operation() -> None:
+    class Hiding(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.parts = [nn.Linear(7, 11)]
+
+        def forward(self, x: Tensor) -> Tensor:
+            return 2 * self.parts[0](x)
+
+    record = seen(lambda m, x: m.last(m.hiding(x)), hiding=Hiding(), last=nn.Linear(11, 5))
+    assert [site.name for site in record.sites] == ["hiding.Linear", "last"]
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit")
+def test_a_scripted_module_is_one_operation() -> None:
+    """Out of sight, its depth is told from whether it has a weight."""
+    record = seen(
+        lambda m, x: m.last(m.act(m.fc(x))),
+        fc=torch.jit.script(nn.Linear(7, 11)),
+        act=torch.jit.script(nn.Tanh()),
+        last=nn.Linear(11, 5),
+    )
+    assert [(s.name, s.depth) for s in record.sites] == [("fc", 1), ("act", 1), ("last", 2)]
+
+
 @pytest.mark.parametrize("form", ["x + f", "f + x", "f += x", "x += f", "add", "x.add(alpha=1)"])
 def test_a_residual_addition(form: str) -> None:
     def forward(m: Any, x: Tensor) -> Tensor:
@@ -222,22 +263,32 @@ def test_embedding_and_recurrence() -> None:
 
 
 @pytest.mark.parametrize(
-    ("use", "name"),
+    ("use", "name", "whole"),
     [
-        (lambda x, w: x @ w, "forward:matmul"),
-        (lambda x, w: x @ w.T.T, "forward:matmul"),
-        (lambda x, w: torch.einsum("ni,io->no", x, w), "forward:einsum"),
-        (lambda x, w: F.linear(x, w.t()), "forward:linear"),
-        (lambda x, w: F.linear(x, w.mT), "forward:linear"),
-        (lambda x, w: torch.mm(x, w.transpose(0, 1).t()), "forward:mm"),
-        (lambda x, w: x @ (w * 2), "forward:matmul"),
+        (lambda x, w: x @ w, "forward:matmul", True),
+        (lambda x, w: x @ w.T.T, "forward:matmul", False),
+        (lambda x, w: torch.einsum("ni,io->no", x, w), "forward:einsum", True),
+        (lambda x, w: F.linear(x, w.t()), "forward:linear", True),
+        (lambda x, w: F.linear(x, w.mT), "forward:linear", True),
+        (lambda x, w: torch.mm(x, w.transpose(0, 1).t()), "forward:mm", False),
+        (lambda x, w: x @ (w * 2), "forward:matmul", False),
     ],
 )
-def test_a_product_with_a_weight_is_a_layer(use: Any, name: str) -> None:
+def test_a_product_with_a_weight_is_a_layer(use: Any, name: str, whole: bool) -> None:
     model = Made(lambda m, x: use(x, m.w))
     model.w = nn.Parameter(torch.randn(7, 11))
     record = measure(model, X)
     assert rows(record) == [(name, "linear", 1, ())]
+    assert record.sites[0].parameters == ((0,) if whole else ())
+
+
+def test_a_product_of_parameters_makes_no_layer_of_them() -> None:
+    """A weight of low rank: its factors multiply no signal themselves."""
+    model = Made(lambda m, x: F.linear(x, m.up @ m.down))
+    model.up, model.down = nn.Parameter(torch.randn(11, 2)), nn.Parameter(torch.randn(2, 7))
+    record = measure(model, X)
+    assert rows(record) == [("forward:linear", "linear", 1, ())]
+    assert [parameter.kind for parameter in record.parameters] == ["other", "other"]
 
 
 def test_a_product_of_two_signals_is_none() -> None:

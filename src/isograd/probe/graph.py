@@ -140,8 +140,6 @@ def _broadcast(tape: Tape, upstream: list[Node]) -> list[list[int]] | None:
         a, b = (tape.nodes[i] for i in node.inputs)
         if not (a.depth >= 0 and b.index in aimed) and not (b.depth >= 0 and a.index in aimed):
             continue
-        if a.shape == b.shape or 1 in (_entries(a.shape), _entries(b.shape)):
-            continue
         if _entries(_stretched(a.shape, b.shape)) > max(_entries(a.shape), _entries(b.shape)):
             return [list(a.shape), list(b.shape)]
     return None

@@ -167,7 +167,7 @@ def as_scalar(value: Any, name: str) -> Tensor:
             f"loss: {name} returned a {type(value).__name__}; it must return a tensor with one "
             "real number"
         )
-    if value.numel() != 1 or value.is_complex() or not value.is_floating_point():
+    if value.numel() != 1 or not value.is_floating_point():
         raise LossError(
             f"loss: {name} returned {describe(value)}; it must return one real number "
             "(take the mean, or pass reduction='mean')"

@@ -46,8 +46,6 @@ def sample(name: str, call: Call) -> Sample | None:
     args = tuple(a.detach().mean() if isinstance(a, Tensor) else a for a in call.args[1:])
     if name == "prelu":
         args, kwargs = (call.tensors[-1].detach().mean().reshape(1),), {}
-    elif name == "relu" or (args and args[-1] is True):
-        args = tuple(False if a is True else a for a in args)
     return Sample(function, statistics.thin(x, _ENTRIES).clone(), args, kwargs)
 
 

@@ -287,8 +287,6 @@ class Tape(TorchFunctionMode):
             if node is None:  # made out of sight: a scripted module, a custom autograd function
                 node = self._unseen(frame, args, first)
             self.listener.returned(self, frame, node, first)
-        if self.stack:
-            self.stack[-1].sites.extend(frame.sites)
 
     def _unseen(self, frame: Frame, args: Any, out: Tensor) -> Node:
         known = [node for t in tensors(args) if (node := self.node_of(t)) is not None]
