@@ -56,6 +56,21 @@ def test_factors() -> None:
     assert post_norm_factor(v, chi) == pytest.approx(0.5, rel=0.02)
 
 
+def test_post_norm_by_hand() -> None:
+    """One block of 4 tokens, with the closed forms of ReLU."""
+    of = post_norm(4, 1, rho=0.2, rho_g=0.3)
+    v = (1 + 3 * 0.2) / 4
+    c = (0.2 + v) / (1 + v)
+    relu = (math.sqrt(1 - c * c) + (math.pi - math.acos(c)) * c) / math.pi
+    assert of.rho.tolist() == pytest.approx([0.2, (c + relu) / 2], rel=1e-10)
+    back = 0.3 * (1 + 1 - math.acos(c) / math.pi) / 2
+    chi = (1 + 3 * back) / 4
+    assert of.gradient.tolist() == pytest.approx([(1 + chi) / (1 + v), 1], rel=1e-10)
+    assert of.similarity.tolist() == pytest.approx([(back + chi) / (1 + chi), 0.3], rel=1e-10)
+    gelu = post_norm(4, 3, act="gelu")
+    assert gelu.gradient[0] > post_norm(4, 3).gradient[0]
+
+
 def test_post_norm_halves_near_the_output_only() -> None:
     of = post_norm(64, 12)
     assert of.gradient[-1] == 1

@@ -26,7 +26,9 @@ def test_relu(drop: float, c_star: float, xi_c: float) -> None:
     assert keep * relu == pytest.approx(c, rel=1e-10)
     assert of.chi_c == pytest.approx(keep * (1 - math.acos(c) / math.pi), rel=1e-10)
     # A scale-invariant network has the same angles off criticality.
-    assert dropout_phase("relu", keep=keep, weight_var=1.3).c_star == pytest.approx(c, rel=1e-10)
+    off = dropout_phase("relu", keep=keep, weight_var=1.3)
+    assert (off.c_star, off.chi_c) == pytest.approx((c, of.chi_c), rel=1e-10)
+    assert off.chi_1 == pytest.approx(0.65 / keep, rel=1e-12)
 
 
 def test_random_network() -> None:
