@@ -145,6 +145,8 @@ def tell_gains(form: str) -> None:
     else:
         click.echo("Gains for an input of variance 1: second_moment keeps the signal, std keeps it")
         click.echo("where the mean is taken off, slope keeps the gradient.\n")
+        for row in rows:  # a dash says already that torch has no number
+            row["remark"] = "" if row["torch_gain"] is None else row["remark"]
         tell_table([{key: row[key] for key in ("activation", *GAINS, "remark")} for row in rows])
 
 

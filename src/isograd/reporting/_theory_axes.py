@@ -99,9 +99,8 @@ def draw(axes: "Axes", x: "Array", y: "Array", where: "Mask", style: dict[str, A
 
     if not where.any():
         return
-    # One point more at either end: the next part begins where this one ends.
+    # From the last point of the part before: without it there would be a gap.
     wide = where.copy()
-    wide[1:] |= where[:-1]
     wide[:-1] |= where[1:]
     if np.ptp(x[where]) + np.ptp(y[where]) < 1e-9:
         axes.plot(x[where][:1], y[where][:1], "o", markersize=10, clip_on=False, **style)

@@ -179,7 +179,7 @@ def gains(activation: str | None, every: bool, params: tuple[str, ...], form: st
         f"{act.name}: gain {found.second_moment:.6g} keeps the signal, {found.slope:.6g} the "
         f"gradient, for an input of variance 1"
     )
-    if found.remark:
+    if found.torch_gain is not None:
         headline += f"\ntorch: {found.remark}"
     _theory.tell(form, headline, {"activation": act.name, **_theory.fields(found)}, words.GAINS)
 
