@@ -68,6 +68,9 @@ def test_what_does_not_exist_is_none() -> None:
     assert of.q_star is None
     assert of.c_star is None
     assert "no fixed point" in of.reason
+    faint = recurrence("tanh", weight_var=0.5, input_var=1e-266, input_correlation=0.0)
+    assert faint.c_star is None
+    assert "no angle" in faint.reason
 
 
 def test_bad_arguments() -> None:

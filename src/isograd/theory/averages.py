@@ -12,6 +12,8 @@ from isograd.theory.gaussian import rule
 
 Array = NDArray[np.float64]
 
+LEAST_ANGLE = 1e-150
+"""Length below which float64 holds no product of two lengths, and so no angle."""
 _LEAST_LENGTH = 1e-14
 """Stands for q = 0: the activation is then linear to rounding."""
 

@@ -5,7 +5,7 @@ from math import log
 
 from isograd.errors import InputError
 from isograd.theory.activations import Activation, activation
-from isograd.theory.averages import averages, number
+from isograd.theory.averages import LEAST_ANGLE, averages, number
 from isograd.theory.criticality import critical
 from isograd.theory.fixed_points import phase
 from isograd.theory.maps import correlation_map
@@ -74,7 +74,7 @@ def dropout_phase(
     q = 1.0 if free else q
     if keep == 1:
         return DropoutPhase(1.0, weight_var, bias_var, q, *_undropped(phi, weight_var, bias_var))
-    if not q:
+    if q is None or q < LEAST_ANGLE:
         why = "the length falls to 0, where no angle is left"
         return DropoutPhase(keep, weight_var, bias_var, q, *(None,) * 4, why)
     chi_1 = weight_var * averages(phi, q).slope_square / keep

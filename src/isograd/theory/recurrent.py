@@ -5,7 +5,7 @@ from math import log
 
 from isograd.errors import InputError
 from isograd.theory.activations import activation
-from isograd.theory.averages import averages, number
+from isograd.theory.averages import LEAST_ANGLE, averages, number
 from isograd.theory.fixed_points import phase
 from isograd.theory.maps import correlation_map
 from isograd.theory.roots import root
@@ -107,6 +107,8 @@ def recurrence(
     if q is None:
         return Recurrence(*(None,) * 5, there.reason)
     chi_1 = weight_var * averages(phi, q).slope_square
+    if drive and q < LEAST_ANGLE:
+        return Recurrence(q, chi_1, *(None,) * 3, "the state falls to 0, where no angle is left")
     # What differs between the inputs keeps the states apart, as a bias does not.
     if not drive or input_correlation == 1 or not q:
         reason = f"inputs agree: {there.reason}"
