@@ -5,3 +5,9 @@ import os
 # Before torch is imported: small tensors gain nothing from threads, and nothing may be downloaded.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+from hypothesis import settings
+
+# The same examples every time: a red run can be repeated, and the machine's speed decides nothing.
+settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.load_profile("repeatable")

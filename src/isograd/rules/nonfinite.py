@@ -135,8 +135,8 @@ class Nonfinite(Rule):
             self.code,
             Severity.ERROR,
             "local-nan",
-            f"{int(weights[worst])} entries of the parameter {worst} are NaN or infinite before the "
-            f"first step ({len(weights)} parameters in all).",
+            f"{int(weights[worst])} entries of the parameter {worst} are NaN or infinite before "
+            f"the first step ({len(weights)} parameters in all).",
             sites=tuple(weights),
             evidence={"parameters": dict(weights)},
             remedies=(
