@@ -1,6 +1,7 @@
 """Trajectories against closed forms, published numbers and a wide random network."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -53,7 +54,7 @@ def test_wide_random_network(name: str) -> None:
         one = random.standard_normal((2, widths[0]))
         h = [np.stack([one[0], c0 * one[0] + math.sqrt(1 - c0**2) * one[1]])]
         layers = []
-        for inside, outside in zip(widths, widths[1:], strict=False):
+        for inside, outside in pairwise(widths):
             layers.append(
                 random.standard_normal((outside, inside)) * math.sqrt(weight_var / inside)
             )

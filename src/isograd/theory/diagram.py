@@ -1,7 +1,7 @@
 """Phase diagram: where depth leads, over a grid of weight and bias variances."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,15 +19,14 @@ from isograd.theory.kernels import Series, chord
 from isograd.theory.moments import Moments, chebyshev, moments
 
 Array = NDArray[np.float64]
-Masked = np.ma.MaskedArray[Any, np.dtype[Any]]
+if TYPE_CHECKING:  # numpy.ma takes a fifth of the time that importing this room takes
+    Masked = np.ma.MaskedArray[Any, np.dtype[Any]]
 
 _STEPS = 60
-_FOLD, _DEGREE = 4.0, 16
+_FOLD, _DEGREE, _NEAR_DEGREE = 4.0, 16, 12
 _SPLIT = 0.4
 """Angle up to which Hermite series of kinked activations are right: cos 0.4 = 0.92."""
 _ANGLE_DEGREE = 28
-_SHARP_DEGREE = 32
-"""Near c = 1 the chord is analytic in the angle with one kink, and with several only smooth."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,17 +36,17 @@ class PhaseDiagram:
     activation: str
     weight_vars: Array
     bias_vars: Array
-    q_star: Masked
-    stable: Masked
-    chi_1: Masked
-    chi_q: Masked
-    c_star: Masked
-    chi_c: Masked
-    xi_q: Masked
-    xi_c: Masked
-    phase: Masked
+    q_star: "Masked"
+    stable: "Masked"
+    chi_1: "Masked"
+    chi_q: "Masked"
+    c_star: "Masked"
+    chi_c: "Masked"
+    xi_q: "Masked"
+    xi_c: "Masked"
+    phase: "Masked"
     """"ordered", "critical" or "chaotic"."""
-    usable_depth: Masked
+    usable_depth: "Masked"
 
 
 def phase_diagram(
@@ -112,7 +111,7 @@ class _Columns:
             self.values[name][where] = value
             self.known[name][where] = True
 
-    def masked(self, shape: tuple[int, int]) -> dict[str, Masked]:
+    def masked(self, shape: tuple[int, int]) -> dict[str, "Masked"]:
         arrays = {**self.values, "stable": self.stable, "phase": self.phase}
         return {
             name: np.ma.MaskedArray(array.reshape(shape), mask=~self.known[name].reshape(shape))
@@ -253,11 +252,11 @@ class _Chord:
         span = np.log(q.max()) + 1e-9 - self._low
         self._count = max(1, int(np.ceil(span / np.log(_FOLD))))
         self._width = span / self._count
-        self._degree = _DEGREE if span > 0.5 else _DEGREE // 2
+        near = angles[0] == 0
+        self._degree = (_NEAR_DEGREE if near else _DEGREE) if span > 0.5 else _DEGREE // 2
         nodes, to_q = chebyshev(self._degree)
         places = np.arange(self._count)[:, None] + (nodes + 1) / 2
-        near = angles[0] == 0
-        self._sharp = (_SHARP_DEGREE if len(act.kinks) > 1 else 12) if near else _ANGLE_DEGREE
+        self._sharp = _degree_near(act) if near else _ANGLE_DEGREE
         at, to_angle = chebyshev(self._sharp)
         theta = angles[0] + (angles[1] - angles[0]) * (at + 1) / 2
         values = _chords(act, np.exp(self._low + self._width * places).ravel(), np.cos(theta))
@@ -304,6 +303,13 @@ class _Chord:
             slope = (slope - value * np.cos(theta / 2) / (2 * half)) / half
             value = value / half
         return value, slope
+
+
+def _degree_near(act: Activation) -> int:
+    """Near c = 1 the chord is analytic in the angle with one kink, with several only smooth."""
+    if len(act.kinks) <= 1:
+        return 12
+    return 30 if act.jumps else 22
 
 
 def _second_kind(t: Array, degree: int) -> Array:

@@ -63,7 +63,7 @@ class Series:
 def _hermite(act: Activation, q: Array, order: int) -> Array:
     """E[phi(sqrt(q) z) He_k(z)] / sqrt(k!) for k below `order`, [q, k]."""
     scale = np.sqrt(q)[:, None]
-    bends = _bends(act, float(scale.max()), _NARROW * float(scale.min()))
+    bends = _bends(act, float(scale.max()), _NARROW * float(scale.max()))
     inner = np.clip(bends / scale, -REACH, REACH)
     # Whole numbers resolve the polynomials: their wavelength is 2 pi / sqrt(k).
     grid = np.broadcast_to(np.arange(-REACH, REACH + 1), (len(q), int(2 * REACH) + 1))
@@ -83,6 +83,7 @@ def series(act: Activation, q: float) -> Series:
     return Series(act, np.array([q]))
 
 
+@lru_cache(maxsize=512)
 def _bends(act: Activation, reach: float, width: float) -> Array:
     """Kinks, and edges of panels narrower than a width, as far as a quadrature sees."""
     edges = features(act).edges
@@ -144,12 +145,11 @@ def _outer(gaps: Array, crossing: Array, short: float, *, symmetric: bool) -> Ar
     """Edges in b: where lines of kinks cross, and halving towards 0 where phi is narrow."""
     gap = float(gaps[gaps > 0].min(initial=np.inf))
     spread = 2 * short
-    halving: Array = np.empty(0)
-    if gap < spread * _BASE[1]:
-        halving = gap / spread * 2.0 ** np.arange(int(np.log2(spread * _BASE[1] / gap)) + 1)
+    steps = int(np.log2(spread * _BASE[1] / gap)) + 1 if gap < spread * _BASE[1] else 0
+    halving = gap / spread * 2.0 ** np.arange(steps) if steps else np.empty(0)
     edges = -crossing[np.abs(crossing) < spread * REACH] / max(spread, 1e-300)
-    edges = np.concatenate([edges, -halving, halving, _BOTH])
-    return np.unique(edges[edges >= 0] if symmetric else edges)
+    every = np.concatenate([edges, -halving, halving, _BOTH])
+    return np.unique(every[every >= 0] if symmetric else every)
 
 
 def product(act: Activation, q1: float, q2: float, c: float) -> tuple[float, float]:
