@@ -142,3 +142,18 @@ def test_of_a_module_and_of_a_callable() -> None:
     assert gains(torch.nn.LeakyReLU(0.3)) == gains("leaky_relu", negative_slope=0.3)
     of = gains(lambda x: 2 * torch.tanh(x))
     assert of.second_moment == pytest.approx(SECOND_MOMENT["tanh"] / 2, rel=1e-10)
+
+
+@pytest.mark.parametrize("given", [("softplus", {"beta": 200.0}), ("celu", {"alpha": 0.003})])
+def test_sharp_bends_are_resolved(given: tuple[str, dict[str, float]]) -> None:
+    """Close to ReLU, so that a rule made for unit scales misses the difference."""
+    name, params = given
+    phi, of = activation(name, **params), gains(name, **params)
+    edges = [-13.0, -1.0, -0.1, -0.01, 0.0, 0.01, 0.1, 1.0, 13.0]
+
+    def f(x: float) -> float:
+        return float(phi.slope(x)) ** 2 * math.exp(-x * x / 2) / math.sqrt(2 * math.pi)
+
+    truth = sum(quad(f, a, b, epsabs=1e-15, epsrel=1e-13)[0] for a, b in pairwise(edges))
+    assert of.slope_moment == pytest.approx(truth, rel=1e-12)
+    assert abs(truth - 0.5) > 1e-3

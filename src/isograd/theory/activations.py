@@ -36,8 +36,6 @@ class Activation:
     """phi(-x) = -phi(x)."""
     homogeneous: bool = False
     """phi(s x) = s phi(x) for s > 0: linear on either side of 0."""
-    bends: tuple[float, ...] = ()
-    """Where it changes faster than a bend at unit scale would: quadrature splits there too."""
     closed: Closed | None = None
     """E[phi(u1) phi(u2)] and E[phi'(u1) phi'(u2)] in closed form, where there is one."""
 
