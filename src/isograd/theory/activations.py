@@ -16,6 +16,10 @@ from isograd.theory.closed_forms import Closed, closed_form
 Array = NDArray[np.float64]
 Function = Callable[[Array], Array]
 
+_REACH = 13.0
+_NARROW = 0.25
+"""Panels narrower than this are not needed by any activation of the table as torch has it."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Activation:
@@ -38,6 +42,17 @@ class Activation:
     """phi(s x) = s phi(x) for s > 0: linear on either side of 0."""
     closed: Closed | None = None
     """E[phi(u1) phi(u2)] and E[phi'(u1) phi'(u2)] in closed form, where there is one."""
+
+    @property
+    def bends(self) -> tuple[float, ...]:
+        """Where it turns faster than at unit scale: a quadrature has to split there too."""
+        # Late: panels need this file.
+        from isograd.theory.resolution import features
+
+        edges = features(self).edges
+        narrow = np.diff(edges) < _NARROW
+        kept = edges[np.append(narrow, False) | np.append(False, narrow)]
+        return tuple(kept[np.abs(kept) <= _REACH].tolist())
 
 
 def activation(x: object, **params: Any) -> Activation:

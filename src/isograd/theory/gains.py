@@ -9,8 +9,6 @@ import numpy as np
 
 from isograd.theory.activations import Activation, activation
 from isograd.theory.gaussian import expect
-from isograd.theory.moments import REACH
-from isograd.theory.resolution import features
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +51,7 @@ def gains(act: object, **params: Any) -> Gains:
 
 @lru_cache(maxsize=1024)
 def _gains(phi: Activation) -> Gains:
-    edges = features(phi).edges
-    bends = (*phi.kinks, *edges[np.abs(edges) < REACH].tolist())
+    bends = (*phi.kinks, *phi.bends)
     mean = expect(phi.value, kinks=bends)
     square = expect(lambda x: phi.value(x) ** 2, kinks=bends)
     variance = expect(lambda x: (phi.value(x) - mean) ** 2, kinks=bends)
