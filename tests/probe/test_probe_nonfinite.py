@@ -128,6 +128,36 @@ def test_backward(function: Callable[[Tensor], Tensor], op: str) -> None:
     assert event["count"] >= 1
 
 
+def test_of_several_readers_the_one_with_the_slope_is_named() -> None:
+    """The gradient of relu's output is infinite; only one of its three readers made it so."""
+    record = looked(lambda x: (lambda r: 2 * r + r.sqrt() + r.sin())(x.relu()))
+    assert record.fact("event.backward")["op"] == "sqrt"
+
+
+def test_an_operation_of_several_parts() -> None:
+    """Autograd takes a number over a tensor as a reciprocal, whose slope overflows, and a product.
+
+    The difference reads the same tensor later and is innocent.
+    """
+    record = looked(lambda x: (lambda y: 1.0 / y - y)(0 * x + 1e-30))
+    assert record.fact("event.forward") is None
+    event = record.fact("event.backward")
+    assert (event["op"], event["module"]) == ("rtruediv", "block")
+
+
+def test_no_hook_is_left_on_what_somebody_keeps() -> None:
+    kept: list[Tensor] = []
+
+    def function(x: Tensor) -> Tensor:
+        kept.append(x.relu())
+        kept.append(kept[-1].log())
+        return kept[-1]
+
+    looked(function)
+    assert len(kept) == 4  # two passes
+    assert not any(out._backward_hooks for out in kept)
+
+
 def test_backward_of_the_loss() -> None:
     record = looked(lambda x: x, lambda o, t: ((o - o) ** 2).sum().sqrt() + 0 * t.sum())
     event = record.fact("event.backward")

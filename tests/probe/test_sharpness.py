@@ -85,17 +85,17 @@ def test_a_small_network(kind: str) -> None:
     assert found == pytest.approx(float(exact.abs().max()), rel=0.1)
 
 
-def test_dropout_is_one_function() -> None:
-    """Each product sees the same mask, so that the iteration converges."""
-    torch.manual_seed(0)
+@pytest.mark.parametrize("seed", range(6))
+def test_dropout_is_one_function_for_each_seed(seed: int) -> None:
+    """Nearly all curvature is in one entry, which some masks drop."""
     x, y = torch.randn(29, 7, generator=GENERATOR), torch.randn(29, 1, generator=GENERATOR)
+    x[3, 2] = 90.0
     model = nn.Sequential(nn.Dropout(0.5), nn.Linear(7, 1, bias=False))
-    found = lambda_max(model, as_batch((x, y)), F.mse_loss, seed=3)
-    torch.randn(1, 7, generator=torch.Generator().manual_seed(3))
-    torch.manual_seed(3)
+    found = lambda_max(model, as_batch((x, y)), F.mse_loss, seed=seed)
+    torch.manual_seed(seed)
     masked = F.dropout(x, 0.5)
     exact = torch.linalg.eigvalsh(2 * masked.T @ masked / 29).max()
-    assert found == pytest.approx(float(exact), rel=0.1)
+    assert found == pytest.approx(float(exact), rel=0.15)
 
 
 def test_buffers_are_put_back() -> None:

@@ -207,6 +207,7 @@ def test_a_residual_addition(form: str) -> None:
         lambda m, x: x + x.relu(),  # no weight on the way
         lambda m, x: torch.add(x, m.c(x), alpha=2),  # scaled
         lambda m, x: m.c(x) + m.c(x)[:1],  # stretched
+        lambda m, x: x + m.c(x)[:1],
         lambda m, x: m.c(x) + 1.0,
         lambda m, x: m.c(x) + torch.ones(7),
     ],

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -31,6 +32,8 @@ class Watcher:
         self.hooks: list[Any] = []
         self.gradients: dict[int, bool] = {}
         """Per node whether dLoss/d(output) was finite, in order of the backward."""
+        self.culprit: int | None = None
+        """The node whose own derivative turned finite gradients into others."""
 
     def before(self, tape: Tape, name: str, kind: str | None, call: Call) -> None:
         """Nothing: only results are watched."""
@@ -47,14 +50,27 @@ class Watcher:
             self.forward = self.event(node, self.ranges[node.index], bad)
         if out.requires_grad:
             self.hooks.append(out.register_hook(lambda g, i=node.index: self._gradient(i, g)))
+            if out.grad_fn is not None:
+                self.hooks.append(out.grad_fn.register_hook(partial(self._derived, node.index)))
 
     def _gradient(self, index: int, gradient: Tensor) -> None:
         self.gradients[index] = bool(torch.isfinite(gradient).all())
 
+    def _derived(self, index: int, below: Sequence[Any], above: Sequence[Any]) -> None:
+        if self.culprit is None and _finite(above) and not _finite(below):
+            self.culprit = index
+
     def find_backward(self, tape: Tape) -> None:
-        """The operation whose derivative was non-finite while what came from above was finite."""
+        """The operation whose derivative was non-finite while what came from above was finite.
+
+        Of an operation that autograd takes in several parts, only the last is watched: then it is
+        the first reader of the first bad gradient that had a finite one itself.
+        """
         bad = [i for i, finite in self.gradients.items() if not finite]
-        if not bad:
+        if self.culprit is not None:
+            node = tape.nodes[self.culprit]
+            self.backward = self.event(node, self.ranges.get(node.index, []), max(len(bad), 1))
+        if not bad or self.culprit is not None:
             return
         first = bad[0]
         readers = [n for n in tape.nodes if first in n.inputs and n.index in self.gradients]
@@ -74,6 +90,11 @@ class Watcher:
             "inputs": ranges,
             "count": count,
         }
+
+
+def _finite(gradients: Sequence[Any]) -> bool:
+    given = [g for g in gradients if isinstance(g, Tensor) and is_signal(g)]
+    return all(bool(torch.isfinite(g).all()) for g in given)
 
 
 def locate(record: Record, done: "Pass", again: Callable[[Any], "Pass"]) -> Record:
