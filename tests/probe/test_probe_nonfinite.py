@@ -142,7 +142,7 @@ def test_an_operation_of_several_parts() -> None:
     record = looked(lambda x: (lambda y: 1.0 / y - y)(0 * x + 1e-30))
     assert record.fact("event.forward") is None
     event = record.fact("event.backward")
-    assert (event["op"], event["module"]) == ("rtruediv", "block")
+    assert (event["op"], event["module"]) == ("rdiv", "block")
 
 
 def test_no_hook_is_left_on_what_somebody_keeps() -> None:
