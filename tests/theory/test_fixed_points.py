@@ -176,3 +176,7 @@ def test_always_a_result_or_a_verdict(
         assert found.chi_c <= 1 + 1e-6
     if found.phase == "chaotic" and not math.isinf(found.chi_1) and name != "hardshrink":
         assert found.chi_1 > 1
+
+
+def test_uncorrelated_is_exactly_zero() -> None:
+    assert phase("selu", weight_var=1.0, bias_var=0.0).c_star == 0.0

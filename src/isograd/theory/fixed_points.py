@@ -244,7 +244,7 @@ def angle(act: Activation, q: float, weight_var: float) -> tuple[float, float]:
     def off(c: float) -> float:
         return float(found.chord([c])[0, 0]) * weight_var - 1
 
-    if off(0.0) >= 0:
+    if off(0.0) >= -1e-14:  # what rounding leaves of 0, as for selu without bias
         c_star = 0.0
     elif off(1.0) <= 0:
         c_star = 1.0
