@@ -52,7 +52,9 @@ def test_steps_add_a_look() -> None:
         network(), (X, Y), optimizer=sgd, data=data, steps=3, progress=lambda *at: told.append(at)
     )
     (last,) = diagnosis.reading.history
-    assert len(last.fact("rehearsal.losses")) == 3
+    losses = last.fact("rehearsal.losses")
+    assert len(losses) == 3
+    assert losses[0] == pytest.approx(float(F.cross_entropy(network()(X[:11]), Y[:11]).detach()))
     assert last.fact("batch.size") == 29
     assert told == [(1, 3), (2, 3), (3, 3)]
 

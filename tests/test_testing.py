@@ -17,7 +17,7 @@ from isograd.diagnosis import diagnose
 from isograd.errors import CatalogueError
 from isograd.findings import Finding, Severity
 from isograd.records import Parameter, Reading, Record, Site
-from isograd.rules import NotApplicable, Outcome, Passed, Rule
+from isograd.rules import RULES, NotApplicable, Outcome, Passed, Rule
 from isograd.testing import check_rule
 
 SITES = (Site("fc", "linear", "Linear", 1, (5, 7)), Site("fc#2", "linear", "Linear", 2, (5, 7)))
@@ -118,6 +118,7 @@ DOC = Good.__doc__ or ""
 def test_a_good_rule_is_good() -> None:
     check_rule(Good())
     check_rule(Good(), further=[sized(3)])
+    check_rule(RULES["IG606"])  # its code is its own
 
 
 @pytest.mark.parametrize(
