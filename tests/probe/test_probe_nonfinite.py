@@ -191,6 +191,26 @@ def test_a_gradient_that_is_wrong_at_a_parameter_only() -> None:
     assert record.value("weight.grad_nonfinite", 0) == 1
 
 
+def test_an_operation_of_several_parts_on_a_parameter() -> None:
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(7, 11)
+            self.scale = nn.Parameter(torch.tensor(1e-30))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.fc(x) + self.scale + 1.0 / self.scale
+
+    record = measure(Scaled(), X)
+    event = record.fact("event.backward")
+    assert (event["op"], event["count"]) == ("rdiv", 1)
+
+
+def test_of_two_culprits_the_first_on_the_way_back_is_named() -> None:
+    record = looked(lambda x: (x - x).sqrt() + (x - x).pow(0.3))
+    assert record.fact("event.backward")["op"] == "pow"
+
+
 def test_what_is_finite_has_no_event() -> None:
     record = looked(torch.tanh, lambda o, t: F.mse_loss(o, t))
     assert record.fact("event.forward") is None

@@ -64,7 +64,7 @@ class Watcher:
         """The operation whose derivative was non-finite while what came from above was finite.
 
         Of an operation that autograd takes in several parts, only the last is watched: then it is
-        the first reader of the first bad gradient that had a finite one itself.
+        the first reader of the first bad gradient; its own was not bad, or it would be the first.
         """
         bad = [i for i, finite in self.gradients.items() if not finite]
         if self.culprit is not None:
@@ -74,8 +74,7 @@ class Watcher:
             return
         first = bad[0]
         readers = [n for n in tape.nodes if first in n.inputs and n.index in self.gradients]
-        culprit = next((n for n in readers if self.gradients[n.index]), None)
-        node = culprit or (readers[0] if readers else tape.nodes[first])
+        node = readers[0] if readers else tape.nodes[first]
         self.backward = self.event(node, self.ranges.get(node.index, []), len(bad))
 
     def event(self, node: Node, ranges: list[dict[str, Any]], count: int) -> dict[str, Any]:
