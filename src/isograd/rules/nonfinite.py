@@ -333,7 +333,8 @@ def _largest(record: Record, way: str) -> float | None:
 def _reason_of_overflow(event: _Event) -> str:
     record = event.record
     site = next((s for s in record.sites if s.name == event.site), None)
-    if site is not None and (site.kind == "recurrent" or "#" in site.name):
+    called_again = site is not None and "#" in site.name and ":" not in site.name  # a module
+    if site is not None and (site.kind == "recurrent" or called_again):
         return "recurrent-jacobian"
     fits = dict(record.pairs("weight.gain_fit"))
     excess = middle(g / fits[i] for i, g in record.pairs("weight.gain") if fits.get(i))
