@@ -16,7 +16,7 @@ from torch import nn
 import isograd
 
 
-def resnet18() -> tuple[nn.Module, object]:
+def resnet18(samples: int = 8, size: int = 224) -> tuple[nn.Module, object]:
     from transformers import ResNetConfig, ResNetForImageClassification
 
     config = ResNetConfig(
@@ -26,7 +26,8 @@ def resnet18() -> tuple[nn.Module, object]:
         layer_type="basic",
         num_labels=1000,
     )
-    batch = {"pixel_values": torch.randn(8, 3, 224, 224), "labels": torch.randint(0, 1000, (8,))}
+    pixels, labels = torch.randn(samples, 3, size, size), torch.randint(0, 1000, (samples,))
+    batch = {"pixel_values": pixels, "labels": labels}
     return ResNetForImageClassification(config).train(), batch
 
 
@@ -79,6 +80,7 @@ def main() -> None:
     print("|---|---|---|---|")
     for name, make in (
         ("ResNet-18, 8 x 3 x 224 x 224", resnet18),
+        ("ResNet-18, 32 x 3 x 32 x 32", lambda: resnet18(32, 32)),
         ("GPT-2 small (124 M), 2 x 128 tokens", gpt2),
         ("MLP 20 x 512, batch 256", mlp),
     ):
