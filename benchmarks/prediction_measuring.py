@@ -1,0 +1,208 @@
+"""Measured tables: what an architecture does at initialization, over many draws; kept as JSON.
+
+The reference of a site is the square root of its mean energy over the draws of weights and batch.
+"""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import isograd
+from isograd.records import Number, Record
+from patients.architectures.family import Family
+
+FOLDER = Path(__file__).parent / "measured"
+DRAWS = 4
+"""Draws whose own rms is kept, beside that of them all."""
+
+
+@dataclass(frozen=True)
+class Rms:
+    """Root mean square of one quantity, over draws."""
+
+    rms: Number
+    """Square root of the mean energy; `None` where nothing was measured."""
+    spread: Number
+    """Standard deviation of ln rms over the draws; `None` for a single one, or where one is 0."""
+    draws: tuple[Number, ...]
+    """ln(rms of one draw / `rms`) of the first draws."""
+
+
+@dataclass(frozen=True)
+class SiteRow:
+    """One site of a measured table."""
+
+    name: str
+    label: str
+    forward: Rms
+    mean: Number
+    correlation: Number
+    backward: Rms
+
+    @property
+    def is_module(self) -> bool:
+        """Whether it is the output of a leaf module, not of an operation in a forward."""
+        return ":" not in self.name
+
+
+@dataclass(frozen=True)
+class ParameterRow:
+    """One parameter of a measured table."""
+
+    name: str
+    kind: str
+    gradient: Rms
+
+    @property
+    def is_weight(self) -> bool:
+        """Whether it is a matrix, kernel or embedding, not a bias, scale or other."""
+        return self.kind in ("linear", "conv", "recurrent", "embedding")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The measured side of one architecture."""
+
+    name: str
+    seeds: int
+    inputs: str
+    versions: dict[str, str]
+    sites: tuple[SiteRow, ...]
+    parameters: tuple[ParameterRow, ...] = field(default=())
+
+
+def draw(family: Family, seed: int) -> Record:
+    """One network with one batch, measured in train mode; no targets, so by random probes."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = family.build()
+        return isograd.measure(model, family.batch(seed), family.loss, seed=seed)
+
+
+def measure(name: str, family: Family) -> Measured:
+    """The table of one architecture, from all its draws."""
+    records = [draw(family, seed) for seed in range(family.seeds)]
+    first = records[0]
+    for record in records[1:]:
+        if [s.name for s in record.sites] != [s.name for s in first.sites]:
+            raise RuntimeError(f"{name}: two draws have different sites")
+    sites = [
+        SiteRow(
+            site.name,
+            site.label,
+            rms_over([r.series["forward.rms"][place] for r in records]),
+            average([r.series["forward.mean"][place] for r in records]),
+            average([r.series["forward.correlation"][place] for r in records]),
+            rms_over([r.series["backward.rms"][place] for r in records]),
+        )
+        for place, site in enumerate(first.sites)
+    ]
+    gradients = first.parameters if "weight.grad_rms" in first.series else ()
+    parameters = [
+        ParameterRow(
+            parameter.name,
+            parameter.kind,
+            rms_over([r.series["weight.grad_rms"][place] for r in records]),
+        )
+        for place, parameter in enumerate(gradients)
+    ]
+    return Measured(
+        name,
+        family.seeds,
+        described(family.batch(0)),
+        versions(),
+        tuple(sites),
+        tuple(parameters),
+    )
+
+
+def rms_over(values: Sequence[Number]) -> Rms:
+    """The rms of several draws."""
+    known = [v for v in values if v is not None]
+    if not known:
+        return Rms(None, None, ())
+    rms = math.sqrt(sum(v * v for v in known) / len(known))
+    if not rms or min(known) == 0:
+        return Rms(rms, None, ())
+    logs = [math.log(v / rms) for v in known]
+    middle = sum(logs) / len(logs)
+    variance = sum((v - middle) ** 2 for v in logs) / max(1, len(logs) - 1)
+    return Rms(rms, math.sqrt(variance) if len(logs) > 1 else None, tuple(logs[:DRAWS]))
+
+
+def average(values: Sequence[Number]) -> Number:
+    """Mean of what is known; `None` for nothing."""
+    known = [v for v in values if v is not None and not math.isnan(v)]
+    return sum(known) / len(known) if known else None
+
+
+def described(batch: Any) -> str:
+    """Types and shapes of a batch."""
+    named = batch if isinstance(batch, dict) else {"": batch}
+    return ", ".join(
+        f"{key} {str(value.dtype).removeprefix('torch.')}{list(value.shape)}".strip()
+        for key, value in named.items()
+    )
+
+
+def versions() -> dict[str, str]:
+    """Of the packages that the numbers depend on."""
+    from importlib.metadata import version
+
+    return {package: version(package) for package in ("torch", "transformers")}
+
+
+def path_of(name: str) -> Path:
+    """Where the table of an architecture is kept."""
+    return FOLDER / f"{name}.json"
+
+
+def save(table: Measured) -> None:
+    """Writes a table, one row a line, so that a difference can be read."""
+    head = {"name": table.name, "seeds": table.seeds, "inputs": table.inputs, **table.versions}
+    lines = [f" {json.dumps(key)}: {json.dumps(value)}" for key, value in head.items()]
+    for key, rows in (("sites", table.sites), ("parameters", table.parameters)):
+        short = ("  " + json.dumps(_flat(row), separators=(",", ":")) for row in rows)
+        lines.append(f' "{key}": [\n' + ",\n".join(short) + "\n ]")
+    FOLDER.mkdir(exist_ok=True)
+    path_of(table.name).write_text("{\n" + ",\n".join(lines) + "\n}\n")
+
+
+def _flat(row: SiteRow | ParameterRow) -> list[Any]:
+    """A row as a list, numbers rounded to what they are worth."""
+
+    def rounded(value: Any) -> Any:
+        if isinstance(value, dict):
+            spread, draws = value["spread"], value["draws"]
+            short = None if spread is None else float(f"{spread:.2g}")
+            return [rounded(value["rms"]), short, [round(v, 3) for v in draws]]
+        return float(f"{value:.5g}") if isinstance(value, float) else value
+
+    return [rounded(value) for value in asdict(row).values()]
+
+
+def load(name: str) -> Measured:
+    """Reads a table.
+
+    Raises:
+        FileNotFoundError: it was never measured.
+    """
+    plain = json.loads(path_of(name).read_text())
+    sites = [
+        SiteRow(row[0], row[1], _rms(row[2]), row[3], row[4], _rms(row[5]))
+        for row in plain["sites"]
+    ]
+    parameters = [ParameterRow(row[0], row[1], _rms(row[2])) for row in plain["parameters"]]
+    known = {key: plain[key] for key in ("torch", "transformers")}
+    return Measured(
+        plain["name"], plain["seeds"], plain["inputs"], known, tuple(sites), tuple(parameters)
+    )
+
+
+def _rms(plain: list[Any]) -> Rms:
+    return Rms(plain[0], plain[1], tuple(plain[2]))
