@@ -4,6 +4,7 @@ The table is the one place where the floors are written down; changing it needs 
 """
 
 import ast
+import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "theory": {"errors"},
     "statistics": {"errors", "catalogue"},
     "sites": {"errors", "records"},
+    "prediction": {"errors", "records", "catalogue", "theory", "sites"},
     "datasets": {"errors"},
     "probe": {"errors", "records", "statistics", "theory", "sites"},
     "rules": {"records", "findings", "catalogue", "sites"},
@@ -52,10 +54,19 @@ LATE = {"findings": {"reporting"}}
 HEAVY: dict[str, set[str]] = {
     "theory": {"numpy", "scipy"},
     "statistics": {"torch"},
+    "sites.batches": {"numpy", "torch"},
+    "sites.losses": {"torch"},
+    "sites.parameters": {"torch"},
+    "sites.places": {"torch"},
+    "sites.tape": {"torch"},
+    "prediction": {"numpy", "torch"},
     "probe": {"numpy", "torch"},
     "cli": {"click"},
 }
-"""Packages beyond the standard library that a room may import at module level."""
+"""Packages beyond the standard library that a room, or one file of it, may import at module level.
+
+What loads torch may itself be imported at module level only by what may load torch.
+"""
 
 
 @dataclass(frozen=True)
@@ -100,6 +111,11 @@ def room_of(module: str) -> str:
     return module.split(".")[1] if "." in module else ""
 
 
+def heavy(module: str) -> set[str]:
+    """What a module of this package may load."""
+    return HEAVY.get(module.removeprefix("isograd."), HEAVY.get(room_of(module), set()))
+
+
 def breaches(module: str, source: str) -> list[str]:
     """What one source does against the rules of the house."""
     room = room_of(module)
@@ -111,14 +127,17 @@ def breaches(module: str, source: str) -> list[str]:
     for one in imports(source, module):
         where = f"{module}:{one.line} imports {one.name}"
         parts = one.name.split(".")
+        free = one.late or one.typing_only
         if parts[0] == "":
             found.append(f"{where}: relative")
         elif parts[0] == "isograd" and room:
-            found += _own(where, room, parts, late=one.late)
-        elif not one.late and not one.typing_only and parts[0] not in sys.stdlib_module_names:
-            allowed = HEAVY.get(room, set())
-            if parts[0] not in allowed and parts[0] != "isograd":
-                found.append(f"{where} at module level; import it where it is used")
+            wrong = _own(where, room, parts, late=one.late)
+            loads = "torch" in heavy(one.name) | heavy(one.name.rpartition(".")[0])
+            if not wrong and not free and loads and "torch" not in heavy(module):
+                wrong = [f"{where} at module level, which loads torch"]
+            found += wrong
+        elif not free and parts[0] not in {*sys.stdlib_module_names, *heavy(module), "isograd"}:
+            found.append(f"{where} at module level; import it where it is used")
     return found
 
 
@@ -198,6 +217,14 @@ def test_the_table_names_real_rooms_and_has_no_cycle() -> None:
         ("isograd.records", "import torch", "at module level"),
         ("isograd.records", "try:\n    import torch\nexcept ImportError:\n    pass", "at module"),
         ("isograd.sites", "class A:\n    import numpy", "at module level"),
+        ("isograd.sites", "from isograd.sites import tape", "which loads torch"),
+        ("isograd.sites", "from isograd.sites.tape import Tape", "which loads torch"),
+        ("isograd.sites.x", "import torch", "at module level"),
+        ("isograd.sites.tape", "import numpy", "at module level"),
+        ("isograd.sites.tape", "from isograd.theory import gains", "sites may not name theory"),
+        ("isograd.sites.tape", "from isograd.probe import hooks", "sites may not name probe"),
+        ("isograd.prediction.x", "from isograd.probe import hooks", "may not name probe"),
+        ("isograd.rules.x", "import isograd.sites.tape", "which loads torch"),
         ("isograd.cli.commands.x", "import rich.console", "at module level"),
         ("isograd.theory.x", "import torch", "at module level"),
         ("isograd", "import torch", "at module level"),
@@ -217,7 +244,12 @@ def test_a_breach_is_seen(module: str, source: str, breach: str) -> None:
         ("isograd.findings", "def f():\n    from isograd.reporting import render"),
         ("isograd.sites", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import torch"),
         ("isograd.sites", "def f():\n    import torch"),
+        ("isograd.sites", "def f():\n    from isograd.sites.tape import Tape"),
+        ("isograd.sites.tape", "import torch\nfrom isograd.sites.batches import Batch"),
+        ("isograd.rules.x", "from isograd.sites import KINDS"),
+        ("isograd.rules.x", "def f():\n    from isograd.sites.tape import Tape"),
         ("isograd.probe.x", "import torch\nfrom isograd.sites import KINDS"),
+        ("isograd.prediction.x", "import torch\nfrom isograd.sites.tape import Tape"),
         ("isograd.cli.x", "import click\nfrom isograd import datasets, storage"),
         ("isograd", "import isograd.checking"),
         ("isograd.rules.x", "\n" * 400),
@@ -237,3 +269,12 @@ def test_a_cycle_is_seen() -> None:
     assert cycle(ring) == ["isograd.a", "isograd.b", "isograd.c", "isograd.a"]
     late = {**ring, "isograd.c": "def f():\n    from isograd import a"}
     assert cycle(late) == []
+
+
+def test_the_words_of_sites_load_no_torch() -> None:
+    code = (
+        "import sys, isograd.sites\n"
+        "print(isograd.sites.kind_of_function('relu_'), 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["relu", "False"], done.stderr

@@ -9,7 +9,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from isograd.probe.batches import as_batch
 from isograd.probe.facts import (
     batch_facts,
     model_facts,
@@ -19,6 +18,7 @@ from isograd.probe.facts import (
     target_facts,
 )
 from isograd.probe.measuring import measure
+from isograd.sites.batches import as_batch
 
 GENERATOR = torch.Generator().manual_seed(5)
 

@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from isograd.errors import LossError
-from isograd.probe.losses import as_scalar, choose, describe, is_summed
+from isograd.probe.losses import is_summed
+from isograd.sites.losses import as_scalar, choose, describe
 
 GENERATOR = torch.Generator().manual_seed(7)
 

@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from isograd.probe.batches import as_batch
 from isograd.probe.measuring import measure
 from isograd.probe.modes import eval_gap, running
+from isograd.sites.batches import as_batch
 
 X = 3 + 2 * torch.randn(29, 7, generator=torch.Generator().manual_seed(5))
 

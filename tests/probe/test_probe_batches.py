@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from isograd.errors import DataError
-from isograd.probe.batches import Batch, as_batch, check_finite, is_signal, tensors
+from isograd.probe.batches import check_finite
+from isograd.sites.batches import Batch, as_batch, is_signal, tensors
 
 X, Z, Y = torch.randn(5, 7), torch.randn(5, 3), torch.arange(5)
 Pair = namedtuple("Pair", "inputs targets")  # what data sets return

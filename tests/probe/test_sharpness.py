@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from isograd.probe.batches import as_batch
 from isograd.probe.sharpness import lambda_max
+from isograd.sites.batches import as_batch
 
 GENERATOR = torch.Generator().manual_seed(5)
 

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from isograd.probe.measuring import measure
-from isograd.probe.weights import fans
 from isograd.records import Parameter, Record
+from isograd.sites.parameters import fans
 
 GENERATOR = torch.Generator().manual_seed(5)
 torch.manual_seed(0)  # the parameters of the networks below

@@ -10,12 +10,14 @@ from torch import Tensor, nn
 from isograd import statistics
 from isograd.probe.facts import batch_facts, model_facts, output_facts, target_facts
 from isograd.probe.graph import ancestors, entering_tensor, loss_facts
-from isograd.probe.recorder import Recorder, Row
+from isograd.probe.recorder import Recorder
 from isograd.probe.slopes import slopes
-from isograd.probe.tape import Tape
-from isograd.probe.weights import fitting, parameters_of, weight_series
+from isograd.probe.weights import weight_series
 from isograd.records import Number, Parameter, Record, Site
 from isograd.sites import ELEMENTWISE, NORMS
+from isograd.sites.parameters import feeding, following, parameters_of, uses
+from isograd.sites.places import Row
+from isograd.sites.tape import Tape
 from isograd.theory.finite_width import band
 from isograd.theory.gains import gains
 
@@ -34,57 +36,30 @@ def assemble(model: nn.Module, done: "Pass", recorder: Recorder, step: int) -> R
         recorder: the tape's listener during the pass.
         step: the record's step.
     """
-    used_by, layouts = _uses(done)
+    used_by, layouts = uses(done.tape)
     parameters = parameters_of(model, used_by)
-    sites = [_site(row) for row in recorder.rows]
-    series = _site_series(recorder.rows)
+    sites = [row.site() for row in recorder.rows]
+    follows = following(sites)
+    series = _site_series(recorder)
     series.update(weight_series(model, parameters, done.gradients, layouts))
-    fit, slope, follows = fitting(sites, parameters)
-    series["weight.gain_fit"], series["weight.gain_slope"] = fit, slope
+    series.update(_fitting(feeding(sites, parameters, follows)))
     series["forward.band"], series["backward.band"] = _bands(sites, parameters, series, follows)
-    _slopes(recorder.rows, series)
+    series.update(_slopes(recorder))
     facts = _facts(model, done, recorder, parameters, used_by)
     return Record(
         tuple(sites),
         tuple(parameters),
         {key: tuple(column) for key, column in series.items()},
         {
-            "forward.exponents": tuple(tuple(r.exponents.tolist()) for r in recorder.rows),
+            "forward.exponents": tuple(tuple(m.exponents.tolist()) for m in recorder.measures),
             "backward.exponents": tuple(
-                () if r.gradient_exponents is None else tuple(r.gradient_exponents.tolist())
-                for r in recorder.rows
+                () if m.gradient_exponents is None else tuple(m.gradient_exponents.tolist())
+                for m in recorder.measures
             ),
         },
         facts,
         tuple(done.notes),
         step=step,
-    )
-
-
-def _uses(done: "Pass") -> tuple[dict[int, set[str]], dict[int, tuple[bool, int]]]:
-    """Per parameter the kinds of operations that used it, and (transposed, groups) of weights."""
-    used: dict[int, set[str]] = {}
-    layouts: dict[int, tuple[bool, int]] = {}
-    parameters = list(done.tape.model.parameters())
-    for node in done.tape.nodes:
-        for index in node.parameters:
-            used.setdefault(index, set()).add(node.kind or node.op)
-            weight = parameters[index]
-            if node.kind == "linear" and weight.ndim == 2:
-                # x @ w is laid out [in, out], linear(x, w) and x @ w.T the other way round.
-                turned = any(index in done.tape.nodes[i].parameters for i in node.inputs)
-                layouts[index] = ((node.op != "linear") != turned, 1)
-            elif node.kind == "conv" and node.op.startswith("conv") and weight.ndim > 2:
-                transposed = "transpose" in node.op
-                shape = node.shape if transposed else done.tape.nodes[node.inputs[0]].shape
-                layouts[index] = (transposed, shape[1 - weight.ndim] // weight.shape[1])
-    return used, layouts
-
-
-def _site(row: Row) -> Site:
-    node = row.node
-    return Site(
-        row.name, row.kind, row.label, max(0, node.depth), node.shape, row.inputs, node.parameters
     )
 
 
@@ -102,11 +77,12 @@ def _read(tensors: Sequence[Tensor | None]) -> list[Any]:
     return found
 
 
-def _site_series(rows: list[Row]) -> dict[str, list[Number]]:
+def _site_series(recorder: Recorder) -> dict[str, list[Number]]:
+    measures = recorder.measures
     series: dict[str, list[Number]] = {}
     for side, vectors, histograms in (
-        ("forward", [r.sums for r in rows], [r.exponents for r in rows]),
-        ("backward", [r.gradient_sums for r in rows], [r.gradient_exponents for r in rows]),
+        ("forward", [m.sums for m in measures], [m.exponents for m in measures]),
+        ("backward", [m.gradient_sums for m in measures], [m.gradient_exponents for m in measures]),
     ):
         for vector, counts in zip(_read(vectors), _read(histograms), strict=True):
             values: dict[str, Number] = {}
@@ -115,17 +91,19 @@ def _site_series(rows: list[Row]) -> dict[str, list[Number]]:
                 values.update(statistics.shares(counts, sum(counts), backward=side == "backward"))
             for key in (*_SUMS, *_SHARES):
                 series.setdefault(f"{side}.{key}", []).append(values.get(key))
-    series["forward.units"] = [_units(row) for row in rows]
-    measured = {key for row in rows for key in row.numbers}
+    series["forward.units"] = [_units(row) for row in recorder.rows]
+    measured = {key for m in measures for key in m.numbers}
     for key in sorted(measured - {"forward.time", "backward.time"}):
-        numbers = _read([row.numbers.get(key) for row in rows])
+        numbers = _read([m.numbers.get(key) for m in measures])
         series[key] = [n if n is not None and math.isfinite(n) else None for n in numbers]
-    if any("forward.time" in row.numbers for row in rows):
-        series["forward.time_growth"] = [_rate(r.numbers.get("forward.time"), 1) for r in rows]
-        series["backward.time_decay"] = [_rate(r.numbers.get("backward.time"), -1) for r in rows]
+    if any("forward.time" in m.numbers for m in measures):
+        series["forward.time_growth"] = [_rate(m.numbers.get("forward.time"), 1) for m in measures]
+        series["backward.time_decay"] = [
+            _rate(m.numbers.get("backward.time"), -1) for m in measures
+        ]
         series["forward.time_steps"] = [
-            None if "forward.time" not in r.numbers else float(r.numbers["forward.time"].numel())
-            for r in rows
+            None if "forward.time" not in m.numbers else float(m.numbers["forward.time"].numel())
+            for m in measures
         ]
     return series
 
@@ -154,15 +132,28 @@ def _rate(norms: Tensor | None, sign: int) -> Number:
     return sign * float((t * (y - y.mean())).sum() / t.square().sum())
 
 
-def _slopes(rows: list[Row], series: dict[str, list[Number]]) -> None:
-    found = [None if row.sample is None else slopes(row.sample) for row in rows]
-    series["forward.slope"] = [None if pair is None else pair[0] for pair in found]
-    series["forward.saturated"] = [None if pair is None else pair[1] for pair in found]
-    theory: list[Number] = []
-    for row in rows:
-        known = gains(row.kind) if row.kind in ELEMENTWISE else None
-        theory.append(None if known is None else 1 / known.slope)
-    series["forward.slope_theory"] = theory
+def _slopes(recorder: Recorder) -> dict[str, list[Number]]:
+    found = [None if m.sample is None else slopes(m.sample) for m in recorder.measures]
+    known = [gains(r.kind) if r.kind in ELEMENTWISE else None for r in recorder.rows]
+    return {
+        "forward.slope": [None if pair is None else pair[0] for pair in found],
+        "forward.saturated": [None if pair is None else pair[1] for pair in found],
+        "forward.slope_theory": [None if k is None else 1 / k.slope for k in known],
+    }
+
+
+def _fitting(fed: list[str | None]) -> dict[str, list[Number]]:
+    """The gains that fit the activation each weight feeds: of the signal, and of the gradient."""
+    known = [None if name in (None, "linear") else gains(name) for name in fed]
+    one: list[Number] = [None if name is None else 1.0 for name in fed]
+    return {
+        "weight.gain_fit": [
+            other if k is None else k.second_moment for k, other in zip(known, one, strict=True)
+        ],
+        "weight.gain_slope": [
+            other if k is None else k.slope for k, other in zip(known, one, strict=True)
+        ],
+    }
 
 
 def _bands(

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from isograd import statistics
-from isograd.probe.batches import Batch, is_signal, tensors
+from isograd.sites.batches import Batch, is_signal, tensors
 
 _MOST_COLUMNS = 2048
 """Above this many columns the condition number is left out: its cost grows with the cube."""

@@ -4,8 +4,8 @@ from typing import Any
 
 from torch import Tensor
 
-from isograd.probe.tape import Node, Tape
 from isograd.sites import WEIGHTS
+from isograd.sites.tape import Node, Tape
 
 _LOSSES = {
     "cross_entropy": "cross_entropy",

@@ -11,15 +11,17 @@ from torch import Tensor, nn
 
 from isograd.errors import IsogradError, LossError, ModelError
 from isograd.probe.assembling import assemble
-from isograd.probe.batches import Batch, as_batch, check_finite, is_signal, tensors
+from isograd.probe.batches import check_finite
 from isograd.probe.borrowing import borrowed
 from isograd.probe.facts import norm_facts
-from isograd.probe.losses import Loss, as_scalar, choose, describe, is_summed
+from isograd.probe.losses import is_summed
 from isograd.probe.modes import eval_gap, running
 from isograd.probe.nonfinite import locate
 from isograd.probe.recorder import Recorder
-from isograd.probe.tape import Listener, Node, Tape
 from isograd.records import Record
+from isograd.sites.batches import Batch, as_batch, is_signal, tensors
+from isograd.sites.losses import Loss, as_scalar, choose, describe
+from isograd.sites.tape import Listener, Node, Tape
 
 
 @dataclass
@@ -142,11 +144,7 @@ def run(
     tape = done.tape
     with tape.recording():
         with tape.quiet():
-            for tensor in batch.inputs():
-                tape.introduce(tensor, "input")
-            for tensor in tensors(batch.targets):
-                if tape.node_of(tensor) is None:  # an autoencoder's targets are its inputs
-                    tape.introduce(tensor, "target")
+            tape.take(batch)
         done.outputs = _guarded(
             lambda: batch.call(model), lambda error: _forward_error(error, tape, batch)
         )

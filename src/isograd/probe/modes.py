@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from isograd.probe.batches import Batch, is_signal, tensors
+from isograd.sites.batches import Batch, is_signal, tensors
 
 Running = dict[nn.modules.batchnorm._BatchNorm, dict[str, Tensor]]
 """Batch norms in train mode that have seen a batch, with copies of their running statistics."""

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from isograd.errors import IsogradError
-from isograd.probe.batches import is_signal
-from isograd.probe.tape import Call, Frame, Node, Tape
 from isograd.records import Record
+from isograd.sites.batches import is_signal
+from isograd.sites.tape import Call, Frame, Node, Tape
 
 if TYPE_CHECKING:
     from isograd.probe.measuring import Pass

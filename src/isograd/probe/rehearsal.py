@@ -14,13 +14,14 @@ import torch
 from torch import nn
 
 from isograd.errors import DataError, InputError, IsogradError, ModelError
-from isograd.probe.batches import Batch, as_batch, check_finite
+from isograd.probe.batches import check_finite
 from isograd.probe.borrowing import borrowed
 from isograd.probe.facts import optimizer_facts
-from isograd.probe.losses import Loss, as_scalar, choose
 from isograd.probe.measuring import measure
 from isograd.probe.sharpness import lambda_max
 from isograd.records import Number, Reading, Record
+from isograd.sites.batches import Batch, as_batch
+from isograd.sites.losses import Loss, as_scalar, choose
 
 MakeOptimizer = Callable[[Any], torch.optim.Optimizer]
 

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from isograd.errors import IsogradError
-from isograd.probe.batches import Batch
-from isograd.probe.losses import Loss, as_scalar, choose
+from isograd.sites.batches import Batch
+from isograd.sites.losses import Loss, as_scalar, choose
 
 _ITERATIONS = 12
 """Power iteration converges as the ratio of the two largest eigenvalues; 12 steps give the

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from isograd import statistics
-from isograd.probe.tape import Call
+from isograd.sites.tape import Call
 
 _ENTRIES = 4096
 """Inputs sampled per activation: a share is then known to within 0.8 percent (one sd)."""

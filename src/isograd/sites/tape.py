@@ -17,8 +17,8 @@ from torch.nn.utils.parametrize import is_parametrized
 from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from isograd.probe.batches import tensors
 from isograd.sites import WEIGHTS, kind_of_function
+from isograd.sites.batches import Batch, tensors
 
 _CUTTING = frozenset("detach detach_ data numpy item tolist".split())
 _TURNING = frozenset("t T mT transpose swapaxes swapdims".split())
@@ -70,13 +70,13 @@ class Frame:
 class Listener(Protocol):
     """Who takes numbers while the tape runs."""
 
-    def before(self, tape: "Tape", name: str, kind: str | None, call: "Call") -> None:
+    def before(self, tape: "Tape", name: str, kind: str | None, call: "Call", /) -> None:
         """Called before an operation, while an in-place one has not yet overwritten its input."""
 
     def after(self, tape: "Tape", node: Node, out: Tensor, call: "Call", /) -> None:
         """Called after an operation with its first output tensor."""
 
-    def returned(self, tape: "Tape", frame: Frame, node: Node, out: Tensor) -> None:
+    def returned(self, tape: "Tape", frame: Frame, node: Node, out: Tensor, /) -> None:
         """Called when a module call has returned, with its first output tensor."""
 
 
@@ -131,6 +131,14 @@ class Tape(TorchFunctionMode):
     def tensor_of(self, node: Node) -> Tensor | None:
         """The tensor an operation made, if somebody still holds it."""
         return next((t for t, index in self._of.items() if index == node.index), None)
+
+    def take(self, batch: Batch) -> None:
+        """Registers the tensors of a batch: inputs, and targets that are not inputs themselves."""
+        for tensor in batch.inputs():
+            self.introduce(tensor, "input")
+        for tensor in tensors(batch.targets):
+            if self.node_of(tensor) is None:  # an autoencoder's targets are its inputs
+                self.introduce(tensor, "target")
 
     def introduce(self, tensor: Tensor, phase: str) -> Node:
         """Registers a tensor that comes from outside: input, target or constant."""

@@ -1,0 +1,114 @@
+"""What a batch is: how the model is called with it, and which targets come with it."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from isograd.errors import DataError
+
+_LABEL_KEYS = ("labels", "label", "targets", "target", "y")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One batch, taken apart."""
+
+    args: tuple[Any, ...]
+    """Positional arguments of the model."""
+    kwargs: Mapping[str, Any]
+    """Keyword arguments of the model."""
+    targets: Any = None
+    """What the loss compares with; `None` without targets."""
+
+    def call(self, model: nn.Module) -> Any:
+        """The model's output for this batch."""
+        return model(*self.args, **self.kwargs)
+
+    def inputs(self) -> list[Tensor]:
+        """Every tensor that goes into the model, labels left out."""
+        named = [value for key, value in self.kwargs.items() if key not in _LABEL_KEYS]
+        return list(tensors((self.args, named)))
+
+    @property
+    def size(self) -> int:
+        """Number of samples: length of the first input's first axis, 1 for a scalar."""
+        first = next(iter(self.inputs()), None)
+        return 1 if first is None or first.ndim == 0 else first.shape[0]
+
+
+def as_batch(batch: Any) -> Batch:
+    """Takes a batch apart.
+
+    Args:
+        batch: a tensor; a mapping, called as `model(**batch)`; or a pair `(inputs, targets)`
+            whose inputs are a tensor, a sequence (positional) or a mapping (keywords). A
+            sequence of one is inputs without targets.
+
+    Raises:
+        DataError: it is none of these.
+    """
+    if isinstance(batch, Tensor):
+        return Batch((batch,), {})
+    if isinstance(batch, Mapping) or (hasattr(batch, "keys") and hasattr(batch, "__getitem__")):
+        kwargs = {str(key): batch[key] for key in batch.keys()}  # noqa: SIM118  # UserDict-likes
+        labels = next((kwargs[key] for key in _LABEL_KEYS if key in kwargs), None)
+        return Batch((), kwargs, labels)
+    if isinstance(batch, Sequence) and not isinstance(batch, str) and len(batch) in (1, 2):
+        inner = _inputs(batch[0])
+        targets = batch[1] if len(batch) == 2 else None
+        return Batch(inner.args, inner.kwargs, targets)
+    found = type(batch).__name__
+    if isinstance(batch, Sequence) and not isinstance(batch, str):
+        found += f" of {len(batch)}"
+    if isinstance(batch, Iterable) and not isinstance(batch, (str, Sequence, np.ndarray)):
+        raise DataError(
+            f"batch: a {found} yields batches; take one, next(iter(loader)), and pass the loader "
+            "itself as data="
+        )
+    raise DataError(
+        f"batch: expected a tensor, a dict or a pair (inputs, targets), found a {found}; several "
+        "inputs go into the first place of the pair: ((a, b), targets)"
+    )
+
+
+def _inputs(inputs: Any) -> Batch:
+    if isinstance(inputs, Tensor):
+        return Batch((inputs,), {})
+    if isinstance(inputs, Mapping):
+        return Batch((), dict(inputs))
+    if isinstance(inputs, Sequence) and not isinstance(inputs, str):
+        return Batch(tuple(inputs), {})
+    raise DataError(
+        f"batch: the inputs are a {type(inputs).__name__}; expected a tensor, a sequence of "
+        "positional arguments or a dict of keyword arguments (torch.as_tensor converts arrays)"
+    )
+
+
+def tensors(value: Any, depth: int = 4) -> Iterator[Tensor]:
+    """All tensors in nested sequences, mappings and dataclasses, in order."""
+    if isinstance(value, Tensor):
+        yield value
+    elif depth == 0:
+        return
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from tensors(item, depth - 1)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from tensors(item, depth - 1)
+    elif is_dataclass(value) and not isinstance(value, type):
+        for entry in fields(value):
+            yield from tensors(getattr(value, entry.name, None), depth - 1)
+
+
+def is_signal(tensor: Tensor) -> bool:
+    """Whether statistics of it make sense: floating point or complex, dense, with data."""
+    return (
+        (tensor.is_floating_point() or tensor.is_complex())
+        and tensor.layout == torch.strided
+        and not tensor.is_meta
+    )
