@@ -4,7 +4,8 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from math import inf, pi, sqrt
+from math import inf, isfinite, pi, sqrt
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,7 @@ Array = NDArray[np.float64]
 Function = Callable[[Array], Array]
 
 _REACH = 13.0
-_NARROW = 0.25
-"""Panels narrower than this are not needed by any activation of the table as torch has it."""
+"""Of a standard normal input, in standard deviations."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,14 +45,12 @@ class Activation:
 
     @property
     def bends(self) -> tuple[float, ...]:
-        """Where it turns faster than at unit scale: a quadrature has to split there too."""
+        """Ends of the panels on which it is a polynomial: a quadrature has to split there too."""
         # Late: panels need this file.
         from isograd.theory.resolution import features
 
         edges = features(self).edges
-        narrow = np.diff(edges) < _NARROW
-        kept = edges[np.append(narrow, False) | np.append(False, narrow)]
-        return tuple(kept[np.abs(kept) <= _REACH].tolist())
+        return tuple(edges[np.abs(edges) <= _REACH].tolist())
 
 
 def activation(x: object, **params: Any) -> Activation:
@@ -86,13 +84,26 @@ def known_name(name: str) -> str | None:
     return _PLAIN.get(_ALIASES.get(plain, plain))
 
 
-@lru_cache(maxsize=1024)
 def named(name: str, **params: float | str) -> Activation:
     """An activation of the table.
 
     Raises:
-        InputError: there is no such activation, or it has no such parameter.
+        InputError: there is no such activation, it has no such parameter, or not of such a value.
     """
+    for key, given in params.items():
+        fits = isinstance(given, str) if key == "approximate" else _is_finite(given)
+        if not fits:
+            kind = "'none' or 'tanh'" if key == "approximate" else "a finite number"
+            raise InputError(f"{key} of {name} is {given!r}; it must be {kind}")
+    return _named(name, **params)
+
+
+def _is_finite(given: object) -> bool:
+    return isinstance(given, Real) and isfinite(given)
+
+
+@lru_cache(maxsize=1024)
+def _named(name: str, **params: float | str) -> Activation:
     make = _TABLE.get(name)
     if make is None:
         raise InputError(f"no activation {name!r} in theory; known are {', '.join(sorted(_TABLE))}")
@@ -159,6 +170,8 @@ def _rrelu(lower: float = 1 / 8, upper: float = 1 / 3) -> Parts:
 
 
 def _clip(min_val: float = -1.0, max_val: float = 1.0) -> Parts:
+    if not min_val < max_val:
+        raise InputError(f"hardtanh needs min_val < max_val; got {min_val:g} and {max_val:g}")
     return (
         lambda x: np.clip(x, min_val, max_val),
         lambda x: np.where((x > min_val) & (x < max_val), 1.0, 0.0),
@@ -228,9 +241,27 @@ def _mish() -> Parts:
     )
 
 
+def _celu(alpha: float = 1.0) -> Parts:
+    if alpha == 0:
+        raise InputError("celu divides by alpha; it cannot be 0")
+    return _exponential(alpha, alpha, 1.0)
+
+
 def _softplus(beta: float = 1.0, threshold: float = 20.0) -> Parts:
-    del threshold  # beyond it torch returns x, which differs by less than 3e-9
-    return lambda x: np.logaddexp(0, beta * x) / beta, lambda x: expit(beta * x), (), 1.0
+    if beta == 0:
+        raise InputError("softplus divides by beta; it cannot be 0")
+
+    def smooth(x: Array) -> Array:
+        return np.asarray(np.logaddexp(0, beta * x) / beta)
+
+    if threshold >= 20:  # beyond it torch returns x, which differs by less than 3e-9
+        return smooth, lambda x: expit(beta * x), (), 1.0
+    return (
+        lambda x: np.where(beta * x > threshold, x, smooth(x)),
+        lambda x: np.where(beta * x > threshold, 1.0, expit(beta * x)),
+        (threshold / beta,),
+        1.0,
+    )
 
 
 def _hardsigmoid() -> Parts:
@@ -251,7 +282,13 @@ def _hardswish() -> Parts:
     )
 
 
+def _check_shrink(lambd: float) -> None:
+    if lambd < 0:
+        raise InputError(f"lambd is {lambd:g}; what a shrink takes off is not negative")
+
+
 def _hardshrink(lambd: float = 0.5) -> Parts:
+    _check_shrink(lambd)
     return (
         lambda x: np.where(np.abs(x) > lambd, x, 0.0),
         lambda x: np.where(np.abs(x) > lambd, 1.0, 0.0),
@@ -261,6 +298,7 @@ def _hardshrink(lambd: float = 0.5) -> Parts:
 
 
 def _softshrink(lambd: float = 0.5) -> Parts:
+    _check_shrink(lambd)
     return (
         lambda x: np.sign(x) * np.maximum(np.abs(x) - lambd, 0),
         lambda x: np.where(np.abs(x) > lambd, 1.0, 0.0),
@@ -286,7 +324,7 @@ _TABLE: dict[str, Callable[..., Parts]] = {
     "prelu": lambda negative_slope=0.25: _leaky(negative_slope),
     "rrelu": _rrelu,
     "elu": lambda alpha=1.0: _exponential(alpha, 1.0, 1.0),
-    "celu": lambda alpha=1.0: _exponential(alpha, alpha, 1.0),
+    "celu": _celu,
     "selu": lambda: _exponential(_SELU_ALPHA, 1.0, _SELU_SCALE),
     "gelu": _gelu,
     "silu": _silu,

@@ -1,14 +1,16 @@
 """Averages of one activation at one length, and checks of what the theory is asked for."""
 
 from dataclasses import dataclass
-from math import inf, isfinite, sqrt
+from math import inf, isfinite, nan, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
 
 from isograd.errors import InputError
 from isograd.theory.activations import Activation
-from isograd.theory.gaussian import rule
+from isograd.theory.gaussian import expect, rule
+from isograd.theory.moments import REACH
+from isograd.theory.resolution import features
 
 Array = NDArray[np.float64]
 
@@ -16,6 +18,9 @@ LEAST_ANGLE = 1e-150
 """Length below which float64 holds no product of two lengths, and so no angle."""
 _LEAST_LENGTH = 1e-14
 """Stands for q = 0: the activation is then linear to rounding."""
+_TAIL, _TAIL_SHARE = 12.0, 1e-8
+"""An average of which more than this share is made beyond so many standard deviations is infinite,
+or ends where quadrature does not reach."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +48,16 @@ class Averages:
 
 
 def averages(act: Activation, q: float) -> Averages:
-    """The averages at length q; at 0 their limits. Infinite where float64 does not hold them.
+    """The averages at length q; at 0 their limits.
+
+    Infinite where float64 does not hold them, or what makes them lies beyond 12 standard
+    deviations.
 
     Derivatives with respect to q are those of the density (heat equation), so that kinks do no
     harm.
     """
     q = max(q, _LEAST_LENGTH)
-    u, weights = rule((*act.kinks, *act.bends), sqrt(q))
+    u, weights = rule(_edges(act, sqrt(q)), sqrt(q))
     with np.errstate(all="ignore"):
         phi, slope = act.value(u), act.slope(u)
         square, slope_square = phi**2, slope**2
@@ -66,8 +74,24 @@ def averages(act: Activation, q: float) -> Averages:
             heat * square if act.jumps else u * phi * slope / q,
             heat * slope_square,
         ]
-        means = np.stack(rows) @ weights
-    return Averages(*(float(mean) if mean == mean else inf for mean in means))
+        parts = np.stack(rows) * weights
+        means = parts.sum(axis=1)
+        ends = np.abs(parts[:, np.abs(u) > _TAIL * sqrt(q)]).sum(axis=1)
+        held = ends <= _TAIL_SHARE * np.abs(parts).sum(axis=1)
+    return Averages(*(float(mean) if ok else inf for mean, ok in zip(means, held, strict=True)))
+
+
+def _edges(act: Activation, scale: float) -> tuple[float, ...]:
+    """Arguments to split at: kinks, and the panels on which phi is a polynomial."""
+    edges = features(act).edges
+    return (*act.kinks, *edges[np.abs(edges) <= REACH * scale].tolist())
+
+
+def variance(act: Activation) -> float:
+    """Var phi for a standard normal input."""
+    kinks = _edges(act, 1.0)
+    mean = expect(act.value, kinks=kinks)
+    return expect(lambda x: (act.value(x) - mean) ** 2, kinks=kinks)
 
 
 def slope_jumps(act: Activation) -> bool:
@@ -87,7 +111,8 @@ def whole(name: str, value: float, least: int = 1, most: int = 1_000_000_000) ->
     Raises:
         InputError: it is not.
     """
-    if isinstance(value, bool) or not least <= value <= most or value % 1:
+    found = nan if isinstance(value, bool | str) else _real(value)
+    if not least <= found <= most or found % 1:
         raise InputError(f"{name} is a whole number from {least} to {most:g}; got {value!r}")
     return int(value)
 
@@ -98,8 +123,17 @@ def number(name: str, value: float, *, above: float | None = None, least: float 
     Raises:
         InputError: it is not.
     """
-    low = value > above if above is not None else value >= least
-    if not (isfinite(value) and low):
+    found = _real(value)
+    low = found > above if above is not None else found >= least
+    if not (isfinite(found) and low):
         bound = f"above {above:g}" if above is not None else f"at or above {least:g}"
         raise InputError(f"{name} is a finite number {bound}; got {value!r}")
-    return float(value)
+    return found
+
+
+def _real(value: object) -> float:
+    """A float, nan for what is no number."""
+    try:
+        return float(value)  # type: ignore[arg-type]  # that is the question
+    except (TypeError, ValueError, OverflowError):
+        return nan

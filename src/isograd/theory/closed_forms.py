@@ -12,6 +12,9 @@ Closed = Callable[[float, float, float], tuple[float, float]]
 
 def closed_form(name: str, params: dict[str, float | str]) -> Closed | None:
     """The closed form of an activation of the table, or None."""
+    if name == "rrelu":
+        ends = (float(params.get(key, default)) for key, default in _RRELU)
+        return partial(_leaky, slope=sum(ends) / 2)
     if name in _SLOPES:
         return partial(_leaky, slope=_SLOPES[name])
     if name in ("leaky_relu", "prelu"):
@@ -24,7 +27,7 @@ def closed_form(name: str, params: dict[str, float | str]) -> Closed | None:
 
 def _leaky(q1: float, q2: float, k: float, *, slope: float) -> tuple[float, float]:
     """Cho and Saul, Kernel methods for deep learning (2009), section 2; with a leak."""
-    size = sqrt(q1 * q2)
+    size = q1 if q1 == q2 else sqrt(q1) * sqrt(q2)  # q1 q2 leaves float64 before they do
     c = min(1.0, max(-1.0, k / size)) if size > 0 else 1.0
     open_share = (pi - acos(c)) / pi
     ramp = sqrt(1 - c * c) / pi + open_share * c
@@ -86,5 +89,6 @@ def _gelu_slope(q1: float, q2: float, k: float, p: float, root: float) -> float:
     return p + k * by_k + inner * curve + 2 * k * (1 - q1 / s1 - q2 / s2) * by_k
 
 
-_SLOPES = {"linear": 1.0, "relu": 0.0, "rrelu": (1 / 8 + 1 / 3) / 2}
+_SLOPES = {"linear": 1.0, "relu": 0.0}
+_RRELU = (("lower", 1 / 8), ("upper", 1 / 3))
 _FORMS: dict[str, Closed] = {"erf": _erf, "sin": _sin, "cos": _cos, "exp": _exp, "gelu": _gelu}

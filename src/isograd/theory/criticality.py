@@ -91,6 +91,8 @@ def critical(act: object, *, bias_var: float = 0.0) -> Critical:
         return _none("phi jumps: inputs part however near they are, at any weight variance")
     table = moments(of)
     line = _scan(of)
+    if not len(line.q_star):
+        return _none("phi is constant: no gradient passes")
     usable = line.feasible & line.stable
     if not line.feasible.any():
         why = "chi_1 = 1 needs a negative bias variance at every q; center phi (subtract its mean)"
@@ -146,6 +148,8 @@ def critical_line(act: object, q: ArrayLike | None = None) -> CriticalLine:
     table = moments(of)
     lengths = np.geomspace(1e-6, min(100.0, table.largest_q), 400) if q is None else q
     lengths = np.atleast_1d(np.asarray(lengths, dtype=np.float64))
+    if not lengths.size:
+        raise InputError("q is empty; give at least one mean square")
     if not (lengths.min() >= SMALLEST_Q and lengths.max() <= table.largest_q):
         raise InputError(
             f"q from {lengths.min():.4g} to {lengths.max():.4g}; the line of {of.name} is known "
@@ -156,7 +160,7 @@ def critical_line(act: object, q: ArrayLike | None = None) -> CriticalLine:
 
 def _line(q: Array, values: Array) -> CriticalLine:
     square, slope, growth = values[:, 0], values[:, 1], values[:, 2]
-    kept = slope > _FAINTEST * slope.max()
+    kept = slope > max(_FAINTEST * slope.max(), 1e-300)
     q, square, slope, growth = q[kept], square[kept], slope[kept], growth[kept]
     bias_var, chi_q = q - square / slope, growth / slope
     return CriticalLine(
@@ -226,6 +230,8 @@ def _steady(table: Moments, q: float) -> bool:
 
 def _scale_free(act: Activation, bias_var: float) -> Critical:
     left, right = act.value(np.array([-1.0, 1.0])).tolist()
+    if not left**2 + right**2 > 1e-300:
+        return _none("phi is 0: neither signal nor gradient passes")
     weight_var = 2 / (left**2 + right**2)
     if bias_var > 0:
         return _none(

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from copy import deepcopy
-from math import inf
+from math import inf, isfinite
 from typing import Any
 
 import numpy as np
@@ -52,12 +52,22 @@ def discover(x: object, *, kinks: tuple[float, ...] | None = None, **params: Any
         return found
     if params:
         raise InputError(f"{_name(x)} is a callable: it takes kinks=(…) and no {', '.join(params)}")
-    return _of_callable(x, kinks)
+    return _of_callable(x, None if kinks is None else _declared(kinks))
+
+
+def _declared(kinks: Any) -> tuple[float, ...]:
+    try:
+        found = tuple(sorted(float(k) for k in kinks))
+    except (TypeError, ValueError):
+        found = (inf,)
+    if not all(map(isfinite, found)):
+        raise InputError(f"kinks are finite numbers, as in kinks=(0.3,); got {kinks!r}")
+    return found
 
 
 def _of_class(kind: type, params: dict[str, Any]) -> Activation:
     name = known_name(kind.__name__)
-    if name is not None and kind.__module__.startswith("torch.nn"):
+    if name is not None and _has_activations(kind):
         return named(name, **params)
     try:
         made = kind(**params)
@@ -69,7 +79,7 @@ def _of_class(kind: type, params: dict[str, Any]) -> Activation:
 def _of_torch(x: Any, params: dict[str, Any]) -> Activation | None:
     """A module or functional of torch that the table knows, with its parameters."""
     kind = type(x)
-    if kind.__module__.startswith("torch.nn.modules"):
+    if _has_activations(kind):
         name = known_name(kind.__name__)
         if name == "prelu":
             slopes = set(x.weight.detach().reshape(-1).tolist())
@@ -86,23 +96,28 @@ def _of_torch(x: Any, params: dict[str, Any]) -> Activation | None:
     return named(name, **params) if name is not None and _is_of_torch(x, name) else None
 
 
+def _has_activations(kind: type) -> bool:
+    """Whether it is a module of torch that may be an activation; `Linear` is none."""
+    return kind.__module__ == "torch.nn.modules.activation" or (
+        kind.__module__ == "torch.nn.modules.linear" and kind.__name__ == "Identity"
+    )
+
+
 def _is_of_torch(x: Any, name: str) -> bool:
     """Whether it is the function that torch itself has under a name."""
     import torch
 
-    return any(x is getattr(home, name, None) for home in (torch.nn.functional, torch))
+    return name != "linear" and any(
+        x is getattr(home, name, None) for home in (torch.nn.functional, torch)
+    )
 
 
 def _of_callable(x: Any, kinks: tuple[float, ...] | None) -> Activation:
     name = _name(x)
     value, slope = _torch_functions(x) or _numpy_functions(x, name)
     _check(value, name)
-    declared = tuple(sorted(float(k) for k in kinks)) if kinks is not None else None
-    if declared is None:
-        spots = _clusters(resolve(value, slope, (), name).unresolved)
-        features = resolve(value, slope, spots, name)
-        places = np.union1d(features.edges, spots).tolist()
-        declared = tuple(k for k in places if _bends(value, slope, k))
+    if kinks is None:
+        kinks = _found_kinks(value, slope, name)
     probe = np.geomspace(1e-3, 13, 65)
     right, left, ends = value(probe), value(-probe), value(np.array([1.0, -1.0]))
     size = float(np.abs(np.concatenate([right, left])).max())
@@ -115,12 +130,30 @@ def _of_callable(x: Any, kinks: tuple[float, ...] | None) -> Activation:
         name,
         value,
         slope,
-        declared,
+        kinks,
         _largest_slope(slope),
-        jumps=tuple(k for k in declared if _jumps(value, k)),
+        jumps=tuple(k for k in kinks if _jumps(value, k)),
         odd=odd,
         homogeneous=straight,
     )
+
+
+def _found_kinks(value: Function, slope: Function, name: str) -> tuple[float, ...]:
+    try:
+        spots = _clusters(resolve(value, slope, (), name).unresolved)
+        features = resolve(value, slope, spots, name)
+    except InputError:
+        y = value(np.linspace(-8, 8, 321))
+        with np.errstate(over="ignore"):
+            coarse = np.array_equal(y, y.astype(np.float32))
+        if coarse:
+            raise InputError(
+                f"activation {name} computes in float32 or less, which is too coarse to be "
+                "integrated; keep the dtype of its input, float64"
+            ) from None
+        raise
+    places = np.union1d(features.edges, spots).tolist()
+    return tuple(k for k in places if _bends(value, slope, k))
 
 
 def _name(x: Any) -> str:
@@ -140,6 +173,8 @@ def _torch_functions(x: Any) -> tuple[Function, Function] | None:
             out = call(probe.clone())
             if not isinstance(out, torch.Tensor):
                 return None
+            if out.is_complex():
+                raise InputError(f"activation {_name(x)} returns complex numbers")
             if out.requires_grad and out.shape == probe.shape:
                 torch.autograd.grad(out.sum(), probe)
     except InputError:
@@ -151,7 +186,13 @@ def _torch_functions(x: Any) -> tuple[Function, Function] | None:
 
     def value(a: Array) -> Array:
         with torch.no_grad():
-            out = call(torch.from_numpy(np.array(a, dtype=np.float64)))
+            try:
+                out = call(torch.from_numpy(np.array(a, dtype=np.float64)))
+            except Exception as error:
+                raise InputError(
+                    f"activation {_name(x)} raised on {a.shape} numbers, so that it is not "
+                    f"elementwise: {error}"
+                ) from error
             return np.asarray(out.detach().double().numpy())
 
     def slope(a: Array) -> Array:
@@ -167,7 +208,10 @@ def _torch_functions(x: Any) -> tuple[Function, Function] | None:
 
 
 def _numpy_functions(x: Any, name: str) -> tuple[Function, Function]:
-    """Value as it is, slope by the derivative of an interpolant on each side of x."""
+    """Value as it is, slope by the derivative of an interpolant on each side of x.
+
+    Windows that grow with x: on narrow ones rounding of a large value drowns its slope.
+    """
 
     def value(a: Array) -> Array:
         try:
@@ -184,9 +228,9 @@ def _numpy_functions(x: Any, name: str) -> tuple[Function, Function]:
         here = value(a)
         found, best = np.zeros_like(a), np.full_like(a, inf)
         for side, end in ((1.0, 0), (-1.0, 1)):
-            for width in (0.25, 0.01):
-                middle = a[..., None] + side * width
-                values = value(middle + width * nodes)
+            for width in (np.maximum(0.25, np.abs(a) / 8), *np.array([[0.25], [0.01]])):
+                middle = (a + side * width)[..., None]
+                values = value(middle + width[..., None] * nodes)
                 coefficients = values @ to_coefficients.T
                 tail = np.abs(coefficients[..., -2:]).max(axis=-1)
                 # A kink within the window's last hair shows in the end itself.

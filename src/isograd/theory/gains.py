@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from isograd.theory.activations import Activation, activation
-from isograd.theory.gaussian import expect
+from isograd.theory.averages import averages, variance
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,8 @@ class Gains:
 def gains(act: object, **params: Any) -> Gains:
     """The gains of an activation for a standard normal input, right to 1e-10.
 
-    A gain is infinite where the moment it divides by is zero (nothing passes).
+    A gain is infinite where the moment it divides by is zero (nothing passes), and 0 where the
+    moment is infinite.
 
     Args:
         act: as for `isograd.theory.activations.activation`.
@@ -51,19 +52,14 @@ def gains(act: object, **params: Any) -> Gains:
 
 @lru_cache(maxsize=1024)
 def _gains(phi: Activation) -> Gains:
-    bends = (*phi.kinks, *phi.bends)
-    mean = expect(phi.value, kinks=bends)
-    square = expect(lambda x: phi.value(x) ** 2, kinks=bends)
-    variance = expect(lambda x: (phi.value(x) - mean) ** 2, kinks=bends)
-    slope_moment = expect(lambda x: phi.slope(x) ** 2, kinks=bends)
-    slope_fourth = expect(lambda x: phi.slope(x) ** 4, kinks=bends)
+    of = averages(phi, 1.0)
     torch_gain, remark = _torch(phi)
     return Gains(
-        second_moment=_inverse_root(square),
-        std=_inverse_root(variance),
-        slope=_inverse_root(slope_moment),
-        slope_moment=slope_moment,
-        slope_fourth=slope_fourth,
+        second_moment=_inverse_root(of.square),
+        std=_inverse_root(variance(phi) if of.square < inf else inf),
+        slope=_inverse_root(of.slope_square),
+        slope_moment=of.slope_square,
+        slope_fourth=of.slope_fourth,
         torch_gain=torch_gain,
         remark=remark,
     )

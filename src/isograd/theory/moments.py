@@ -1,6 +1,7 @@
 """Moments: Gaussian expectations of one activation at every scale, from one set of nodes."""
 
 from functools import cached_property, lru_cache
+from math import inf, isfinite
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -137,13 +138,18 @@ def moments_at(act: Activation, q: float) -> tuple[float, float]:
     """(E phi^2, E phi'^2) at any q >= 0, in closed form where there is one.
 
     Raises:
-        InputError: they are not finite, or q is beyond what is resolved.
+        InputError: they are not finite, or q is negative or beyond what is resolved.
     """
+    if not 0 <= q < inf:
+        raise InputError(f"q is {q!r}; a mean square is finite and not negative")
     if act.closed is not None:
         try:
-            return act.closed(q, q, q)
+            square, slope = act.closed(q, q, q)
         except OverflowError:
-            raise InputError(f"activation {act.name}: E phi^2 overflows at q = {q:.4g}") from None
+            square = slope = inf
+        if not (isfinite(square) and isfinite(slope)):
+            raise InputError(f"activation {act.name}: E phi^2 overflows at q = {q:.4g}")
+        return square, slope
     if act.homogeneous:
         left, right = act.value(np.array([-1.0, 1.0])).tolist()
         half = (left**2 + right**2) / 2

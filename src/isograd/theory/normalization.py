@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import exp, lgamma, sqrt
+from math import exp, inf, lgamma, sqrt
 from typing import Literal
 
 import numpy as np
@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 from isograd.errors import InputError
 from isograd.theory.activations import Activation, activation
-from isograd.theory.averages import averages, whole
-from isograd.theory.gaussian import expect
+from isograd.theory.averages import averages, variance, whole
 
 Array = NDArray[np.float64]
 Norm = Literal["batch", "layer", "rms", "weight"]
@@ -76,17 +75,13 @@ def norm_growth(
         return _of_batch(phi, whole("batch", batch, 1))
     of = averages(phi, 1.0)
     centered = norm in ("batch", "weight") or (norm == "layer" and placement == "after")
-    energy = _variance(phi) if centered else of.square
+    if not (of.square < inf and of.slope_square < inf):
+        return NormGrowth(None, "E phi^2 or E phi'^2 is infinite at unit variance")
+    energy = variance(phi) if centered else of.square
     if not energy > 1e-300:
         return NormGrowth(None, "nothing passes: phi does not vary")
     named = "Var phi" if centered else "E phi^2"
     return NormGrowth(of.slope_square / energy, f"E phi'^2 / {named} at unit variance")
-
-
-def _variance(phi: Activation) -> float:
-    kinks = (*phi.kinks, *phi.bends)
-    mean = expect(phi.value, kinks=kinks)
-    return expect(lambda x: (phi.value(x) - mean) ** 2, kinks=kinks)
 
 
 def _of_batch(phi: Activation, batch: int) -> NormGrowth:

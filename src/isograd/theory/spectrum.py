@@ -23,6 +23,7 @@ MAX_SPREAD = 0.1
 MAX_DRIFT = 0.1
 """|ln E s^2| up to which they count as being about 1."""
 _LOG_MAX = 700.0
+_INFINITE = "E phi'^6 is infinite, or made beyond 12 standard deviations"
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(20)
 _REACH = 9.0
 
@@ -136,7 +137,7 @@ def spectrum(
         return Spectrum(depth, weights, weight_var, bias_var, q, *nothing, "none", why)
     of = averages(phi, q)
     if not 1e-300 < of.slope_square < inf or not of.slope_sixth < inf:
-        why = "nothing passes: phi' is 0" if of.slope_square < 1 else "E phi'^6 is infinite"
+        why = "nothing passes: phi' is 0" if of.slope_square < 1 else _INFINITE
         return Spectrum(depth, weights, weight_var, bias_var, q, *nothing, "none", why)
     return _spectrum(phi, of, depth, weights, weight_var, bias_var, q)
 
