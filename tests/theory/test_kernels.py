@@ -5,10 +5,11 @@ import math
 import mpmath
 import numpy as np
 import pytest
+import torch
 
 from isograd.theory import activation, correlation_map, kernels, length_map
 from isograd.theory.closed_forms import closed_form
-from isograd.theory.kernels import Series, chord
+from isograd.theory.kernels import Series, chord, chords
 from isograd.theory.moments import moments
 
 CLOSED = ("relu", "leaky_relu", "erf", "gelu", "sin", "cos", "linear")
@@ -43,7 +44,7 @@ def test_series_and_closed_forms_agree(name: str, q: float) -> None:
         truth = (square - value) / (q * (1 - c))
         if c >= 0:
             assert series.chord([c])[0, 0] == pytest.approx(truth, rel=1e-12)
-            assert chord(act, q, c) == pytest.approx(truth, rel=1e-11)
+            assert chord(act, q, math.acos(c)) == pytest.approx(truth, rel=1e-11)
 
 
 @pytest.mark.parametrize("name", ["tanh", "hardtanh", "elu", "hardswish"])
@@ -152,3 +153,39 @@ def test_length_map_keeps_shapes() -> None:
         got, 1.7 * 2 / math.pi * np.arcsin(2 * q / (1 + 2 * q)) + 0.2, rtol=1e-12
     )
     assert isinstance(length_map("erf", 1.0, weight_var=1.0), float)
+
+
+@pytest.mark.parametrize("c", [-0.9, -0.2, 0.3, 0.97])
+def test_jumps_count_in_the_slope_of_the_correlation_map(c: float) -> None:
+    """sign: E[phi phi] = (2/pi) asin c (Sheppard); a staircase by finite differences."""
+    found = correlation_map(torch.sign, c, 0.7, weight_var=1.0)
+    assert found.slope == pytest.approx(2 / math.pi / math.sqrt(1 - c * c), rel=1e-12)
+    assert found.gradient == 0
+
+    def stairs(x: torch.Tensor) -> torch.Tensor:
+        return torch.where(x > 0.4, 1 + 0.5 * x, torch.tanh(x)) - (x < -1.1) * 0.3
+
+    at = {"q2": 2.3, "weight_var": 1.3, "bias_var": 0.1}
+    step = 1e-3
+    below, above = (correlation_map(stairs, c + s, 0.8, **at).value for s in (-step, step))
+    lower, upper = (correlation_map(stairs, c + s, 0.8, **at).value for s in (-2 * step, 2 * step))
+    numeric = (8 * (above - below) - (upper - lower)) / (12 * step)
+    # What a difference of fourth order leaves: the fifth derivative is large near |c| = 1.
+    assert correlation_map(stairs, c, 0.8, **at).slope == pytest.approx(numeric, rel=1e-6)
+
+
+def test_where_jumps_meet_the_slope_is_infinite() -> None:
+    assert correlation_map("hardshrink", 1.0, 0.7, weight_var=1.0).slope == math.inf
+    assert correlation_map("hardshrink", -1.0, 0.7, weight_var=1.0).slope == math.inf
+    assert 0 < correlation_map("hardshrink", 1.0, 0.7, q2=0.9, weight_var=1.0).slope < math.inf
+
+
+@pytest.mark.parametrize("name", ["hardtanh", "selu", "hardshrink", "tanh", "gelu"])
+@pytest.mark.parametrize("length", [0.02, 1.0, 90.0])
+def test_chords_of_many_angles_are_those_of_products(name: str, length: float) -> None:
+    act, angles = activation(name), np.array([0.02, 0.3, 1.4])
+    for theta, found in zip(angles, chords(act, length, angles), strict=True):
+        q = length / math.cos(theta / 2) ** 2
+        u1, u2, w = kernels._plane(act, q, q, math.cos(theta))
+        wanted = w @ np.square(act.value(u1) - act.value(u2)) / (4 * q * math.sin(theta / 2) ** 2)
+        assert found == pytest.approx(wanted, rel=1e-11)

@@ -1,6 +1,7 @@
 """Phase diagram: where depth leads, over a grid of weight and bias variances."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from isograd.theory.fixed_points import (
     check_variances,
     phase,
 )
-from isograd.theory.kernels import Series, chord
+from isograd.theory.kernels import Series, chord, chords
 from isograd.theory.moments import Moments, chebyshev, moments
 
 Array = NDArray[np.float64]
@@ -23,10 +24,14 @@ if TYPE_CHECKING:  # numpy.ma takes a fifth of the time that importing this room
     Masked = np.ma.MaskedArray[Any, np.dtype[Any]]
 
 _STEPS = 60
-_FOLD, _DEGREE, _NEAR_DEGREE = 4.0, 16, 12
-_SPLIT = 0.4
-"""Angle up to which Hermite series of kinked activations are right: cos 0.4 = 0.92."""
-_ANGLE_DEGREE = 28
+_FOLD, _DEGREE = 4.0, 16
+"""Panels of q, and the degree in ln q on each."""
+_SPLIT = 0.47
+"""Angle from which on Hermite series of kinked activations are right: cos 0.47 = 0.89."""
+_WIDE_DEGREE, _CLOSE_DEGREE = 32, 20
+"""In the angle, above and below it."""
+_CLOSER = (0.15, 0.045, 0.0135)
+"""Further borders where several kinks see each other from some angle on only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +143,8 @@ def _solve(act: Activation, pairs: Array, q0: float, columns: _Columns) -> NDArr
     c_star, chi_c = np.ones(len(q)), chi_1.copy()
     if chaotic.any():
         c_star[chaotic], chi_c[chaotic] = _angles(act, q[chaotic], pairs[chaotic, 0])
+        if act.jumps:
+            chi_c[c_star == 1] = (1 + chi_1[c_star == 1]) / 2  # as in `angle`
     with np.errstate(divide="ignore"):
         xi_q = np.where(chi_q == 0, 0.0, -1 / np.log(np.abs(chi_q) + (chi_q == 0)))
         # 1 is no slope of a clear point: what rounds to it is critical.
@@ -227,14 +234,20 @@ def _newton(table: Moments, pairs: Array, low: Array, high: Array) -> Array:
 
 
 def _angles(act: Activation, q: Array, weight_var: Array) -> tuple[Array, Array]:
-    """(c*, C'(c*)) of chaotic points, from the chord tabled in ln q and the angle."""
-    wide = _Chord(act, q, (_SPLIT, np.pi / 2))
-    theta, chi_c = wide.settle(q, weight_var)
-    # Close to c = 1 the series of a kinked activation is no longer right, and quadrature is dear.
-    near = np.flatnonzero(theta <= _SPLIT + 1e-12)
-    if len(near):
-        narrow = _Chord(act, q[near], (0.0, _SPLIT))
-        theta[near], chi_c[near] = narrow.settle(q[near], weight_var[near])
+    """(c*, C'(c*)) of chaotic points, from the chord tabled in ln q and the angle.
+
+    From wide angles to close ones: a point that ends at the lower border of a table goes on.
+    """
+    theta, chi_c = np.empty(len(q)), np.empty(len(q))
+    # With one kink the chord is analytic from 0 on.
+    closer = _CLOSER if len(act.kinks) > 1 else ()
+    left = np.arange(len(q))
+    for high, low in pairwise((np.pi / 2, _SPLIT, *closer, 0.0)):
+        chord = _Chord(act, q[left], (low, high))
+        theta[left], chi_c[left] = chord.settle(q[left], weight_var[left])
+        left = left[theta[left] <= low + 1e-12]
+        if not len(left):
+            break
     return np.cos(theta), chi_c
 
 
@@ -252,17 +265,17 @@ class _Chord:
         span = np.log(q.max()) + 1e-9 - self._low
         self._count = max(1, int(np.ceil(span / np.log(_FOLD))))
         self._width = span / self._count
-        near = angles[0] == 0
-        self._degree = (_NEAR_DEGREE if near else _DEGREE) if span > 0.5 else _DEGREE // 2
+        close = angles[1] <= _SPLIT
+        self._degree = _DEGREE if span > 0.5 else _DEGREE // 2
         nodes, to_q = chebyshev(self._degree)
         places = np.arange(self._count)[:, None] + (nodes + 1) / 2
-        self._sharp = _degree_near(act) if near else _ANGLE_DEGREE
+        self._sharp = _CLOSE_DEGREE if close else _WIDE_DEGREE
         at, to_angle = chebyshev(self._sharp)
         theta = angles[0] + (angles[1] - angles[0]) * (at + 1) / 2
-        values = _chords(act, np.exp(self._low + self._width * places).ravel(), np.cos(theta))
+        q = np.exp(self._low + self._width * places)
+        values = _close_chords(act, q, theta) if close else _chords(act, q, theta)
         if self._jumps:
             values = values * np.sin(theta / 2)
-        values = values.reshape(self._count, self._degree + 1, -1)
         self._table = np.einsum("dk,pka,sa->pds", to_q, values, to_angle)
 
     def settle(self, q: Array, weight_var: Array) -> tuple[Array, Array]:
@@ -271,8 +284,18 @@ class _Chord:
         panel = np.clip(place.astype(np.intp), 0, self._count - 1)
         basis = np.polynomial.chebyshev.chebvander(2 * (place - panel) - 1, self._degree)
         rows = np.einsum("nd,nds->ns", basis, self._table[panel])
-        low, high = (np.full(len(q), end) for end in self._angles)
-        theta = (low + high) / 2
+        theta = np.full(len(q), self._angles[0])
+        inside = np.flatnonzero(self._at(rows, theta)[0] * weight_var > 1)
+        theta[inside] = self._cross(rows[inside], weight_var[inside])
+        value, slope = self._at(rows, theta)
+        # E[phi phi] = E phi^2 - q (1 - c) chord, and d/dc = -d/dtheta / sin theta.
+        tilt = np.tan(theta / 2)
+        return theta, weight_var * (value + tilt * slope)
+
+    def _cross(self, rows: Array, weight_var: Array) -> Array:
+        """The angles at which sigma_w^2 chord - 1 falls through 0; else the high end."""
+        low, high = (np.full(len(rows), end) for end in self._angles)
+        theta: Array = (low + high) / 2
         for _ in range(_STEPS):
             value, slope = self._at(rows, theta)
             over = value * weight_var - 1
@@ -284,10 +307,7 @@ class _Chord:
             theta = step
             if done.all():
                 break
-        value, slope = self._at(rows, theta)
-        # E[phi phi] = E phi^2 - q (1 - c) chord, and d/dc = -d/dtheta / sin theta.
-        tilt = np.tan(theta / 2)
-        return theta, weight_var * (value + tilt * slope)
+        return theta
 
     def _at(self, rows: Array, theta: Array) -> tuple[Array, Array]:
         """The chord and its derivative by the angle."""
@@ -305,13 +325,6 @@ class _Chord:
         return value, slope
 
 
-def _degree_near(act: Activation) -> int:
-    """Near c = 1 the chord is analytic in the angle with one kink, with several only smooth."""
-    if len(act.kinks) <= 1:
-        return 12
-    return 30 if act.jumps else 22
-
-
 def _second_kind(t: Array, degree: int) -> Array:
     """U_0 … U_degree at t, [t, degree + 1]."""
     rows = [np.ones_like(t), 2 * t]
@@ -320,10 +333,31 @@ def _second_kind(t: Array, degree: int) -> Array:
     return np.stack(rows[: degree + 1], axis=-1)
 
 
-def _chords(act: Activation, q: Array, correlations: Array) -> Array:
-    """The chord at every q and correlation, by series where that is right, else by quadrature."""
-    series = Series(act, q)
-    values = series.chord(correlations)
-    for i, j in np.argwhere(correlations > series.largest[:, None]).tolist():
-        values[i, j] = chord(act, float(q[i]), float(correlations[j]))
-    return values
+def _chords(act: Activation, q: Array, theta: Array) -> Array:
+    """The chord at every q and angle, by series where that is right, else by quadrature."""
+    c, flat = np.cos(theta), q.ravel()
+    series = Series(act, flat)
+    values = series.chord(c)
+    for i, j in np.argwhere(c > series.largest[:, None]).tolist():
+        values[i, j] = chord(act, float(flat[i]), float(theta[j]))
+    return values.reshape(*q.shape, len(theta))
+
+
+def _close_chords(act: Activation, q: Array, theta: Array) -> Array:
+    """The same at small angles, [panel, q, angle], where the length of the mean is close to q.
+
+    It is tabled by that length first, which does all angles at once, and read off at each q.
+    """
+    shift = 2 * np.log(np.cos(theta / 2))
+    low, high = np.log(q.min()) + shift.min(), np.log(q.max())
+    count, degree = q.shape[0], q.shape[1] - 1
+    nodes, to_length = chebyshev(degree)
+    width = (high - low) / count
+    lengths = np.exp(low + width * (np.arange(count)[:, None] + (nodes + 1) / 2))
+    rows = np.array([chords(act, one, theta) for one in lengths.ravel().tolist()])
+    table = np.einsum("dk,pka->pda", to_length, rows.reshape(count, degree + 1, -1))
+    place = (np.log(q)[..., None] + shift - low) / width
+    panel = np.clip(place.astype(np.intp), 0, count - 1)
+    basis = np.polynomial.chebyshev.chebvander(2 * (place - panel) - 1, degree)
+    rows = table.transpose(0, 2, 1)[panel, np.arange(len(theta))]
+    return np.asarray(np.einsum("pqad,pqad->pqa", basis, rows))

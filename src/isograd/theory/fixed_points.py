@@ -9,7 +9,7 @@ import numpy as np
 
 from isograd.errors import InputError
 from isograd.theory.activations import Activation, activation
-from isograd.theory.kernels import chord, product, series
+from isograd.theory.kernels import chord, derivative, series
 from isograd.theory.moments import SMALLEST_Q, Moments, moments
 from isograd.theory.roots import root
 
@@ -22,6 +22,8 @@ NOISE = 1e-12
 """Relative size below which Q(q) - q is rounding."""
 _HERE = 1e-9
 """A start that is this close to a fixed point, relatively, is there."""
+_LEAST_ANGLE = 1e-8
+"""Between two inputs, in radians: the cosine of less is 1 in float64."""
 _NEAR = 0.1
 """Roots hide between two points of the scan only where |Q(q)/q - 1| is below this."""
 
@@ -250,30 +252,24 @@ def angle(act: Activation, q: float, weight_var: float) -> tuple[float, float]:
         c_star = 1.0
     else:
         c_star = root(off, 0.0, 1.0)
-    if c_star <= found.largest[0]:
+    if c_star <= found.largest[0] and not (act.jumps and c_star == 1):
         return c_star, weight_var * found.at(c_star)[1] / q
 
     def off_by_angle(theta: float) -> float:
-        return chord(act, q, float(np.cos(theta))) * weight_var - 1
+        return chord(act, q, theta) * weight_var - 1
 
-    widest = 1.1 * float(np.arccos(found.largest[0]))
+    widest = max(1.1 * float(np.arccos(found.largest[0])), 1e-3)
     while off_by_angle(widest) > 0 and widest < 1.5:
         widest = min(1.5 * widest, 1.5)
     narrowest = widest / 2
-    while narrowest > 1e-6 and off_by_angle(narrowest) < 0:
+    while narrowest > _LEAST_ANGLE and off_by_angle(narrowest) < 0:
         narrowest /= 2
-    if narrowest <= 1e-6:
-        return 1.0, weight_var * moments(act).at(q)[1]
+    if narrowest <= _LEAST_ANGLE:
+        chi_1 = weight_var * moments(act).at(q)[1]
+        # Across a jump 1 - C(c) = a sqrt(1 - c) + chi_1 (1 - c), of this slope where it is 1 - c.
+        return 1.0, (1 + chi_1) / 2 if act.jumps else chi_1
     theta = root(off_by_angle, narrowest, widest)
-    c_star = float(np.cos(theta))
-    slope = weight_var * product(act, q, q, c_star)[1]
-    if act.jumps:
-        step = 1e-4 * theta
-        fall = [
-            chord(act, q, float(np.cos(t))) * (1 - np.cos(t)) for t in (theta - step, theta + step)
-        ]
-        slope = weight_var * float(fall[1] - fall[0]) / (2 * step * float(np.sin(theta)))
-    return c_star, slope
+    return float(np.cos(theta)), weight_var * derivative(act, q, q, theta)
 
 
 def _scale(chi: float) -> float:

@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from isograd.errors import InputError
 from isograd.theory.activations import Activation
-from isograd.theory.gaussian import panels
+from isograd.theory.gaussian import expect, panels
 from isograd.theory.moments import REACH, moments
 from isograd.theory.resolution import NODES, features
 
@@ -97,6 +97,7 @@ def _bends(act: Activation, reach: float, width: float) -> Array:
 _BASE = np.array([0.0, 2.2, 4.6, 8.0, 13.0])
 _BOTH = np.concatenate([-_BASE[:0:-1], _BASE])
 _POINTS = 12
+_LEAST_SINE = 1e-9
 _MAX_KINKS = 40
 _MAX_LINES = 500_000
 """Of kinks in the plane, times points across them: 12 million points in all."""
@@ -120,11 +121,7 @@ def _plane(act: Activation, q1: float, q2: float, c: float) -> tuple[Array, Arra
     symmetric = q1 == q2 and sign > 0
     gaps = np.concatenate([np.diff(first), np.abs(np.diff(second))])
     b, wb = panels(_outer(gaps, crossing, short, symmetric=symmetric), _POINTS)
-    if len(b) * len(first) > _MAX_LINES:
-        raise InputError(
-            f"activation {act.name}: bends {len(first)} times within {REACH * roots.max():.3g}; "
-            "two correlated inputs cannot be integrated over that"
-        )
+    _check_lines(act, len(first), len(b), float(roots.max()))
     inner = np.concatenate(
         [
             np.broadcast_to(_BOTH, (len(b), len(_BOTH))),
@@ -139,6 +136,14 @@ def _plane(act: Activation, q1: float, q2: float, c: float) -> tuple[Array, Arra
     weights = weights[kept] * ((2 if symmetric else 1) / (2 * np.pi))
     near, far = long * a[kept], np.broadcast_to(short * b[:, None], kept.shape)[kept]
     return roots[0] * (near + far), sign * roots[1] * (near - far), weights
+
+
+def _check_lines(act: Activation, bends: int, across: int, root: float) -> None:
+    if bends * across > _MAX_LINES:
+        raise InputError(
+            f"activation {act.name}: bends {bends} times within {REACH * root:.3g}; "
+            "two correlated inputs cannot be integrated over that"
+        )
 
 
 def _outer(gaps: Array, crossing: Array, short: float, *, symmetric: bool) -> Array:
@@ -168,7 +173,82 @@ def product(act: Activation, q1: float, q2: float, c: float) -> tuple[float, flo
     )
 
 
-def chord(act: Activation, q: float, c: float) -> float:
-    """(E phi^2 - E[phi(u1) phi(u2)]) / (q (1 - c)) by quadrature, c < 1, without cancellation."""
-    u1, u2, w = _plane(act, q, q, c)
-    return float(w @ np.square(act.value(u1) - act.value(u2))) / (2 * q * (1 - c))
+def derivative(act: Activation, q1: float, q2: float, angle: float) -> float:
+    """dE[phi(u1) phi(u2)] / dCov(u1, u2) at correlation cos(angle): E[phi' phi'], jumps included.
+
+    Price's theorem (1958) holds for distributions: a jump of height J at k adds J delta(u - k) to
+    phi'. Each delta is the density of its argument times the mean of the other phi', given it.
+    """
+    c, sine = float(np.cos(angle)), max(float(np.sin(angle)), _LEAST_SINE)
+    smooth = product(act, q1, q2, c)[1]
+    if not act.jumps:
+        return smooth
+    places = np.array(act.jumps)
+    step = 1e-13 * np.maximum(1.0, np.abs(places))
+    heights = act.value(places + step) - act.value(places - step)
+    one, two = float(np.sqrt(q1)), float(np.sqrt(q2))
+    total = smooth
+    for this, other in ((one, two), (two, one)):
+        given, rest = c * other / this * places, other * sine
+        slopes = np.array([_mean_slope(act, mean, rest) for mean in given.tolist()])
+        met = _density(places - given[:, None], rest) @ heights
+        total += float((heights * _density(places, this)) @ (slopes + met / 2))
+    return total
+
+
+def _mean_slope(act: Activation, mean: float, deviation: float) -> float:
+    def slope(z: Array) -> Array:
+        return act.slope(mean + z)
+
+    return expect(slope, kinks=np.array([*act.kinks, *act.bends]) - mean, scale=deviation)
+
+
+def _density(x: Array, deviation: float) -> Array:
+    return np.asarray(np.exp(-np.square(x / deviation) / 2) / (deviation * np.sqrt(2 * np.pi)))
+
+
+def chord(act: Activation, q: float, angle: float) -> float:
+    """(E phi^2 - E[phi(u1) phi(u2)]) / (q (1 - c)) by quadrature, c = cos(angle) < 1."""
+    return float(chords(act, q * float(np.cos(angle / 2)) ** 2, np.array([angle]))[0])
+
+
+def chords(act: Activation, length: float, angles: Array) -> Array:
+    """The chord at many angles t = arccos c, without cancellation, for one length of the mean.
+
+    m = (u1 + u2)/2 and d = (u1 - u2)/2 are independent, of variances q cos^2(t/2) and q sin^2(t/2).
+    At a fixed Var m, E[(phi(m+d) - phi(m-d))^2 | d] is one function of d for all angles: it is
+    computed once, on panels of d that halve towards 0, and every angle only weighs it.
+
+    Args:
+        act: the activation.
+        length: Var m; q = length / cos^2(t/2) is another one at every angle.
+        angles: [t], above 0 and below pi.
+    """
+    root, spread = float(np.sqrt(length)), np.tan(angles / 2)[:, None]
+    least, most = float(spread.min()), float(spread.max())
+    reach = float(np.hypot(1, most))
+    bends = _bends(act, root * reach, _NARROW * root) / root
+    d, wd = panels(_halving(np.array(act.kinks) / root, bends, least, most), _POINTS)
+    _check_lines(act, len(bends), len(d), root)
+    inner = [np.clip(bends + shift, -REACH, REACH) for shift in (d[:, None], -d[:, None])]
+    both = np.broadcast_to(_BOTH, (len(d), len(_BOTH)))
+    m, wm = panels(np.sort(np.concatenate([both, *inner], axis=1), axis=1), _POINTS)
+    # What lies outside weighs nothing, but may overflow.
+    u1, u2 = (
+        np.clip(m + shift, -REACH * reach, REACH * reach) for shift in (d[:, None], -d[:, None])
+    )
+    apart = np.square(act.value(root * u1) - act.value(root * u2))
+    given = np.einsum("dm,dm->d", wm * np.exp(-np.square(m) / 2), apart) / np.sqrt(2 * np.pi)
+    weights = wd * np.exp(-np.square(d / spread) / 2) * np.sqrt(2 / np.pi) / spread
+    # q (1 - c) = 2 Var d
+    return np.asarray(weights @ given / (4 * length * np.square(spread[:, 0])))
+
+
+def _halving(kinks: Array, bends: Array, least: float, most: float) -> Array:
+    """Edges in d > 0: from all that matters by halves to the smallest width, and at crossings."""
+    gaps = np.diff(bends)
+    least = float(gaps[gaps > 0].min(initial=least))
+    octaves = np.arange(np.floor(np.log2(least)), np.ceil(np.log2(most * REACH)) + 1)
+    edges = np.append(0.0, 2.0**octaves)
+    crossing = (kinks - kinks[:, None]).ravel() / 2 if len(kinks) <= _MAX_KINKS else np.empty(0)
+    return np.union1d(edges, crossing[(crossing > 0) & (crossing < edges[-1])])

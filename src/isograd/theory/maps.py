@@ -2,18 +2,22 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isfinite, sqrt
+from math import acos, inf, isfinite, sqrt
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from isograd.errors import InputError
 from isograd.theory.activations import Activation, activation
+from isograd.theory.averages import whole
 from isograd.theory.fixed_points import check_variances
-from isograd.theory.kernels import product
+from isograd.theory.kernels import derivative, product
 from isograd.theory.moments import moments_at
 
 Array = NDArray[np.float64]
+
+MAX_DEPTH = 100_000
+"""A layer takes some 10 microseconds; with an angle ten times as long or more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +27,8 @@ class Correlation:
     value: float
     """C(c), the new correlation."""
     slope: float
-    """dC/dc; at a fixed length sigma_w^2 E[phi'(u1) phi'(u2)]."""
+    """dC/dc; at a fixed length sigma_w^2 E[phi'(u1) phi'(u2)]; infinite where jumps of phi meet, as
+    at c = 1."""
     covariance: float
     """sigma_w^2 E[phi(u1) phi(u2)] + sigma_b^2."""
     gradient: float
@@ -105,9 +110,8 @@ def correlation_map(
 def _correlation(
     act: Activation, c: float, q1: float, q2: float, weight_var: float, bias_var: float
 ) -> Correlation:
-    size = sqrt(
-        (weight_var * moments_at(act, q1)[0] + bias_var)
-        * (weight_var * moments_at(act, q2)[0] + bias_var)
+    size = sqrt(weight_var * moments_at(act, q1)[0] + bias_var) * sqrt(
+        weight_var * moments_at(act, q2)[0] + bias_var
     )
     if size == 0:
         raise InputError(f"activation {act.name}: nothing comes out of a layer at q = {q1:.4g}")
@@ -119,10 +123,23 @@ def _correlation(
     gradient = weight_var * slope
     return Correlation(
         value=min(1.0, max(-1.0, covariance / size)),
-        slope=gradient * sqrt(q1 * q2) / size,
+        slope=weight_var * _growth(act, c, q1, q2, slope) * sqrt(q1) * sqrt(q2) / size,
         covariance=covariance,
         gradient=gradient,
     )
+
+
+def _growth(act: Activation, c: float, q1: float, q2: float, slope: float) -> float:
+    """dE[phi phi] / dCov: E[phi' phi'], and what jumps add."""
+    if not act.jumps:
+        return slope
+    places = np.array(act.jumps)
+    if (
+        abs(c) == 1
+        and np.isclose(places * sqrt(q2), c * sqrt(q1) * places[:, None], 1e-12, 0).any()
+    ):
+        return inf
+    return derivative(act, q1, q2, acos(c))
 
 
 def trajectory(
@@ -142,7 +159,7 @@ def trajectory(
 
     Args:
         act: as for `activation`.
-        depth: layers phi, W, b after the first pre-activation.
+        depth: layers phi, W, b after the first pre-activation, at most 100,000, with c0 10,000.
         weight_var: sigma_w^2.
         bias_var: sigma_b^2.
         q0: mean square of the first pre-activation.
@@ -155,9 +172,10 @@ def trajectory(
     """
     of = activation(act)
     check_variances(weight_var, bias_var, q0)
-    widths = [1] * (depth + 1) if widths is None else list(widths)
-    if depth < 0 or len(widths) != depth + 1 or min(widths) < 1:
-        raise InputError(f"depth {depth} needs {depth + 1} positive widths, not {widths}")
+    depth = whole("depth", depth, 0, MAX_DEPTH if c0 is None else MAX_DEPTH // 10)
+    widths = [1] * (depth + 1) if widths is None else [whole("a width", n) for n in widths]
+    if len(widths) != depth + 1:
+        raise InputError(f"depth {depth} needs {depth + 1} positive widths; got {len(widths)}")
     if c0 is not None and not -1 <= c0 <= 1:
         raise InputError(f"c0 is {c0!r}; a correlation lies between -1 and 1")
     q, c, chi, alike = [q0], [c0], [], []

@@ -33,8 +33,10 @@ def root(f: Callable[[float], float], low: float, high: float) -> float:
 
 def _share(a: float, b: float, c: float, f_a: float, f_b: float, f_c: float) -> float:
     """The share of the way from a to b at which to look next."""
+    if len({f_a, f_b, f_c}) < 3:
+        return 0.5
     place, height = (a - b) / (c - b), (f_a - f_b) / (f_c - f_b)
-    if f_a in (f_b, f_c) or not (height * height < place and (1 - height) ** 2 < 1 - place):
+    if not (height * height < place and (1 - height) ** 2 < 1 - place):
         return 0.5
     return f_a / (f_b - f_a) * f_c / (f_b - f_c) + (c - a) / (b - a) * f_a / (f_c - f_a) * f_b / (
         f_c - f_b
