@@ -65,8 +65,8 @@ JSON_KEYS = "findings healthy reading schema severity tool verdicts".split()
 FINDING_KEYS = "cause code evidence explains message remedies severity sites symptoms".split()
 
 ERRORS = """
-    CatalogueError DataError InputError IsogradError LossError ModelError StorageError TargetError
-    UntrainableError
+    CatalogueError DataError InputError IsogradError LossError ModelError PredictionError StorageError
+    TargetError UntrainableError
 """.split()
 
 

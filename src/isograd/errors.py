@@ -25,6 +25,10 @@ class ModelError(InputError):
     """The model's own forward or backward raised; the original error is the `__cause__`."""
 
 
+class PredictionError(InputError):
+    """The model cannot be predicted: an operation needs values that nobody has computed."""
+
+
 class StorageError(IsogradError):
     """A run file cannot be read or written, or is of another schema."""
 

@@ -1,0 +1,1 @@
+"""Prediction: signal and gradient of a network from its architecture alone, before training."""
