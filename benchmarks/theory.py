@@ -9,15 +9,34 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 
-from isograd.theory import critical, moments, phase, phase_diagram, resolution
+from isograd.theory import critical, moments, phase, phase_diagram, resolution, transform
 from isograd.theory.activations import _TABLE
 
 RUNS = 5
 GRID = np.linspace(0.1, 4, 50), np.linspace(0, 1, 50)
-LIMITS = {"import": 0.05, "phase": 0.005, "critical": 0.02, "diagram": 0.5, "diagram tanh": 0.3}
+LIMITS = {
+    "import": 0.05,
+    "phase": 0.005,
+    "critical": 0.02,
+    "transform": 0.05,
+    "diagram": 0.5,
+    "diagram tanh": 0.3,
+}
+TRANSFORMS: tuple[tuple[str, Literal["dks", "tat"], int], ...] = (
+    ("tanh", "dks", 50),
+    ("softplus", "dks", 5),
+    ("gelu", "dks", 1000),
+    ("leaky_relu", "tat", 50),
+    ("leaky_relu", "tat", 1000),
+    ("tanh", "tat", 50),
+    ("gelu", "tat", 10),
+    ("sigmoid", "tat", 50),
+    ("erf", "tat", 50),
+)
 
 OTHERS = """
 measured on two cores, the same 50 x 50 diagram (q*, chi_1, c*) unless said otherwise
@@ -74,6 +93,9 @@ def main() -> int:
     for name in ("tanh", "gelu", "silu", "softplus"):
         seconds = cpu_seconds(lambda: critical(name, bias_var=0.05))  # noqa: B023
         tell(f"critical {name}", seconds, LIMITS["critical"])
+    for name, method, depth in TRANSFORMS:
+        seconds = cpu_seconds(lambda: transform(name, method, depth=depth))  # noqa: B023
+        tell(f"transform {name}, {method}, {depth} layers", seconds, LIMITS["transform"])
     for name in ["tanh", *sorted(set(_TABLE) - {"tanh"})]:
         seconds = cpu_seconds(lambda: phase_diagram(name, *GRID))  # noqa: B023
         limit = LIMITS["diagram tanh" if name == "tanh" else "diagram"]

@@ -123,7 +123,7 @@ def recurrence(
     # Where C(0) >= 0 the fixed point is in [0, 1]: there C is convex, so it is the only one.
     low = 0.0 if beyond(0.0) >= 0 else -1.0
     c = low if beyond(low) <= 0 else root(beyond, low, 1.0)
-    chi_c = correlation_map(phi, c, q, weight_var=weight_var, bias_var=both_var).gradient
+    chi_c = correlation_map(phi, c, q, weight_var=weight_var, bias_var=both_var).slope
     xi_c = -1 / log(chi_c) if 0 < chi_c < 1 else None
     return Recurrence(q, chi_1, c, chi_c, xi_c, there.reason)
 
