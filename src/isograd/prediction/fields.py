@@ -1,0 +1,463 @@
+"""Field: what is known of a tensor that is never computed, its mean and its second moments.
+
+For every pair of entries, grouped by how their indices are related on each axis (see
+`isograd.prediction.pairs`), a field holds E[x_i x_j] over the draw of weights and inputs. The
+entry where all indices are the same is the energy E x^2; "another sample, everything else the
+same" is the covariance of two samples, and so on. The gradient of a tensor is a field too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from isograd.prediction import pairs
+from isograd.prediction.pairs import Array, Sizes
+
+if TYPE_CHECKING:
+    from isograd.prediction.gaussian import Nodes
+
+Shape = tuple[int, ...]
+
+
+@dataclass(slots=True, eq=False)
+class Field:
+    """First and second moments of a tensor's entries."""
+
+    second: Array
+    """E[x_i x_j]; one axis per factor, of length `pairs.ways(cuts[factor])`."""
+    cuts: tuple[Sizes, ...]
+    """Classes of each factor. A factor is an axis of exchangeable entries, longer than one."""
+    groups: tuple[int, ...]
+    """Per axis of the tensor, how many consecutive factors make it up; none for length one."""
+    mean: Array
+    """E x per class; one axis per factor, of length `len(cuts[factor])`."""
+    origin: Field | None = None
+    """The nearly Gaussian field of which this one is an elementwise function."""
+    nodes: Nodes | None = None
+    """That function at quadrature nodes of the origin."""
+    averaged: Field | None = None
+    """The field of which this one is the mean over some axes, kept as axes of length one."""
+    visible: Any = None
+    """Of attention logits: which entries are not masked, an array that broadcasts to the shape."""
+    noise: float = 0.0
+    """Variance of the log of the energy from the draw of finitely many weights."""
+    condition: float = 0.0
+    """d ln(energy) / d ln(energy of any field before): how far a deviation carries on."""
+    notes: dict[str, Any] = field(default_factory=dict)
+
+    # -- what it is ----------------------------------------------------------------------------
+
+    @property
+    def shape(self) -> Shape:
+        """Shape of the tensor."""
+        sizes = self.sizes
+        result, at = [], 0
+        for number in self.groups:
+            result.append(prod(sizes[at : at + number]))
+            at += number
+        return tuple(result)
+
+    @property
+    def sizes(self) -> Shape:
+        """Length of each factor."""
+        return tuple(sum(cut) for cut in self.cuts)
+
+    @property
+    def energy(self) -> float:
+        """E x^2, averaged over all entries."""
+        return self.reduced(pairs.same_shares)
+
+    @property
+    def average(self) -> float:
+        """E x, averaged over all entries."""
+        result = self.mean
+        for cut in reversed(self.cuts):
+            result = result @ (np.array(cut) / sum(cut))
+        return float(result)
+
+    @property
+    def energies(self) -> Array:
+        """E x^2 per class; one axis per factor."""
+        if all(len(cut) == 1 for cut in self.cuts):
+            return self.second[(slice(0, 1),) * len(self.cuts)]
+        return self.second[tuple(slice(0, len(cut)) for cut in self.cuts)]
+
+    def reduced(self, weights: Any, at: Iterable[int] | None = None) -> Any:
+        """Second moments weighted along factors (all of them, or those in `at`).
+
+        Args:
+            weights: takes a cut, gives one weight per way.
+            at: factors.
+        """
+        chosen = range(len(self.cuts)) if at is None else at
+        result = self.second
+        for place in sorted(chosen, reverse=True):
+            result = np.tensordot(result, weights(self.cuts[place]), (place, 0))
+        return float(result) if result.ndim == 0 else result
+
+    def factors_of(self, axis: int) -> range:
+        """Factors that make up one axis of the tensor."""
+        axis %= len(self.groups)
+        start = sum(self.groups[:axis])
+        return range(start, start + self.groups[axis])
+
+    def products(self) -> Array:
+        """Products of the means of both entries of each pair; shaped as `second`."""
+        if all(len(cut) == 1 for cut in self.cuts):
+            return np.broadcast_to(np.square(self.mean), self.second.shape)
+        first, other = zip(*(pairs.ends(cut) for cut in self.cuts), strict=True)
+        return np.asarray(self.mean[np.ix_(*first)] * self.mean[np.ix_(*other)])
+
+    def per_pair(self, values: Array) -> tuple[Array, Array]:
+        """Values per class, as those of the first and of the second entry of each pair."""
+        first, other = zip(*(pairs.ends(cut) for cut in self.cuts), strict=True)
+        return values[np.ix_(*first)], values[np.ix_(*other)]
+
+    # -- the same thing otherwise --------------------------------------------------------------
+
+    def like(self, second: Array, mean: Array | None = None) -> Field:
+        """A field of the same axes with other moments."""
+        if mean is None:
+            mean = np.zeros(tuple(len(cut) for cut in self.cuts))
+        return Field(
+            second, self.cuts, self.groups, mean, noise=self.noise, condition=self.condition
+        )
+
+    def scaled(self, factor: float) -> Field:
+        """All entries times a number."""
+        return self.like(self.second * (factor * factor), self.mean * factor)
+
+    def recut(self, cuts: Sequence[Sizes]) -> Field:
+        """The same field on other classes: split where finer, averaged where coarser."""
+        second, mean = self.second, self.mean
+        nodes = self.nodes
+        for place, (old, new) in enumerate(zip(self.cuts, cuts, strict=True)):
+            if old == new:
+                continue
+            fine = pairs.common(old, new)
+            if fine != old:
+                second = second.take(pairs.refining(old, fine), place)
+                parents = pairs.parents(old, fine)
+                mean = mean.take(parents, place)
+                nodes = None if nodes is None else nodes.take(parents, place)
+            if fine != new:
+                second = along(second, place, pairs.coarsening(fine, new))
+                share = pairs.indicator(fine).T @ pairs.indicator(new) / np.array(new)
+                mean = along(mean, place, share.T)
+                nodes = None
+        if second is self.second:
+            return self
+        return self._with(second, mean, tuple(cuts), self.groups, nodes)
+
+    def _with(
+        self,
+        second: Array,
+        mean: Array,
+        cuts: tuple[Sizes, ...],
+        groups: tuple[int, ...],
+        nodes: Nodes | None = None,
+    ) -> Field:
+        return Field(
+            second,
+            cuts,
+            groups,
+            mean,
+            nodes=nodes,
+            noise=self.noise,
+            condition=self.condition,
+        )
+
+    def permuted(self, order: Sequence[int]) -> Field:
+        """Axes of the tensor in another order."""
+        factors = [place for axis in order for place in self.factors_of(axis)]
+        return self._with(
+            self.second.transpose(factors),
+            self.mean.transpose(factors),
+            tuple(self.cuts[place] for place in factors),
+            tuple(self.groups[axis] for axis in order),
+            None if self.nodes is None else self.nodes.permuted(factors),
+        )
+
+    def regrouped(self, groups: tuple[int, ...]) -> Field:
+        """The same factors as other axes."""
+        return self._with(self.second, self.mean, self.cuts, groups, self.nodes)
+
+    def merged(self, place: int) -> Field:
+        """Factors `place` and `place + 1` as one; the classes of the inner one are averaged."""
+        outer, inner = self.cuts[place], self.cuts[place + 1]
+        whole = self if len(inner) == 1 else self.recut(_replaced(self.cuts, place + 1, (sum(inner),)))
+        b = sum(inner)
+        cut = tuple(size * b for size in outer)
+        second = np.moveaxis(whole.second, place, 0)  # outer, …, inner at `place + 1`, …
+        inner_axis = place + 1
+        equal, other = second.take(0, inner_axis), second.take(1, inner_axis)
+        k = len(outer)
+        mixed = equal / b + other * (1 - 1 / b)
+        rows = np.concatenate([equal[:k], mixed[k:]])
+        for c, size in enumerate(outer):
+            near = other[c] * (b - 1) + mixed[k + c * k + c] * (b * (size - 1))
+            rows[k + c * k + c] = near / (size * b - 1)
+        mean = whole.mean.take(0, place + 1)
+        cuts = (*self.cuts[:place], cut, *self.cuts[place + 2 :])
+        groups = _less_one(self.groups, place)
+        nodes = None if whole.nodes is None else whole.nodes.squeezed(place + 1)
+        return self._with(np.moveaxis(rows, 0, place), mean, cuts, groups, nodes)
+
+    def split(self, place: int, outer: int) -> Field:
+        """A factor of n entries as `outer` by n / outer."""
+        cut = self.cuts[place]
+        n = sum(cut)
+        b = n // outer
+        whole = self
+        if len(cut) > 1:
+            fits = tuple(size // b for size in cut) if all(size % b == 0 for size in cut) else None
+            if fits is None:
+                whole = self.recut(_replaced(self.cuts, place, (n,)))
+                cut = (n,)
+        first = tuple(size // b for size in cut)
+        k = len(cut)
+        equal = np.moveaxis(whole.second, place, 0)
+        near = np.concatenate([equal[[k + c * k + c for c in range(k)]], equal[k:]])
+        second = np.moveaxis(np.stack([equal, near], axis=1), (0, 1), (place, place + 1))
+        # Classes of one outer entry: another outer entry of the class does not exist.
+        mean = np.expand_dims(whole.mean, place + 1)
+        cuts = (*self.cuts[:place], first, (b,), *self.cuts[place + 1 :])
+        groups = _more_one(self.groups, place)
+        nodes = None if whole.nodes is None else whole.nodes.expanded(place + 1)
+        return self._with(_canonical(second, place, first), mean, cuts, groups, nodes)
+
+    def expanded(self, shape: Shape) -> Field:
+        """Broadcast to a shape: axes of length one, or none, are repeated."""
+        missing = len(shape) - len(self.groups)
+        groups = [*([0] * missing), *self.groups]
+        second, mean, cuts, nodes = self.second, self.mean, list(self.cuts), self.nodes
+        for axis, size in enumerate(shape):
+            if groups[axis] == 0 and size > 1:
+                place = sum(groups[:axis])
+                second = np.stack([second, second], axis=place)
+                mean = np.expand_dims(mean, place)
+                nodes = None if nodes is None else nodes.expanded(place)
+                cuts.insert(place, (size,))
+                groups[axis] = 1
+        if len(cuts) == len(self.cuts) and not missing:
+            return self
+        return self._with(second, mean, tuple(cuts), tuple(groups), nodes)
+
+    def summed(self, at: Sequence[int], *, average: bool = False) -> Field:
+        """Sum or mean over factors, which disappear; their axes get length one."""
+        second, mean = self.second, self.mean
+        groups = list(self.groups)
+        for place in sorted(at, reverse=True):
+            cut = self.cuts[place]
+            weights = pairs.shares(cut) if average else pairs.counts(cut)
+            share = np.array(cut) / (sum(cut) if average else 1)
+            second = np.tensordot(second, weights, (place, 0))
+            mean = np.tensordot(mean, share, (place, 0))
+            groups[_axis_of(self.groups, place)] -= 1
+        cuts = tuple(cut for place, cut in enumerate(self.cuts) if place not in set(at))
+        return self._with(np.asarray(second), np.asarray(mean), cuts, tuple(groups))
+
+    def summed_to(self, shape: Shape) -> Field:
+        """Adjoint of `expanded`: sums over the axes that were repeated."""
+        extra = len(self.groups) - len(shape)
+        places = [
+            place
+            for axis, number in enumerate(self.groups)
+            if number and (axis < extra or shape[axis - extra] == 1)
+            for place in self.factors_of(axis)
+        ]
+        result = self.summed(places) if places else self
+        return result.regrouped(result.groups[extra:]) if extra else result
+
+    def as_one(self, axis: int) -> Field:
+        """An axis as a single factor (or none, at length one)."""
+        result = self
+        factors = self.factors_of(axis)
+        for _ in range(len(factors) - 1):
+            result = result.merged(factors[0])
+        return result
+
+    def reshaped(self, shape: Shape) -> Field:
+        """Another shape of the same entries, in the same order."""
+        result = self.regrouped((len(self.cuts),))
+        place, groups = 0, []
+        for size in shape:
+            start, left = place, size
+            while left > 1:
+                n = sum(result.cuts[place])
+                if left % n == 0:
+                    left //= n
+                elif n % left == 0:
+                    result, left = result.split(place, left), 1
+                else:  # the axes do not nest: what reaches over the border becomes one factor
+                    result = result.merged(place)
+                    continue
+                place += 1
+            groups.append(place - start)
+        return result.regrouped(tuple(groups))
+
+    def mapped(self, place: int, matrix: Array, cut: Sizes) -> Field:
+        """y = matrix @ x along one factor; its outputs have the classes `cut`."""
+        old = self.cuts[place]
+        second = along(self.second, place, pairs.transition(matrix, cut, old))
+        mean = along(self.mean, place, pairs.means_of(matrix, cut, old))
+        return self._with(second, mean, _replaced(self.cuts, place, cut), self.groups)
+
+
+def along(array: Array, axis: int, matrix: Array) -> Array:
+    """A matrix applied along one axis."""
+    return np.moveaxis(np.tensordot(matrix, array, (1, axis)), 0, axis)
+
+
+def scalar(value: float) -> Field:
+    """A known number."""
+    return Field(np.array(value * value), (), (), np.array(float(value)))
+
+
+def independent(shape: Shape, mean: float, variance: float) -> Field:
+    """Independent entries of one law."""
+    cuts = tuple((size,) for size in shape if size > 1)
+    second = np.full((2,) * len(cuts), mean * mean)
+    second[(0,) * len(cuts)] += variance
+    return Field(
+        second,
+        cuts,
+        tuple(int(size > 1) for size in shape),
+        np.full((1,) * len(cuts), float(mean)),
+    )
+
+
+def constant(shape: Shape, value: float) -> Field:
+    """All entries the same known number."""
+    return independent(shape, value, 0.0)
+
+
+def empirical(values: Array, cuts: Sequence[Sizes] | None = None) -> Field:
+    """Moments of the entries of a known array.
+
+    Args:
+        values: any shape.
+        cuts: classes per axis longer than one; one class each where left out.
+    """
+    shape = values.shape
+    kept = [size for size in shape if size > 1]
+    x = np.asarray(values, dtype=np.float64).reshape(kept)
+    chosen = tuple((size,) for size in kept) if cuts is None else tuple(cuts)
+    d = len(kept)
+    second = np.empty(tuple(pairs.ways(cut) for cut in chosen))
+    # All subsets of axes on which the two entries are independent of each other.
+    for subset in range(2**d):
+        free = [axis for axis in range(d) if subset >> axis & 1]
+        y = x
+        for axis in free:
+            y = along(y, axis, (pairs.indicator(chosen[axis]) / np.array(chosen[axis])).T)
+        a, b = y, y
+        for axis in free:
+            k = len(chosen[axis])
+            first, other = np.repeat(np.arange(k), k), np.tile(np.arange(k), k)
+            a, b = a.take(first, axis), b.take(other, axis)
+        found = a * b
+        for axis in range(d):
+            if axis not in free:
+                share = pairs.indicator(chosen[axis]) / np.array(chosen[axis])
+                found = along(found, axis, share.T)
+        place = tuple(
+            slice(len(cut), None) if axis in free else slice(0, len(cut))
+            for axis, cut in enumerate(chosen)
+        )
+        second[place] = found
+    for axis, cut in enumerate(chosen):  # from all pairs to pairs of different entries
+        k = len(cut)
+        rows = np.moveaxis(second, axis, 0)
+        for c, size in enumerate(cut):
+            own = rows[k + c * k + c]
+            rows[k + c * k + c] = (own * size - rows[c]) / (size - 1) if size > 1 else rows[c]
+    mean = x
+    for axis, cut in enumerate(chosen):
+        mean = along(mean, axis, (pairs.indicator(cut) / np.array(cut)).T)
+    return Field(second, chosen, tuple(int(size > 1) for size in shape), np.asarray(mean))
+
+
+def aligned(*fields: Field) -> list[Field]:
+    """Fields broadcast against each other, on the same factors and classes."""
+    depth = max(len(f.groups) for f in fields)
+    shapes = [(1,) * (depth - len(f.groups)) + f.shape for f in fields]
+    shape = tuple(
+        max(sizes) if 0 not in sizes else 0 for sizes in zip(*shapes, strict=True)
+    )
+    padded = [
+        f if len(f.groups) == depth else f.regrouped((0,) * (depth - len(f.groups)) + f.groups)
+        for f in fields
+    ]
+    for axis in range(depth):
+        padded = _same_factors(padded, axis)
+    wide = [f.expanded(shape) for f in padded]
+    # A repeated axis may have come as one factor where another field has several.
+    for axis in range(depth):
+        wide = _same_factors(wide, axis)
+    cuts = list(wide[0].cuts)
+    for f in wide[1:]:
+        cuts = [pairs.common(a, b) for a, b in zip(cuts, f.cuts, strict=True)]
+    return [f.recut(cuts) for f in wide]
+
+
+def _same_factors(fields: list[Field], axis: int) -> list[Field]:
+    """One axis cut into the same factors in all fields that have it."""
+    having = [i for i, f in enumerate(fields) if f.groups[axis]]
+    layouts = {i: tuple(fields[i].sizes[p] for p in fields[i].factors_of(axis)) for i in having}
+    if len(set(layouts.values())) < 2:
+        return fields
+    finest = max(layouts.values(), key=len)
+    result = list(fields)
+    nested = all(layout == finest or len(layout) == 1 for layout in layouts.values())
+    for i, layout in layouts.items():
+        if not nested:
+            result[i] = result[i].as_one(axis)
+        elif layout != finest:
+            place = result[i].factors_of(axis)[0]
+            for step, size in enumerate(finest[:-1]):
+                result[i] = result[i].split(place + step, size)
+    return result
+
+
+def _replaced(cuts: Sequence[Sizes], place: int, cut: Sizes) -> tuple[Sizes, ...]:
+    return (*cuts[:place], cut, *cuts[place + 1 :])
+
+
+def _axis_of(groups: Sequence[int], place: int) -> int:
+    at = 0
+    for axis, number in enumerate(groups):
+        at += number
+        if place < at:
+            return axis
+    raise IndexError(place)
+
+
+def _less_one(groups: Sequence[int], place: int) -> tuple[int, ...]:
+    first, second = _axis_of(groups, place), _axis_of(groups, place + 1)
+    result = list(groups)
+    result[second] -= 1
+    if first != second:
+        raise ValueError("factors of different axes do not merge")
+    return tuple(result)
+
+
+def _more_one(groups: Sequence[int], place: int) -> tuple[int, ...]:
+    result = list(groups)
+    result[_axis_of(groups, place)] += 1
+    return tuple(result)
+
+
+def _canonical(second: Array, place: int, cut: Sizes) -> Array:
+    """Where a class has one entry, "another entry of it" means itself."""
+    rows = np.moveaxis(second, place, 0)
+    k = len(cut)
+    for c, size in enumerate(cut):
+        if size == 1:
+            rows[k + c * k + c] = rows[c]
+    return second

@@ -1,0 +1,200 @@
+"""Elementwise functions of a nearly Gaussian field, by quadrature and Hermite series.
+
+A function f of u ~ N(m, v) is kept as its values and slopes at quadrature nodes. For two entries
+with correlation rho, E[f(u) f(u')] = sum_k a_k a'_k rho^k with a_k = E[f(m + sqrt(v) z) He_k(z)] /
+sqrt(k!) (Mehler's formula). Functions of the same field combine node by node.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+import numpy as np
+
+from isograd.prediction.fields import Field
+from isograd.prediction.pairs import Array
+
+_TERMS = 48
+_TAIL = 96
+"""Power of the correlation that stands for all later terms together."""
+_POINTS = 16
+_REACH = 9.0
+_EDGES = (-9.0, -5.0, -2.5, -1.0, 0.0, 1.0, 2.5, 5.0, 9.0)
+"""Borders of panels in standard deviations."""
+_BENDS = (-8.0, -3.0, -1.0, 0.0, 1.0, 3.0, 6.0)
+"""Borders of panels in the function's own argument: where activations of torch.nn bend."""
+
+
+class Quadrature:
+    """Nodes for N(mean, deviation^2), one row per class.
+
+    Args:
+        mean: one entry per class.
+        deviation: standard deviations, shaped alike.
+    """
+
+    def __init__(self, mean: Array, deviation: Array) -> None:
+        self.mean, self.deviation = mean, deviation
+        z, w = _nodes(mean.reshape(-1), deviation.reshape(-1))
+        self.z = z.reshape((*mean.shape, -1))
+        self.weights = w.reshape((*mean.shape, -1))
+
+    @classmethod
+    def of(cls, origin: Field) -> Quadrature:
+        """Nodes for the entries of a field, taken as Gaussian."""
+        variance = np.maximum(origin.energies - np.square(origin.mean), 0.0)
+        return cls(origin.mean, np.sqrt(variance))
+
+    def moved(self, move: Callable[[Array, int], Array]) -> Quadrature:
+        """The same nodes with the factors of the origin laid out otherwise.
+
+        Args:
+            move: (array, number of trailing axes that are no factors) -> array.
+        """
+        result = object.__new__(Quadrature)
+        result.mean, result.deviation = move(self.mean, 0), move(self.deviation, 0)
+        result.z, result.weights = move(self.z, 1), move(self.weights, 1)
+        return result
+
+    @cached_property
+    def x(self) -> Array:
+        """Arguments of the function: mean + deviation z."""
+        return np.asarray(self.mean[..., None] + self.deviation[..., None] * self.z)
+
+    @cached_property
+    def basis(self) -> Array:
+        """(classes …, nodes, terms): weights times orthonormal Hermite polynomials."""
+        found = np.empty((_TERMS, *self.z.shape))
+        found[0] = self.weights
+        found[1] = self.z * self.weights
+        for k in range(1, _TERMS - 1):
+            np.multiply(self.z, found[k], out=found[k + 1])
+            found[k + 1] -= np.sqrt(k) * found[k - 1]
+            found[k + 1] /= np.sqrt(k + 1)
+        return np.moveaxis(found, 0, -1)
+
+
+@dataclass(slots=True, eq=False)
+class Nodes:
+    """One function at the nodes of a quadrature."""
+
+    quadrature: Quadrature
+    values: Array
+    """(classes …, nodes)."""
+    slopes: Array
+    """Derivative by the argument, likewise."""
+
+    def expectation(self, values: Array) -> Array:
+        """E of something known at the nodes, per class."""
+        return np.asarray((self.quadrature.weights * values).sum(-1))
+
+    def moments(self, origin: Field) -> tuple[Array, Array]:
+        """(mean per class, E[f f'] per kind of pair)."""
+        return _series(self.quadrature, self.values, origin)
+
+    def chain(self, origin: Field) -> Array:
+        """E[f' f'] per kind of pair: what takes the gradient's field to the origin's."""
+        return _series(self.quadrature, self.slopes, origin)[1]
+
+    def between(self, slopes: Array, origin: Field) -> Array:
+        """E[s s'] per kind of pair for any function s given at the nodes."""
+        return _series(self.quadrature, slopes, origin)[1]
+
+    def kurtosis(self) -> float:
+        """E f^4 / (E f^2)^2, averaged over classes."""
+        square = np.square(self.values)
+        second = self.expectation(square)
+        fourth = self.expectation(np.square(square))
+        return float((fourth / np.maximum(np.square(second), 1e-300)).mean())
+
+    def slope_kurtosis(self) -> float:
+        """3 E f'^4 / (E f'^2)^2: that of a Gaussian gradient times the slope."""
+        square = np.square(self.slopes)
+        second = self.expectation(square)
+        fourth = self.expectation(np.square(square))
+        return float((3 * fourth / np.maximum(np.square(second), 1e-300)).mean())
+
+    def stiffness(self) -> float:
+        """d ln E f^2 / d ln v, averaged over classes."""
+        z, deviation = self.quadrature.z, self.quadrature.deviation
+        change = deviation * self.expectation(self.values * self.slopes * z)
+        energy = self.expectation(np.square(self.values))
+        return float((change / np.maximum(energy, 1e-300)).mean())
+
+    # -- along with the layout of the origin ----------------------------------------------------
+
+    def _moved(self, move: Callable[[Array, int], Array]) -> Nodes:
+        return Nodes(self.quadrature.moved(move), move(self.values, 1), move(self.slopes, 1))
+
+    def take(self, indices: Array, place: int) -> Nodes:
+        """Classes of one factor chosen by index."""
+        return self._moved(lambda x, _: x.take(indices, place))
+
+    def permuted(self, order: Sequence[int]) -> Nodes:
+        """Factors in another order."""
+        return self._moved(lambda x, extra: x.transpose([*order, *([x.ndim - 1] * extra)]))
+
+    def expanded(self, place: int) -> Nodes:
+        """A new factor of one class."""
+        return self._moved(lambda x, _: np.expand_dims(x, place))
+
+    def squeezed(self, place: int) -> Nodes:
+        """Without a factor of one class."""
+        return self._moved(lambda x, _: x.take(0, place))
+
+
+def _series(quadrature: Quadrature, values: Array, origin: Field) -> tuple[Array, Array]:
+    finite = np.isfinite(values)
+    if not finite.all():  # such as the root of a negative number, far out in the tail
+        values = np.where(finite, values, 0.0)
+    coefficients = np.matmul(values[..., None, :], quadrature.basis)[..., 0, :]
+    square = (quadrature.weights * np.square(values)).sum(-1)
+    rest = np.sqrt(np.maximum(square - np.square(coefficients).sum(-1), 0.0))
+    deviation = quadrature.deviation
+    first, other = origin.per_pair(deviation)
+    product = first * other
+    correlation = (origin.second - origin.products()) / np.where(product > 0, product, 1.0)
+    correlation = np.where(product > 0, np.clip(correlation, -1.0, 1.0), 0.0)
+    powers = _powers(correlation)
+    if deviation.size == 1:
+        flat = coefficients.reshape(-1)
+        second = powers @ np.square(flat) + rest.reshape(()) ** 2 * correlation**_TAIL
+    else:
+        left, right = origin.per_pair(coefficients)
+        second = np.einsum("...k,...k,...k->...", left, right, powers)
+        a, b = origin.per_pair(rest)
+        second = second + a * b * correlation**_TAIL
+    result = np.array(second)
+    same = tuple(slice(0, len(cut)) for cut in origin.cuts)
+    result[same] = square
+    return np.asarray(coefficients[..., 0]), result
+
+
+def _powers(correlation: Array) -> Array:
+    """(…, terms): 1, rho, rho^2, …"""
+    result = np.empty((*correlation.shape, _TERMS))
+    result[..., 0] = 1.0
+    result[..., 1:] = correlation[..., None]
+    return np.cumprod(result, axis=-1, out=result)
+
+
+@lru_cache(maxsize=1)
+def _rule() -> tuple[Array, Array]:
+    x, w = np.polynomial.legendre.leggauss(_POINTS)
+    return x, w
+
+
+def _nodes(mean: Array, deviation: Array) -> tuple[Array, Array]:
+    """Composite Gauss-Legendre nodes in z and weights of the standard normal, [class, node]."""
+    safe = np.where(deviation > 0, deviation, 1.0)
+    bends = (np.array(_BENDS) - mean[:, None]) / safe[:, None]
+    fixed = np.broadcast_to(np.array(_EDGES), (len(mean), len(_EDGES)))
+    edges = np.sort(np.concatenate([fixed, np.clip(bends, -_REACH, _REACH)], axis=1), axis=1)
+    x, w = _rule()
+    half = np.diff(edges, axis=1)[..., None] / 2
+    middle = (edges[:, :-1, None] + edges[:, 1:, None]) / 2
+    z = (middle + half * x).reshape(len(mean), -1)
+    weights = (half * w).reshape(len(mean), -1) * np.exp(-np.square(z) / 2)
+    return z, weights / weights.sum(axis=1, keepdims=True)

@@ -1,0 +1,346 @@
+"""Sums, differences, products and quotients of two tensors."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from isograd.prediction.fields import Field, aligned
+from isograd.prediction.gaussian import Nodes
+from isograd.prediction.ops import Op, Outcome
+from isograd.prediction.ops.elementwise import as_nodes, evaluated, of_one, outcome
+
+if TYPE_CHECKING:
+    from isograd.prediction.propagation import Call
+
+MASKED = -1e4
+"""Added to a logit, it hides the entry."""
+
+
+class Arithmetic(Op):
+    """x + y, x - y, x y, x / y; of the same field node by node, otherwise as independent."""
+
+    code = "arithmetic"
+    functions = tuple(
+        "add sub subtract mul multiply div divide true_divide truediv radd rsub rmul rtruediv rdiv "
+        "neg negative rpow maximum minimum where lerp addcmul addcdiv atan2".split()
+    )
+    source = "second moments of sums and products of independent entries"
+
+    def apply(self, call: Call, x: Any, *rest: Any, **kwargs: Any) -> Outcome:
+        """Two tensors, or a tensor and a number."""
+        return several(call, x, *rest, **kwargs)
+
+
+def several(call: Call, *args: Any, **kwargs: Any) -> Outcome:
+    """An elementwise function of several tensors and numbers."""
+    name = call.name
+    kwargs.pop("out", None)
+    kwargs.pop("rounding_mode", None)
+    if name in ("neg", "negative"):
+        return scaled(call, call.field(args[0]), -1.0)
+    if name.startswith("r") and name != "rsqrt" and len(args) == 2:
+        args, name = (args[1], args[0]), name[1:]
+    if name == "where":
+        return _where(call, *args)
+    if name == "lerp":
+        return _lerp(call, *args)
+    if name in ("addcmul", "addcdiv"):
+        return _fused(call, name, *args, **kwargs)
+    name = {"subtract": "sub", "multiply": "mul"}.get(name, name)
+    if name in ("divide", "true_divide", "truediv"):
+        name = "div"
+    x, y = args[0], args[1] if len(args) > 1 else kwargs["other"]
+    alpha = kwargs.get("alpha", 1)
+    if alpha != 1:
+        y = y * alpha
+    hidden = _hiding(call, name, x, y)
+    if hidden is not None:
+        return hidden
+    number = _number(call, y)
+    if number is not None:
+        return _with_number(call, name, call.field(x), number)
+    number = _number(call, x)
+    if number is not None:
+        return _number_first(call, name, number, call.field(y))
+    a = call.field(x, None if call.known(x) is False else call.field(y))
+    b = call.field(y, a)
+    return combined(call, name, a, b)
+
+
+def combined(call: Call, name: str, a: Field, b: Field) -> Outcome:
+    """A function of two fields."""
+    together = _node_by_node(call, name, a, b)
+    if together is not None:
+        return together
+    if name in ("add", "sub"):
+        return added(call, a, b, 1.0 if name == "add" else -1.0)
+    if name == "mul":
+        return multiplied(call, a, b)
+    if name == "div":
+        inverse = of_one(call, b, torch.reciprocal)
+        product = multiplied(call, a, inverse.out)
+
+        def back(gradient: Field) -> list[tuple[Field, Field]]:
+            assert product.back is not None
+            assert inverse.back is not None
+            result = []
+            for where, one in product.back(gradient):
+                result += list(inverse.back(one)) if where is inverse.out else [(where, one)]
+            return result
+
+        return Outcome(product.out, back, [a, b], formula="x times 1 / y, independent")
+    from isograd.prediction.sampling import sampled_fields
+
+    return sampled_fields(call, [a, b])
+
+
+def scaled(call: Call, x: Field, factor: float) -> Outcome:
+    """x times a known number."""
+    if x.nodes is not None:
+        return of_one(call, x, lambda v: v * factor)
+    out = x.scaled(factor)
+    out.visible = x.visible
+    if x.averaged is not None:
+        out.notes["averaged_by"] = factor
+    return Outcome(out, lambda g: [(x, g.scaled(factor))], [x], formula=f"x times {factor:.4g}")
+
+
+def added(call: Call, a: Field, b: Field, sign: float) -> Outcome:
+    """a + sign b of independent fields."""
+    if sign < 0 and b.averaged is a:
+        return _centered(a, b)
+    out = summed(a, b, sign)
+    out.visible = a.visible if a.visible is not None else b.visible
+
+    def back(gradient: Field) -> list[tuple[Field, Field]]:
+        return [(a, gradient.summed_to(a.shape)), (b, gradient.summed_to(b.shape))]
+
+    return Outcome(out, back, [a, b], formula="E x^2 + E y^2 + 2 E x E y")
+
+
+def summed(a: Field, b: Field, sign: float = 1.0) -> Field:
+    """The field of a + sign b, independent."""
+    first, second = aligned(a, b)
+    cross = sign * _products(first, second)
+    out = first.like(first.second + second.second + cross, first.mean + sign * second.mean)
+    _blend(out, [(first, first.energy), (second, second.energy)])
+    return out
+
+
+def multiplied(call: Call, a: Field, b: Field) -> Outcome:
+    """a b of independent fields."""
+    first, second = aligned(a, b)
+    out = first.like(first.second * second.second, first.mean * second.mean)
+    out.noise = first.noise + second.noise
+    out.condition = first.condition + second.condition
+
+    def back(gradient: Field) -> list[tuple[Field, Field]]:
+        g, one, two = aligned(gradient, first, second)
+        return [
+            (a, g.like(g.second * two.second).summed_to(a.shape)),
+            (b, g.like(g.second * one.second).summed_to(b.shape)),
+        ]
+
+    return Outcome(out, back, [a, b], formula="E x^2 E y^2")
+
+
+def _centered(x: Field, mean: Field) -> Outcome:
+    """x - mean(x): what the mean takes away is the second moment of the mean."""
+    whole, part = aligned(x, mean)
+    out = whole.like(whole.second - part.second, whole.mean - part.mean)
+    out.noise, out.condition = x.noise, x.condition
+    shape = mean.shape
+
+    def back(gradient: Field) -> list[tuple[Field, Field]]:
+        places = [
+            place
+            for axis, size in enumerate(shape)
+            if size == 1 and gradient.groups[axis]
+            for place in gradient.factors_of(axis)
+        ]
+        average = gradient.summed(places, average=True)
+        g, m = aligned(gradient, average)
+        return [(x, g.like(g.second - m.second))]
+
+    return Outcome(out, back, [x, mean], formula="E x^2 - E mean(x)^2")
+
+
+def _products(a: Field, b: Field) -> np.ndarray[Any, Any]:
+    """E x_i y_j + E y_i x_j of independent fields on the same classes."""
+    if not a.mean.any() or not b.mean.any():
+        return np.zeros(())
+    a1, a2 = a.per_pair(a.mean)
+    b1, b2 = b.per_pair(b.mean)
+    return np.asarray(a1 * b2 + b1 * a2)
+
+
+def _blend(out: Field, parts: list[tuple[Field, float]]) -> None:
+    """Deviations of parts that share a cause add up by their share of the energy."""
+    total = sum(energy for _, energy in parts)
+    if total > 0:
+        out.noise = float(sum(e / total * np.sqrt(f.noise) for f, e in parts) ** 2)
+        out.condition = sum(e / total * f.condition for f, e in parts)
+
+
+def _number(call: Call, value: Any) -> float | None:
+    if isinstance(value, (int, float, bool)):
+        return float(value)
+    if isinstance(value, Tensor) and call.known(value) and value.numel() == 1:
+        with torch._C.DisableTorchFunction():
+            return float(value)
+    return None
+
+
+def _with_number(call: Call, name: str, x: Field, number: float) -> Outcome:
+    if name == "mul":
+        return scaled(call, x, number)
+    if name == "div":
+        return scaled(call, x, 1 / number if number else float("nan"))
+    if name in ("add", "sub"):
+        shift = number if name == "add" else -number
+        if shift == 0:
+            return Outcome(_alias(x), lambda g: [(x, g)], [x])
+        if x.nodes is None and not shift <= MASKED:
+            return _shifted(x, shift)
+        return of_one(call, x, lambda v: v + shift)
+    function = getattr(torch, {"rpow": "pow"}.get(name, name), None)
+    if function is None:
+        raise call.refuse("is not known with a number", "write a rule for it")
+    with torch._C.DisableTorchFunction():
+        other = torch.tensor(number, dtype=torch.float64)
+    return of_one(call, x, lambda v: function(v, other))
+
+
+def _number_first(call: Call, name: str, number: float, x: Field) -> Outcome:
+    if name in ("mul", "add"):
+        return _with_number(call, name, x, number)
+    if name == "sub" and x.nodes is None:
+        negative = scaled(call, x, -1.0).out
+        out = _shifted(negative, number).out
+        return Outcome(out, lambda g: [(x, g)], [x], formula="number - x")
+    functions = {
+        "sub": lambda v: number - v,
+        "div": lambda v: number / v,
+        "pow": lambda v: number**v,
+        "maximum": lambda v: v.clamp(min=number),
+        "minimum": lambda v: v.clamp(max=number),
+    }
+    if name not in functions:
+        raise call.refuse("is not known with a number first", "write a rule for it")
+    return of_one(call, x, functions[name])
+
+
+def _shifted(x: Field, shift: float) -> Outcome:
+    """x plus a known number."""
+    first, other = x.per_pair(x.mean)
+    out = x.like(x.second + shift * (first + other) + shift * shift, x.mean + shift)
+    out.visible = x.visible
+    return Outcome(out, lambda g: [(x, g)], [x], formula=f"x + {shift:.4g}")
+
+
+def _alias(x: Field) -> Field:
+    out = x.like(x.second, x.mean)
+    out.origin, out.nodes, out.visible, out.averaged = x.origin, x.nodes, x.visible, x.averaged
+    return out
+
+
+def _node_by_node(call: Call, name: str, a: Field, b: Field) -> Outcome | None:
+    """A function of two functions of the same field."""
+    first, second = a.origin or a, b.origin or b
+    function = getattr(torch, name, None)
+    if first is not second or function is None or a.shape != b.shape:
+        return None
+    origin, x, dx, quadrature = as_nodes(a)
+    _, y, dy, _ = as_nodes(b)
+    found, by_x, by_y = evaluated(function, x, y)
+    nodes = Nodes(quadrature, found, by_x * dx + by_y * dy)
+    return outcome(call, origin, nodes, [(a, by_x), (b, by_y)])
+
+
+def _hiding(call: Call, name: str, x: Any, y: Any) -> Outcome | None:
+    """Logits plus a mask of zeros and huge negative numbers."""
+    if name != "add":
+        return None
+    for logits, mask in ((x, y), (y, x)):
+        if not call.known(mask) or mask.numel() < 2 or not mask.is_floating_point():
+            continue
+        with torch._C.DisableTorchFunction():
+            if not bool((mask <= MASKED).any()):
+                if bool((mask == 0).all()):
+                    field = call.field(logits)
+                    return Outcome(_alias(field), lambda g, f=field: [(f, g)], [field])
+                continue
+            visible = (mask > MASKED).numpy()
+        return hidden(call.field(logits), visible)
+    return None
+
+
+def hidden(logits: Field, visible: Any) -> Outcome:
+    """Logits some of which are not looked at."""
+    out = _alias(logits)
+    out.visible = visible if logits.visible is None else (logits.visible & visible)
+    return Outcome(out, lambda g: [(logits, g)], [logits], formula="masked")
+
+
+def _where(call: Call, condition: Any, x: Any, y: Any) -> Outcome:
+    if not call.known(condition):
+        from isograd.prediction.sampling import sampled_fields
+
+        return sampled_fields(call, [call.field(v) for v in (condition, x, y)])
+    number = _number(call, y)
+    with torch._C.DisableTorchFunction():
+        if number is not None and number <= MASKED:
+            return hidden(call.field(x), condition.numpy())
+        number = _number(call, x)
+        if number is not None and number <= MASKED:
+            return hidden(call.field(y), (~condition).numpy())
+        share, rest = condition.double(), (~condition).double()
+    a, b = call.field(x), call.field(y)
+    left = multiplied(call, a, call.field(share, a))
+    right = multiplied(call, b, call.field(rest, b))
+    return _sum_of(call, left, right, [a, b])
+
+
+def _sum_of(call: Call, left: Outcome, right: Outcome, inputs: list[Field]) -> Outcome:
+    total = added(call, left.out, right.out, 1.0)
+
+    def back(gradient: Field) -> list[tuple[Field, Field]]:
+        assert left.back is not None
+        assert right.back is not None
+        return [*left.back(gradient), *right.back(gradient)]
+
+    return Outcome(total.out, back, inputs, formula=total.formula)
+
+
+def _lerp(call: Call, start: Any, end: Any, weight: Any) -> Outcome:
+    """start (1 - w) + end w."""
+    if isinstance(weight, (int, float)):
+        left = scaled(call, call.field(start), 1 - weight)
+        right = scaled(call, call.field(end), weight)
+    else:
+        w = call.field(weight)
+        rest = _number_first(call, "sub", 1.0, w)
+        left = multiplied(call, call.field(start), rest.out)
+        right = multiplied(call, call.field(end), w)
+    return _sum_of(call, left, right, [call.field(start), call.field(end)])
+
+
+def _fused(call: Call, name: str, x: Any, a: Any, b: Any, value: float = 1) -> Outcome:
+    """x + value a b, x + value a / b."""
+    base, first, second = call.field(x), call.field(a), call.field(b)
+    inner = combined(call, name.removeprefix("addc"), first, second)
+    part = scaled(call, inner.out, value)
+    total = added(call, base, part.out, 1.0)
+
+    def back(gradient: Field) -> list[tuple[Field, Field]]:
+        assert inner.back is not None
+        return [
+            (base, gradient.summed_to(base.shape)),
+            *inner.back(gradient.summed_to(inner.out.shape).scaled(value)),
+        ]
+
+    return Outcome(total.out, back, [base, first, second])

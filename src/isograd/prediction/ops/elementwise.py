@@ -1,0 +1,133 @@
+"""Functions of one tensor, entry by entry: activations, powers, roots, comparisons with numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from isograd.prediction.fields import Field
+from isograd.prediction.gaussian import Nodes, Quadrature
+from isograd.prediction.ops import Op, Outcome
+
+if TYPE_CHECKING:
+    from isograd.prediction.pairs import Array
+    from isograd.prediction.propagation import Call
+
+_RANDOM = {"rrelu": "leaky_relu"}
+
+
+class Elementwise(Op):
+    """y = f(x) at the nodes of the field that x is a function of."""
+
+    code = "elementwise"
+    functions = tuple(
+        "relu relu6 leaky_relu elu selu celu gelu silu mish softplus sigmoid logsigmoid "
+        "log_sigmoid tanh hardtanh hardswish hardsigmoid softsign hardshrink softshrink tanhshrink "
+        "threshold sin cos exp exp2 expm1 log log2 log10 log1p sqrt rsqrt square abs absolute sign "
+        "sgn erf erfc reciprocal clamp clip clamp_min clamp_max pow float_power nan_to_num round "
+        "floor ceil trunc special_expit special_erf atan arctan sinh cosh asinh relu_ lgamma "
+        "logit sinc nan_to_num gt lt ge le eq ne heaviside threshold_ rrelu bool logical_not".split()
+    )
+    source = "Gaussian quadrature and Mehler's series (Daniely et al. 2016, section 4)"
+
+    def apply(self, call: Call, x: Any, *args: Any, **kwargs: Any) -> Outcome:
+        """Any function of one abstract tensor and plain numbers."""
+        kwargs.pop("inplace", None)
+        kwargs.pop("out", None)
+        function = call.function
+        if call.name == "rrelu":  # the mean slope; its spread over draws is second order
+            lower, upper = (*args, 1 / 8, 1 / 3)[:2]
+            function, args = torch.nn.functional.leaky_relu, ((lower + upper) / 2,)
+            kwargs = {}
+        tensors = [a for a in (x, *args) if isinstance(a, Tensor)]
+        if len(tensors) > 1 or not isinstance(x, Tensor):
+            from isograd.prediction.ops.arithmetic import several
+
+            return several(call, x, *args, **kwargs)
+        name = call.name.rstrip("_")
+        plain = getattr(torch, name, None) or getattr(torch.nn.functional, name, None)
+        if call.function.__name__.endswith("_") and not call.function.__name__.endswith("__"):
+            function = plain or function
+        source = call.field(x)
+        return of_one(call, source, partial(_call, function, args, kwargs))
+
+
+def _call(function: Any, args: Any, kwargs: Any, x: Tensor) -> Tensor:
+    return function(x, *args, **kwargs)
+
+
+def of_one(call: Call, x: Field, function: Callable[[Tensor], Tensor]) -> Outcome:
+    """y = function(x) for a field x, which may itself be a function of another."""
+    origin, values, slopes, quadrature = as_nodes(x)
+    found, own = evaluated(function, values)
+    nodes = Nodes(quadrature, found, own * slopes)
+    return outcome(call, origin, nodes, [(x, own)])
+
+
+def as_nodes(x: Field) -> tuple[Field, Array, Array, Quadrature]:
+    """(origin, values, slopes, quadrature) of a field."""
+    if x.origin is not None and x.nodes is not None:
+        return x.origin, x.nodes.values, x.nodes.slopes, x.nodes.quadrature
+    quadrature = x.notes.get("quadrature")
+    if quadrature is None:
+        quadrature = x.notes["quadrature"] = Quadrature.of(x)
+    return x, quadrature.x, np.ones_like(quadrature.x), quadrature
+
+
+def evaluated(function: Callable[..., Tensor], *values: Array) -> Any:
+    """Values and derivatives (by each argument) of a torch function at nodes; zero where not finite."""
+    with torch._C.DisableTorchFunction(), torch.enable_grad():
+        inputs = [torch.tensor(value, dtype=torch.float64, requires_grad=True) for value in values]
+        out = function(*inputs)
+        if out.is_floating_point() and out.requires_grad:
+            slopes = torch.autograd.grad(out.sum(), inputs, allow_unused=True)
+        else:
+            slopes = (None,) * len(inputs)
+    found = [np.nan_to_num(out.detach().double().numpy(), posinf=0.0, neginf=0.0)]
+    for value, slope in zip(values, slopes, strict=True):
+        found.append(
+            np.zeros_like(value)
+            if slope is None
+            else np.nan_to_num(slope.numpy(), posinf=0.0, neginf=0.0)
+        )
+    return tuple(found)
+
+
+def outcome(
+    call: Call, origin: Field, nodes: Nodes, inputs: list[tuple[Field, Array]]
+) -> Outcome:
+    """The outcome of a function known at the nodes of `origin`.
+
+    Args:
+        call: under way.
+        origin: the field whose entries the nodes stand for.
+        nodes: the function.
+        inputs: what went in, each with the function's derivative by it at the nodes.
+    """
+    mean, second = nodes.moments(origin)
+    out = origin.like(second, mean)
+    out.origin, out.nodes = origin, nodes
+    stiffness = abs(nodes.stiffness())
+    out.noise, out.condition = stiffness**2 * origin.noise, stiffness * origin.condition
+
+    def back(gradient: Field) -> list[tuple[Field, Field]]:
+        from isograd.prediction.fields import aligned
+
+        base, g = aligned(origin, gradient)
+        same = base.cuts == origin.cuts
+        for one, slope in inputs:
+            if one is not origin and same:
+                report = g.like(g.second * nodes.between(slope, origin))
+                call.run.arrive(one, report, passed_on=True)
+        chain = nodes.chain(origin)
+        factor = chain if same else origin.like(chain).recut(base.cuts).second
+        result = g.like(g.second * factor)
+        result.notes["kurtosis"] = nodes.slope_kurtosis()
+        return [(origin, result)]
+
+    return Outcome(out, back, [one for one, _ in inputs])

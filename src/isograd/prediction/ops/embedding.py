@@ -1,0 +1,90 @@
+"""Embedding: rows of a table by known indices."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from isograd.prediction import pairs
+from isograd.prediction.fields import Field
+from isograd.prediction.ops import Op, Outcome
+
+if TYPE_CHECKING:
+    from isograd.prediction.propagation import Call
+
+
+class Embedding(Op):
+    """Two entries are the same row as often as their indices are equal."""
+
+    code = "embedding"
+    functions = ("embedding", "one_hot_embedding")
+    source = "probability that two indices are equal, counted"
+
+    def apply(self, call: Call, *args: Any, **kwargs: Any) -> Outcome:
+        """`torch.embedding(weight, indices)` or `F.embedding(indices, weight)`."""
+        if call.function is torch.embedding:
+            weight, indices = args[0], args[1]
+        else:
+            indices, weight = args[0], args[1] if len(args) > 1 else kwargs["weight"]
+        if not call.known(indices):
+            raise call.refuse("looks up indices that are never computed", "measure instead")
+        w = call.field(weight)
+        with torch._C.DisableTorchFunction():
+            ids = indices.detach().numpy()
+        equal = agreement(ids)
+        shape = (*ids.shape, w.shape[1])
+        q, other = w.second[0, 0], w.second[1, 0]
+        q1, other1 = w.second[0, 1], w.second[1, 1]
+        same = equal.second
+        second = np.stack([same * q + (1 - same) * other, same * q1 + (1 - same) * other1], axis=-1)
+        mean = np.broadcast_to(w.mean, (*equal.mean.shape, 1)).copy()
+        out = Field(second, (*equal.cuts, (shape[-1],)), (*equal.groups, 1), mean)
+        out.noise = 0.0
+        out.notes["drawn"] = 1.0
+        rows = w.shape[0]
+
+        def back(gradient: Field) -> list[tuple[Field, Field]]:
+            from isograd.prediction.fields import aligned
+
+            g, e = aligned(gradient, equal.regrouped((*equal.groups, 0)))
+            total = g.second * e.second
+            for place in reversed(range(len(g.cuts))):
+                cut = g.cuts[place]
+                last = place == len(g.cuts) - 1
+                weights = pairs.same_shares(cut) if last else pairs.counts(cut)
+                total = np.tensordot(total, weights, (place, 0))
+            found = np.zeros((2, 2))
+            found[0, 0] = float(total) / rows
+            return [(w, w.like(found))]
+
+        return Outcome(out, back, [w], formula="P(equal ids) E w^2")
+
+
+def agreement(ids: np.ndarray[Any, Any]) -> Field:
+    """Probability that two indices are equal, per kind of pair; one factor per axis."""
+    shape = tuple(size for size in ids.shape if size > 1)
+    x = ids.reshape(shape)
+    d = len(shape)
+    found = np.empty((2,) * d)
+    for subset in range(2**d):
+        free = tuple(axis for axis in range(d) if subset >> axis & 1)
+        place = tuple(1 if axis in free else 0 for axis in range(d))
+        if not free:
+            found[place] = 1.0
+            continue
+        rest = [axis for axis in range(d) if axis not in free]
+        rows = x.transpose([*rest, *free]).reshape(-1, int(np.prod([shape[a] for a in free])))
+        found[place] = np.mean([_equal_pairs(row) for row in rows])
+    for axis in range(d):  # from all pairs to pairs of different positions
+        n = shape[axis]
+        rows = np.moveaxis(found, axis, 0)
+        rows[1] = (rows[1] * n - rows[0]) / (n - 1)
+    cuts = tuple((size,) for size in shape)
+    return Field(found, cuts, tuple(int(s > 1) for s in ids.shape), np.ones((1,) * d))
+
+
+def _equal_pairs(row: np.ndarray[Any, Any]) -> float:
+    _, counts = np.unique(row, return_counts=True)
+    return float(np.square(counts / len(row)).sum())

@@ -1,0 +1,202 @@
+"""The same entries in another shape, order or type; repetition."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from isograd.prediction.fields import Field
+from isograd.prediction.ops import Op, Outcome
+
+if TYPE_CHECKING:
+    from isograd.prediction.propagation import Call
+
+_SAME = frozenset(
+    "contiguous to float double half bfloat16 type type_as clone cpu cuda alias positive "
+    "requires_grad as_subclass identity relu_identity lift_fresh real conj resolve_conj "
+    "resolve_neg view_as_real_identity channels_last pin_memory share_memory data".split()
+)
+_CUTS = frozenset("detach stop_gradient data".split())
+
+
+class Layout(Op):
+    """Moments move with the axes; nothing is computed."""
+
+    code = "layout"
+    functions = tuple(
+        [
+            *sorted(_SAME | _CUTS),
+            *"view reshape view_as reshape_as flatten unflatten squeeze unsqueeze permute transpose "
+            "swapaxes swapdims movedim moveaxis t T mT H mH adjoint ravel expand expand_as "
+            "broadcast_to repeat tile".split(),
+        ]
+    )
+    source = "no arithmetic"
+
+    def apply(self, call: Call, x: Any, *args: Any, **kwargs: Any) -> Outcome:
+        """One call of any of the functions."""
+        f = call.field(x)
+        if call.name in _SAME | _CUTS:
+            return self._identity(call, f, args, kwargs)
+        shape = f.shape
+        if call.name in ("expand", "expand_as", "broadcast_to"):
+            return self._expand(f, call, args, kwargs)
+        if call.name in ("repeat", "tile"):
+            return self._repeat(call, f, _sizes(args, kwargs, "repeats", "dims"))
+        order = _order(call.name, len(shape), args, kwargs)
+        if order is not None:
+            inverse = [order.index(axis) for axis in range(len(order))]
+            return relaid(call, f, lambda g: g.permuted(order), lambda g: g.permuted(inverse))
+        target = _target(call.name, shape, args, kwargs)
+        return relaid(call, f, lambda g: g.reshaped(target), lambda g: g.reshaped(shape))
+
+    def _identity(self, call: Call, f: Field, args: Any, kwargs: Any) -> Outcome:
+        dtype = next((a for a in (*args, *kwargs.values()) if isinstance(a, torch.dtype)), None)
+        named = {"float": torch.float32, "double": torch.float64, "half": torch.float16}
+        dtype = dtype or named.get(call.name)
+        if call.name == "bfloat16":
+            dtype = torch.bfloat16
+        if call.name == "type_as" and args:
+            dtype = args[0].dtype
+        out = f.like(f.second, f.mean)
+        out.origin, out.nodes, out.visible, out.averaged = f.origin, f.nodes, f.visible, f.averaged
+        out.notes.update(f.notes)
+        back = None if call.name in _CUTS else (lambda g: [(f, g)])
+        return Outcome(out, back, [f], dtype=dtype)
+
+    def _expand(self, f: Field, call: Call, args: Any, kwargs: Any) -> Outcome:
+        if call.name == "expand_as":
+            wanted = tuple(args[0].shape)
+        else:
+            wanted = _sizes(args, kwargs, "size", "sizes")
+        extra = len(wanted) - len(f.groups)
+        shape = tuple(
+            f.shape[axis - extra] if size == -1 else size for axis, size in enumerate(wanted)
+        )
+        old = f.shape
+        return relaid(call, f, lambda g: g.expanded(shape), lambda g: g.summed_to(old))
+
+    def _repeat(self, call: Call, f: Field, times: tuple[int, ...]) -> Outcome:
+        old = (1,) * (len(times) - len(f.groups)) + f.shape
+        apart = [size for pair in zip(times, old, strict=True) for size in pair]
+        single = [size for n in old for size in (1, n)]
+        final = tuple(a * b for a, b in zip(times, old, strict=True))
+
+        def ahead(g: Field) -> Field:
+            return g.reshaped(tuple(single)).expanded(tuple(apart)).reshaped(final)
+
+        def back(g: Field) -> Field:
+            whole = g.reshaped(tuple(apart)).summed_to(tuple(single))
+            return whole.reshaped(f.shape)
+
+        return relaid(call, f, ahead, back)
+
+
+def relaid(call: Call, f: Field, ahead: Any, behind: Any) -> Outcome:
+    """The outcome of a layout operation.
+
+    Args:
+        call: under way.
+        f: the input.
+        ahead: Field -> Field, as the operation lays it out.
+        behind: gradient's field of the output -> that of the input.
+    """
+    out = ahead(f)
+    if out is f:
+        out = f.like(f.second, f.mean)
+        out.nodes = f.nodes
+    out.visible = None
+    if f.visible is not None:
+        out.visible = _moved_mask(f, out)
+    if f.nodes is not None and out.nodes is not None and f.origin is not None:
+        # The function stays the same function of a field laid out in the same way.
+        origin = ahead(f.origin)
+        if origin.cuts == out.cuts:
+            origin.nodes = None
+            origin.noise, origin.condition = f.origin.noise, f.origin.condition
+            out.origin = origin
+            run, start = call.run, f.origin
+            run.link(origin, start, behind)
+    if out.origin is None:
+        out.nodes = None
+    return Outcome(out, lambda g: [(f, behind(g))], [f])
+
+
+def _moved_mask(f: Field, out: Field) -> Any:
+    return f.visible if f.shape == out.shape else None
+
+
+def _order(name: str, ndim: int, args: Any, kwargs: Any) -> list[int] | None:
+    axes = list(range(ndim))
+    if name in ("transpose", "swapaxes", "swapdims"):
+        given = [*args, *kwargs.values()]
+        a, b = given[0] % ndim, given[1] % ndim
+    elif name in ("mT", "mH", "adjoint"):
+        a, b = ndim - 2, ndim - 1
+    elif name == "t":
+        a, b = (0, 1) if ndim == 2 else (0, 0)
+    elif name in ("T", "H"):
+        return axes[::-1]
+    elif name == "permute":
+        return [axis % ndim for axis in _sizes(args, kwargs, "dims")]
+    elif name in ("movedim", "moveaxis"):
+        source, target = (_tuple(v) for v in (args if args else kwargs.values()))
+        moved = [axis % ndim for axis in source]
+        order = [axis for axis in axes if axis not in moved]
+        for to, axis in sorted(zip((t % ndim for t in target), moved, strict=True)):
+            order.insert(to, axis)
+        return order
+    else:
+        return None
+    axes[a], axes[b] = axes[b], axes[a]
+    return axes
+
+
+def _target(name: str, shape: tuple[int, ...], args: Any, kwargs: Any) -> tuple[int, ...]:
+    if name in ("view", "reshape"):
+        wanted = _sizes(args, kwargs, "shape", "size")
+    elif name in ("view_as", "reshape_as"):
+        wanted = tuple(args[0].shape)
+    elif name == "ravel":
+        wanted = (prod(shape),)
+    elif name == "flatten":
+        given = dict(zip(("start_dim", "end_dim"), args, strict=False)) | kwargs
+        n = max(len(shape), 1)
+        start, end = given.get("start_dim", 0) % n, given.get("end_dim", -1) % n
+        wanted = (*shape[:start], prod(shape[start : end + 1]), *shape[end + 1 :])
+    elif name == "unflatten":
+        given = dict(zip(("dim", "sizes"), args, strict=False)) | kwargs
+        axis = given["dim"] % len(shape)
+        sizes = _filled(_tuple(given["sizes"]), shape[axis])
+        wanted = (*shape[:axis], *sizes, *shape[axis + 1 :])
+    elif name == "unsqueeze":
+        axis = (args[0] if args else kwargs["dim"]) % (len(shape) + 1)
+        wanted = (*shape[:axis], 1, *shape[axis:])
+    else:
+        axes = _sizes(args, kwargs, "dim") if args or kwargs else tuple(range(len(shape)))
+        gone = {axis % len(shape) for axis in axes if shape[axis] == 1}
+        wanted = tuple(size for axis, size in enumerate(shape) if axis not in gone)
+    return _filled(wanted, prod(shape))
+
+
+def _filled(wanted: tuple[int, ...], total: int) -> tuple[int, ...]:
+    known = prod(size for size in wanted if size != -1)
+    return tuple(total // known if size == -1 else size for size in wanted)
+
+
+def _sizes(args: Any, kwargs: Any, *names: str) -> tuple[int, ...]:
+    if not args:
+        args = (next(kwargs[name] for name in names if name in kwargs),)
+    if len(args) == 1 and not isinstance(args[0], int):
+        return _tuple(args[0])
+    return tuple(int(a) for a in args)
+
+
+def _tuple(value: Any) -> tuple[int, ...]:
+    if isinstance(value, int):
+        return (value,)
+    return tuple(int(v) for v in value)
+
+

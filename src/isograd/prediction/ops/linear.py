@@ -1,0 +1,292 @@
+"""Weight layers and products of matrices: linear, matmul, bmm, addmm, einsum."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from isograd.prediction import pairs
+from isograd.prediction.fields import Field, aligned
+from isograd.prediction.ops import Op, Outcome
+
+if TYPE_CHECKING:
+    from isograd.prediction.pairs import Array
+    from isograd.prediction.propagation import Call
+
+_LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+
+class Linear(Op):
+    """Sums over products: every pair of summands counts with its second moments."""
+
+    code = "linear"
+    functions = tuple(
+        "linear matmul rmatmul mm bmm mv dot addmm addbmm baddbmm addmv einsum tensordot inner "
+        "bilinear conv1x1 linalg_matmul".split()
+    )
+    source = "sigma_w^2 E x^2 + sigma_b^2 (Poole et al. 2016, eq. 3; Schoenholz et al. 2017)"
+
+    def apply(self, call: Call, *args: Any, **kwargs: Any) -> Outcome:
+        """Any of the products."""
+        return getattr(self, f"_{call.name}", self._product)(call, *args, **kwargs)
+
+    def _linear(self, call: Call, input: Any, weight: Any, bias: Any = None) -> Outcome:  # noqa: A002
+        x, w = call.field(input), call.field(weight)
+        lead = len(x.groups) - 1
+        labels = _LETTERS[:lead]
+        return product(
+            call, x, labels + "y", w, "zy", labels + "z", None if bias is None else call.field(bias)
+        )
+
+    def _product(self, call: Call, a: Any, b: Any, **_: Any) -> Outcome:
+        if call.name == "rmatmul":
+            a, b = b, a
+        x, y = call.field(a), call.field(b)
+        return product(call, x, *_matmul(len(x.groups), y, len(y.groups)))
+
+    def _addmm(
+        self, call: Call, bias: Any, a: Any, b: Any, beta: float = 1, alpha: float = 1
+    ) -> Outcome:
+        x, y = call.field(a), call.field(b)
+        if alpha != 1:
+            x = x.scaled(alpha)
+        offset = call.field(bias) if beta else None
+        if offset is not None and beta != 1:
+            offset = offset.scaled(beta)
+        return product(call, x, *_matmul(len(x.groups), y, len(y.groups)), offset)
+
+    _baddbmm = _addmv = _addmm
+
+    def _einsum(self, call: Call, equation: str, *operands: Any) -> Outcome:
+        if len(operands) == 1 and isinstance(operands[0], (tuple, list)):
+            operands = tuple(operands[0])
+        given = equation.replace(" ", "")
+        left, _, out = given.partition("->")
+        labels = left.split(",")
+        fields = [call.field(o) for o in operands]
+        labels, out = _spelled(labels, out, "->" in given, fields)
+        if len(fields) != 2:
+            raise call.refuse(f"takes {len(fields)} operands", "write it as products of two")
+        return product(call, fields[0], labels[0], fields[1], labels[1], out)
+
+    def _tensordot(self, call: Call, a: Any, b: Any, dims: Any = 2, **_: Any) -> Outcome:
+        x, y = call.field(a), call.field(b)
+        n, m = len(x.groups), len(y.groups)
+        if isinstance(dims, int):
+            dims = (list(range(n - dims, n)), list(range(dims)))
+        one, two = list(_LETTERS[:n]), list(_LETTERS[n : n + m])
+        for i, j in zip(*dims, strict=True):
+            two[j % m] = one[i % n]
+        out = [c for c in one if c not in two] + [c for c in two if c not in one]
+        return product(call, x, "".join(one), y, "".join(two), "".join(out))
+
+    def _bilinear(self, call: Call, a: Any, b: Any, weight: Any, bias: Any = None) -> Outcome:
+        x, y, w = call.field(a), call.field(b), call.field(weight)
+        labels = _LETTERS[: len(x.groups) - 1]
+        first = product(call, x, labels + "y", w, "zyx", labels + "zx")
+        second = product(
+            call,
+            first.out,
+            labels + "zx",
+            y,
+            labels + "x",
+            labels + "z",
+            None if bias is None else call.field(bias),
+        )
+
+        def back(gradient: Field) -> list[tuple[Field, Field]]:
+            assert first.back is not None
+            assert second.back is not None
+            result = []
+            for where, one in second.back(gradient):
+                result += list(first.back(one)) if where is first.out else [(where, one)]
+            return result
+
+        return Outcome(second.out, back, [x, y, w])
+
+
+def _matmul(n: int, y: Field, m: int) -> tuple[str, Field, str, str]:
+    """Labels of matmul: (of x, y, of y, of the output)."""
+    if m == 1:
+        lead = _LETTERS[: n - 1]
+        return lead + "y", y, "y", lead
+    lead_x, lead_y = max(n - 2, 0), m - 2
+    lead = _LETTERS[: max(lead_x, lead_y)]
+    of_x = lead[len(lead) - lead_x :] + ("x" if n > 1 else "") + "y"
+    of_y = lead[len(lead) - lead_y :] + "yz"
+    return of_x, y, of_y, lead + ("x" if n > 1 else "") + "z"
+
+
+def _spelled(
+    labels: list[str], out: str, explicit: bool, fields: list[Field]
+) -> tuple[list[str], str]:
+    """Ellipses written out, and the output's labels where they are left out."""
+    used = {c for label in labels for c in label}
+    spare = [c for c in reversed(_LETTERS) if c not in used]
+    longest = max(len(f.groups) - len(x.replace("...", "")) for x, f in zip(labels, fields, strict=True))
+    dots = "".join(spare[:longest])
+    found = []
+    for label, f in zip(labels, fields, strict=True):
+        missing = len(f.groups) - len(label.replace("...", ""))
+        found.append(label.replace("...", dots[len(dots) - missing :] if missing else ""))
+    if not explicit:
+        once = sorted(c for c in used - {"."} if "".join(labels).count(c) == 1)
+        out = ("..." if any("..." in label for label in labels) else "") + "".join(once)
+    return found, out.replace("...", dots)
+
+
+def product(
+    call: Call,
+    x: Field,
+    of_x: str,
+    y: Field,
+    of_y: str,
+    of_out: str,
+    bias: Field | None = None,
+) -> Outcome:
+    """Sum over products of two independent fields, as einsum writes it.
+
+    Args:
+        call: under way.
+        x: first factor.
+        of_x: its labels, one letter an axis.
+        y: second factor.
+        of_y: its labels.
+        of_out: labels of the output; the others are summed over.
+        bias: broadcast and added to the output.
+    """
+    whole = sorted({*of_x, *of_y}, key=(of_out + of_x + of_y).index)
+    a, b = aligned(_spread(x, of_x, whole), _spread(y, of_y, whole))
+    # Axes that only one of the two has were repeated: take one entry of the other there.
+    out = _contracted(a, _only(x, of_x, whole), b, _only(y, of_y, whole), whole, of_out)
+    out.noise = x.noise + y.noise + _draw(x, of_x, of_out) + _draw(y, of_y, of_out)
+    out.condition = x.condition + y.condition
+    inner = out
+    if bias is not None:
+        from isograd.prediction.ops.arithmetic import added
+
+        out = added(call, inner, bias, 1.0).out
+
+    def back(gradient: Field) -> list[tuple[Field, Field]]:
+        result = []
+        if bias is not None:
+            result.append((bias, gradient.summed_to(bias.shape)))
+        for mine, labels, other, of_other in ((x, of_x, y, of_y), (y, of_y, x, of_x)):
+            if mine.notes.get("fixed"):
+                continue
+            g, o = aligned(_spread(gradient, of_out, whole), _spread(other, of_other, whole))
+            found = _contracted(
+                g, _only(gradient, of_out, whole), o, _only(other, of_other, whole), whole, labels
+            )
+            found.noise = gradient.noise + _draw(gradient, of_out, labels)
+            result.append((mine, _unspread(found, mine)))
+        return result
+
+    return Outcome(out, back, [x, y], formula="n E x^2 E w^2 + n (n - 1) E x x' E w w'")
+
+
+def _spread(f: Field, labels: str, whole: list[str]) -> Field:
+    """Axes in the order of `whole`, length one where the field has none."""
+    order = sorted(range(len(labels)), key=lambda axis: whole.index(labels[axis]))
+    moved = f.permuted(order) if order != list(range(len(labels))) else f
+    groups = [0] * len(whole)
+    for axis, number in zip(order, moved.groups, strict=True):
+        groups[whole.index(labels[axis])] = number
+    return moved.regrouped(tuple(groups))
+
+
+def _only(f: Field, labels: str, whole: list[str]) -> list[bool]:
+    """Per label whether the field really has that axis."""
+    return [c in labels and f.groups[labels.index(c)] > 0 for c in whole]
+
+
+def _contracted(
+    a: Field, has_a: list[bool], b: Field, has_b: list[bool], whole: list[str], out: str
+) -> Field:
+    """Second moments of the sum over the labels that `out` lacks."""
+    letters: list[str] = []
+    kept: list[str] = []
+    weights: list[tuple[str, Array, Array]] = []
+    cuts, groups, at = [], [0] * len(whole), 0
+    of_a, of_b, take_a, take_b = "", "", [], []
+    for axis, label in enumerate(whole):
+        for _ in range(a.groups[axis]):
+            letter = _LETTERS[at]
+            letters.append(letter)
+            cut = a.cuts[at]
+            take_a.append(slice(None) if has_a[axis] else 0)
+            take_b.append(slice(None) if has_b[axis] else 0)
+            of_a += letter if has_a[axis] else ""
+            of_b += letter if has_b[axis] else ""
+            if label in out:
+                kept.append(letter)
+                cuts.append(cut)
+                groups[axis] += 1
+            else:
+                weights.append((letter, pairs.counts(cut), np.array(cut, dtype=np.float64)))
+            at += 1
+    target = "".join(kept)
+    second = _einsum(of_a, a.second[tuple(take_a)], of_b, b.second[tuple(take_b)], target, weights, 1)
+    mean = _einsum(of_a, a.mean[tuple(take_a)], of_b, b.mean[tuple(take_b)], target, weights, 2)
+    missing = [c for c in target if c not in of_a + of_b]
+    if missing:  # an axis that neither has: cannot be, aligned() gave it length one
+        raise AssertionError(missing)
+    order = [whole.index(label) for label in out]
+    number = [groups[axis] for axis in order]
+    kept_axes = [axis for axis, label in enumerate(whole) if label in out]
+    found = Field(
+        second, tuple(cuts), tuple(groups[axis] for axis in kept_axes), mean
+    )
+    if kept_axes != order:
+        found = found.permuted([kept_axes.index(axis) for axis in order])
+    assert list(found.groups) == number
+    return found
+
+
+def _einsum(
+    of_a: str, a: Array, of_b: str, b: Array, target: str, weights: Any, which: int
+) -> Array:
+    operands: list[Any] = [a, b]
+    labels = [of_a, of_b]
+    factor = 1.0
+    for entry in weights:
+        letter, weight = entry[0], entry[which]
+        if letter in of_a:
+            operands[0] = operands[0] * _shaped(weight, of_a, letter)
+        elif letter in of_b:
+            operands[1] = operands[1] * _shaped(weight, of_b, letter)
+        else:
+            factor *= float(weight.sum())
+    result = np.einsum(f"{labels[0]},{labels[1]}->{target}", *operands)
+    return np.asarray(result * factor if factor != 1.0 else result)
+
+
+def _shaped(weight: Array, labels: str, letter: str) -> Array:
+    shape = [1] * len(labels)
+    shape[labels.index(letter)] = -1
+    return weight.reshape(shape)
+
+
+def _unspread(found: Field, mine: Field) -> Field:
+    """A gradient of the shape of `mine`, where that was broadcast."""
+    return found if found.shape == mine.shape else found.summed_to(mine.shape)
+
+
+def _draw(x: Field, labels: str, out: str) -> float:
+    """Variance of ln of the sum over the labels that `out` lacks: finitely many summands.
+
+    (kurtosis - 1) times the mean squared correlation of two of the entries that are summed.
+    """
+    del labels, out
+    energy = x.energy
+    if energy <= 0:
+        return 0.0
+    kurtosis = x.nodes.kurtosis() if x.nodes is not None else x.notes.get("kurtosis", 3.0)
+    centered = np.square((x.second - x.products()) / energy)
+    weights = [pairs.shares(cut) for cut in x.cuts]
+    for place in reversed(range(len(weights))):
+        centered = np.tensordot(centered, weights[place], (place, 0))
+    return float((kurtosis - 1) * centered)
+
+

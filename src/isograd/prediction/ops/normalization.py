@@ -1,0 +1,266 @@
+"""Batch, layer, group, instance and RMS norm."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from isograd.prediction import pairs
+from isograd.prediction.fields import Field, aligned
+from isograd.prediction.ops import Op, Outcome
+
+if TYPE_CHECKING:
+    from isograd.prediction.pairs import Array
+    from isograd.prediction.propagation import Call
+
+
+class Normalization(Op):
+    """(x - mean) / std over some axes, then a learned scale and shift."""
+
+    code = "normalization"
+    functions = tuple(
+        "layer_norm native_layer_norm batch_norm group_norm instance_norm rms_norm "
+        "fused_rms_norm".split()
+    )
+    source = "Yang et al. 2019, section 3; Ba et al. 2016"
+
+    def apply(self, call: Call, x: Any, *args: Any, **kwargs: Any) -> Outcome:
+        """One call of any of the functions."""
+        return getattr(self, f"_{call.name.removeprefix('native_').removeprefix('fused_')}")(
+            call, call.field(x), *args, **kwargs
+        )
+
+    def _layer_norm(
+        self, call: Call, f: Field, normalized_shape: Sequence[int], weight: Any = None,
+        bias: Any = None, eps: float = 1e-5, cudnn_enable: bool = True,
+    ) -> Outcome:
+        del cudnn_enable
+        ndim = len(f.groups)
+        axes = range(ndim - len(normalized_shape), ndim)
+        return affine(call, f, normalized(call, f, axes, eps), weight, bias)
+
+    def _rms_norm(
+        self, call: Call, f: Field, normalized_shape: Sequence[int], weight: Any = None,
+        eps: float | None = None,
+    ) -> Outcome:
+        ndim = len(f.groups)
+        axes = range(ndim - len(normalized_shape), ndim)
+        found = normalized(call, f, axes, eps or 1e-7, centered=False)
+        return affine(call, f, found, weight, None)
+
+    def _batch_norm(
+        self, call: Call, f: Field, running_mean: Any = None, running_var: Any = None,
+        weight: Any = None, bias: Any = None, training: bool = False, momentum: float = 0.1,
+        eps: float = 1e-5, *_: Any,
+    ) -> Outcome:
+        del momentum
+        axes = [axis for axis in range(len(f.groups)) if axis != 1]
+        shape = [1] * len(f.groups)
+        shape[1] = f.shape[1]
+        if training or running_mean is None:
+            found = normalized(call, f, axes, eps, drawn=True)
+        else:
+            found = _frozen(call, f, running_mean, running_var, eps)
+        return affine(call, f, found, weight, bias, tuple(shape))
+
+    def _instance_norm(
+        self, call: Call, f: Field, running_mean: Any = None, running_var: Any = None,
+        weight: Any = None, bias: Any = None, use_input_stats: bool = True, momentum: float = 0.1,
+        eps: float = 1e-5, *_: Any,
+    ) -> Outcome:
+        del momentum
+        shape = [1] * len(f.groups)
+        shape[1] = f.shape[1]
+        if use_input_stats:
+            found = normalized(call, f, range(2, len(f.groups)), eps, drawn=True)
+        else:
+            found = _frozen(call, f, running_mean, running_var, eps)
+        return affine(call, f, found, weight, bias, tuple(shape))
+
+    def _group_norm(
+        self, call: Call, f: Field, num_groups: int, weight: Any = None, bias: Any = None,
+        eps: float = 1e-5, *_: Any,
+    ) -> Outcome:
+        shape = f.shape
+        apart = (shape[0], num_groups, shape[1] // num_groups, *shape[2:])
+        split = f.reshaped(apart)
+        split.noise, split.condition = f.noise, f.condition
+        inner = normalized(call, split, range(2, len(apart)), eps)
+        out = inner.out.reshaped(shape)
+
+        def back(gradient: Field) -> list[tuple[Field, Field]]:
+            assert inner.back is not None
+            ((_, g),) = inner.back(gradient.reshaped(apart))
+            return [(f, g.reshaped(shape))]
+
+        found = Outcome(out, back, [f], formula=inner.formula)
+        wide = (1, shape[1], *([1] * (len(shape) - 2)))
+        return affine(call, f, found, weight, bias, wide)
+
+
+def normalized(
+    call: Call, f: Field, axes: Sequence[int], eps: float, *, centered: bool = True, drawn: bool = False
+) -> Outcome:
+    """(x - mean x) / sqrt(var x + eps) over axes.
+
+    Backward (g - mean g - xhat mean(g xhat)) / std; `mean(g xhat)` is kept for every pair of the
+    remaining indices.
+
+    Args:
+        call: under way.
+        f: the input.
+        axes: of the tensor; statistics are taken over them.
+        eps: added to the variance.
+        centered: whether the mean is taken away.
+        drawn: whether the statistics are of few correlated values, so that 1 / var fluctuates.
+    """
+    del call
+    places = [place for axis in axes for place in f.factors_of(axis)]
+    inner = f.second
+    if centered:
+        inner = inner - _over(f, places, pairs.shares)
+    variance = _over_same(f, inner, places)
+    scale = _per_pair_of(f, variance + eps, places)
+    second = inner / scale
+    mean = f.mean
+    for place in sorted(places):
+        if centered:
+            cut = np.array(f.cuts[place]) / sum(f.cuts[place])
+            mean = mean - np.expand_dims(np.tensordot(mean, cut, (place, 0)), place)
+    mean = mean / np.sqrt(variance + eps)
+    out = f.like(second, mean)
+    out.noise = 0.0
+    out.condition = f.condition * float(np.mean(eps / (variance + eps)))
+    fluctuation = _fluctuation(f, second, places) if drawn else 0.0
+
+    def back(gradient: Field) -> list[tuple[Field, Field]]:
+        g, base = aligned(gradient, out)
+        at = [place for axis in axes for place in g.factors_of(axis)]
+        found = g.second - _over(g, at, pairs.shares) if centered else g.second
+        along = _over(g.like(g.second * base.second), at, pairs.shares)
+        found = found - along * base.second
+        wide = scale
+        if base.cuts != out.cuts:
+            wide = out.like(np.broadcast_to(scale, out.second.shape)).recut(base.cuts).second
+        result = g.like(found / wide * (1 + fluctuation))
+        result.noise = gradient.noise
+        return [(f, result)]
+
+    word = "(E x^2 - E mean^2)" if centered else "E x^2"
+    return Outcome(out, back, [f], formula=f"E x^2 / {word}")
+
+
+def affine(
+    call: Call, f: Field, found: Outcome, weight: Any, bias: Any, shape: tuple[int, ...] | None = None
+) -> Outcome:
+    """xhat gamma + beta."""
+    out, gamma, beta = found.out, None, None
+    if weight is not None:
+        gamma = call.field(weight)
+        wide = gamma if shape is None else gamma.reshaped(shape)
+        a, b = aligned(out, wide)
+        scaled = a.like(a.second * b.second, a.mean * b.mean)
+        scaled.noise, scaled.condition = out.noise, out.condition
+        out = scaled
+    if bias is not None:
+        from isograd.prediction.ops.arithmetic import summed
+
+        beta = call.field(bias)
+        if beta.energy > 0:
+            out = summed(out, beta if shape is None else beta.reshaped(shape))
+    inner = found.out
+
+    def back(gradient: Field) -> list[tuple[Field, Field]]:
+        result = []
+        g = gradient
+        if beta is not None:
+            total = gradient.summed_to(beta.shape if shape is None else shape)
+            result.append((beta, total.reshaped(beta.shape)))
+        if gamma is not None:
+            wide = gamma if shape is None else gamma.reshaped(shape)
+            a, b, x = aligned(gradient, wide, inner)
+            total = a.like(a.second * x.second).summed_to(wide.shape)
+            result.append((gamma, total.reshaped(gamma.shape)))
+            g = a.like(a.second * b.second)
+            g.noise = gradient.noise
+        assert found.back is not None
+        return [*result, *found.back(g)]
+
+    inputs = [f, *(one for one in (gamma, beta) if one is not None)]
+    return Outcome(out, back, inputs, formula=found.formula)
+
+
+def _frozen(call: Call, f: Field, mean: Any, variance: Any, eps: float) -> Outcome:
+    """Running statistics: a known shift and scale per channel."""
+    from isograd.prediction.ops.arithmetic import summed
+
+    shape = [1] * len(f.groups)
+    shape[1] = f.shape[1]
+    shift = call.field(mean).reshaped(tuple(shape))
+    squares = call.field((variance.double() + eps).rsqrt()).reshaped(tuple(shape))
+    away = summed(f, shift, -1.0)
+    a, b = aligned(away, squares)
+    out = a.like(a.second * b.second, a.mean * b.mean)
+    out.noise, out.condition = f.noise, f.condition
+
+    def back(gradient: Field) -> list[tuple[Field, Field]]:
+        g, s = aligned(gradient, squares)
+        result = g.like(g.second * s.second)
+        return [(f, result)]
+
+    return Outcome(out, back, [f], formula="running statistics")
+
+
+def _over(f: Field, places: Sequence[int], weights: Any) -> Array:
+    """Second moments averaged over factors, kept as axes of length one."""
+    result = f.second
+    for place in places:
+        averaged = np.tensordot(result, weights(f.cuts[place]), (place, 0))
+        result = np.expand_dims(averaged, place)
+    return result
+
+
+def _over_same(f: Field, second: Array, places: Sequence[int]) -> Array:
+    """E x^2 per class of the other factors, averaged over `places`."""
+    result = second
+    for place, cut in enumerate(f.cuts):
+        if place in places:
+            share = np.array(cut) / sum(cut)
+            kept = np.moveaxis(result, place, 0)[: len(cut)]
+            result = np.expand_dims(np.tensordot(share, kept, (0, 0)), place)
+        else:
+            result = result.take(range(len(cut)), place)
+    return np.maximum(result, 0.0)
+
+
+def _per_pair_of(f: Field, variance: Array, places: Sequence[int]) -> Array:
+    """Products of the standard deviations of both entries of each pair."""
+    root = np.sqrt(variance)
+    first, other = [], []
+    for place, cut in enumerate(f.cuts):
+        a, b = pairs.ends(cut)
+        alone = place in places
+        first.append(np.zeros(1, dtype=np.intp) if alone else a)
+        other.append(np.zeros(1, dtype=np.intp) if alone else b)
+    if not f.cuts:
+        return np.asarray(root * root)
+    return np.asarray(root[np.ix_(*first)] * root[np.ix_(*other)])
+
+
+def _fluctuation(f: Field, second: Array, places: Sequence[int]) -> float:
+    """Relative excess of E 1/var over 1/E var: 2 / (degrees of freedom).
+
+    The variance of one channel over the batch is a sum of squares with as many degrees of freedom
+    as the values are uncorrelated: 1/N_eff is the mean squared correlation of two of them.
+    """
+    square = np.square(second)
+    for place in sorted(range(len(f.cuts)), reverse=True):
+        cut = f.cuts[place]
+        weights = pairs.shares(cut) if place in places else pairs.same_shares(cut)
+        square = np.tensordot(square, weights, (place, 0))
+    r = float(square)
+    return 2 * r / (1 - 2 * r) if r < 0.4 else 4.0
+
+

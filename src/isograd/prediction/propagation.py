@@ -1,0 +1,399 @@
+"""Propagation: a model's forward run on fields instead of values, then its backward.
+
+An abstract tensor is a meta tensor with a field. Torch functions are intercepted; everything
+that does not touch an abstract tensor (ids, masks, positions) is computed for real.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from isograd.errors import PredictionError
+from isograd.prediction.fields import Field, aligned, empirical, independent, scalar
+from isograd.prediction.ops import Backward, Outcome, by_function
+from isograd.prediction.recording import law_of, values_law
+from isograd.sites.batches import tensors
+
+_PLAIN = frozenset(
+    "shape dtype ndim requires_grad grad grad_fn is_leaf layout size dim numel stride "
+    "is_contiguous is_floating_point is_complex element_size nelement ndimension itemsize "
+    "requires_grad_ is_sparse is_quantized is_nested is_mkldnn storage_offset names "
+    "is_inference _version __hash__ __len__ register_hook retain_grad retains_grad "
+    "output_nr is_same_size is_signed has_names is_conj is_neg __dir__ __repr__ __format__".split()
+)
+"""Answered by the meta tensor itself."""
+_DEVICE = {"device": torch.device("cpu"), "is_meta": False, "is_cpu": True}
+"""What an abstract tensor says of itself: models ask, to put masks and positions beside it."""
+_VALUES = frozenset(
+    "item tolist numpy __bool__ __int__ __float__ __index__ __array__ nonzero unique equal "
+    "allclose is_nonzero data_ptr".split()
+)
+"""Need values, which an abstract tensor does not have."""
+
+
+@dataclass(slots=True)
+class Step:
+    """One operation of the run."""
+
+    name: str
+    module: str
+    source: str
+    formula: str
+    inputs: tuple[Field, ...]
+    outputs: tuple[Field, ...]
+    back: Backward | None
+    several: bool
+
+
+@dataclass(slots=True)
+class Call:
+    """One intercepted call."""
+
+    run: Propagation
+    name: str
+    function: Callable[..., Any]
+
+    def field(self, value: Any, like: Field | None = None) -> Field:
+        """The field of a tensor or number.
+
+        Args:
+            value: abstract tensor, parameter, known tensor or number.
+            like: a field that a known tensor is to be combined with; its classes are taken.
+        """
+        return self.run.field(value, like)
+
+    def known(self, value: Any) -> bool:
+        """Whether the values of a tensor are known: it is neither abstract nor a parameter."""
+        return self.run.is_known(value)
+
+    def refuse(self, why: str, cure: str) -> PredictionError:
+        """An error that says where."""
+        where = self.run.where()
+        return PredictionError(
+            f"predict: {self.name} in {where or 'the forward'!r} {why}; {cure}"
+        )
+
+
+@dataclass(slots=True)
+class Slope:
+    """What arrived at a field in the backward."""
+
+    whole: Field
+    """All of it."""
+    direct: Field | None
+    """What is yet to be handed on; the rest went straight to the field's origin."""
+
+
+class Propagation(TorchFunctionMode):
+    """Runs torch functions on fields while it is entered.
+
+    Args:
+        where: tells the path of the module whose forward runs.
+        trainable: whether the gradients of parameters are wanted.
+    """
+
+    def __init__(self, where: Callable[[], str] = lambda: "") -> None:
+        super().__init__()
+        self.where = where
+        self.steps: list[Step] = []
+        self.notes: list[str] = []
+        self.slopes: dict[int, Slope] = {}
+        self.sampled: list[str] = []
+        self._fields: dict[int, tuple[Tensor, Field]] = {}
+        self._parameters: dict[int, tuple[Tensor, Field]] = {}
+        self._known: dict[int, tuple[Tensor, Field]] = {}
+
+    # -- tensors and fields ---------------------------------------------------------------------
+
+    def abstract(self, field: Field, dtype: torch.dtype = torch.float32) -> Tensor:
+        """A meta tensor that stands for a field."""
+        with torch._C.DisableTorchFunction():
+            tensor = torch.empty(field.shape, dtype=dtype, device="meta")
+        self._fields[id(tensor)] = (tensor, field)
+        return tensor
+
+    def link(self, copy: Field, start: Field, behind: Callable[[Field], Field]) -> None:
+        """Notes that a field is another one laid out anew, so that gradients find their way."""
+        copy.condition = start.condition
+        self.steps.append(
+            Step("layout", self.where(), "", "", (start,), (copy,), lambda g: [(start, behind(g))], False)
+        )
+
+    def field_of(self, tensor: Tensor) -> Field | None:
+        """The field of an abstract tensor, None for any other."""
+        found = self._fields.get(id(tensor))
+        return None if found is None else found[1]
+
+    def parameter_field(self, tensor: Tensor) -> Field | None:
+        """The field of a parameter that the run has used."""
+        found = self._parameters.get(id(tensor))
+        return None if found is None else found[1]
+
+    def is_known(self, value: Any) -> bool:
+        """Whether it is a tensor with values that is no parameter."""
+        if not isinstance(value, Tensor) or id(value) in self._fields:
+            return False
+        return not value.is_meta and not isinstance(value, torch.nn.Parameter)
+
+    def field(self, value: Any, like: Field | None = None) -> Field:
+        """The field of a tensor or number; see `Call.field`."""
+        if isinstance(value, Field):
+            return value
+        if not isinstance(value, Tensor):
+            return scalar(float(value))
+        found = self._fields.get(id(value)) or self._parameters.get(id(value))
+        if found is not None:
+            return found[1]
+        with torch._C.DisableTorchFunction():
+            if value.is_meta or isinstance(value, torch.nn.Parameter):
+                return self._parameter(value)
+            return self._constant(value, like)
+
+    def _parameter(self, value: Tensor) -> Field:
+        law = law_of(value) if value.is_meta else values_law(value)
+        if law is None:
+            raise PredictionError(
+                f"predict: a tensor of shape {list(value.shape)} in {self.where() or 'the model'!r} "
+                "is on the meta device with unknown values; build the model inside "
+                "isograd.recording(), so that its initialization is known"
+            )
+        made = independent(tuple(value.shape), law.mean, law.variance)
+        self._parameters[id(value)] = (value, made)
+        return made
+
+    def _constant(self, value: Tensor, like: Field | None) -> Field:
+        if value.numel() == 1:
+            made = scalar(float(value)).regrouped((0,) * value.ndim)
+            return made
+        cuts = None if like is None else _cuts_of(like, tuple(value.shape))
+        if cuts is None and id(value) in self._known:
+            return self._known[id(value)][1]
+        values = value.detach()
+        if values.is_complex():
+            values = torch.view_as_real(values)
+        made = empirical(values.double().numpy(), cuts)
+        if cuts is None:
+            self._known[id(value)] = (value, made)
+        return made
+
+    # -- forward --------------------------------------------------------------------------------
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        """Runs one torch function: on fields if a tensor in it has one."""
+        kwargs = kwargs or {}
+        name = getattr(func, "__name__", "")
+        if name == "__get__":
+            name = getattr(getattr(func, "__self__", None), "__name__", "")
+            if name in _DEVICE and id(args[0]) in self._fields:
+                return _DEVICE[name]
+        if name in _PLAIN or not self._touches(args, kwargs):
+            return func(*args, **kwargs)
+        return self._run(name, func, args, kwargs)
+
+    def _touches(self, args: Any, kwargs: Any) -> bool:
+        """Whether a tensor among the arguments is abstract, or a parameter without values."""
+        for value in (*args, *kwargs.values()):
+            if isinstance(value, Tensor):
+                if id(value) in self._fields or value.is_meta:
+                    return True
+            elif isinstance(value, (tuple, list, dict)) and any(
+                id(t) in self._fields or t.is_meta for t in tensors(value)
+            ):
+                return True
+        return False
+
+    def _run(self, name: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if name in _VALUES:
+            raise self._values_wanted(name)
+        plain, in_place = _plain(name)
+        call = Call(self, plain, func)
+        rule = by_function().get(plain)
+        if rule is None and isinstance(func, types.FunctionType):
+            with self:
+                return _unwrapped(func)(*args, **kwargs)
+        if rule is None:
+            from isograd.prediction.sampling import sampled
+
+            outcome, source = sampled(call, *args, **kwargs), "sampled"
+        else:
+            outcome, source = rule.apply(call, *args, **kwargs), rule.source
+        result = self._outcome(plain, source, outcome, args, kwargs)
+        if in_place and isinstance(args[0], Tensor):
+            with torch._C.DisableTorchFunction():
+                self._fields[id(args[0])] = (args[0], self._fields[id(result)][1])
+            return args[0]
+        return result
+
+    def _outcome(
+        self, name: str, source: str, outcome: Outcome, args: Any, kwargs: Any
+    ) -> Any:
+        several = isinstance(outcome.out, (tuple, list))
+        found = tuple(outcome.out) if several else (outcome.out,)
+        fields = tuple(one for one in found if isinstance(one, Field))
+        if not fields:
+            return outcome.out
+        inputs = outcome.inputs
+        for one in fields:
+            _inherit(one, inputs)
+        self.notes.extend(outcome.notes)
+        self.steps.append(
+            Step(
+                name,
+                self.where(),
+                source,
+                outcome.formula,
+                tuple(inputs),
+                fields,
+                outcome.back,
+                several,
+            )
+        )
+        dtype = outcome.dtype or self._dtype(args, kwargs)
+        made = [
+            self.abstract(one, dtype) if isinstance(one, Field) else one for one in found
+        ]
+        return type(outcome.out)(made) if several else made[0]
+
+    def _dtype(self, args: Any, kwargs: Any) -> torch.dtype:
+        with torch._C.DisableTorchFunction():
+            for value in tensors((args, kwargs)):
+                if id(value) in self._fields and value.is_floating_point():
+                    return value.dtype
+            return next(
+                (t.dtype for t in tensors((args, kwargs)) if t.is_floating_point()), torch.float32
+            )
+
+    def _values_wanted(self, name: str) -> PredictionError:
+        where = self.where()
+        return PredictionError(
+            f"predict: {name}() in {where or 'the forward'!r} needs a value that is never "
+            "computed; what the model does there depends on data: use isograd.measure on one batch"
+        )
+
+    # -- backward -------------------------------------------------------------------------------
+
+    def backward(self, seeds: Sequence[tuple[Field, Field]]) -> None:
+        """Propagates gradients from `seeds`, pairs of (field, gradient's field)."""
+        for where, gradient in seeds:
+            self.arrive(where, gradient)
+        for step in reversed(self.steps):
+            arrived = [self.slopes.get(id(out)) for out in step.outputs]
+            direct = [None if one is None else one.direct for one in arrived]
+            if step.back is None or all(one is None for one in direct):
+                continue
+            handed = step.back(direct) if step.several else step.back(direct[0])
+            noise = max(one.noise for one in direct if one is not None)
+            for where, gradient in handed:
+                gradient.noise = max(gradient.noise, noise)
+                self.arrive(where, gradient)
+
+    def arrive(self, where: Field, gradient: Field, *, passed_on: bool = False) -> None:
+        """Adds to the gradient of a field; contributions of separate paths are independent.
+
+        Args:
+            where: the field.
+            gradient: that of dLoss/d(where), from one path.
+            passed_on: it has been handed to the field's origin already.
+        """
+        found = self.slopes.get(id(where))
+        if found is None:
+            self.slopes[id(where)] = Slope(gradient, None if passed_on else gradient)
+            return
+        found.whole = added(found.whole, gradient)
+        if not passed_on:
+            found.direct = gradient if found.direct is None else added(found.direct, gradient)
+
+    def gradient_of(self, where: Field) -> Field | None:
+        """The gradient that arrived at a field."""
+        found = self.slopes.get(id(where))
+        return None if found is None else found.whole
+
+
+def added(first: Field, second: Field) -> Field:
+    """The gradient's field of two independent contributions."""
+    a, b = aligned(first, second)
+    result = a.like(a.second + b.second)
+    one, two = a.energy, b.energy
+    if one + two > 0:
+        share = one / (one + two)
+        result.noise = (share * np.sqrt(a.noise) + (1 - share) * np.sqrt(b.noise)) ** 2
+        for key in first.notes.keys() | second.notes.keys():
+            result.notes[key] = share * first.notes.get(key, 3.0) + (1 - share) * second.notes.get(
+                key, 3.0
+            )
+    return result
+
+
+def _inherit(made: Field, inputs: Sequence[Field]) -> None:
+    """What a rule says nothing of comes from its inputs."""
+    if inputs and made.condition == 0.0:
+        made.condition = max(one.condition for one in inputs)
+    if inputs and made.noise == 0.0:
+        made.noise = max(one.noise for one in inputs)
+
+
+def _plain(name: str) -> tuple[str, bool]:
+    """A function's name without decoration, and whether it works in place."""
+    if name.startswith("__") and name.endswith("__"):
+        inner = name.strip("_")
+        in_place = inner.startswith("i") and inner[1:] in _IN_PLACE
+        return (inner[1:] if in_place else inner), in_place
+    if name.endswith("_") and not name.startswith("_"):
+        return name.rstrip("_"), True
+    return name.lstrip("_"), False
+
+
+_IN_PLACE = frozenset("add sub mul truediv pow matmul and or xor".split())
+
+
+def _cuts_of(like: Field, shape: tuple[int, ...]) -> list[tuple[int, ...]] | None:
+    """Classes of the axes of a field that an array is broadcast against; None if all plain."""
+    if all(len(cut) == 1 for cut in like.cuts):
+        return None
+    extra = len(like.groups) - len(shape)
+    cuts = []
+    for axis, size in enumerate(shape):
+        if size == 1:
+            continue
+        cut: tuple[int, ...] = (size,)
+        if axis + extra >= 0:
+            factors = like.factors_of(axis + extra)
+            if len(factors) == 1 and sum(like.cuts[factors[0]]) == size:
+                cut = like.cuts[factors[0]]
+        cuts.append(cut)
+    return cuts
+
+
+_COPIES: dict[Any, Any] = {}
+
+
+def _unwrapped(function: Any) -> Any:
+    """A Python-level torch function that does not hand itself over again."""
+    found = _COPIES.get(function)
+    if found is None:
+        space = dict(function.__globals__)
+        for key in space:
+            if key.startswith("has_torch_function"):
+                space[key] = _never
+        found = types.FunctionType(
+            function.__code__, space, function.__name__, function.__defaults__, function.__closure__
+        )
+        found.__kwdefaults__ = function.__kwdefaults__
+        _COPIES[function] = found
+    return found
+
+
+def _never(*_: Any) -> bool:
+    return False
+
+

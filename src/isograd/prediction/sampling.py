@@ -1,0 +1,1 @@
+"""Sampling: what an operation without a rule does to fields, found by running it."""
