@@ -55,6 +55,7 @@ HEAVY: dict[str, set[str]] = {
     "theory": {"numpy", "scipy"},
     "statistics": {"torch"},
     "sites.batches": {"numpy", "torch"},
+    "sites.graph": {"torch"},
     "sites.losses": {"torch"},
     "sites.parameters": {"torch"},
     "sites.places": {"torch"},

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from isograd.probe.facts import (
     batch_facts,
-    model_facts,
     norm_facts,
     optimizer_facts,
     output_facts,
@@ -19,6 +18,7 @@ from isograd.probe.facts import (
 )
 from isograd.probe.measuring import measure
 from isograd.sites.batches import as_batch
+from isograd.sites.parameters import model_facts
 
 GENERATOR = torch.Generator().manual_seed(5)
 

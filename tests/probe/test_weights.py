@@ -10,8 +10,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from isograd.probe.measuring import measure
-from isograd.records import Parameter, Record
-from isograd.sites.parameters import fans
+from isograd.records import Record
 
 GENERATOR = torch.Generator().manual_seed(5)
 torch.manual_seed(0)  # the parameters of the networks below
@@ -95,13 +94,6 @@ def test_fans_are_the_non_zeros_of_the_jacobian(module: nn.Module) -> None:
     record = measure(module, x)
     assert record.value("weight.fan_in", 0) == table.sum(1).max()
     assert record.value("weight.fan_out", 0) == table.sum(0).max()
-
-
-def test_fans_of_a_layout() -> None:
-    assert fans(Parameter("w", (11, 7), "linear"), False, 1) == (7, 11)
-    assert fans(Parameter("w", (11, 7), "linear"), True, 1) == (11, 7)
-    assert fans(Parameter("w", (6, 5, 2, 3), "conv"), False, 3) == (30, 12)
-    assert fans(Parameter("w", (6, 5, 2, 3), "conv"), True, 3) == (12, 30)
 
 
 def test_kinds() -> None:

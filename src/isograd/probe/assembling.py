@@ -8,14 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from isograd import statistics
-from isograd.probe.facts import batch_facts, model_facts, output_facts, target_facts
-from isograd.probe.graph import ancestors, entering_tensor, loss_facts
+from isograd.probe.facts import batch_facts, output_facts, target_facts
 from isograd.probe.recorder import Recorder
 from isograd.probe.slopes import slopes
 from isograd.probe.weights import weight_series
 from isograd.records import Number, Parameter, Record, Site
 from isograd.sites import ELEMENTWISE, NORMS
-from isograd.sites.parameters import feeding, following, parameters_of, uses
+from isograd.sites.graph import ancestors, entering_tensor, loss_facts
+from isograd.sites.parameters import feeding, following, model_facts, parameters_of, uses
 from isograd.sites.places import Row
 from isograd.sites.tape import Tape
 from isograd.theory.finite_width import band

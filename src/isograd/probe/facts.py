@@ -1,4 +1,4 @@
-"""Facts about the batch, the targets, the model and the optimizer: one number or word each."""
+"""Facts about the batch, the targets, the norms and the optimizer: one number or word each."""
 
 import math
 from collections.abc import Iterable
@@ -121,21 +121,6 @@ def output_facts(out: Tensor | None) -> dict[str, Any]:
     if out.ndim >= 1 and out.shape[0] > 1:
         facts["output.spread"] = float(statistics.spread(out))
     return facts
-
-
-def model_facts(model: nn.Module) -> dict[str, Any]:
-    """Facts `model.*` that need no forward."""
-    parameters = list(model.parameters())
-    first = next((p for p in parameters if p.is_floating_point()), None)
-    return {
-        "model.name": type(model).__name__,
-        "model.parameters": sum(p.numel() for p in parameters),
-        "model.trainable": sum(p.numel() for p in parameters if p.requires_grad),
-        "model.training": model.training,
-        "model.dtype": "none" if first is None else str(first.dtype).removeprefix("torch."),
-        "model.device": "none" if first is None else str(first.device),
-        "model.frozen": [n for n, p in model.named_parameters() if not p.requires_grad],
-    }
 
 
 def norm_facts(model: nn.Module) -> dict[str, Any]:

@@ -143,8 +143,7 @@ def run(
     done = Pass(Tape(model, listener), batch)
     tape = done.tape
     with tape.recording():
-        with tape.quiet():
-            tape.take(batch)
+        tape.take(batch)
         done.outputs = _guarded(
             lambda: batch.call(model), lambda error: _forward_error(error, tape, batch)
         )

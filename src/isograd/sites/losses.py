@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +12,9 @@ from isograd.errors import LossError
 from isograd.sites.batches import tensors
 
 Loss = Callable[[Any, Any], Any]
+
+Form = Literal["logits", "probabilities", "log probabilities"]
+"""What the numbers of an output are."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,43 @@ class Chosen:
     """What to tell the user about the choice."""
 
 
-def choose(outputs: Any, targets: Any, loss: Loss | None, seed: int) -> Chosen:
+def form_of(out: Tensor, axis: int | None) -> Form:
+    """What the numbers of an output are, told from their values.
+
+    Args:
+        out: the output, not on the meta device.
+        axis: of the classes, over which probabilities add up to one; None where every entry may
+            be a probability by itself, of which no logarithm is told.
+    """
+    x = out.detach()
+    if axis is None:
+        return "probabilities" if bool(((x >= 0) & (x <= 1)).all()) else "logits"
+    if _add_up_to_one(x.exp(), axis):
+        return "log probabilities"
+    return "probabilities" if _add_up_to_one(x, axis) else "logits"
+
+
+def _add_up_to_one(x: Tensor, axis: int) -> bool:
+    x = x.double()
+    if x.shape[axis] < 2 or not x.numel() or bool((x < 0).any()):
+        return False
+    return bool((x.sum(axis) - 1).abs().max() < 1e-3)
+
+
+def are_binary(targets: Tensor) -> bool:
+    """Whether targets, not on the meta device, are all 0 or 1; all 0 says nothing of that."""
+    return bool(((targets == 0) | (targets == 1)).all()) and bool((targets == 1).any())
+
+
+def choose(
+    outputs: Any,
+    targets: Any,
+    loss: Loss | None,
+    seed: int,
+    *,
+    form: Callable[[Tensor, int | None], Form] = form_of,
+    binary: Callable[[Tensor], bool] = are_binary,
+) -> Chosen:
     """The loss for these outputs and targets.
 
     Order: the one handed in; the output's own `.loss` (or entry "loss"); a scalar output that is
@@ -35,6 +74,8 @@ def choose(outputs: Any, targets: Any, loss: Loss | None, seed: int) -> Chosen:
         targets: what came with the batch.
         loss: callable `(outputs, targets) -> scalar`, or None.
         seed: of the random probes.
+        form: tells what an output is; one without values has to be told otherwise.
+        binary: tells whether targets are zeros and ones, likewise.
 
     Raises:
         LossError: no loss fits the types.
@@ -71,10 +112,15 @@ def choose(outputs: Any, targets: Any, loss: Loss | None, seed: int) -> Chosen:
             "(vector-Jacobian products of the outputs)"
         )
         return Chosen(lambda: _probe(signals, seed), "random probes", note)
-    return _by_type(signals[0], targets)
+    return _by_type(signals[0], targets, form, binary)
 
 
-def _by_type(out: Tensor, targets: Tensor) -> Chosen:
+def _by_type(
+    out: Tensor,
+    targets: Tensor,
+    form: Callable[[Tensor, int | None], Form],
+    binary: Callable[[Tensor], bool],
+) -> Chosen:
     where = f"output {describe(out)}, targets {describe(targets)}"
 
     def chosen(name: str, compute: Callable[[], Any], aside: str = "") -> Chosen:
@@ -90,9 +136,10 @@ def _by_type(out: Tensor, targets: Tensor) -> Chosen:
             return out.flatten(0, -2) if last else out
 
         axis = -1 if last else min(1, out.ndim - 1)
-        if _are_probabilities(out.exp(), axis):
+        found = form(out, axis)
+        if found == "log probabilities":
             return chosen("nll_loss", lambda: F.nll_loss(logits(), labels))
-        if _are_probabilities(out, axis):
+        if found == "probabilities":
             return chosen("nll_loss of the log", lambda: F.nll_loss(logits().log(), labels))
         return chosen("cross_entropy", lambda: F.cross_entropy(logits(), labels))
     if out.numel() == targets.numel() and out.shape[:1] == targets.shape[:1]:
@@ -102,8 +149,8 @@ def _by_type(out: Tensor, targets: Tensor) -> Chosen:
                 f"; the targets were reshaped to {list(out.shape)}, without which a loss of yours "
                 "would broadcast the two"
             )
-        if bool(((targets == 0) | (targets == 1)).all()) and bool((targets == 1).any()):
-            if bool(((out >= 0) & (out <= 1)).all()):
+        if binary(targets):
+            if form(out, None) == "probabilities":
                 return chosen(
                     "binary_cross_entropy", lambda: F.binary_cross_entropy(out, wanted), aside
                 )
@@ -112,13 +159,6 @@ def _by_type(out: Tensor, targets: Tensor) -> Chosen:
         if not whole:
             return chosen("mse_loss", lambda: F.mse_loss(out, wanted), aside)
     raise LossError(f"loss: none fits {where}; pass loss=, a callable (outputs, targets) -> scalar")
-
-
-def _are_probabilities(x: Tensor, axis: int) -> bool:
-    x = x.detach().double()
-    if x.shape[axis] < 2 or not x.numel() or bool((x < 0).any()):
-        return False
-    return bool((x.sum(axis) - 1).abs().max() < 1e-3)
 
 
 def _probe(outputs: list[Tensor], seed: int) -> Tensor:

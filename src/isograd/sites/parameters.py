@@ -4,6 +4,7 @@ No value of a parameter is read, so that those on the meta device are described 
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -141,3 +142,18 @@ def following(sites: Sequence[Site]) -> dict[int, str]:
 
     found = {i: search(i, 3) for i, site in enumerate(sites) if site.kind in ("linear", "conv")}
     return {index: kind for index, kind in found.items() if kind is not None}
+
+
+def model_facts(model: nn.Module) -> dict[str, Any]:
+    """Facts `model.*` that need no forward."""
+    parameters = list(model.parameters())
+    first = next((p for p in parameters if p.is_floating_point()), None)
+    return {
+        "model.name": type(model).__name__,
+        "model.parameters": sum(p.numel() for p in parameters),
+        "model.trainable": sum(p.numel() for p in parameters if p.requires_grad),
+        "model.training": model.training,
+        "model.dtype": "none" if first is None else str(first.dtype).removeprefix("torch."),
+        "model.device": "none" if first is None else str(first.device),
+        "model.frozen": [n for n, p in model.named_parameters() if not p.requires_grad],
+    }

@@ -134,11 +134,12 @@ class Tape(TorchFunctionMode):
 
     def take(self, batch: Batch) -> None:
         """Registers the tensors of a batch: inputs, and targets that are not inputs themselves."""
-        for tensor in batch.inputs():
-            self.introduce(tensor, "input")
-        for tensor in tensors(batch.targets):
-            if self.node_of(tensor) is None:  # an autoencoder's targets are its inputs
-                self.introduce(tensor, "target")
+        with self.quiet():
+            for tensor in batch.inputs():
+                self.introduce(tensor, "input")
+            for tensor in tensors(batch.targets):
+                if self.node_of(tensor) is None:  # an autoencoder's targets are its inputs
+                    self.introduce(tensor, "target")
 
     def introduce(self, tensor: Tensor, phase: str) -> Node:
         """Registers a tensor that comes from outside: input, target or constant."""
