@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from isograd import theory
-from isograd.cli import _theory
+from isograd.cli import _theory, _theory_figures
 from isograd.errors import InputError
 from isograd.theory.activations import NAMES
 
@@ -221,6 +221,13 @@ def test_what_is_no_grid(text: str) -> None:
         "diagram gelu --weight-var 1:3:6 --bias-var 0:1:5",
         "spectrum relu --depth 5",
         "spectrum linear --depth 5",
+        "gains tanh",
+        "gains relu",
+        "gains exp",
+        "gains --all",
+        "transform tanh --depth 50",
+        "transform leaky_relu --method tat --depth 50",
+        "transform gelu --method tat --depth 20 --format csv",
     ],
 )
 def test_figures_are_drawn(isograd: Run, tmp_path: Path, words: str) -> None:
@@ -229,3 +236,15 @@ def test_figures_are_drawn(isograd: Run, tmp_path: Path, words: str) -> None:
     assert ended.code == 0, ended.err
     assert ended.err == f"wrote {path}\n"
     assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_figure_of_a_transform_shows_its_targets() -> None:
+    """TAT's leaky ReLU takes correlation 0 to 0.9; DKS has a slope of 1.5 at c = 1."""
+    leaky, tanh = theory.activation("leaky_relu"), theory.activation("tanh")
+    found = theory.transform("leaky_relu", "tat", depth=50)
+    ends, chi_1 = _theory_figures.through(_theory_figures.shaped(leaky, found), 1.0, [0.0], 50)
+    assert ends[0] == pytest.approx(0.9, abs=1e-4)
+    assert chi_1 == pytest.approx(1, rel=1e-9)
+    found = theory.transform("tanh", "dks", depth=50)
+    _, chi_1 = _theory_figures.through(_theory_figures.shaped(tanh, found), 1.0, [0.5], 50)
+    assert chi_1**50 == pytest.approx(1.5, rel=1e-7)

@@ -186,3 +186,38 @@ def angle_contours(axes: "Axes", x: "Array", y: "Array", c_star: "Masked") -> No
                 ha="right",
                 fontsize=9,
             )
+
+
+def draw_shapes(
+    axes: "Axes",
+    shapes: Sequence[tuple[str, "Array", "Array"]],
+    colors: Sequence[str],
+    dashes: Sequence[str],
+) -> None:
+    """Activations (label, x, value) over the density of their standard normal inputs."""
+    import numpy as np
+
+    axes.axhline(0, color="black", linewidth=0.9, zorder=0)
+    for (label, x, value), color, dash in zip(shapes, colors, dashes, strict=False):
+        axes.plot(x, value, dash, color=color, label=label)
+    low, high = axes.get_ylim()
+    x = shapes[0][1]
+    density = np.exp(-np.square(x) / 2)
+    axes.fill_between(x, low, low + 0.35 * (high - low) * density, color="#e6e6e6", zorder=-1)
+    axes.annotate(
+        "inputs", (0.5, 0.02), xycoords="axes fraction", ha="center", color=GRAY, fontsize=10
+    )
+    axes.set(xlim=ends(x), ylim=(low, high), xlabel="input $x$")
+    legend(axes)
+
+
+def around_one(axes: "Axes") -> None:
+    """Logarithmic heights, with 1 in sight and plain ticks where all lie close to it."""
+    low, high = axes.get_ylim()
+    low, high = min(low, 0.5), max(high, 2.0)
+    axes.axhline(1, color="black", linewidth=0.9, zorder=0)
+    if high / low < 30:
+        ticks = [tick for tick in (0.1, 0.2, 0.5, 1, 2, 5, 10) if low <= tick <= high]
+        axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+        axes.minorticks_off()
+    axes.set_ylim(low, high)

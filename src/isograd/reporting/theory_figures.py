@@ -5,7 +5,7 @@ and a diverging map, which color-blind readers can tell apart; what a color says
 style says too.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,9 +15,11 @@ from isograd.reporting._theory_axes import (
     GRAY,
     REGIONS,
     angle_contours,
+    around_one,
     colorbar,
     diagram_finding,
     draw,
+    draw_shapes,
     ends,
     frame,
     legend,
@@ -66,6 +68,25 @@ class Density:
     label: str
     square: "Array"
     density: "Array"
+
+
+@dataclass(frozen=True)
+class Shape:
+    """An activation as a curve, both arrays [n]."""
+
+    label: str
+    x: "Array"
+    value: "Array"
+
+
+@dataclass(frozen=True)
+class Depths:
+    """What one choice makes of a network: by depth, relative to 1, or by correlation."""
+
+    label: str
+    forward: "Array"
+    gradient: "Array"
+    """Mean square of the gradient by depth, relative to that at the output, [depth + 1]."""
 
 
 def check(path: str) -> None:
@@ -219,10 +240,8 @@ def correlations(title: str, curves: Sequence[Curve]) -> "Figure":
     single.set_title("one layer; dots: $c^*$, where depth leads", loc="left")
     deep.set(xlabel="depth in layers", ylabel="correlation $c_l$", ylim=single.get_ylim())
     deep.set_title("layer after layer", loc="left")
-    low, high = back.get_ylim()
-    back.axhline(1, color="black", linewidth=0.9, zorder=0)
     back.set(xlabel="depth in layers", ylabel="mean square gradient / at the output")
-    back.set_ylim(min(low, 0.5), max(high, 2.0))
+    around_one(back)
     back.set_title("backward", loc="left")
     legend(single)
     figure.suptitle(title, x=0.01, ha="left", fontweight="bold")
@@ -254,4 +273,89 @@ def spectra(title: str, densities: Sequence[Density]) -> "Figure":
     axes.set(xlim=(max(lowest, _LEAST), None), ylim=(0, 1.12 * axes.get_ylim()[1]))
     axes.set_title(title, loc="left")
     legend(axes)
+    return figure
+
+
+@styled
+def gains(title: str, shapes: Sequence[Shape], choices: Sequence[Depths]) -> "Figure":
+    """The activation and its slope over its inputs, and what each gain does to a deep network.
+
+    Args:
+        title: what is seen.
+        shapes: phi and phi'.
+        choices: one per gain; `forward` is the mean square of the signal by depth.
+    """
+    figure, (curve, ahead, back) = new_figure(3, width=14, height=4.6)
+    draw_shapes(curve, [(one.label, one.x, one.value) for one in shapes], COLORS, _DASHES)
+    curve.set_title("what a standard normal input meets", loc="left")
+    for axes, name in ((ahead, "forward"), (back, "gradient")):
+        for index, one in enumerate(choices):
+            color, dash = COLORS[index % len(COLORS)], _DASHES[index % len(_DASHES)]
+            axes.semilogy(getattr(one, name), dash, color=color, label=one.label)
+        around_one(axes)
+        axes.set_xlabel("depth in layers")
+    ahead.set_ylabel("mean square of the pre-activations")
+    ahead.set_title("forward", loc="left")
+    back.set_ylabel("mean square gradient / at the output")
+    back.set_title("backward", loc="left")
+    legend(ahead)
+    figure.suptitle(title, x=0.01, ha="left", fontweight="bold")
+    return figure
+
+
+@styled
+def gain_table(names: Sequence[str], kinds: Mapping[str, Sequence[float | None]]) -> "Figure":
+    """The gains of many activations, one row each, in the order given from the top."""
+    figure, (axes,) = new_figure(1, width=8.4, height=0.27 * len(names) + 1.6)
+    rows = range(len(names))
+    axes.axvline(1, color="black", linewidth=0.9, zorder=0)
+    axes.hlines(rows, 0, 1, transform=axes.get_yaxis_transform(), color="#dddddd", linewidth=0.8)
+    for index, (label, values) in enumerate(kinds.items()):
+        # Open ones are larger, so that equal gains are seen as such.
+        marker, size = (("o", 6.0), ("s", 10.0), ("^", 6.0), ("D", 10.0))[index % 4]
+        there = [(value, row) for row, value in zip(rows, values, strict=True) if value is not None]
+        axes.plot(
+            *zip(*there, strict=True), marker, color=COLORS[index % len(COLORS)], label=label,
+            markersize=size, fillstyle="none" if size > 8 else "full", markeredgewidth=1.6,
+        )  # fmt: skip
+    axes.set(xscale="log", xlabel="gain (logarithmic)", ylim=(len(names) - 0.4, -0.6))
+    ticks = (0.5, 0.75, 1, 1.5, 2, 3, 4, 6)
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.minorticks_off()
+    axes.set_yticks(list(rows), list(names))
+    axes.set_title("no gain answers all three questions, except for linear networks", loc="left")
+    legend(axes)
+    return figure
+
+
+@styled
+def transform(
+    title: str, shapes: Sequence[Shape], networks: Sequence[Depths], c: "Array", depth: int
+) -> "Figure":
+    """An activation before and after its transform, and a plain network of each.
+
+    Args:
+        title: what is seen.
+        shapes: before and after.
+        networks: before and after; `forward` is the correlation at the end by that at the input.
+        c: correlations at the input, as long as each `forward`.
+        depth: layers of the networks.
+    """
+    figure, (curve, deep, back) = new_figure(3, width=14, height=4.6)
+    draw_shapes(curve, [(one.label, one.x, one.value) for one in shapes], COLORS, _DASHES)
+    curve.set_title("the activation", loc="left")
+    deep.plot([0, 1], [0, 1], color="black", linewidth=0.9)
+    for index, one in enumerate(networks):
+        color, dash = COLORS[index], _DASHES[index]
+        deep.plot(c, one.forward, dash, color=color, label=one.label)
+        back.semilogy(one.gradient, dash, color=color)
+    low = min(0.0, *(float(one.forward.min()) for one in networks))
+    deep.set(xlim=(0, 1), ylim=(low - 0.02, 1.02))
+    deep.set(xlabel="correlation of two inputs", ylabel=f"after {depth} layers")
+    deep.set_title("two inputs, at the start and at the end", loc="left")
+    back.set(xlabel="depth in layers", ylabel="mean square gradient / at the output")
+    around_one(back)
+    back.set_title("backward", loc="left")
+    legend(deep)
+    figure.suptitle(title, x=0.01, ha="left", fontweight="bold")
     return figure

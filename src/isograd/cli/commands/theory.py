@@ -161,20 +161,32 @@ def critical(
     click.option("--all", "every", is_flag=True, help="The table of all activations."),
     _param,
     _form,
+    _figure,
 )
-def gains(activation: str | None, every: bool, params: tuple[str, ...], form: str) -> None:
+def gains(
+    activation: str | None, every: bool, params: tuple[str, ...], form: str, figure: str | None
+) -> None:
     """Show the factors on the weights that keep signal or gradient, for an input of variance 1."""
     if every == (activation is not None):
         raise InputError("gains wants either one ACTIVATION or --all")
     if every and params:
         raise InputError("--param belongs to one activation, not to --all")
+    _check_figure(figure)
     if activation is None:
+        if figure is not None:
+            from isograd.cli import _theory_figures
+
+            _draw(figure, _theory_figures.gain_table())
         _theory.tell_gains(form)
         return
     act = _theory.activation(activation, params)
     from isograd import theory
 
     found = theory.gains(act)
+    if figure is not None:
+        from isograd.cli import _theory_figures
+
+        _draw(figure, _theory_figures.gains(act, found))
     headline = (
         f"{act.name}: gain {found.second_moment:.6g} keeps the signal, {found.slope:.6g} the "
         f"gradient, for an input of variance 1"
@@ -294,13 +306,26 @@ def spectrum(
     click.option("--method", type=click.Choice(["dks", "tat"]), default="dks", show_default=True),
     _param,
     _form,
+    _figure,
 )
-def transform(activation: str, depth: int, method: Any, params: tuple[str, ...], form: str) -> None:
+def transform(
+    activation: str,
+    depth: int,
+    method: Any,
+    params: tuple[str, ...],
+    form: str,
+    figure: str | None,
+) -> None:
     """Shape an activation for a depth: deep kernel shaping (dks) or tailored rectifiers (tat)."""
+    _check_figure(figure)
     act = _theory.activation(activation, params)
     from isograd.theory.transforms import transform
 
     found = transform(act, method, depth=depth)
+    if figure is not None:
+        from isograd.cli import _theory_figures
+
+        _draw(figure, _theory_figures.transform(act, found))
     headline = (
         f"{act.name}, {method} for {depth} layers:\n"
         "output_scale * (phi(input_scale * x + input_shift) + output_shift)"
