@@ -76,6 +76,6 @@ SMALL = {"counts": (1, 2, 1, 1), "width": 6}
 
 FAMILIES = {
     "convnext-t": Family(
-        ConvNeXt, images(8, 96), SMALL, images(2, 64), seeds=8, note="96 px, layer scale 1e-6"
+        ConvNeXt, images(8, 96), SMALL, images(2, 64), seeds=16, note="96 px, layer scale 1e-6"
     ),
 }

@@ -54,7 +54,7 @@ class DenseNet(nn.Module):
 
 FAMILIES = {
     "densenet121": Family(
-        DenseNet, images(8, 64), {"counts": (2, 1, 2, 1), "growth": 6}, images(2, 64), seeds=6,
+        DenseNet, images(8, 64), {"counts": (2, 1, 2, 1), "growth": 6}, images(2, 64), seeds=12,
         target=DENSE, note="64 px, growth 32",
     ),
 }  # fmt: skip

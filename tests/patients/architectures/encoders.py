@@ -29,7 +29,7 @@ FAMILIES = {
         gaussian(8, 64, 256),
         {"layers": 2, "width": 24, "heads": 3},
         gaussian(2, 5, 24),
-        seeds=8,
+        seeds=64 if copied else 32,
         note="12 layers, width 256, 8 heads, 64 positions, dropout 0.1",
     )
     for norm_first in (True, False)

@@ -48,7 +48,7 @@ class Family:
     """Not among those that the prediction's rules were developed on."""
 
     def batch(self, seed: int) -> Any:
-        """The batch of one draw."""
+        """A batch of its own for every seed."""
         return self.inputs(torch.Generator().manual_seed(seed))
 
 

@@ -60,23 +60,23 @@ FAMILIES = {
     "gpt2": Family(
         gpt2, tokens(4, LENGTH, 50257),
         SMALL | {"n_embd": 24, "n_layer": 2, "n_head": 3, "bos_token_id": 1, "eos_token_id": 2},
-        tokens(2, 9, 90), seeds=4, note="small: 12 layers of width 768, 128 tokens",
+        tokens(2, 9, 90), seeds=8, note="small: 12 layers of width 768, 128 tokens",
     ),
     "bert": Family(
         bert, tokens(4, LENGTH, 30522),
         SMALL | {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 3,
                  "intermediate_size": 40},
-        tokens(2, 9, 90), seeds=4, note="base: 12 layers of width 768, 128 tokens",
+        tokens(2, 9, 90), seeds=8, note="base: 12 layers of width 768, 128 tokens",
     ),
     "llama8": Family(
         llama, tokens(4, LENGTH, 32000),
         SMALL | {"hidden_size": 24, "intermediate_size": 40, "num_hidden_layers": 2,
                  "num_attention_heads": 3},
-        tokens(2, 9, 90), seeds=8, note="8 layers of width 512, 8 heads, 128 tokens",
+        tokens(2, 9, 90), seeds=16, note="8 layers of width 512, 8 heads, 128 tokens",
     ),
     "t5-small": Family(
         t5, pairs(4, LENGTH, 96, 32128),
         SMALL | {"d_model": 24, "d_kv": 8, "d_ff": 40, "num_layers": 2, "num_heads": 3},
-        pairs(2, 9, 7, 90), seeds=4, note="6 + 6 layers of width 512; 128 and 96 tokens",
+        pairs(2, 9, 7, 90), seeds=16, note="6 + 6 layers of width 512; 128 and 96 tokens",
     ),
 }  # fmt: skip

@@ -145,11 +145,11 @@ class EfficientNet(nn.Module):
 
 FAMILIES = {
     "mobilenetv2": Family(
-        MobileNetV2, images(8, 96), {"shrink": 8}, images(2, 64), seeds=8, target=NORMED,
+        MobileNetV2, images(8, 96), {"shrink": 8}, images(2, 64), seeds=16, target=NORMED,
         note="96 px",
     ),
     "efficientnet-b0": Family(
-        EfficientNet, images(8, 96), {"shrink": 8}, images(2, 64), seeds=8, target=NORMED,
+        EfficientNet, images(8, 96), {"shrink": 8}, images(2, 64), seeds=48, target=NORMED,
         note="96 px; squeeze layers of 8 units, stochastic depth",
     ),
 }  # fmt: skip

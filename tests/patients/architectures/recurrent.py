@@ -25,7 +25,7 @@ class Reader(nn.Module):
 FAMILIES = {
     name: Family(
         partial(Reader, cell), gaussian(16, STEPS, 64), {"width": 12, "features": 5},
-        gaussian(3, 7, 5), seeds=32, note="width 256, 50 steps, last one read",
+        gaussian(3, 7, 5), seeds=512, note="width 256, 50 steps, last one read",
     )
     for name, cell in (("rnn50", nn.RNN), ("lstm50", nn.LSTM), ("gru50", nn.GRU))
 }  # fmt: skip

@@ -108,19 +108,19 @@ resnet50 = partial(ResNet, Bottleneck, (3, 4, 6, 3), 4)
 
 FAMILIES = {
     "resnet18": Family(
-        resnet18, images(8, 64), {"shrink": 8}, images(2, 64), seeds=8, target=NORMED,
+        resnet18, images(8, 64), {"shrink": 8}, images(2, 64), seeds=32, target=NORMED,
         note="64 px, batch 8",
     ),
     "resnet18-batch32": Family(
-        resnet18, images(32, 64), {"shrink": 8}, images(3, 64), seeds=4, target=NORMED,
+        resnet18, images(32, 64), {"shrink": 8}, images(3, 64), seeds=16, target=NORMED,
         note="64 px, batch 32",
     ),
     "resnet50": Family(
-        resnet50, images(8, 64), {"shrink": 8}, images(2, 64), seeds=6, target=NORMED,
+        resnet50, images(8, 64), {"shrink": 8}, images(2, 64), seeds=16, target=NORMED,
         note="64 px, batch 8",
     ),
     "resnet50-batch4": Family(
-        resnet50, images(4, 64), {"shrink": 8}, images(2, 64), seeds=6, target=NORMED,
+        resnet50, images(4, 64), {"shrink": 8}, images(2, 64), seeds=16, target=NORMED,
         note="64 px, batch 4: 16 values per channel at the end",
     ),
 }  # fmt: skip

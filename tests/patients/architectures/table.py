@@ -13,6 +13,8 @@ from patients.architectures import (
     vision_transformers,
 )
 from patients.architectures.family import Family
+from patients.architectures.held_out import generators, images, pretrained, sequences
+from patients.architectures.held_out import perceptrons as held_perceptrons
 
 FAMILIES: dict[str, Family] = {
     **perceptrons.FAMILIES,
@@ -25,4 +27,9 @@ FAMILIES: dict[str, Family] = {
     **encoders.FAMILIES,
     **language.FAMILIES,
     **recurrent.FAMILIES,
+    **held_perceptrons.FAMILIES,
+    **images.FAMILIES,
+    **generators.FAMILIES,
+    **sequences.FAMILIES,
+    **pretrained.FAMILIES,
 }

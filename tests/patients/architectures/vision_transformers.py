@@ -68,11 +68,11 @@ SMALL = {"size": 12, "patch": 4, "width": 24, "layers": 2, "heads": 3}
 
 FAMILIES = {
     "vit-b16": Family(
-        ViT, images(8, 96), SMALL, images(2, 12), seeds=4, target=NORMED,
+        ViT, images(8, 96), SMALL, images(2, 12), seeds=8, target=NORMED,
         note="96 px; head zero, so that only it has gradients",
     ),
     "vit-b16-head.02": Family(
-        partial(ViT, head_std=0.02), images(8, 96), SMALL, images(2, 12), seeds=6, target=NORMED,
+        partial(ViT, head_std=0.02), images(8, 96), SMALL, images(2, 12), seeds=16, target=NORMED,
         note="96 px; head of std 0.02",
     ),
 }  # fmt: skip

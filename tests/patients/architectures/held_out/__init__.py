@@ -1,0 +1,1 @@
+"""Architectures that no rule of the prediction was developed on: they keep it honest."""
