@@ -57,6 +57,8 @@ FIGURES = {
     "correlations.png": correlations,
     "phases-tanh.png": command("theory diagram tanh"),
     "critical-gelu.png": command("theory critical gelu"),
+    "gains-tanh.png": command("theory gains tanh"),
+    "transform-tanh.png": command("theory transform tanh --depth 50"),
     "spectrum-tanh.png": command("theory spectrum tanh --depth 20 --bias-var 1e-5"),
 }
 

@@ -125,7 +125,11 @@ def recurrence(
     c = low if beyond(low) <= 0 else root(beyond, low, 1.0)
     chi_c = correlation_map(phi, c, q, weight_var=weight_var, bias_var=both_var).slope
     xi_c = -1 / log(chi_c) if 0 < chi_c < 1 else None
-    return Recurrence(q, chi_1, c, chi_c, xi_c, there.reason)
+    reason = (
+        f"gradients {'grow' if chi_1 > 1 else 'shrink'} by {chi_1:.4g} per step, states driven by "
+        f"different inputs come to correlation {c:.4g}"
+    )
+    return Recurrence(q, chi_1, c, chi_c, xi_c, reason)
 
 
 def _drive(
