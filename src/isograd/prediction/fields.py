@@ -114,8 +114,23 @@ class Field:
         return np.asarray(self.mean[np.ix_(*first)] * self.mean[np.ix_(*other)])
 
     def per_pair(self, values: Array) -> tuple[Array, Array]:
-        """Values per class, as those of the first and of the second entry of each pair."""
-        first, other = zip(*(pairs.ends(cut) for cut in self.cuts), strict=True)
+        """Values per class, as those of the first and of the second entry of each pair.
+
+        Args:
+            values: one axis per factor, of length one where all classes have the same; more axes
+                may follow.
+
+        Returns:
+            Two arrays that broadcast against `second`.
+        """
+        if values.size == 1 or all(size == 1 for size in values.shape[: len(self.cuts)]):
+            return values, values
+        alone = np.zeros(1, dtype=np.intp)
+        ends = [
+            pairs.ends(cut) if values.shape[place] > 1 else (alone, alone)
+            for place, cut in enumerate(self.cuts)
+        ]
+        first, other = zip(*ends, strict=True)
         return values[np.ix_(*first)], values[np.ix_(*other)]
 
     # -- the same thing otherwise --------------------------------------------------------------

@@ -13,6 +13,7 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 
+from isograd.prediction import pairs
 from isograd.prediction.fields import Field
 from isograd.prediction.pairs import Array
 
@@ -110,11 +111,21 @@ class Nodes:
         return float((fourth / np.maximum(np.square(second), 1e-300)).mean())
 
     def slope_kurtosis(self) -> float:
-        """3 E f'^4 / (E f'^2)^2: that of a Gaussian gradient times the slope."""
+        """1 + 2 E f'^4 / (E f'^2)^2: what `slope_noise` leaves of a Gaussian gradient's own."""
         square = np.square(self.slopes)
         second = self.expectation(square)
         fourth = self.expectation(np.square(square))
-        return float((3 * fourth / np.maximum(np.square(second), 1e-300)).mean())
+        return float((1 + 2 * fourth / np.maximum(np.square(second), 1e-300)).mean())
+
+    def slope_noise(self, origin: Field) -> float:
+        """Variance of ln of the mean of f'^2 over finitely many units."""
+        square = np.square(self.slopes)
+        mean, second = _series(self.quadrature, square, origin)
+        first, other = origin.per_pair(mean)
+        excess = second / np.maximum(first * other, 1e-300) - 1
+        for cut in origin.cuts:
+            excess = np.tensordot(pairs.shares(cut), excess, (0, 0))
+        return max(float(excess), 0.0)
 
     def stiffness(self) -> float:
         """d ln E f^2 / d ln v, averaged over classes."""

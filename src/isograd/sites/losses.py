@@ -161,9 +161,13 @@ def _by_type(
     raise LossError(f"loss: none fits {where}; pass loss=, a callable (outputs, targets) -> scalar")
 
 
+_PROBE_STREAM = 0x150_96AD
+
+
 def _probe(outputs: list[Tensor], seed: int) -> Tensor:
     """Sum of the outputs' products with Gaussian vectors of unit expected norm per sample."""
-    generator = torch.Generator().manual_seed(seed)
+    # Not the stream of the seed itself: inputs that were drawn with it would be the probe.
+    generator = torch.Generator().manual_seed(_PROBE_STREAM + seed)
     total = None
     for out in outputs:
         if not out.numel():

@@ -127,6 +127,7 @@ def outcome(
         chain = nodes.chain(origin)
         factor = chain if same else origin.like(chain).recut(base.cuts).second
         result = g.like(g.second * factor)
+        result.noise = gradient.noise + nodes.slope_noise(origin)
         result.notes["kurtosis"] = nodes.slope_kurtosis()
         return [(origin, result)]
 

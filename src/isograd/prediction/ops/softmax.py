@@ -1,0 +1,471 @@
+"""Softmax over logits that are nearly Gaussian, masked or not; attention is made of it."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from isograd.prediction import pairs
+from isograd.prediction.fields import Field, aligned
+from isograd.prediction.ops import Op, Outcome
+from isograd.prediction.ops.arithmetic import hidden, scaled
+from isograd.prediction.ops.linear import product
+
+if TYPE_CHECKING:
+    from isograd.prediction.pairs import Array, Sizes
+    from isograd.prediction.propagation import Call
+
+_MOST = 8
+"""Classes into which a masked axis is cut."""
+
+
+class Softmax(Op):
+    """E a_i a_j is uniform attention times exp(covariance of the logits), renormalized by row.
+
+    The covariance is taken after each row's own mean is gone, and lowered where few keys win
+    (random energy model), by the participation ratio E sum a^2 of that many Gaussian logits.
+    """
+
+    code = "softmax"
+    functions = ("softmax", "scaled_dot_product_attention")
+    source = "lognormal weights; participation ratio of a random energy model (Derrida 1981)"
+
+    def apply(self, call: Call, *args: Any, **kwargs: Any) -> Outcome:
+        """One call of any of the functions."""
+        if call.name == "softmax":
+            return self._softmax(call, *args, **kwargs)
+        return self._attention(call, *args, **kwargs)
+
+    def _softmax(self, call: Call, x: Any, dim: Any = None, *_: Any, **kwargs: Any) -> Outcome:
+        f = call.field(x)
+        axis = dim if dim is not None else (0 if len(f.groups) in (0, 1, 3) else 1)
+        dtype = kwargs.get("dtype") or next((a for a in _ if isinstance(a, torch.dtype)), None)
+        done = softmax(f, axis % len(f.groups))
+        done.dtype = dtype
+        return done
+
+    def _attention(
+        self, call: Call, query: Any, key: Any, value: Any, attn_mask: Any = None,
+        dropout_p: float = 0.0, is_causal: bool = False, scale: float | None = None,
+        enable_gqa: bool = False,
+    ) -> Outcome:
+        """softmax(scale q k^T + mask) v, step by step."""
+        from isograd.prediction.ops.dropout import Dropout
+        from isograd.prediction.ops.indexing import picked
+
+        q, k, v = (call.field(t) for t in (query, key, value))
+        steps: list[Outcome] = []
+        if enable_gqa and q.shape[-3] != k.shape[-3]:
+            times, heads = q.shape[-3] // k.shape[-3], k.shape[-3]
+            index = np.repeat(np.arange(heads), times)
+            axis = len(k.groups) - 3
+            for f in (k, v):
+                wide = picked(f, axis, index, heads)
+                steps.append(
+                    Outcome(
+                        wide,
+                        lambda g, f=f: [(f, picked(g, axis, index, heads, back=True))],
+                        [f],
+                    )
+                )
+            k, v = steps[0].out, steps[1].out
+        lead = "abcdefgh"[: len(q.groups) - 2]
+        logits = product(call, q, lead + "xz", k, lead + "yz", lead + "xy")
+        size = q.shape[-1] ** -0.5 if scale is None else scale
+        steps += [logits, scaled(call, logits.out, size)]
+        rows, columns = q.shape[-2], k.shape[-2]
+        if is_causal:
+            steps.append(hidden(steps[-1].out, np.tril(np.ones((rows, columns), dtype=bool))))
+        if attn_mask is not None:
+            steps.append(_with_mask(call, steps[-1].out, attn_mask))
+        steps.append(softmax(steps[-1].out, len(q.groups) - 1))
+        if dropout_p:
+            steps.append(Dropout().apply(_named(call, "dropout"), steps[-1].out, dropout_p))
+        last = product(call, steps[-1].out, lead + "xy", v, lead + "yz", lead + "xz")
+        steps.append(last)
+
+        def back(gradient: Field) -> list[tuple[Field, Field]]:
+            arrived: dict[int, Field] = {id(last.out): gradient}
+            outside: list[tuple[Field, Field]] = []
+            made = {id(step.out) for step in steps}
+            for step in reversed(steps):
+                g = arrived.pop(id(step.out), None)
+                if g is None or step.back is None:
+                    continue
+                for where, one in step.back(g):
+                    if id(where) in made:
+                        arrived[id(where)] = one
+                    else:
+                        outside.append((where, one))
+            return outside
+
+        return Outcome(last.out, back, [q, k, v], formula=steps[-2].formula)
+
+
+def _named(call: Call, name: str) -> Call:
+    from isograd.prediction.propagation import Call as Made
+
+    return Made(call.run, name, call.function)
+
+
+def _with_mask(call: Call, logits: Field, mask: Any) -> Outcome:
+    if call.known(mask) and mask.dtype == torch.bool:
+        with torch._C.DisableTorchFunction():
+            return hidden(logits, mask.numpy())
+    from isograd.prediction.ops.arithmetic import several
+
+    return several(_named(call, "add"), _Given(logits), mask) if False else _added(call, logits, mask)
+
+
+def _added(call: Call, logits: Field, mask: Any) -> Outcome:
+    """Logits plus a mask of numbers: some hide an entry, the others are a bias."""
+    from isograd.prediction.ops.arithmetic import MASKED, added
+
+    if call.known(mask):
+        with torch._C.DisableTorchFunction():
+            covered = mask <= MASKED
+            if bool(covered.any()):
+                return hidden(logits, (~covered).numpy())
+    return added(call, logits, call.field(mask, logits), 1.0)
+
+
+class _Given:
+    """Placeholder."""
+
+    def __init__(self, field: Field) -> None:
+        self.field = field
+
+
+def softmax(f: Field, axis: int) -> Outcome:
+    """Softmax along one axis.
+
+    Backward ds = a (dA - sum a dA), whose sum along the axis is nothing.
+    """
+    f, hidden_pairs, query = _cut(f, axis)
+    place = f.factors_of(axis)[0] if f.groups[axis] else None
+    if place is None:
+        out = f.like(np.ones_like(f.second), np.ones_like(f.mean))
+        return Outcome(out, lambda g: [(f, g.scaled(0.0))], [f])
+    uniform = hidden_pairs  # E u_i u_j of uniform attention, per kind of pair
+    keys = f.cuts[place]
+    visible = 1 / _row_sum(_same(f, uniform, place), f, place)  # effective number of keys per row
+    covariance = f.second - f.products()
+    centered = covariance - _row_mean(f, covariance, uniform, place)
+    variance = _same_rows(f, np.maximum(_diagonal(centered, place, len(keys)), 0.0), uniform, place)
+    ratio, damping = _participation(f, variance, visible)
+    effective = centered * ratio
+    weights = uniform * np.exp(np.clip(effective, -30.0, 30.0))
+    weights /= _row_sum(weights, f, place)
+    mean = _mean_weights(f, uniform, place)
+    out = f.like(weights, mean)
+    out.noise, out.condition = 0.0, f.condition
+    source = f
+
+    def back(gradient: Field) -> list[tuple[Field, Field]]:
+        g, a = aligned(gradient, out)
+        at = g.factors_of(axis)[0]
+        found = _centered_gradient(g, a, at)
+        result = g.like(found * _onto(damping, out, a))
+        return [(source_of, _back_to(result, source_of))]
+
+    source_of = source if query is None else query
+    return Outcome(
+        out,
+        back,
+        [source_of],
+        formula=f"logit variance {float(np.mean(variance)):.3g}, "
+        f"{float(np.mean(visible)):.3g} visible keys",
+    )
+
+
+def _back_to(result: Field, _: Field) -> Field:
+    return result
+
+
+def _onto(values: Array, source: Field, target: Field) -> Array:
+    if source.cuts == target.cuts or values.size == 1:
+        return values
+    wide = np.broadcast_to(values, source.second.shape)
+    return source.like(np.array(wide)).recut(target.cuts).second
+
+
+def _centered_gradient(g: Field, a: Field, at: int) -> Array:
+    """E[a_x a_y (d_x - d_row)(d_y - d_row)] with d the gradient, d_row its mean under a."""
+    weights = a.second
+    direct = weights * g.second
+    # Row sums under the weights of the other entry: sum_k of E[a_k ..] d_xk.
+    mean = _weights_given_row(a, at)
+    half_left = _contract_one(g, mean, at, left=True)
+    half_right = _contract_one(g, mean, at, left=False)
+    both = _contract_both(g, mean, at)
+    del direct
+    return np.asarray(weights * (g.second - half_left - half_right + both))
+
+
+def _weights_given_row(a: Field, at: int) -> Array:
+    """E a_k per class of keys (mean attention), one axis per factor."""
+    return a.mean
+
+
+def _contract_one(g: Field, mean: Array, at: int, *, left: bool) -> Array:
+    """sum_k a_k d_(k, y) for the first entry (or the second), per kind of pair.
+
+    For a pair (x, y) the sum over k includes k = y's own key.
+    """
+    keys = g.cuts[at]
+    k = len(keys)
+    first, second = pairs.ends(keys)
+    rows = np.moveaxis(g.second, at, -1)  # (…, ways)
+    own, other = rows[..., :k], rows[..., k:].reshape(*rows.shape[:-1], k, k)
+    per_first, per_second = g.per_pair(mean)
+    weight = per_first if left else per_second
+    weight = np.moveaxis(np.broadcast_to(weight, g.second.shape), at, -1)
+    share = weight[..., :k]  # weight of one key of each class, in the row of that entry
+    sizes = np.array(keys, dtype=np.float64)
+    # sum over k of share_k d(k, y): all keys of every class, with y's own counted as such.
+    axis = -2 if left else -1
+    across = (other * _expand(share * sizes, axis)).sum(axis)
+    diagonal = other[..., range(k), range(k)]
+    total = across + share * (own - diagonal)
+    index = second if left else first
+    return np.moveaxis(total[..., index], -1, at)
+
+
+def _expand(values: Array, axis: int) -> Array:
+    return values[..., :, None] if axis == -2 else values[..., None, :]
+
+
+def _contract_both(g: Field, mean: Array, at: int) -> Array:
+    keys = g.cuts[at]
+    k = len(keys)
+    per_first, per_second = g.per_pair(mean)
+    one = np.moveaxis(np.broadcast_to(per_first, g.second.shape), at, -1)[..., :k]
+    two = np.moveaxis(np.broadcast_to(per_second, g.second.shape), at, -1)[..., :k]
+    rows = np.moveaxis(g.second, at, -1)
+    own, other = rows[..., :k], rows[..., k:].reshape(*rows.shape[:-1], k, k)
+    sizes = np.array(keys, dtype=np.float64)
+    diagonal = other[..., range(k), range(k)]
+    total = np.einsum("...cd,...c,...d->...", other, one * sizes, two * sizes)
+    total = total + (one * two * sizes * (own - diagonal)).sum(-1)
+    return np.moveaxis(np.broadcast_to(total[..., None], rows.shape), -1, at)
+
+
+def _cut(f: Field, axis: int) -> tuple[Field, Array, Field | None]:
+    """Cuts a masked field into classes; gives E u u' of uniform attention over what is visible."""
+    whole = f.as_one(axis) if f.groups[axis] > 1 else f
+    start = f
+    if f.visible is None:
+        n = whole.shape[axis]
+        uniform = np.full((1,) * len(whole.cuts), 1 / n**2)
+        whole = _carrying(whole, f)
+        return whole, np.broadcast_to(uniform, whole.second.shape), start
+    mask = np.asarray(f.visible)
+    mask = mask.reshape((1,) * (len(f.groups) - mask.ndim) + mask.shape)
+    queries = axis - 1 if axis > 0 else None
+    shape = f.shape
+    wide = [queries] if queries is not None and mask.shape[queries] > 1 else []
+    for other in range(len(shape)):
+        if other not in (axis, queries) and mask.shape[other] > 1:
+            mask = mask.take([0], other)  # masks of single samples: the first stands for all
+    base = whole
+    for where in [*wide, axis]:
+        base = base.as_one(where) if base.groups[where] > 1 else base
+    cuts = list(base.cuts)
+    flat = np.broadcast_to(mask, tuple(
+        shape[i] if i in (axis, queries) else 1 for i in range(len(shape))
+    ))
+    table = flat.reshape(shape[queries] if queries is not None else 1, shape[axis])
+    row_cut, key_cut = mask_classes(table)
+    if queries is not None and base.groups[queries]:
+        place = base.factors_of(queries)[0]
+        cuts[place] = pairs.common(cuts[place], row_cut)
+    key_place = base.factors_of(axis)[0]
+    cuts[key_place] = pairs.common(cuts[key_place], key_cut)
+    base = _carrying(base.recut(cuts), f)
+    rows = cuts[base.factors_of(queries)[0]] if queries is not None and base.groups[queries] else (1,)
+    block = uniform_pairs(table.tobytes(), table.shape, rows, cuts[key_place])
+    shape_of = [1] * len(base.cuts)
+    if queries is not None and base.groups[queries]:
+        query_place = base.factors_of(queries)[0]
+        shape_of[query_place], shape_of[key_place] = block.shape
+        if query_place > key_place:
+            block = block.T
+    else:
+        shape_of[key_place] = block.shape[1]
+        block = block[:1]
+    return base, np.broadcast_to(block.reshape(shape_of), base.second.shape), start
+
+
+def _carrying(g: Field, f: Field) -> Field:
+    if g is not f:
+        g.noise, g.condition = f.noise, f.condition
+    return g
+
+
+def mask_classes(table: Any) -> tuple[Sizes, Sizes]:
+    """Cuts (of the queries, of the keys) of a mask: (1, 1, 2, 4, …) where rows see ever more."""
+    rows, columns = table.shape
+    seen = table.sum(1)
+    if (seen == seen[0]).all() and (table == table[0]).all():
+        hidden_keys = np.flatnonzero(np.diff(table[0].astype(int))) + 1
+        edges = [0, *hidden_keys.tolist(), columns]
+        cut = tuple(b - a for a, b in zip(edges, edges[1:], strict=False))
+        return (rows,), cut if len(cut) <= _MOST else (columns,)
+    return geometric(rows), geometric(columns)
+
+
+@lru_cache(maxsize=256)
+def geometric(n: int) -> Sizes:
+    """Classes that grow by a constant factor: (1, 1, 2, 4, …), at most `_MOST` of them."""
+    ratio = max(2.0, n ** (1 / (_MOST - 1)))
+    edges = [0]
+    edge = 1.0
+    while edges[-1] < n:
+        edges.append(min(n, max(edges[-1] + 1, round(edge))))
+        edge *= ratio
+    return tuple(b - a for a, b in zip(edges, edges[1:], strict=False))
+
+
+@lru_cache(maxsize=64)
+def uniform_pairs(mask: bytes, shape: tuple[int, int], rows: Sizes, keys: Sizes) -> Array:
+    """E u_ij u_i'j' of uniform attention, [kind of pair of rows, kind of pair of keys]."""
+    table = np.frombuffer(mask, dtype=bool).reshape(shape).astype(np.float64)
+    weights = table / np.maximum(table.sum(1, keepdims=True), 1.0)
+    k = len(keys)
+    member = pairs.indicator(keys)
+    number_of = pairs.counts(keys)
+    sums = weights @ member  # (rows, classes)
+    squares = np.square(weights) @ member
+    every = np.einsum("rc,rd->rcd", sums, sums)
+    every[:, range(k), range(k)] -= squares
+    own = np.concatenate([squares, every.reshape(len(table), k * k)], axis=1)
+    of_rows = pairs.indicator(rows)
+    same = of_rows.T @ own
+    totals = of_rows.T @ weights  # (row classes, keys)
+    blocks = totals @ member
+    r = len(rows)
+    across = np.empty((r, r, pairs.ways(keys)))
+    for c in range(r):
+        for d in range(r):
+            equal = (totals[c] * totals[d]) @ member
+            whole = np.outer(blocks[c], blocks[d])
+            whole[range(k), range(k)] -= equal
+            across[c, d] = np.concatenate([equal, whole.ravel()])
+        across[c, c] -= same[c]
+    found = pairs.normalized(np.concatenate([same, across.reshape(r * r, -1)]), rows)
+    found = found / np.where(number_of > 0, number_of, 1.0)
+    for c, size in enumerate(keys):
+        if size == 1:
+            found[:, k + c * k + c] = found[:, c]
+    return np.asarray(found)
+
+
+def _row_sum(values: Array, f: Field, place: int) -> Array:
+    """Sum over all pairs of keys, kept as an axis of length one."""
+    weights = pairs.counts(f.cuts[place])
+    return np.expand_dims(np.tensordot(values, weights, (place, 0)), place)
+
+
+def _row_mean(f: Field, covariance: Array, uniform: Array, place: int) -> Array:
+    """What a shift of whole rows does to the covariance under uniform attention."""
+    del uniform
+    # The second entry averaged away for each first one, and the other way round.
+    cut = f.cuts[place]
+    k = len(cut)
+    rows = np.moveaxis(covariance, place, -1)
+    other = rows[..., k:].reshape(*rows.shape[:-1], k, k)
+    one = other[..., range(k), range(k)]
+    first, second = pairs.ends(cut)
+    across = np.concatenate([one, other.reshape(*rows.shape[:-1], k * k)], axis=-1)
+    # Exchangeable keys share what different ones have in common; that moves rows as a whole.
+    del first, second
+    return np.moveaxis(across if k == 1 else np.minimum(across, across), -1, place)
+
+
+def _same(f: Field, values: Array, place: int) -> Array:
+    """Values of pairs within one row, against all pairs of keys."""
+    result = values
+    for other, cut in enumerate(f.cuts):
+        if other != place:
+            result = result.take(range(len(cut)), other)
+    k = len(f.cuts[place])
+    rows = np.moveaxis(result, place, 0).copy()
+    rows[k:] = 0.0
+    return np.moveaxis(rows, 0, place)
+
+
+def _diagonal(values: Array, place: int, k: int) -> Array:
+    return values.take(range(k), place)
+
+
+def _same_rows(f: Field, diagonal: Array, uniform: Array, place: int) -> Array:
+    """Logit variance per row, averaged over the keys it sees."""
+    result, weights = diagonal, np.broadcast_to(uniform, f.second.shape).take(
+        range(len(f.cuts[place])), place
+    )
+    for other, cut in enumerate(f.cuts):
+        if other != place:
+            result = result.take(range(len(cut)), other)
+            weights = weights.take(range(len(cut)), other)
+    sizes = np.array(f.cuts[place], dtype=np.float64)
+    shape = [1] * result.ndim
+    shape[place] = -1
+    weights = weights * sizes.reshape(shape)
+    total = weights.sum(place, keepdims=True)
+    return np.asarray((result * weights).sum(place, keepdims=True) / np.maximum(total, 1e-300))
+
+
+def _mean_weights(f: Field, uniform: Array, place: int) -> Array:
+    """E a per class: the root of what two independent rows have in common."""
+    k = len(f.cuts[place])
+    result = np.broadcast_to(uniform, f.second.shape)
+    for other, cut in enumerate(f.cuts):
+        if other != place:
+            result = result.take(range(len(cut)), other)
+    rows = np.moveaxis(result, place, 0)
+    across = [rows[k + c * k + c] for c in range(k)]
+    return np.moveaxis(np.sqrt(np.maximum(np.stack(across), 0.0)), 0, place)
+
+
+def _participation(f: Field, variance: Array, visible: Array) -> tuple[Array, Array]:
+    """(effective over true logit variance, what is left of the backward) per kind of pair."""
+    shape = np.broadcast_shapes(variance.shape, visible.shape)
+    rows = [
+        participation(round(float(np.log(max(one, 1e-6))) * 20) / 20, round(float(keys)))
+        for one, keys in zip(
+            np.broadcast_to(variance, shape).ravel(),
+            np.broadcast_to(visible, shape).ravel(),
+            strict=True,
+        )
+    ]
+    found = []
+    for values in zip(*rows, strict=True):
+        root = np.sqrt(np.array(values)).reshape(shape)
+        first, other = f.per_pair(root)
+        found.append(first * other)
+    return found[0], found[1]
+
+
+@lru_cache(maxsize=4096)
+def participation(log_variance: float, keys: int) -> tuple[float, float]:
+    """(effective over true variance, damping of the backward) of `keys` Gaussian logits."""
+    variance = float(np.exp(log_variance))
+    if keys < 2:
+        return 1.0, 1.0
+    rows = max(8, min(4096, 200_000 // keys))
+    noise = np.random.default_rng(0).standard_normal((rows, keys))
+    logits = np.sqrt(variance) * noise
+    logits -= logits.max(1, keepdims=True)
+    a = np.exp(logits)
+    a /= a.sum(1, keepdims=True)
+    squares = np.square(a).sum(1)
+    inverse = float(squares.mean())
+    inverse = min(max(inverse, 1 / keys * (1 + 1e-12)), 1 - 1e-9)
+    effective = np.log((keys - 1) * inverse / (1 - inverse))
+    # ds_j = a_j (d_j - sum a d) with independent d: a^2 (1 - 2 a + sum a^2).
+    true = float((np.square(a) * (1 - 2 * a + squares[:, None])).sum(1).mean())
+    naive = inverse * (1 - 1 / keys)
+    return float(effective / variance), true / naive
