@@ -78,10 +78,11 @@ class Measured:
 
 def draw(family: Family, seed: int) -> Record:
     """One network with one batch, measured in train mode; no targets, so by random probes."""
+    # Three seeds, never one: batch and probe of one shape would be the same numbers.
+    weights, batch, probe = range(3 * seed, 3 * seed + 3)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = family.build()
-        return isograd.measure(model, family.batch(seed), family.loss, seed=seed)
+        torch.manual_seed(weights)
+        return isograd.measure(family.build(), family.batch(batch), family.loss, seed=probe)
 
 
 def measure(name: str, family: Family) -> Measured:
