@@ -270,7 +270,8 @@ def spectra(title: str, densities: Sequence[Density]) -> "Figure":
     )
     # The tail to 0 has no end on a logarithmic axis.
     lowest = min((float(one.square.min()) ** 0.5 for one in densities), default=_LEAST)
-    axes.set(xlim=(max(lowest, _LEAST), None), ylim=(0, 1.12 * axes.get_ylim()[1]))
+    highest = max((float(one.square.max()) ** 0.5 for one in densities), default=1.0)
+    axes.set(xlim=(max(lowest, _LEAST), 2 * max(highest, 1.0)), ylim=(0, 1.12 * axes.get_ylim()[1]))
     axes.set_title(title, loc="left")
     legend(axes)
     return figure

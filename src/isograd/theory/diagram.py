@@ -136,38 +136,47 @@ def _solve(act: Activation, pairs: Array, q0: float, columns: _Columns) -> NDArr
     clear &= (np.abs(chi_q) < 1 - 1e-6) & (
         np.abs(pairs[:, 0] * square + pairs[:, 1] - q) < 1e-9 * q
     )
-    chaotic = clear & (chi_1 > 1 + CRITICAL)
-    critical = clear & (np.abs(chi_1 - 1) <= CRITICAL)
-    if act.jumps:
-        chaotic, critical = clear.copy(), np.zeros_like(clear)
+    kinds = _kinds(act, chi_1)
     c_star, chi_c = np.ones(len(q)), chi_1.copy()
+    chaotic = clear & (kinds == "chaotic")
     if chaotic.any():
         c_star[chaotic], chi_c[chaotic] = _angles(act, q[chaotic], pairs[chaotic, 0])
         if act.jumps:
             chi_c[c_star == 1] = (1 + chi_1[c_star == 1]) / 2  # as in `angle`
-    with np.errstate(divide="ignore"):
-        xi_q = np.where(chi_q == 0, 0.0, -1 / np.log(np.abs(chi_q) + (chi_q == 0)))
-        # 1 is no slope of a clear point: what rounds to it is critical.
-        xi_c = np.where(critical | (chi_c >= 1), np.inf, -1 / np.log(np.minimum(chi_c, 1 - 1e-16)))
+    # 1 is no slope of a clear point: what rounds to it is critical.
+    xi_c = _depth_scale(np.where(kinds == "critical", 1.0, chi_c))
     found = {
         "q_star": q,
         "chi_1": chi_1,
         "chi_q": chi_q,
         "c_star": c_star,
         "chi_c": chi_c,
-        "xi_q": xi_q,
+        "xi_q": _depth_scale(np.abs(chi_q)),
         "xi_c": xi_c,
         "usable_depth": DEPTHS_OF_XI * xi_c,
     }
     for name, values in found.items():
         columns.set(name, clear, values[clear])
     columns.stable |= clear
-    columns.phase[clear] = np.where(critical, "critical", np.where(chaotic, "chaotic", "ordered"))[
-        clear
-    ]
+    columns.phase[clear] = kinds[clear]
     columns.known["stable"] |= clear
     columns.known["phase"] |= clear
     return clear | endless
+
+
+def _kinds(act: Activation, chi_1: Array) -> NDArray[np.str_]:
+    """`fixed_points.classify` of many."""
+    if act.jumps:
+        return np.full(len(chi_1), "chaotic")
+    kinds = np.where(chi_1 > 1, "chaotic", "ordered")
+    return np.where(np.abs(chi_1 - 1) <= CRITICAL, "critical", kinds)
+
+
+def _depth_scale(chi: Array) -> Array:
+    """-1/ln chi; 0 at 0, infinite from 1 on."""
+    inside = (chi > 0) & (chi < 1)
+    logs = np.log(np.where(inside, chi, 0.5))
+    return np.where(inside, -1 / logs, np.where(chi > 0, np.inf, 0.0))
 
 
 def _brackets(

@@ -49,36 +49,19 @@ def resolve(value: Function, slope: Function, kinks: tuple[float, ...], name: st
     left, right = start[:-1], start[1:]
     done: list[Array] = [start]
     unresolved: list[Array] = []
-    scales = [0.0, 0.0]
+    ruler = _Ruler((value, slope))
     reach, count = np.inf, len(left)
     for _ in range(_MAX_LEVELS):
-        x = panels(np.stack([left, right], axis=-1), NODES)[0]
-        with np.errstate(all="ignore"):
-            both = [f(x.ravel()).reshape(x.shape) for f in (value, slope)]
-        good = np.logical_and(
-            *[np.isfinite(y).all(axis=1) & (np.abs(y).max(axis=1) < 1e150) for y in both]
-        )
-        if not good.all():
-            reach = min(reach, float(np.minimum(np.abs(left), np.abs(right))[~good].min()))
-        size = np.maximum(np.abs(left), np.abs(right))
-        for i, y in enumerate(both):
-            inner = float(np.abs(y[good & (size <= 1)]).max(initial=0))
-            outer = float(np.abs(y[good & (size <= 16)]).max(initial=0))
-            scales[i] = max(scales[i], inner, 1e-3 * outer)
-        rough = np.zeros(len(left), dtype=bool)
-        for y, scale in zip(both, scales, strict=True):
-            safe = np.where(good[:, None], y, 0.0)
-            tail = np.abs(safe @ _tail()).max(axis=1)
-            rough |= tail > _TOLERANCE * np.maximum(np.abs(safe).max(axis=1), scale)
-        rough &= good & (np.minimum(np.abs(left), np.abs(right)) < reach)
+        rough, good = ruler.rough(left, right)
+        nearest = np.minimum(np.abs(left), np.abs(right))
+        reach = min(reach, float(nearest[~good].min(initial=np.inf)))
+        rough &= good & (nearest < reach)
         middle = (left + right) / 2
         thin = right - left < 1e-13 * np.maximum(1.0, np.abs(middle))
         unresolved.append(middle[rough & thin])
         rough &= ~thin
         if count + rough.sum() > _MAX_PANELS:
-            # Outer panels are given up first: they only matter at a large q.
-            order = np.argsort(np.abs(middle[rough]))[max(_MAX_PANELS - count, 0) :]
-            reach = min(reach, float(np.abs(middle[rough][order]).min(initial=np.inf)))
+            reach = min(reach, _given_up(middle[rough], _MAX_PANELS - count))
             rough &= np.abs(middle) < reach
         count += int(rough.sum())
         if not rough.any():
@@ -88,7 +71,43 @@ def resolve(value: Function, slope: Function, kinks: tuple[float, ...], name: st
             np.concatenate([left[rough], middle[rough]]),
             np.concatenate([middle[rough], right[rough]]),
         )
-    edges = np.unique(np.concatenate(done))
+    return Features(_within(np.concatenate(done), reach, name), np.concatenate(unresolved))
+
+
+class _Ruler:
+    """Tells on which panels one of several functions is no polynomial to rounding."""
+
+    def __init__(self, functions: tuple[Function, ...]) -> None:
+        self._functions = functions
+        self._scales = [0.0] * len(functions)
+        """What is large for each function near 0: rounding is measured by it, not by a tail."""
+
+    def rough(self, left: Array, right: Array) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Which panels are not resolved, and on which all functions are finite."""
+        x = panels(np.stack([left, right], axis=-1), NODES)[0]
+        with np.errstate(all="ignore"):
+            values = [f(x.ravel()).reshape(x.shape) for f in self._functions]
+            good = np.all([(np.abs(y) < 1e150).all(axis=1) for y in values], axis=0)
+        size = np.maximum(np.abs(left), np.abs(right))
+        rough = np.zeros(len(left), dtype=bool)
+        for i, y in enumerate(values):
+            inner = float(np.abs(y[good & (size <= 1)]).max(initial=0))
+            outer = float(np.abs(y[good & (size <= 16)]).max(initial=0))
+            self._scales[i] = max(self._scales[i], inner, 1e-3 * outer)
+            safe = np.where(good[:, None], y, 0.0)
+            tail = np.abs(safe @ _tail()).max(axis=1)
+            rough |= tail > _TOLERANCE * np.maximum(np.abs(safe).max(axis=1), self._scales[i])
+        return rough, good
+
+
+def _given_up(middle: Array, room: int) -> float:
+    """Where panels end of which only some have room: the outer only matter at a large q."""
+    return float(np.sort(np.abs(middle))[max(room, 0) :].min(initial=np.inf))
+
+
+def _within(edges: Array, reach: float, name: str) -> Array:
+    """Edges up to a reach, as far on either side."""
+    edges = np.unique(edges)
     if reach < np.inf:
         edges = edges[np.abs(edges) <= reach]
         edges = edges[np.abs(edges) <= min(-edges[0], edges[-1])] if len(edges) > 1 else edges
@@ -97,7 +116,7 @@ def resolve(value: Function, slope: Function, kinks: tuple[float, ...], name: st
             f"activation {name}: changes too fast to be integrated: "
             f"it must be resolved up to |x| = 8 at least, and is up to {reach:.3g}"
         )
-    return Features(edges, np.concatenate(unresolved))
+    return edges
 
 
 @lru_cache(maxsize=1)
