@@ -262,18 +262,12 @@ def _chosen(f: Field, place: int, kept: list[int]) -> Field:
 
 def embedded(g: Field, axis: int, start: int, size: int) -> Field:
     """Adjoint of `part`: zero elsewhere along an axis of `size` entries."""
-    whole, place = _single(g, axis)
-    inner: Sizes = (1,) if place is None else whole.cuts[place]
-    if place is None:
-        place = sum(g.groups[:axis])
-        groups = (*g.groups[:axis], 1, *g.groups[axis + 1 :])
-        second = np.stack([whole.second, whole.second], axis=place)
-        mean = np.expand_dims(whole.mean, place)
-        cuts = (*whole.cuts[:place], (1,), *whole.cuts[place:])
-        whole = whole._with(second, mean, cuts, groups)
+    if g.shape[axis] == size:
+        return g
+    whole = _with_factor(g, axis)
+    place = whole.factors_of(axis)[0]
+    inner = whole.cuts[place]
     before, after = start, size - start - sum(inner)
-    if before == 0 and after == 0:
-        return whole
     cut = (*((before,) if before else ()), *inner, *((after,) if after else ()))
     k, shift = len(cut), 1 if before else 0
     old = len(inner)
@@ -312,12 +306,9 @@ def picked(f: Field, axis: int, index: Any, size: int, *, back: bool = False) ->
         matrix = matrix.T
     whole, place = _single(f, axis)
     if place is None:
-        one = matrix.shape[1] == 1
-        if not one:
-            raise ValueError("an axis of one entry has no other")
-        place = sum(f.groups[:axis])
-        wide = embedded(f, axis, 0, 2)
-        return _chosen(wide, place, [0]) if len(matrix) == 1 else _repeated(f, axis, matrix)
+        if not back:
+            return _repeated(f, axis, n)
+        return embedded(f, axis, int(index[0]), size)
     out: Sizes = (len(matrix),)
     if len(whole.cuts[place]) > 1:
         groups_of = pairs.indicator(whole.cuts[place])
@@ -329,10 +320,8 @@ def picked(f: Field, axis: int, index: Any, size: int, *, back: bool = False) ->
     return _chosen(moved, place, [0]) if len(matrix) == 1 else moved
 
 
-def _repeated(f: Field, axis: int, matrix: Any) -> Field:
-    shape = list(f.shape)
-    shape[axis] = len(matrix)
-    return f.expanded(tuple(shape))
+def _repeated(f: Field, axis: int, times: int) -> Field:
+    return f.expanded((*f.shape[:axis], times, *f.shape[axis + 1 :]))
 
 
 def _thinned(f: Field, axis: int, n: int) -> Field:
@@ -352,6 +341,19 @@ def _single(f: Field, axis: int) -> tuple[Field, int | None]:
         return f, None
     whole = f.as_one(axis)
     return whole, whole.factors_of(axis)[0]
+
+
+def _with_factor(f: Field, axis: int) -> Field:
+    """The field with an axis as one factor, also at length one."""
+    if f.groups[axis]:
+        return f.as_one(axis)
+    place = sum(f.groups[:axis])
+    return f._with(
+        np.stack([f.second, f.second], axis=place),
+        np.expand_dims(f.mean, place),
+        (*f.cuts[:place], (1,), *f.cuts[place:]),
+        (*f.groups[:axis], 1, *f.groups[axis + 1 :]),
+    )
 
 
 def _chain(call: Call, f: Field, steps: list[Any]) -> Outcome:
@@ -421,15 +423,18 @@ def _several(f: Field, parts: list[Outcome]) -> Outcome:
 def _joined(call: Call, fields: list[Field], dim: int) -> Outcome:
     """Independent fields one after the other along an axis."""
     del call
+    if len(fields) == 1:
+        only = fields[0]
+        return Outcome(only.like(only.second, only.mean), lambda g: [(only, g)], fields)
     axis = dim % len(fields[0].groups)
     lengths = [f.shape[axis] for f in fields]
-    wide = [embedded(f, axis, 0, f.shape[axis]) for f in fields]
-    inner = [f.cuts[f.factors_of(axis)[0]] for f in wide]
     # The other axes on the same factors and classes; this one is left out of it.
-    lead = [_without(f, axis) for f in wide]
+    lead = [_without(f, axis) for f in fields]
     base = aligned(*lead)
     cuts = base[0].cuts
     place = sum(base[0].groups[:axis])
+    wide = [_with_factor(_onto(f, axis, base[0]), axis) for f in fields]
+    inner = [f.cuts[place] for f in wide]
     cut = tuple(size for one in inner for size in one)
     k = len(cut)
     shape = [pairs.ways(c) for c in cuts]
@@ -440,14 +445,13 @@ def _joined(call: Call, fields: list[Field], dim: int) -> Outcome:
     mean = np.moveaxis(np.zeros(mean_shape), place, 0)
     at = 0
     for f, one in zip(wide, inner, strict=True):
-        moved = _onto(f, axis, base[0])
         old = len(one)
-        rows = np.moveaxis(moved.second, place, 0)
+        rows = np.moveaxis(f.second, place, 0)
         new = [c + at for c in range(old)] + [
             k + (c + at) * k + d + at for c in range(old) for d in range(old)
         ]
         second[new] = rows
-        mean[at : at + old] = np.moveaxis(moved.mean, place, 0)
+        mean[at : at + old] = np.moveaxis(f.mean, place, 0)
         at += old
     first, other = zip(*(pairs.ends(c) for c in cuts), strict=True) if cuts else ((), ())
     owner = np.repeat(np.arange(len(inner)), [len(one) for one in inner])
@@ -495,20 +499,21 @@ def simplified(f: Field, place: int, most: int = 24) -> Field:
 
 def _without(f: Field, axis: int) -> Field:
     """One entry of an axis, for the sake of the other axes."""
-    place = f.factors_of(axis)[0]
-    groups = (*f.groups[:axis], 0, *f.groups[axis + 1 :])
-    return f._with(
-        f.second.take(0, place), f.mean.take(0, place), (*f.cuts[:place], *f.cuts[place + 1 :]), groups
+    whole, place = _single(f, axis)
+    if place is None:
+        return whole
+    return whole._with(
+        whole.second.take(0, place),
+        whole.mean.take(0, place),
+        (*whole.cuts[:place], *whole.cuts[place + 1 :]),
+        (*whole.groups[:axis], 0, *whole.groups[axis + 1 :]),
     )
 
 
 def _onto(f: Field, axis: int, base: Field) -> Field:
     """The field on the factors and classes of `base` on all axes but one."""
-    place = f.factors_of(axis)[0]
-    wide = base.regrouped((*base.groups[:axis], 0, *base.groups[axis + 1 :]))
-    moved, _ = aligned(f, wide)
-    del place
-    return moved
+    whole, _ = _single(f, axis)
+    return aligned(whole, base)[0]
 
 
 def _padded(f: Field, axis: int, before: int, after: int, mode: str, value: float) -> Field:

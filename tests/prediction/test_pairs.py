@@ -1,0 +1,74 @@
+"""Tests of the algebra of pairs along one axis, against pairs counted one by one."""
+
+import numpy as np
+from covariances import averaging, cuts_of, membership, table
+from hypothesis import given
+from hypothesis import strategies as st
+
+from isograd.prediction import pairs
+
+
+@st.composite
+def two_cuts(draw):
+    size = draw(st.integers(2, 8))
+    return draw(cuts_of(size)), draw(cuts_of(size))
+
+
+@given(two_cuts())
+def test_counts_count_the_pairs_of_each_way(cuts):
+    cut, _ = cuts
+    found = np.bincount(table(cut).ravel(), minlength=pairs.ways(cut))
+    np.testing.assert_array_equal(pairs.counts(cut), found)
+    same = np.bincount(np.diag(table(cut)), minlength=pairs.ways(cut))
+    np.testing.assert_array_equal(pairs.same_counts(cut), same)
+    np.testing.assert_allclose(pairs.shares(cut), found / found.sum())
+    np.testing.assert_allclose(pairs.same_shares(cut), same / same.sum())
+
+
+@given(two_cuts())
+def test_ends_are_the_classes_of_both_indices(cuts):
+    cut, _ = cuts
+    classes = np.repeat(np.arange(len(cut)), cut)
+    first, second = pairs.ends(cut)
+    i, j = np.indices(table(cut).shape)
+    np.testing.assert_array_equal(first[table(cut)], classes[i])
+    np.testing.assert_array_equal(second[table(cut)], classes[j])
+
+
+@given(two_cuts())
+def test_the_common_cut_is_the_coarsest_that_is_finer_than_both(cuts):
+    a, b = cuts
+    edges = {*np.cumsum(a), *np.cumsum(b)}
+    assert set(np.cumsum(pairs.common(a, b))) == edges
+
+
+@given(two_cuts(), st.integers(0, 99))
+def test_refining_and_coarsening_are_averages_over_pairs(cuts, seed):
+    a, b = cuts
+    fine = pairs.common(a, b)
+    n = sum(a)
+    x = np.random.default_rng(seed).normal(size=(n, n))
+    coarse = np.tensordot(averaging(a), x, 2)
+    np.testing.assert_allclose(
+        coarse[pairs.refining(a, fine)], np.tensordot(averaging(fine), coarse[table(a)], 2)
+    )
+    finer = np.tensordot(averaging(fine), x, 2)
+    np.testing.assert_allclose(pairs.coarsening(fine, a) @ finer, coarse, atol=1e-13)
+
+
+@given(two_cuts(), st.integers(2, 7), st.data())
+def test_a_matrix_takes_averages_over_pairs_to_averages_over_pairs(cuts, rows, data):
+    into, _ = cuts
+    out = data.draw(cuts_of(rows))
+    rng = np.random.default_rng(data.draw(st.integers(0, 99)))
+    matrix = rng.normal(size=(rows, sum(into)))
+    ways = rng.normal(size=pairs.ways(into))
+    for c, size in enumerate(into):  # a lone entry is another one only of itself
+        if size == 1:
+            ways[len(into) + c * len(into) + c] = ways[c]
+    x = ways[table(into)]
+    found = np.tensordot(averaging(out), matrix @ x @ matrix.T, 2)
+    np.testing.assert_allclose(pairs.transition(matrix, out, into) @ ways, found, atol=1e-12)
+    means = rng.normal(size=len(into))
+    spread = membership(out) @ matrix @ np.repeat(means, into)
+    np.testing.assert_allclose(pairs.means_of(matrix, out, into) @ means, spread, atol=1e-12)
