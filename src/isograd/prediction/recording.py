@@ -1,11 +1,242 @@
-from dataclasses import dataclass
-@dataclass(frozen=True, slots=True)
-class Law:
-    mean: float
-    variance: float
-    kind: str = "unknown"
-def law_of(t): return None
-def values_law(t):
-    x=t.detach().double(); m=float(x.mean()); v=float(x.var(correction=0)) if x.numel()>1 else 0.0
-    if abs(m) < 4*(v/x.numel())**.5: m=0.0
-    return Law(m, v)
+"""Recording: a model built without its parameters, every initialization noted instead of done.
+
+Inside `recording()` tensors made by `torch.empty`, `torch.randn` and the like are on the meta
+device and `nn.init`, `normal_`, `mul_` … only note how their values would be distributed. What is
+no random number (zeros, ranges, masks, rotary tables) is computed for real, unless it is a large
+parameter.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules import module as registration
+from torch.overrides import TorchFunctionMode
+
+from isograd.errors import PredictionError
+from isograd.prediction.drawing import altering, draws, filling
+from isograd.prediction.drawing.draws import EMPTY, Draw, Law, Unknown
+from isograd.prediction.drawing.recorded import (
+    attach,
+    become,
+    can_be_real,
+    of_real,
+    read,
+    real,
+    record,
+    recorded,
+)
+from isograd.prediction.drawing.refusals import refusal
+from isograd.prediction.drawing.rulebook import RULES, Call, untold
+
+__all__ = ["Law", "law_of", "recording", "same_values", "values_law"]
+
+_LARGE_PARAMETER = 1_000_000
+"""Entries from which a real parameter that is all one number goes to the meta device."""
+_NOISE = 4.0
+"""Standard errors of the mean within which it is taken for 0: a mean that is mere sampling noise
+would be multiplied by the square of the width."""
+_PLAIN = frozenset(
+    "size dim stride ndimension element_size requires_grad_ is_contiguous is_floating_point "
+    "is_complex storage_offset __hash__ __len__ _is_view untyped_storage __repr__".split()
+)
+"""Methods that answer the same for a tensor on the meta device."""
+_OUT = frozenset("eye normal empty rand randn zeros ones full".split())
+"""Functions that take care of `out=` themselves."""
+_PRETENDED = {"device": torch.device("cpu"), "is_cpu": True}
+"""What a recorded tensor says of itself: code asks, to put masks and positions beside it."""
+
+
+@contextmanager
+def recording() -> Iterator[None]:
+    """Builds models without parameters: `with isograd.recording(): model = Net()`.
+
+    Nothing is drawn and no generator moves. Afterwards `law_of` tells the law of each parameter,
+    also after `model.half()`, `copy.deepcopy(model)` or tying.
+
+    Raises:
+        PredictionError: where construction needs values of what was only recorded.
+    """
+    if _Recorder.thread.active:
+        yield
+        return
+    with ExitStack() as stack:
+        mode = _Recorder()
+        hooks: Any = registration
+        stack.callback(hooks.register_module_parameter_registration_hook(mode.on_parameter).remove)
+        stack.callback(hooks.register_module_buffer_registration_hook(mode.on_buffer).remove)
+        stack.callback(setattr, mode.thread, "active", False)
+        mode.thread.active = True
+        stack.enter_context(mode)
+        yield
+
+
+class _Here(threading.local):
+    active = False
+
+
+class _Recorder(TorchFunctionMode):
+    """Sends torch functions to their rules, and watches what modules register."""
+
+    thread = _Here()
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        name = getattr(func, "__name__", "")
+        if name in _PLAIN:
+            return func(*args, **(kwargs or {}))
+        if name in ("__get__", "__set__"):
+            return _attribute(func, args, setting=name == "__set__")
+        call = Call(name, func, args, kwargs or {})
+        if call.kwargs.get("out") is not None and name not in _OUT:
+            return untold(call)
+        return RULES.get(name, untold)(call)
+
+    def on_parameter(self, module: nn.Module, name: str, param: Tensor | None) -> None:
+        """Lets a parameter hold its record; what is unknown of it is an error now."""
+        if not self.thread.active or param is None or type(param) is not nn.Parameter:
+            return
+        with torch._C.DisableTorchFunction():
+            kept = recorded(param)
+            if kept is None and param.numel() > _LARGE_PARAMETER and not param.is_meta:
+                _forget(param)
+                kept = recorded(param)
+            if kept is None:
+                return
+            values = read(param, kept)
+            if isinstance(values, Unknown) and values is not EMPTY:
+                call = f"the parameter {name!r} of {type(module).__name__}"
+                raise refusal(call, values.cause)
+            attach(param, kept)
+
+    def on_buffer(self, module: nn.Module, name: str, buffer: Tensor | None) -> Tensor | None:
+        """Makes buffers real that are mere numbers."""
+        if not self.thread.active or buffer is None:
+            return None
+        with torch._C.DisableTorchFunction():
+            kept = recorded(buffer)
+            if kept is None:
+                return None
+            values = read(buffer, kept)
+            if isinstance(values, Unknown) and values is not EMPTY:
+                raise refusal(f"the buffer {name!r} of {type(module).__name__}", values.cause)
+            if can_be_real(buffer, kept):
+                become(buffer, real(buffer, kept))
+                return None
+            if isinstance(values, Draw) and values.is_constant and not kept.registered:
+                return torch.full(buffer.shape, values.shift, dtype=buffer.dtype)
+            attach(buffer, kept)
+            return None
+
+
+def _forget(param: nn.Parameter) -> None:
+    """Lets go of the memory of a large parameter that is all one number."""
+    with torch.no_grad():
+        flat = param.detach().flatten()
+        if not param.is_floating_point() or (flat[:: 1 + flat.numel() // 1000] != flat[0]).any():
+            return
+        low, high = (float(end) for end in flat.aminmax())
+    if low == high:
+        values = draws.constant(low)
+        become(param, record(torch.empty_like(param.data, device="meta"), values))
+
+
+def _attribute(func: Any, args: tuple[Any, ...], *, setting: bool) -> Any:
+    """An attribute of a tensor, such as `weight.data` or `weight.device`."""
+    name = func.__self__.__name__
+    if setting and name == "data":
+        return altering.set_data(Call("data", func, args, {}))
+    if not setting and (name in _PRETENDED or name in ("is_meta", "data")):
+        kept = recorded(args[0])
+        if kept is not None and name == "is_meta":
+            return filling.asked_by_init(args[0], kept)
+        if kept is not None and name != "data":
+            return _PRETENDED[name]
+        if kept is not None:
+            kept.shared = True
+    return func(*args)
+
+
+def law_of(tensor: Tensor) -> Law | None:
+    """How the values of a tensor made under `recording()` are distributed.
+
+    None for a real tensor, and where nothing filled it or its values are not finite.
+    """
+    with torch._C.DisableTorchFunction():
+        kept = recorded(tensor)
+        values = None if kept is None else read(tensor, kept)
+        if not isinstance(values, Draw) or not math.isfinite(values.mean + values.variance):
+            return None
+        return values.law
+
+
+def values_law(tensor: Tensor) -> Law:
+    """Mean and variance of the values of a real tensor.
+
+    A mean within four standard errors of 0 is taken for 0.
+    """
+    with torch._C.DisableTorchFunction():
+        if tensor.is_meta:
+            raise PredictionError(
+                "values_law: a tensor on the meta device has no values; build the model inside "
+                "isograd.recording(), so that law_of() knows them"
+            )
+        values = of_real(tensor)
+        if isinstance(values, Unknown):
+            raise PredictionError(
+                f"values_law: a tensor of shape {list(tensor.shape)} has no mean and variance: "
+                f"{values.cause}; predict from a model of finite real numbers"
+            )
+    law, n = values.law, tensor.numel()
+    if law.mean**2 * n < _NOISE**2 * law.variance:
+        return Law(0.0, law.variance + law.mean**2, law.kind)
+    return law
+
+
+def same_values(model: nn.Module) -> list[list[str]]:
+    """Names of different parameters that hold the same initial values, group by group.
+
+    `nn.TransformerEncoder` copies one layer, and so does `copy.deepcopy`. Parameters that are all
+    one number (biases, norms) are left out.
+    """
+    with torch._C.DisableTorchFunction():
+        groups: dict[Any, list[tuple[str, Tensor]]] = {}
+        for name, param in model.named_parameters():
+            if (key := _fingerprint(param)) is not None:
+                groups.setdefault(key, []).append((name, param))
+        several = [group for group in groups.values() if len(group) > 1]
+        return [[name for name, _ in part] for group in several for part in _equal(group)]
+
+
+def _fingerprint(param: Tensor) -> Any:
+    """Different for most parameters of different values; None where values are no draws."""
+    kept = recorded(param)
+    if kept is not None:
+        values = read(param, kept)
+        if isinstance(values, Unknown) or values.is_constant:
+            return None
+        return tuple(param.shape), values.identity
+    if param.is_meta or not param.numel():
+        return None
+    flat = param.detach().flatten()
+    return tuple(param.shape), tuple(flat[:: 1 + flat.numel() // 16].tolist())
+
+
+def _equal(group: list[tuple[str, Tensor]]) -> Iterable[list[tuple[str, Tensor]]]:
+    """The parts of a group whose values are the same, each of more than one."""
+    while group:
+        first = group[0][1]
+        if first.is_meta:
+            yield group
+            return
+        same = [one for one in group if torch.equal(one[1], first)]
+        group = group[1:] if not same else [x for x in group if not torch.equal(x[1], first)]
+        if len(same) > 1 and first.min() != first.max():
+            yield same

@@ -1,0 +1,1 @@
+"""Drawing: what initialization would draw, recorded instead of executed."""

@@ -1,0 +1,199 @@
+"""Rules: torch functions by name, and what becomes of recorded values in functions without one.
+
+Rules are found by the function's name, so that `torch.mul`, `Tensor.mul` and another library's
+wrapper of `init.normal_` come out at the same one. They run with interception switched off.
+
+A function without a rule keeps views what they are; on tensors that are mere numbers it runs for
+real; of any other result nothing is known, which is an error as soon as a parameter is to hold it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from isograd.prediction.drawing.draws import EMPTY, Draw, Unknown, Values
+from isograd.prediction.drawing.recorded import (
+    Recorded,
+    become,
+    can_be_real,
+    on_meta,
+    read,
+    real,
+    record,
+    recorded,
+    write,
+)
+from isograd.prediction.drawing.refusals import refusal, where
+
+Rule = Callable[["Call"], Any]
+RULES: dict[str, Rule] = {}
+"""Rule by name of the torch function."""
+
+MOST_REAL = 2**26
+"""Entries up to which a tensor that is a mere number becomes a real one when it has to."""
+
+
+class Call(NamedTuple):
+    """One intercepted call of a torch function."""
+
+    name: str
+    func: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+    def argument(self, place: int, names: str, default: Any = None) -> Any:
+        """One argument, by its place or by one of its names (separated by spaces)."""
+        if len(self.args) > place:
+            return self.args[place]
+        return next((self.kwargs[name] for name in names.split() if name in self.kwargs), default)
+
+    def target(self) -> tuple[Any, Recorded | None]:
+        """The first argument, and what is recorded of it."""
+        tensor = self.args[0] if self.args else self.argument(0, "tensor input self")
+        return tensor, recorded(tensor) if isinstance(tensor, Tensor) else None
+
+    def others(self) -> list[Tensor]:
+        """The other tensors among the arguments."""
+        return tensors(*self.args[1:], *self.kwargs.values())
+
+    @property
+    def is_in_place(self) -> bool:
+        """Whether the first argument is changed."""
+        name = self.name
+        if self.kwargs.get("inplace"):
+            return True
+        return name.startswith("__i") or (name.endswith("_") and not name.endswith("__"))
+
+    def plainly(self) -> Any:
+        """The result for tensors that are real."""
+        return self.func(*self.args, **self.kwargs)
+
+    def run(self, change: Callable[[Tensor], Tensor] = on_meta) -> Any:
+        """The result with every tensor changed; on the meta device, if not told otherwise."""
+        with torch.no_grad():
+            kwargs = {key: mapped(value, change) for key, value in self.kwargs.items()}
+            return self.func(*(mapped(one, change) for one in self.args), **kwargs)
+
+
+def rule(*names: str) -> Callable[[Rule], Rule]:
+    """Registers a rule for the functions of these names."""
+
+    def add(one: Rule) -> Rule:
+        RULES.update(dict.fromkeys(names, one))
+        return one
+
+    return add
+
+
+def note(name: str, tensor: Tensor, kept: Recorded, values: Values) -> Tensor:
+    """Notes new values of a tensor; of what a module holds they have to be known."""
+    if isinstance(values, Unknown) and values is not EMPTY and kept.registered:
+        raise refusal(name, values.cause)
+    write(tensor, kept, values)
+    return tensor
+
+
+def combine(function: Callable[[Draw, Draw], Values], x: Values, y: Values) -> Values:
+    """A function of two draws; what is not known stays so."""
+    if isinstance(x, Unknown):
+        return x
+    return y if isinstance(y, Unknown) else function(x, y)
+
+
+def tensors(*values: Any) -> list[Tensor]:
+    """All tensors among values, in lists too."""
+    found: list[Tensor] = []
+    for value in values:
+        if isinstance(value, Tensor):
+            found.append(value)
+        elif isinstance(value, (list, tuple)):
+            found += tensors(*value)
+    return found
+
+
+def mapped(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """The same arguments with every tensor changed."""
+    if isinstance(value, Tensor):
+        return change(value)
+    if type(value) in (list, tuple):
+        return type(value)(mapped(one, change) for one in value)
+    return value
+
+
+def number(tensor: Tensor) -> Tensor:
+    """The real tensor, if a recorded one is a mere number."""
+    kept = recorded(tensor)
+    return tensor if kept is None else real(tensor, kept)
+
+
+def are_numbers(among: list[Tensor]) -> bool:
+    """Whether all recorded ones among them are one known number each."""
+    held = [(one.numel(), read(one, kept)) for one in among if (kept := recorded(one))]
+    return all(isinstance(x, Draw) and x.is_constant and size <= MOST_REAL for size, x in held)
+
+
+def make_real(tensor: Tensor, kept: Recorded) -> bool:
+    """Turns a tensor that is a mere number so far into a real one, if that can be done."""
+    if not can_be_real(tensor, kept) or tensor.numel() > MOST_REAL:
+        return False
+    become(tensor, real(tensor, kept))
+    return True
+
+
+# -- functions without a rule -------------------------------------------------------------------
+
+_STRUCTURAL = frozenset(
+    "requires_grad_ detach_ squeeze_ unsqueeze_ t_ transpose_ swapaxes_ swapdims_ as_strided_ "
+    "share_memory_ rename_ set_".split()
+)
+"""In-place functions that leave the values alone."""
+_NO_VALUES = (RuntimeError, NotImplementedError, TypeError, ValueError)
+"""What torch raises where a meta tensor is asked for its values."""
+
+
+def untold(call: Call) -> Any:
+    """Any function without a rule."""
+    touched = tensors(*call.args, *call.kwargs.values())
+    held = [(one, kept) for one in touched if (kept := recorded(one)) is not None]
+    if not held:
+        return call.plainly()
+    if call.is_in_place and call.name not in _STRUCTURAL:
+        return _in_place(call)
+    numbers = are_numbers(touched)
+    try:
+        result = call.run()
+    except _NO_VALUES as error:
+        if numbers:
+            return call.run(number)
+        if "meta" not in str(error).lower():
+            raise
+        raise refusal(call.name, _cause(held) or "its argument is only recorded") from error
+    made = [one for one in tensors(result) if one.is_meta]
+    new = [one for one in made if recorded(one) is None]
+    if new and numbers:
+        return call.run(number)
+    for one in new:
+        record(one, Unknown(_cause(held) or f"the result of {call.name} in {where()}"))
+    for one in made:
+        if (seen := recorded(one)) is not None:
+            seen.shared = seen.shared or all(one is not other for other in touched)
+    return result
+
+
+def _cause(held: list[tuple[Tensor, Recorded]]) -> str:
+    """Why the first argument of unknown values has them."""
+    values = (read(one, kept) for one, kept in held)
+    return next((x.cause for x in values if isinstance(x, Unknown)), "")
+
+
+def _in_place(call: Call) -> Any:
+    tensor, kept = call.target()
+    if kept is None:
+        raise refusal(call.name, "a real tensor is to be changed by values only recorded")
+    if make_real(tensor, kept):
+        return call.plainly()
+    return note(call.name, tensor, kept, Unknown(f"the result of {call.name} in {where()}"))
