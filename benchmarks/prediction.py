@@ -136,11 +136,19 @@ def details(one: Comparison, count: int) -> str:
     return "\n".join(lines)
 
 
-def summary(done: Sequence[Comparison]) -> str:
+def first_line(error: Exception) -> str:
+    """What it says, as a cell of a table."""
+    return (str(error).splitlines() or [""])[0].replace("|", "/")[:160]
+
+
+def summary(done: Sequence[Comparison], failed: int) -> str:
     """How many keep to their targets."""
-    held = [sum(column) for column in zip(*(one.verdicts for one in done), strict=True)]
-    parts = zip(("forward", "backward", "weight gradient"), held, strict=True)
-    return ", ".join(f"{what} holds in {count} of {len(done)}" for what, count in parts)
+    forward, backward, weight = (sum(one.verdicts[side] for one in done) for side in range(3))
+    total = len(done) + failed
+    return (
+        f"of {total} architectures, {failed} could not be predicted; targets hold forward in "
+        f"{forward}, backward in {backward}, for weight gradients in {weight}"
+    )
 
 
 def main() -> int:
@@ -160,16 +168,22 @@ def main() -> int:
         return 0
     lines = [HEAD, "|" + "---|" * (HEAD.count("|") - 1)]
     print("\n".join(lines))
-    done = []
+    done: list[Comparison] = []
+    failed = 0
     for name in names:
-        done.append(judge(name, every=options.all_sites, real=options.real))
+        try:
+            done.append(judge(name, every=options.all_sites, real=options.real))
+        except Exception as error:  # one that cannot be predicted must not hide the others
+            failed += 1
+            lines.append(f"| {name} | {type(error).__name__}: {first_line(error)} |")
+            print(lines[-1], flush=True)
+            continue
         lines.append(line(done[-1]))
         print(lines[-1], flush=True)
         if options.worst:
             print(details(done[-1], options.worst), flush=True)
-    if done:
-        lines += ["", summary(done), ""]
-        print("\n" + lines[-2])
+    lines += ["", summary(done, failed), ""]
+    print("\n" + lines[-2])
     if options.markdown:
         options.markdown.write_text("\n".join(lines))
     return 0
