@@ -40,6 +40,8 @@ class Field:
     """The nearly Gaussian field of which this one is an elementwise function."""
     nodes: Nodes | None = None
     """That function at quadrature nodes of the origin."""
+    affine: tuple[float, float] | None = None
+    """Factor and offset, where this field is factor * origin + offset."""
     averaged: Field | None = None
     """The field of which this one is the mean over some axes, kept as axes of length one."""
     visible: Any = None

@@ -194,7 +194,7 @@ class Propagation(TorchFunctionMode):
         name = getattr(func, "__name__", "")
         if name == "__get__":
             name = getattr(getattr(func, "__self__", None), "__name__", "")
-            if name in _DEVICE and id(args[0]) in self._fields:
+            if name in _DEVICE and (id(args[0]) in self._fields or args[0].is_meta):
                 return _DEVICE[name]
         if name in _PLAIN or not self._touches(args, kwargs):
             return func(*args, **kwargs)
@@ -204,13 +204,19 @@ class Propagation(TorchFunctionMode):
         """Whether a tensor among the arguments is abstract, or a parameter without values."""
         for value in (*args, *kwargs.values()):
             if isinstance(value, Tensor):
-                if id(value) in self._fields or value.is_meta:
+                if self._is_abstract(value):
                     return True
             elif isinstance(value, (tuple, list, dict)) and any(
-                id(t) in self._fields or t.is_meta for t in tensors(value)
+                self._is_abstract(t) for t in tensors(value)
             ):
                 return True
         return False
+
+    def _is_abstract(self, tensor: Tensor) -> bool:
+        if id(tensor) in self._fields or isinstance(tensor, torch.nn.Parameter):
+            return True
+        with torch._C.DisableTorchFunction():
+            return tensor.is_meta
 
     def _run(self, name: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if name in _VALUES:

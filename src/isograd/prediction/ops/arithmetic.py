@@ -104,6 +104,7 @@ def scaled(call: Call, x: Field, factor: float) -> Outcome:
         return of_one(call, x, lambda v: v * factor)
     out = x.scaled(factor)
     out.visible = x.visible
+    _remember(out, x, factor, 0.0)
     if x.averaged is not None:
         out.notes["averaged_by"] = factor
     return Outcome(out, lambda g: [(x, g.scaled(factor))], [x], formula=f"x times {factor:.4g}")
@@ -219,8 +220,7 @@ def _number_first(call: Call, name: str, number: float, x: Field) -> Outcome:
     if name in ("mul", "add"):
         return _with_number(call, name, x, number)
     if name == "sub" and x.nodes is None:
-        negative = scaled(call, x, -1.0).out
-        out = _shifted(negative, number).out
+        out = _shifted(scaled(call, x, -1.0).out, number).out
         return Outcome(out, lambda g: [(x, g)], [x], formula="number - x")
     functions = {
         "sub": lambda v: number - v,
@@ -239,12 +239,21 @@ def _shifted(x: Field, shift: float) -> Outcome:
     first, other = x.per_pair(x.mean)
     out = x.like(x.second + shift * (first + other) + shift * shift, x.mean + shift)
     out.visible = x.visible
+    _remember(out, x, 1.0, shift)
     return Outcome(out, lambda g: [(x, g)], [x], formula=f"x + {shift:.4g}")
+
+
+def _remember(out: Field, x: Field, factor: float, offset: float) -> None:
+    """Notes that `out` is factor x + offset, so that functions of both combine node by node."""
+    a, b = x.affine or (1.0, 0.0)
+    out.origin = x if x.affine is None else x.origin
+    out.affine = (factor * a, factor * b + offset)
 
 
 def _alias(x: Field) -> Field:
     out = x.like(x.second, x.mean)
-    out.origin, out.nodes, out.visible, out.averaged = x.origin, x.nodes, x.visible, x.averaged
+    out.origin, out.nodes, out.affine = x.origin, x.nodes, x.affine
+    out.visible, out.averaged = x.visible, x.averaged
     return out
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from isograd.prediction.fields import Field
+from isograd.prediction.fields import Field, aligned
 from isograd.prediction.gaussian import Nodes, Quadrature
 from isograd.prediction.ops import Op, Outcome
 
@@ -73,10 +73,12 @@ def as_nodes(x: Field) -> tuple[Field, Array, Array, Quadrature]:
     """(origin, values, slopes, quadrature) of a field."""
     if x.origin is not None and x.nodes is not None:
         return x.origin, x.nodes.values, x.nodes.slopes, x.nodes.quadrature
-    quadrature = x.notes.get("quadrature")
+    origin = x if x.affine is None or x.origin is None else x.origin
+    quadrature = origin.notes.get("quadrature")
     if quadrature is None:
-        quadrature = x.notes["quadrature"] = Quadrature.of(x)
-    return x, quadrature.x, np.ones_like(quadrature.x), quadrature
+        quadrature = origin.notes["quadrature"] = Quadrature.of(origin)
+    factor, offset = x.affine or (1.0, 0.0)
+    return origin, factor * quadrature.x + offset, np.full_like(quadrature.x, factor), quadrature
 
 
 def evaluated(function: Callable[..., Tensor], *values: Array) -> Any:
@@ -116,19 +118,19 @@ def outcome(
     out.noise, out.condition = stiffness**2 * origin.noise, stiffness * origin.condition
 
     def back(gradient: Field) -> list[tuple[Field, Field]]:
-        from isograd.prediction.fields import aligned
-
-        base, g = aligned(origin, gradient)
-        same = base.cuts == origin.cuts
         for one, slope in inputs:
-            if one is not origin and same:
-                report = g.like(g.second * nodes.between(slope, origin))
+            if one is not origin:
+                report = _times(origin, nodes.between(slope, origin), gradient)
                 call.run.arrive(one, report, passed_on=True)
-        chain = nodes.chain(origin)
-        factor = chain if same else origin.like(chain).recut(base.cuts).second
-        result = g.like(g.second * factor)
+        result = _times(origin, nodes.chain(origin), gradient)
         result.noise = gradient.noise + nodes.slope_noise(origin)
         result.notes["kurtosis"] = nodes.slope_kurtosis()
         return [(origin, result)]
 
     return Outcome(out, back, [one for one, _ in inputs])
+
+
+def _times(origin: Field, factor: Array, gradient: Field) -> Field:
+    """A gradient times E[f' f'] per kind of pair of `origin`, on factors and classes that fit both."""
+    chain, g = aligned(origin.like(factor), gradient)
+    return g.like(g.second * chain.second)

@@ -61,7 +61,8 @@ class Layout(Op):
         if call.name == "type_as" and args:
             dtype = args[0].dtype
         out = f.like(f.second, f.mean)
-        out.origin, out.nodes, out.visible, out.averaged = f.origin, f.nodes, f.visible, f.averaged
+        out.origin, out.nodes, out.affine = f.origin, f.nodes, f.affine
+        out.visible, out.averaged = f.visible, f.averaged
         out.notes.update(f.notes)
         back = None if call.name in _CUTS else (lambda g: [(f, g)])
         return Outcome(out, back, [f], dtype=dtype)
