@@ -9,7 +9,18 @@ import numpy as np
 import pytest
 import torch
 
-from isograd.theory import activation, gains, length_map, norm_growth, spectrum
+from isograd.errors import InputError
+from isograd.theory import (
+    activation,
+    correlation_map,
+    dropout_phase,
+    finite_width,
+    gains,
+    length_map,
+    norm_growth,
+    spectrum,
+    transform,
+)
 from isograd.theory.activations import Activation
 from isograd.theory.averages import averages
 from isograd.theory.kernels import product
@@ -205,3 +216,74 @@ def test_kinks_of_numpy_functions(
     step = 1e-3
     wanted = (given(x + step) - given(x - step)) / (2 * step)
     assert found.slope(x) == pytest.approx(wanted, abs=1e-6)
+
+
+@pytest.mark.parametrize("depth", [1, 5, 50])
+def test_dks_of_atan(depth: int) -> None:
+    """Its solution starts at 1/2, the edge of a panel, where it was looked for on neither side."""
+    found = transform("atan", depth=depth)
+    a, b = found.input_scale, found.input_shift
+    moments = np.zeros(4)
+    nodes, weights = np.polynomial.legendre.leggauss(40)
+    for low in np.arange(-11.0, 11.0, 0.5):
+        x = low + (nodes + 1) / 4
+        density = weights / 4 * np.exp(-x * x / 2) / np.sqrt(2 * np.pi)
+        f = found.output_scale * (np.arctan(a * x + b) + found.output_shift)
+        slope = found.output_scale * a / (1 + (a * x + b) ** 2)
+        moments += [density @ row for row in (f, f * f, x * f * slope, slope**2)]
+    assert moments == pytest.approx([0.0, 1.0, 1.0, 1.5 ** (1 / depth)], abs=1e-11)
+
+
+def test_squared_relu_has_no_constants_and_says_so() -> None:
+    with pytest.raises(InputError, match="no constants found"):
+        transform(lambda x: torch.relu(x) ** 2, depth=30)
+
+
+@pytest.mark.parametrize(
+    ("act", "weight_var", "bias_var"), [("hardshrink", 0.8, 0.3), (torch.sign, 0.7, 0.2)]
+)
+def test_dropout_counts_jumps_in_its_slope(act: object, weight_var: float, bias_var: float) -> None:
+    found = dropout_phase(act, keep=0.9, weight_var=weight_var, bias_var=bias_var)
+    assert found.c_star is not None
+    assert found.q_star is not None
+
+    def after(c: float) -> float:
+        of = correlation_map(act, c, found.q_star, weight_var=weight_var, bias_var=bias_var)
+        return of.covariance / found.q_star
+
+    step = 1e-4
+    slope = (after(found.c_star + step) - after(found.c_star - step)) / (2 * step)
+    assert found.chi_c == pytest.approx(slope, rel=1e-6)
+
+
+def test_a_moved_bias_is_told() -> None:
+    """GELU is critical without biases only at its threshold, from which shorter lengths fall."""
+    for found in (
+        dropout_phase("gelu", keep=0.9),
+        spectrum("gelu", 5),
+        finite_width("gelu", depth=5, width=100),
+    ):
+        assert "no stable critical point at bias variance 0" in found.reason
+    assert "critical point" not in spectrum("gelu", 5, bias_var=0.3).reason
+
+
+@pytest.mark.parametrize(("name", "batch"), [("gelu", 8), ("sigmoid", 16)])
+def test_pairs_of_a_batch_by_sampling(name: str, batch: int) -> None:
+    """E phi^2 - E phi phi and the rest over random normalized batches, in place of quadrature."""
+    act = activation(name)
+    draws = np.random.default_rng(3).standard_normal((200_000, batch))
+    v = draws - draws.mean(axis=1, keepdims=True)
+    v /= np.sqrt((v**2).mean(axis=1, keepdims=True))
+    f, g = act.value(v), act.slope(v)
+    pairs = batch * (batch - 1)
+    both = [((row.sum(axis=1) ** 2 - (row**2).sum(axis=1)) / pairs).mean() for row in (f, g, v * g)]
+    above = (batch - 1) * (g**2).mean() + both[1] - ((v * g) ** 2).mean() + both[2]
+    growth = above / ((batch - 3) * ((f**2).mean() - both[0]))
+    # 1.6 million entries: some 0.1 %.
+    assert norm_growth(name, "batch", batch=batch).growth == pytest.approx(growth, rel=4e-3)
+
+
+def test_a_batch_of_what_oscillates_too_fast_has_a_reason() -> None:
+    found = norm_growth(lambda x: torch.sin(30 * x), "batch", batch=16)
+    assert found.growth is None
+    assert "too often" in found.reason

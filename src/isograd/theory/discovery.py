@@ -28,6 +28,10 @@ _PARAMETERS = {
     "threshold": ("threshold", "value"),
 }
 """What a torch module holds that its activation depends on."""
+_COARSE = (
+    "activation {name} computes in float32 or less, which is too coarse to be integrated; "
+    "keep the dtype of its input, float64"
+)
 
 
 def discover(x: object, *, kinks: tuple[float, ...] | None = None, **params: Any) -> Activation:
@@ -147,10 +151,7 @@ def _found_kinks(value: Function, slope: Function, name: str) -> tuple[float, ..
         with np.errstate(over="ignore"):
             coarse = np.array_equal(y, y.astype(np.float32))
         if coarse:
-            raise InputError(
-                f"activation {name} computes in float32 or less, which is too coarse to be "
-                "integrated; keep the dtype of its input, float64"
-            ) from None
+            raise InputError(_COARSE.format(name=name)) from None
         raise
     places = np.union1d(features.edges, spots).tolist()
     return tuple(k for k in places if _bends(value, slope, k))
@@ -175,6 +176,8 @@ def _torch_functions(x: Any) -> tuple[Function, Function] | None:
                 return None
             if out.is_complex():
                 raise InputError(f"activation {_name(x)} returns complex numbers")
+            if out.is_floating_point() and out.dtype != torch.float64:
+                raise InputError(_COARSE.format(name=_name(x)))
             if out.requires_grad and out.shape == probe.shape:
                 torch.autograd.grad(out.sum(), probe)
     except InputError:

@@ -55,7 +55,7 @@ def dropout_phase(
     if not 0 < keep <= 1:
         raise InputError(f"keep is above 0 and at most 1; got {keep!r}")
     number("bias_var", bias_var)
-    free = phi.homogeneous and bias_var == 0
+    free, moved = phi.homogeneous and bias_var == 0, ""
     # The length sees sigma_w^2 / keep as its weight variance.
     if weight_var is None:
         point = critical(phi, bias_var=bias_var)
@@ -63,7 +63,8 @@ def dropout_phase(
             return DropoutPhase(keep, None, bias_var, *(None,) * 5, point.reason)
         weight_var = keep * point.weight_var
         # A half-stable activation has its critical point at a bias variance of its own.
-        bias_var = bias_var if point.bias_var is None else point.bias_var
+        if point.bias_var not in (None, bias_var):
+            bias_var, moved = point.bias_var, f"; {point.reason}"
         q = point.q_star
     else:
         number("weight_var", weight_var, above=0)
@@ -77,20 +78,21 @@ def dropout_phase(
     if q is None or q < LEAST_ANGLE:
         why = "the length falls to 0, where no angle is left"
         return DropoutPhase(keep, weight_var, bias_var, q, *(None,) * 4, why)
-    chi_1 = weight_var * averages(phi, q).slope_square / keep
+    of_one = averages(phi, q)
+    chi_1 = weight_var * of_one.slope_square / keep
+    # Scale-invariant: the length after one layer, whatever it is, is the norm.
+    norm = weight_var * of_one.square / keep if free else q
 
     def step(c: float) -> tuple[float, float]:
         of = correlation_map(phi, c, q, weight_var=weight_var, bias_var=bias_var)
-        # Scale-invariant: the length after one layer, whatever it is, is the norm.
-        norm = weight_var * averages(phi, q).square / keep if free else q
-        return of.covariance / norm, of.gradient * q / norm
+        return of.covariance / norm, of.slope * (weight_var * of_one.square + bias_var) / norm
 
     # C is convex on [0, 1] with C(0) >= 0, and C(1) < 1 where anything is dropped.
     start = step(0.0)[0]
     c = root(lambda t: step(t)[0] - t, 0.0, 1.0) if start > 0 else 0.0
     chi_c = step(c)[1]
     xi_c = -1 / log(chi_c) if 0 < chi_c < 1 else None
-    why = "two passes of one input come to the same correlation as two inputs"
+    why = "two passes of one input come to the same correlation as two inputs" + moved
     return DropoutPhase(keep, weight_var, bias_var, q, chi_1, c, chi_c, xi_c, why)
 
 

@@ -1,7 +1,7 @@
 """Finite width: how far one random network strays from what holds on average."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf, sqrt
 from typing import Literal
 
@@ -96,15 +96,16 @@ def finite_width(
     if weights not in ("gaussian", "orthogonal"):
         raise InputError(f"weights are 'gaussian' or 'orthogonal'; got {weights!r}")
     number("bias_var", bias_var)
-    weight_var, bias_var, start = _place(phi, weight_var, bias_var, q)
-    return _follow(phi, sizes, weights == "orthogonal", weight_var, bias_var, start)
+    weight_var, bias_var, start, moved = _place(phi, weight_var, bias_var, q)
+    found = _follow(phi, sizes, weights == "orthogonal", weight_var, bias_var, start)
+    return replace(found, reason=found.reason + moved)
 
 
 def _place(
     phi: Activation, weight_var: float | None, bias_var: float, q: float | None
-) -> tuple[float, float, float]:
-    """(sigma_w^2, sigma_b^2, length of the first pre-activations)."""
-    found = None
+) -> tuple[float, float, float, str]:
+    """(sigma_w^2, sigma_b^2, length of the first pre-activations, what else is to be said)."""
+    found, moved = None, ""
     if weight_var is None:
         point = critical(phi, bias_var=bias_var)
         if point.weight_var is None:
@@ -113,12 +114,14 @@ def _place(
             )
         weight_var, found = point.weight_var, point.q_star
         # A half-stable activation has its critical point at a bias variance of its own.
-        bias_var = bias_var if point.bias_var is None else point.bias_var
+        if point.bias_var not in (None, bias_var):
+            bias_var, moved = point.bias_var, f"; {point.reason}"
     elif q is None and not phi.homogeneous:
         found = phase(phi, weight_var=weight_var, bias_var=bias_var).q_star
     number("weight_var", weight_var, above=0)
     # A fixed point of 0 is approached from above for ever.
-    return weight_var, bias_var, number("q", q if q is not None else (found or 1.0), above=0)
+    start = number("q", q if q is not None else (found or 1.0), above=0)
+    return weight_var, bias_var, start, moved
 
 
 def _follow(

@@ -19,6 +19,7 @@ Placement = Literal["before", "after"]
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(20)
 _LIMITS = np.array([0.0, 1.0, 2.5, 5.0, 9.0])
 _BENDS = np.array([1.0, 2.0, 4.0, 8.0])
+_MAX_BENDS = 250
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,10 @@ def _of_batch(phi: Activation, batch: int) -> NormGrowth:
     if batch < 4:
         why = "E 1/variance of a batch is infinite below 4 examples"
         return NormGrowth(None, f"the mean gradient energy does not exist: {why}")
+    if len(phi.kinks) + len(phi.bends) > _MAX_BENDS:
+        count = len(phi.kinks) + len(phi.bends)
+        why = f"phi bends {count} times, too often to be integrated over pairs of a batch"
+        return NormGrowth(None, f"{why}; the growth at a large batch is known")
     sphere = _Sphere(phi, batch)
     slope = sphere.single(lambda v: phi.slope(v) ** 2)
     moved = sphere.single(lambda v: (v * phi.slope(v)) ** 2)
@@ -114,7 +119,8 @@ class _Sphere:
     """
 
     def __init__(self, phi: Activation, batch: int) -> None:
-        self._kinks = np.array([*phi.kinks, *phi.bends, *_BENDS, *-_BENDS])
+        # On 20 nodes every other panel of those is enough.
+        self._kinks = np.unique([*phi.kinks, *phi.bends[::2], *_BENDS, *-_BENDS])
         self._radius, self._batch = sqrt(batch - 1), batch
         ratio = -1 / (batch - 1)
         edges = np.arcsin(np.clip(self._kinks / self._radius, -1, 1))

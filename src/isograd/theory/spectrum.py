@@ -1,6 +1,6 @@
 """Spectrum: the squared singular values of the input-output Jacobian of a deep wide network."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import exp, inf, log, pi, sqrt
 from typing import Literal
 
@@ -131,6 +131,7 @@ def spectrum(
         number("weight_var", weight_var, above=0)
     if q is not None:
         number("q", q)
+    asked = bias_var
     weight_var, bias_var, q, why = _place(phi, weight_var, bias_var, q)
     nothing = (None,) * 8
     if q is None or weight_var is None:
@@ -139,7 +140,11 @@ def spectrum(
     if not 1e-300 < of.slope_square < inf or not of.slope_sixth < inf:
         why = "nothing passes: phi' is 0" if of.slope_square < 1 else _INFINITE
         return Spectrum(depth, weights, weight_var, bias_var, q, *nothing, "none", why)
-    return _spectrum(phi, of, depth, weights, weight_var, bias_var, q)
+    found = _spectrum(phi, of, depth, weights, weight_var, bias_var, q)
+    if bias_var != asked:
+        where = f"no stable critical point at bias variance {asked:.4g}, this is the threshold's"
+        found = replace(found, reason=f"{found.reason}; {where}")
+    return found
 
 
 def _spectrum(

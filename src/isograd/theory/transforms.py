@@ -273,17 +273,18 @@ def _starts(phi: Activation, method: str) -> list[Callable[[float], Array]]:
     alive = np.abs(first) > 1e-3 * np.abs(first).max()
     if np.abs(second[alive]).max(initial=0) < 1e-9:
         raise InputError(f"{phi.name} is linear where it is not flat: there is nothing to shape")
+    b, first, second, third = (y.ravel() for y in (b, first, second, third))
+    alive = alive.ravel()
+    # From one panel to the next too: a solution may sit on their edge. At a kink it is none.
+    smooth = np.diff(np.searchsorted(np.sort(phi.kinks), b)) == 0
     found: list[tuple[tuple[float, float], Callable[[float], Array]]] = []
     for factor, spread, offset in _FAMILIES[method]:
         height = second**2 + factor * first * third
-        crossing = (height[:, :-1] * height[:, 1:] < 0) & alive[:, :-1] & alive[:, 1:]
-        for panel, at in np.argwhere(crossing):
-            low, high = height[panel, at : at + 2]
+        crossing = (height[:-1] * height[1:] < 0) & alive[:-1] & alive[1:] & smooth
+        for at in np.flatnonzero(crossing):
+            low, high = height[at : at + 2]
             share = low / (low - high)
-            place, p1, p2 = (
-                float(y[panel, at] + share * (y[panel, at + 1] - y[panel, at]))
-                for y in (b, first, second)
-            )
+            place, p1, p2 = (float(y[at] + share * (y[at + 1] - y[at])) for y in (b, first, second))
             if abs(p2) > 1e-6 * abs(p1):
                 start = _start(place, abs(p1 / p2) * sqrt(spread), 0.0, offset * p2)
                 found.append(((round(abs(place), 2), -place), start))
@@ -299,8 +300,9 @@ def _bent_starts(phi: Activation, method: str) -> list[Callable[[float], Array]]
         far, near, other, beyond = phi.slope(kink + step * np.array([-2.0, -1.0, 1.0, 2.0]))
         p2 = max(abs(near - far), abs(beyond - other)) / step
         if p2 > 1e-6 * abs(near):
+            width = abs(near) / p2 or 1.0  # squared ReLU is flat on one side
             starts += [
-                _start(kink, factor * abs(near) / p2 * sqrt(spread), shift, offset * p2)
+                _start(kink, factor * width * sqrt(spread), shift, offset * p2)
                 for factor in (1.0, 2.0)
                 for shift in (0.0, 0.5, -0.5, 1.0, -1.0, 2.0, -2.0)
                 for _, spread, offset in _FAMILIES[method]
