@@ -85,18 +85,18 @@ class Direction:
     def back(self, gradient: Array, state: Array, memory: Array) -> Returned:
         """The backward, from (2, T, T) in the order of time and (2,) of the last states."""
         n = self.cell.steps + 1
-        whole = np.zeros((2, n, n))
-        whole[:, 1:, 1:] = gradient[:, ::-1, ::-1] if self.reverse else gradient
-        whole[:, -1, -1] += state
+        whole = np.zeros((2, 1, n, n))
+        whole[:, 0, 1:, 1:] = gradient[:, ::-1, ::-1] if self.reverse else gradient
+        whole[:, 0, -1, -1] += state
         found = self.cell.back(whole, memory)
         if self.reverse:
             found.arguments = found.arguments[:, ::-1, ::-1]
-            found.fed_back = found.fed_back[:, ::-1, ::-1]
+            found.products = found.products[:, ::-1, ::-1]
         return found
 
     def before(self) -> Array:
         """E h_(t-1) h_(s-1) in the order of time."""
-        second = self.cell.state[:, :-1, :-1]
+        second = self.cell.state[:, 0, :-1, :-1]
         return second[:, ::-1, ::-1] if self.reverse else second
 
     def to_inputs(self, found: Returned) -> Array:
@@ -108,7 +108,7 @@ class Direction:
     def of_weights(self, found: Returned, batch: int) -> list[tuple[Field, Field]]:
         """Gradients of weights and biases: sums over samples and steps, all pairs of them."""
         number = np.array([batch, batch * (batch - 1.0)])[:, None, None] / self.cell.gates
-        to_x, to_h = found.arguments * number, found.fed_back * number
+        to_x, to_h = found.arguments * number, found.products * number
         totals = [
             (to_x * self.entered.second).sum(),
             (to_h * self.before()).sum(),
