@@ -1,4 +1,4 @@
-"""Tests of convolutions: moments of torch's own operation, written out over all entries and weights."""
+"""Tests of convolutions: torch's own operation, written out over all entries and weights."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from covariances import assert_moments, made, written_out
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from isograd.prediction.fields import Field, independent
+from isograd.prediction.fields import independent
 from isograd.prediction.propagation import Propagation
 
 NAMES = {
@@ -107,4 +107,82 @@ def test_moments_of_output_and_gradients(transposed, data):
     w = independent(weight, data.draw(st.sampled_from((0.0, 0.7))), 0.4)
     args = (None, stride, padding)
     args = (*args, more, groups, dilation) if transposed else (*args, dilation, groups)
-    check(rng, NAMES[d, transposed], x, w, lambda size: (size,), *args)
+    check(rng, NAMES[d, transposed], x, w, whole, *args)
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize("groups", [1, 2, 6])
+def test_classes_of_channels_and_positions(transposed, groups):
+    rng = np.random.default_rng(3)
+    channels = (3, 3) if groups == 2 else (2, 4)  # a class does not reach over groups
+    x = made(rng, [(2,), channels, (1, 2, 2)], [1, 1, 1])
+    weight = (6, 12 // groups, 3) if transposed else (12, 6 // groups, 3)
+    w = independent(weight, 0.3, 0.8)
+    args = (None, 2, 1, 0, groups) if transposed else (None, 1, 1, 1, groups)
+    check(rng, NAMES[1, transposed], x, w, halves, *args)
+
+
+def whole(size):
+    return (size,)
+
+
+def halves(size):
+    return (size // 2, size - size // 2)
+
+
+def test_channels_of_several_factors():
+    rng = np.random.default_rng(4)
+    x = made(rng, [(2,), (3,), (2,), (3,)], [1, 2, 1])
+    check(rng, torch.conv1d, x, independent((2, 6, 2), 0.0, 0.8), halves)
+    check(rng, torch.conv1d, x, independent((6, 2, 2), 0.1, 0.8), whole, None, 1, 0, 1, 3)
+
+
+@pytest.mark.parametrize("padding", ["same", "valid"])
+def test_named_padding(padding):
+    rng = np.random.default_rng(5)
+    x = made(rng, [(2,), (7,)], [0, 1, 1])
+    args = (None, 1, padding, 2)
+    check(rng, torch.conv1d, x, independent((3, 2, 2), 0.0, 0.8), halves, *args)
+
+
+def test_no_axis_of_samples():
+    rng = np.random.default_rng(6)
+    x = made(rng, [(3,), (4,), (2,)], [1, 1, 1])
+    check(rng, torch.conv2d, x, independent((2, 3, 2, 2), 0.5, 0.8), halves, None, 2, (1, 0))
+
+
+def test_time_first():
+    rng = np.random.default_rng(7)
+    x = made(rng, [(5,), (2,), (3,)], [1, 1, 1])
+    bias = torch.zeros(4, dtype=torch.float64)
+    check(rng, torch.conv_tbc, x, independent((3, 3, 4), 0.5, 0.8), halves, bias, 1)
+
+
+def test_bias():
+    """Its moments are added, those of its gradient are sums over samples and positions."""
+    rng = np.random.default_rng(8)
+    x, w = made(rng, [(2,), (3,), (5,)], [1, 1, 1]), independent((4, 3, 3), 0.0, 0.5)
+    bias = independent((4,), 0.2, 0.3)
+    run = Propagation()
+    with run:
+        bare = run.field_of(torch.conv1d(run.abstract(x), run.abstract(w)))
+        out = run.field_of(torch.conv1d(run.abstract(x), run.abstract(w), run.abstract(bias)))
+    extra = bias.second[None, :, None]
+    np.testing.assert_allclose(out.second, np.broadcast_to(bare.second + extra, out.second.shape))
+    g = made(rng, [(2,), (4,), (3,)], [1, 1, 1])
+    run.backward([(out, g.like(g.second))])
+    second, _ = written_out(g)
+    sums = np.kron(np.ones(2), np.kron(np.eye(4), np.ones(3)))
+    assert_moments(run.gradient_of(bias), sums @ second @ sums.T, np.zeros(4))
+
+
+def test_padding_put_around_is_padding():
+    """An axis whose border is zero gives one class of outputs, as the operation's own padding."""
+    run = Propagation()
+    x, w = independent((2, 3, 6), 0.5, 0.8), independent((4, 3, 3), 0.0, 0.5)
+    with run:
+        a, b = run.abstract(x), run.abstract(w)
+        own = run.field_of(torch.conv1d(a, b, None, 1, 1))
+        around = run.field_of(torch.conv1d(torch.nn.functional.pad(a, (1, 1)), b))
+    assert around.cuts == own.cuts
+    np.testing.assert_allclose(around.second, own.second)
