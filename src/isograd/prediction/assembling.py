@@ -3,67 +3,87 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from torch import nn
+from torch import Tensor
 
 from isograd.prediction import pairs
 from isograd.prediction.fields import Field
-from isograd.prediction.propagation import Propagation
-from isograd.records import Number, Record
-from isograd.sites.parameters import parameters_of, uses
-from isograd.sites.tape import Tape
+from isograd.prediction.ops.linear import fluctuation
+from isograd.prediction.recording import law_of, values_law
+from isograd.records import Number, Parameter, Record, Site
+from isograd.sites import ELEMENTWISE
+from isograd.sites.parameters import fans, feeding, following, parameters_of, uses
+from isograd.theory.gains import gains
 
 if TYPE_CHECKING:
-    from isograd.prediction.predicting import Reader
+    from isograd.prediction.propagation import Propagation
+    from isograd.prediction.tracing import Trace
+
+UNPREDICTABLE = 10.0
+"""Condition number above which no number is worth printing."""
+_RULES, _SAMPLED = 0.02, 0.05
+"""Relative error of rms that the rules have by themselves; more where operations were sampled."""
 
 
-def assemble(model: nn.Module, tape: Tape, reader: Reader, run: Propagation) -> Record:
-    """The Record of a run."""
-    used_by, _ = uses(tape)
-    parameters = parameters_of(model, used_by)
+def assemble(traced: Trace, width_band: bool = True) -> Record:
+    """The Record of a run.
+
+    Args:
+        traced: the run.
+        width_band: whether bands are filled.
+    """
+    tape, reader, run = traced.tape, traced.reader, traced.run
+    used_by, layouts = uses(tape)
+    parameters = parameters_of(traced.model, used_by)
+    sites = tuple(row.site() for row in reader.rows)
     series: dict[str, list[Number]] = {}
-    for row, field in zip(reader.rows, reader.fields, strict=True):
-        del row
+    for index, field in enumerate(reader.fields):
         gradient = None if field is None else run.gradient_of(field)
-        for key, value in site_numbers(field, gradient).items():
+        numbers = site_numbers(field, gradient, width_band)
+        numbers["forward.branch_ratio"] = _branch_ratio(reader.branches.get(index))
+        numbers["forward.slope"] = _slope(sites[index], field)
+        for key, value in numbers.items():
             series.setdefault(key, []).append(value)
-    for tensor in model.parameters():
-        field = run.parameter_field(tensor)
-        gradient = None if field is None else run.gradient_of(field)
-        grad = None if gradient is None else math.sqrt(max(gradient.energy, 0.0))
-        series.setdefault("weight.grad_rms", []).append(grad)
+    series.update(_weights(traced, sites, parameters, layouts))
+    facts = _facts(traced)
     return Record(
-        tuple(row.site() for row in reader.rows),
+        sites,
         tuple(parameters),
         {key: tuple(column) for key, column in series.items()},
         {},
-        {"prediction.sampled": sorted(set(run.sampled))},
-        tuple(dict.fromkeys(run.notes)),
+        facts,
+        tuple(_notes(traced, facts)),
         source="predicted",
     )
 
 
-def site_numbers(field: Field | None, gradient: Field | None) -> dict[str, Number]:
-    """Numbers of one site."""
+def site_numbers(
+    field: Field | None, gradient: Field | None, width_band: bool = True
+) -> dict[str, Number]:
+    """Numbers of one site, from the fields of its output and of the gradient there."""
     result: dict[str, Number] = dict.fromkeys(
-        ("forward.rms", "forward.mean", "forward.correlation", "forward.band", "backward.rms", "backward.band")
+        "forward.rms forward.mean forward.correlation forward.band backward.rms "
+        "backward.band".split()
     )
     if field is not None:
         result["forward.rms"] = math.sqrt(max(field.energy, 0.0))
         result["forward.mean"] = field.average
         result["forward.correlation"] = correlation(field)
-        result["forward.band"] = math.sqrt(field.noise + own_noise(field)) / 2
+        if width_band:
+            result["forward.band"] = _band(field)
     if gradient is not None:
         result["backward.rms"] = math.sqrt(max(gradient.energy, 0.0))
-        result["backward.band"] = math.sqrt(gradient.noise + own_noise(gradient)) / 2
+        if width_band:
+            result["backward.band"] = _band(gradient)
     return result
 
 
 def correlation(field: Field) -> Number:
     """Mean cosine between the tensors of two samples."""
-    if not field.groups or not field.groups[0]:
+    if len(field.groups) < 2 or not field.groups[0] or field.energy <= 0:
         return None
     between = field.second
     for place in reversed(range(len(field.cuts))):
@@ -73,14 +93,95 @@ def correlation(field: Field) -> Number:
             weights = pairs.counts(cut) - pairs.same_counts(cut)
             weights = weights / weights.sum()
         between = np.tensordot(between, weights, (place, 0))
-    return float(between) / field.energy if field.energy > 0 else None
+    return float(between) / field.energy
 
 
-def own_noise(field: Field) -> float:
-    """Variance of ln of the mean square of one draw of the tensor."""
-    from isograd.prediction.ops.linear import _draw
+def _band(field: Field) -> float:
+    """Standard deviation of ln rms: finite width, and what the rules are known to be off by."""
+    width = (field.noise + fluctuation(field)) / 4
+    return math.sqrt(width + (_SAMPLED if field.notes.get("sampled") else _RULES) ** 2)
 
-    return _draw(field, "", "")
+
+def _branch_ratio(terms: tuple[Field | None, Field | None] | None) -> Number:
+    if terms is None or terms[0] is None or terms[1] is None or terms[0].energy <= 0:
+        return None
+    return math.sqrt(max(terms[1].energy, 0.0) / terms[0].energy)
 
 
-_: Any = None
+def _slope(site: Site, field: Field | None) -> Number:
+    """rms of an activation's derivative, sqrt(E f'^2)."""
+    if site.kind not in ELEMENTWISE or field is None or field.nodes is None:
+        return None
+    return math.sqrt(float(field.nodes.expectation(np.square(field.nodes.slopes)).mean()))
+
+
+def _weights(
+    traced: Trace,
+    sites: Sequence[Site],
+    parameters: Sequence[Parameter],
+    layouts: dict[int, tuple[bool, int]],
+) -> dict[str, list[Number]]:
+    series: dict[str, list[Number]] = {}
+    fit = feeding(sites, parameters, following(sites))
+    for index, tensor in enumerate(traced.model.parameters()):
+        row = _weight(traced.run, tensor)
+        parameter = parameters[index]
+        if parameter.is_weight and len(parameter.shape) >= 2:
+            inside, outside = fans(parameter, *layouts.get(index, (False, 1)))
+            row["weight.fan_in"], row["weight.fan_out"] = float(inside), float(outside)
+            rms = row["weight.rms"]
+            row["weight.gain"] = None if rms is None else rms * math.sqrt(inside)
+        known = None if fit[index] is None else gains(fit[index] or "linear")
+        row["weight.gain_fit"] = None if known is None else known.second_moment
+        row["weight.gain_slope"] = None if known is None else known.slope
+        for key in _WEIGHT_KEYS:
+            series.setdefault(key, []).append(row.get(key))
+    return series
+
+
+_WEIGHT_KEYS = tuple(
+    f"weight.{key}"
+    for key in "mean rms fan_in fan_out gain gain_fit gain_slope grad_rms grad_band".split()
+)
+
+
+def _weight(run: Propagation, tensor: Tensor) -> dict[str, Number]:
+    law = law_of(tensor) if tensor.is_meta else values_law(tensor)
+    row: dict[str, Number] = {}
+    if law is not None:
+        row["weight.mean"] = law.mean
+        row["weight.rms"] = math.sqrt(law.variance + law.mean**2)
+    field = run.parameter_field(tensor)
+    gradient = None if field is None else run.gradient_of(field)
+    if gradient is not None and tensor.requires_grad:
+        row["weight.grad_rms"] = math.sqrt(max(gradient.energy, 0.0))
+        row["weight.grad_band"] = _band(gradient)
+    return row
+
+
+def _facts(traced: Trace) -> dict[str, Any]:
+    model, run = traced.model, traced.run
+    parameters = list(model.parameters())
+    fields = [field for field in traced.reader.fields if field is not None]
+    condition = max((field.condition for field in fields), default=0.0)
+    return {
+        "model.name": type(model).__name__,
+        "model.parameters": sum(p.numel() for p in parameters),
+        "model.trainable": sum(p.numel() for p in parameters if p.requires_grad),
+        "model.training": model.training,
+        "batch.size": traced.batch.size,
+        "loss.name": traced.loss_name,
+        "loss.chosen": traced.loss_chosen,
+        "prediction.condition": condition,
+        "prediction.sampled": sorted(set(run.sampled)),
+    }
+
+
+def _notes(traced: Trace, facts: dict[str, Any]) -> list[str]:
+    notes = [*traced.run.notes, *([traced.loss_note] if traced.loss_note else [])]
+    if facts["prediction.condition"] > UNPREDICTABLE:
+        notes.append(
+            f"not predictable: a deviation of the signal grows {facts['prediction.condition']:.0f} "
+            "times on its way (an unstable length map); two draws of the weights will differ by as much"
+        )
+    return list(dict.fromkeys(notes))

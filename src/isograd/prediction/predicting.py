@@ -2,92 +2,52 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from isograd.errors import ModelError, PredictionError
-from isograd.prediction.fields import Field, empirical, independent
-from isograd.prediction.propagation import Propagation
+from isograd.prediction.assembling import assemble
+from isograd.prediction.tracing import trace
 from isograd.records import Record
-from isograd.sites.batches import Batch, as_batch, tensors
-from isograd.sites.places import Places, Row
-from isograd.sites.tape import Frame, Tape
-
-
-class Reader(Places):
-    """Keeps the field of every site."""
-
-    def __init__(self, run: Propagation) -> None:
-        super().__init__()
-        self.run = run
-        self.fields: list[Field | None] = []
-
-    def read(self, tape: Tape, row: Row, out: Tensor, frame: Frame | None, /) -> None:
-        """Keeps the field of a new site."""
-        del tape, row, frame
-        self.fields.append(self.run.field_of(out))
-
-    def residual(self, tape: Tape, skip: Tensor, branch: Tensor, /) -> None:
-        """Nothing to take."""
+from isograd.sites.losses import Loss
 
 
 def predict(
     model: nn.Module | Callable[[], nn.Module],
     inputs: Any,
     *,
-    input_stats: Any = None,
-    loss: Any = None,
+    input_stats: Mapping[str, float] | None = None,
+    loss: Loss | None = None,
     width_band: bool = True,
+    seed: int = 0,
 ) -> Record:
-    """Predicts signal and gradient at every site of a network."""
-    from isograd.prediction.assembling import assemble
+    """Predicts signal and gradient at every site of a network, without computing with weights.
 
-    batch = as_batch(inputs)
-    run = Propagation()
-    reader = Reader(run)
-    tape = Tape(model, reader)
-    run.where = lambda: tape.stack[-1].path if tape.stack else ""
-    with ExitStack() as stack:
-        stack.enter_context(warnings.catch_warnings())
-        warnings.simplefilter("ignore")
-        stack.enter_context(torch.no_grad())
-        abstract = _abstract(run, batch)
-        stack.enter_context(run)
-        stack.enter_context(tape.recording())
-        with tape.quiet():
-            for tensor in abstract.inputs():
-                tape.introduce(tensor, "input")
-        outputs = abstract.call(model)
-        seeds = []
-        with tape.quiet():
-            for out in tensors(outputs):
-                field = run.field_of(out)
-                if field is not None and out.is_floating_point():
-                    n = max(1, out.numel() // max(1, out.shape[0] if out.ndim else 1))
-                    seeds.append((field, independent(tuple(out.shape), 0.0, 1 / n)))
-    run.backward(seeds)
-    return assemble(model, tape, reader, run)
+    The model's own forward runs on second moments in place of values, then backward. No
+    parameter needs memory: a factory is called under `isograd.recording()`, where
+    initializations are noted instead of done. A real model counts with the statistics of the
+    weights it has, and is left as found.
 
+    Args:
+        model: a module, real or built inside `isograd.recording()`; or a callable without
+            arguments that returns one.
+        inputs: a batch as `measure` takes it; floating-point tensors count with their moments,
+            ids and masks with their values. Or text: `float32[32,3,224,224]`,
+            `int64[2,128]<50257`, joined by `;`, with `name=` in front for keywords.
+        input_stats: `mean`, `std` and `correlation` (cosine of two samples) of the
+            floating-point inputs, in place of their own.
+        loss: callable `(outputs, targets) -> scalar`; chosen as `measure` does where left out.
+        width_band: whether `forward.band` and `backward.band` are filled.
+        seed: of whatever has to be drawn (ids of inputs given as text, sampled operations).
 
-def _abstract(run: Propagation, batch: Batch) -> Batch:
-    def swap(value: Any) -> Any:
-        if isinstance(value, Tensor):
-            if not value.is_floating_point():
-                return value
-            return run.abstract(empirical(value.double().numpy()), value.dtype)
-        if isinstance(value, tuple):
-            return tuple(swap(v) for v in value)
-        if isinstance(value, list):
-            return [swap(v) for v in value]
-        return value
+    Returns:
+        A Record with the sites of a measurement and `source` "predicted"; `docs/records.md`
+        lists its keys and units. `prediction.condition` among its facts says how far a deviation
+        carries: above 10 the network is not predictable, and a note says so.
 
-    return Batch(swap(batch.args), {k: swap(v) for k, v in batch.kwargs.items()}, batch.targets)
-
-
-_ = (np, ModelError, PredictionError)
+    Raises:
+        PredictionError: what the model does depends on values that are never computed.
+        ModelError, DataError, LossError: bad input, as in `measure`.
+    """
+    return assemble(trace(model, inputs, input_stats=input_stats, loss=loss, seed=seed), width_band)

@@ -110,6 +110,7 @@ class Propagation(TorchFunctionMode):
         self._fields: dict[int, tuple[Tensor, Field]] = {}
         self._parameters: dict[int, tuple[Tensor, Field]] = {}
         self._known: dict[int, tuple[Tensor, Field]] = {}
+        self._kept: set[int] = set()
 
     # -- tensors and fields ---------------------------------------------------------------------
 
@@ -119,6 +120,10 @@ class Propagation(TorchFunctionMode):
             tensor = torch.empty(field.shape, dtype=dtype, device="meta")
         self._fields[id(tensor)] = (tensor, field)
         return tensor
+
+    def keep(self, tensors: Sequence[Tensor]) -> None:
+        """Tensors of the model that an in-place operation must not change."""
+        self._kept.update(id(tensor) for tensor in tensors)
 
     def link(self, copy: Field, start: Field, behind: Callable[[Field], Field]) -> None:
         """Notes that a field is another one laid out anew, so that gradients find their way."""
@@ -197,6 +202,8 @@ class Propagation(TorchFunctionMode):
             if name in _DEVICE and (id(args[0]) in self._fields or args[0].is_meta):
                 return _DEVICE[name]
         if name in _PLAIN or not self._touches(args, kwargs):
+            if self._kept and name.endswith("_") and args and id(args[0]) in self._kept:
+                return args[0]  # such as the counter of a batch norm
             return func(*args, **kwargs)
         return self._run(name, func, args, kwargs)
 

@@ -160,7 +160,7 @@ def product(
     a, b = aligned(_spread(x, of_x, whole), _spread(y, of_y, whole))
     # Axes that only one of the two has were repeated: take one entry of the other there.
     out = _contracted(a, _only(x, of_x, whole), b, _only(y, of_y, whole), whole, of_out)
-    out.noise = x.noise + y.noise + _draw(x, of_x, of_out) + _draw(y, of_y, of_out)
+    out.noise = x.noise + y.noise + fluctuation(x) + fluctuation(y)
     out.condition = x.condition + y.condition
     inner = out
     if bias is not None:
@@ -179,7 +179,7 @@ def product(
             found = _contracted(
                 g, _only(gradient, of_out, whole), o, _only(other, of_other, whole), whole, labels
             )
-            found.noise = gradient.noise + _draw(gradient, of_out, labels)
+            found.noise = gradient.noise + fluctuation(gradient)
             result.append((mine, _unspread(found, mine)))
         return result
 
@@ -273,12 +273,11 @@ def _unspread(found: Field, mine: Field) -> Field:
     return found if found.shape == mine.shape else found.summed_to(mine.shape)
 
 
-def _draw(x: Field, labels: str, out: str) -> float:
-    """Variance of ln of the sum over the labels that `out` lacks: finitely many summands.
+def fluctuation(x: Field) -> float:
+    """Variance of ln of the mean square of one draw of a field: finitely many entries.
 
-    (kurtosis - 1) times the mean squared correlation of two of the entries that are summed.
+    (kurtosis - 1) times the mean squared correlation of two of the entries.
     """
-    del labels, out
     energy = x.energy
     if energy <= 0:
         return 0.0

@@ -1,0 +1,137 @@
+"""What a model is predicted on: batches, or types and shapes written as text."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from isograd.errors import DataError
+from isograd.prediction.fields import Field, empirical, independent
+from isograd.prediction.propagation import Propagation
+from isograd.sites.batches import Batch, as_batch
+
+_SPEC = re.compile(
+    r"\s*(?:(?P<name>[A-Za-z_]\w*)\s*=\s*)?(?P<dtype>[a-z]+\d*)\s*\[(?P<shape>[\d,\s]*)\]"
+    r"\s*(?:<\s*(?P<below>\d+))?\s*"
+)
+_DTYPES = {
+    "float32": torch.float32,
+    "float64": torch.float64,
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+    "float": torch.float32,
+    "int64": torch.int64,
+    "int32": torch.int32,
+    "int": torch.int64,
+    "bool": torch.bool,
+}
+_STATS = ("mean", "std", "correlation")
+
+
+def batch_of(inputs: Any, seed: int = 0) -> Batch:
+    """A batch, from one as `measure` takes it or from text.
+
+    Args:
+        inputs: a batch; or text such as `float32[32,3,224,224]`, `int64[2,128]<50257` (whole
+            numbers drawn below a bound), several joined by `;`, each with `name=` in front where
+            the model takes it by keyword. Floating-point tensors of text, and those on the meta
+            device, stand for independent entries of mean 0 and variance 1.
+        seed: of the whole numbers.
+
+    Raises:
+        DataError: text that is no such thing.
+    """
+    if not isinstance(inputs, str):
+        return as_batch(inputs)
+    generator = torch.Generator().manual_seed(seed)
+    args, kwargs = [], {}
+    for item in inputs.split(";"):
+        found = _SPEC.fullmatch(item)
+        if found is None or found["dtype"] not in _DTYPES:
+            raise DataError(
+                f"--input {item.strip()!r}: expected a type and a shape such as "
+                "float32[32,3,224,224] or int64[2,128]<50257; types: " + ", ".join(_DTYPES)
+            )
+        tensor = _tensor(found, generator)
+        if found["name"]:
+            kwargs[found["name"]] = tensor
+        else:
+            args.append(tensor)
+    return Batch(tuple(args), kwargs)
+
+
+def _tensor(found: re.Match[str], generator: torch.Generator) -> Tensor:
+    shape = tuple(int(size) for size in found["shape"].split(",") if size.strip())
+    dtype = _DTYPES[found["dtype"]]
+    if dtype.is_floating_point:
+        return torch.empty(shape, dtype=dtype, device="meta")
+    if dtype == torch.bool:
+        return torch.ones(shape, dtype=dtype)
+    if found["below"] is None:
+        raise DataError(
+            f"--input {found[0].strip()!r}: whole numbers need a bound: {found[0].strip()}<1000 "
+            "draws them from 0 to 999"
+        )
+    below = int(found["below"])
+    return torch.randint(0, max(below, 1), shape, generator=generator, dtype=dtype)
+
+
+def abstract(run: Propagation, batch: Batch, stats: Mapping[str, float]) -> Batch:
+    """The batch with an abstract tensor in place of every floating-point one.
+
+    Args:
+        run: that the tensors belong to.
+        batch: tensors with values count with their own moments.
+        stats: `mean`, `std` and `correlation` (cosine of two samples) of the floating-point
+            inputs, instead.
+
+    Raises:
+        DataError: unknown or impossible statistics.
+    """
+    unknown = set(stats) - set(_STATS)
+    if unknown:
+        raise DataError(
+            f"predict: input_stats has {', '.join(sorted(unknown))}; it takes {', '.join(_STATS)}"
+        )
+
+    def swap(value: Any) -> Any:
+        if isinstance(value, Tensor):
+            if not value.is_floating_point():
+                return value
+            return run.abstract(field_of_input(value, stats), value.dtype)
+        if isinstance(value, Mapping):
+            return {key: swap(item) for key, item in value.items()}
+        if type(value) in (tuple, list):
+            return type(value)(swap(item) for item in value)
+        return value
+
+    kwargs = {key: swap(value) for key, value in batch.kwargs.items()}
+    return Batch(swap(batch.args), kwargs, batch.targets)
+
+
+def field_of_input(value: Tensor, stats: Mapping[str, float]) -> Field:
+    """The field of one floating-point input."""
+    shape = tuple(value.shape)
+    if value.is_meta or stats:
+        mean, std = float(stats.get("mean", 0.0)), float(stats.get("std", 1.0))
+        between = float(stats.get("correlation", mean * mean / max(mean * mean + std * std, 1e-300)))
+        if not (math.isfinite(mean) and std >= 0 and -1 <= between <= 1):
+            raise DataError(
+                f"predict: input_stats mean={mean}, std={std}, correlation={between}; expected a "
+                "finite mean, a std of 0 or more and a correlation from -1 to 1"
+            )
+        made = independent(shape, mean, std * std)
+        if "correlation" in stats and shape and shape[0] > 1:
+            second = made.second.copy()
+            second[(1, *([0] * (second.ndim - 1)))] = between * made.energy
+            made = made.like(second, made.mean)
+        return made
+    values = value.detach()
+    found = empirical(values.double().cpu().numpy())
+    found.notes["kurtosis"] = 1.0  # given, not drawn: they do not fluctuate
+    return found

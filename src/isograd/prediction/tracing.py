@@ -1,0 +1,153 @@
+"""trace(): one run of a model on fields, forward and backward."""
+
+from __future__ import annotations
+
+import random
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from isograd.errors import IsogradError, ModelError, PredictionError
+from isograd.prediction.fields import Field
+from isograd.prediction.propagation import Propagation
+from isograd.prediction.recording import recording
+from isograd.sites.batches import Batch
+from isograd.sites.losses import Loss
+from isograd.sites.places import Places, Row
+from isograd.sites.tape import Frame, Tape
+
+
+class Reader(Places):
+    """Keeps the field of every site."""
+
+    def __init__(self, run: Propagation) -> None:
+        super().__init__()
+        self.run = run
+        self.fields: list[Field | None] = []
+        self.branches: dict[int, tuple[Field | None, Field | None]] = {}
+        self._branch: tuple[Field | None, Field | None] | None = None
+
+    def read(self, tape: Tape, row: Row, out: Tensor, frame: Frame | None, /) -> None:
+        """Keeps the field of a new site."""
+        del tape, frame
+        if row.kind == "add" and self._branch is not None:
+            self.branches[len(self.fields)] = self._branch
+        self._branch = None
+        self.fields.append(self.run.field_of(out))
+
+    def residual(self, tape: Tape, skip: Tensor, branch: Tensor, /) -> None:
+        """Keeps the fields of the two terms of a residual addition."""
+        del tape
+        self._branch = (self.run.field_of(skip), self.run.field_of(branch))
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """What a run leaves behind."""
+
+    model: nn.Module
+    batch: Batch
+    tape: Tape
+    reader: Reader
+    run: Propagation
+    loss_name: str
+    loss_note: str | None
+    loss_chosen: bool
+
+
+def trace(
+    model: nn.Module | Callable[[], nn.Module],
+    inputs: Any,
+    *,
+    input_stats: Mapping[str, float] | None = None,
+    loss: Loss | None = None,
+    seed: int = 0,
+) -> Trace:
+    """Runs a model forward and backward on fields; arguments are those of `predict`."""
+    from isograd.prediction.inputs import abstract, batch_of
+    from isograd.prediction.seeding import seeds_of
+
+    built = build(model)
+    batch = batch_of(inputs, seed)
+    run = Propagation()
+    reader = Reader(run)
+    tape = Tape(built, reader)
+    run.where = lambda: tape.stack[-1].path if tape.stack else ""
+    with untouched(built, run), ExitStack() as stack:
+        swapped = abstract(run, batch, input_stats or {})
+        stack.enter_context(run)
+        stack.enter_context(tape.recording())
+        with tape.quiet():
+            for tensor in swapped.inputs():
+                tape.introduce(tensor, "input")
+        outputs = _guarded(tape, lambda: swapped.call(built))
+        tape.phase = "loss"
+        chosen = _guarded(tape, lambda: seeds_of(run, tape, outputs, batch.targets, loss, seed))
+    run.backward(chosen.seeds)
+    return Trace(
+        built, batch, tape, reader, run, chosen.name, chosen.note, loss is None
+    )
+
+
+def build(model: nn.Module | Callable[[], Any]) -> nn.Module:
+    """The model itself, or what a factory gives under `recording()`."""
+    if isinstance(model, nn.Module):
+        inner = getattr(model, "_orig_mod", model)  # what torch.compile wrapped
+        return inner if isinstance(inner, nn.Module) else model
+    if not callable(model):
+        raise ModelError(
+            f"predict: expected a torch.nn.Module or a callable that returns one, found a "
+            f"{type(model).__name__}"
+        )
+    with recording():
+        made = model()
+    if isinstance(made, tuple) and made and isinstance(made[0], nn.Module):
+        made = made[0]
+    if not isinstance(made, nn.Module):
+        raise ModelError(
+            f"predict: the factory returned a {type(made).__name__}; it must return a "
+            "torch.nn.Module"
+        )
+    return made
+
+
+@contextmanager
+def untouched(model: nn.Module, run: Propagation) -> Iterator[None]:
+    """Leaves buffers and random states as they were."""
+    buffers = [(module, dict(module._buffers)) for module in model.modules()]
+    run.keep(list(model.buffers()))
+    state, python_state = torch.get_rng_state(), random.getstate()
+    try:
+        with warnings.catch_warnings(), torch.no_grad(), torch.inference_mode(False):
+            warnings.simplefilter("ignore")
+            with torch.no_grad():
+                yield
+    finally:
+        torch.set_rng_state(state)
+        random.setstate(python_state)
+        for module, found in buffers:
+            module._buffers.clear()
+            module._buffers.update(found)
+
+
+def _guarded(tape: Tape, action: Callable[[], Any]) -> Any:
+    try:
+        return action()
+    except IsogradError:
+        raise
+    except Exception as error:
+        frame = tape.deepest
+        where = "the model's forward"
+        if frame is not None and frame.path:
+            where = f"{frame.path!r} ({type(frame.module).__name__})"
+        lines = str(error).strip().splitlines()
+        said = f"{type(error).__name__}: {lines[0] if lines else '(no message)'}"
+        raise PredictionError(
+            f"predict: {where} raised {said}; check that the model runs on such inputs; if it "
+            "does, what it computes there cannot be predicted: use isograd.measure on one batch"
+        ) from error
