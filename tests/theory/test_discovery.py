@@ -1,5 +1,7 @@
 """Modules and callables: kinks, jumps and shape are found, and what cannot be used is refused."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from isograd.errors import InputError
-from isograd.theory import activation, phase
+from isograd.theory import activation, length_map, phase
 
 
 def bent(x: Tensor) -> Tensor:
@@ -147,3 +149,18 @@ def test_what_is_refused(given: object, told: str | None) -> None:
 def test_a_callable_has_no_parameters() -> None:
     with pytest.raises(InputError, match="takes kinks"):
         activation(bent, alpha=2.0)
+
+
+def test_oscillation_far_out_does_not_hide_a_kink() -> None:
+    """What is far out is given up, so that there are panels left to find the kink with."""
+
+    def bent_wave(x: torch.Tensor) -> torch.Tensor:
+        return x * torch.sin(3 * x) + (x - 0.37).abs()
+
+    found = activation(bent_wave)
+    assert found.kinks == pytest.approx((0.37,), abs=1e-9)
+    fast = activation(lambda x: torch.sin(40 * x))
+    # E sin^2(k u) = (1 - exp(-2 k^2 q)) / 2
+    assert length_map(fast, [1e-4, 0.3], weight_var=2.0) == pytest.approx(
+        [-math.expm1(-0.32), 1.0], rel=1e-10
+    )

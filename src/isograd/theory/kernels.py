@@ -13,8 +13,9 @@ from isograd.theory.resolution import NODES, features
 
 Array = NDArray[np.float64]
 
-_ORDERS = (48, 256)
-"""Terms of a Hermite series: few where they are enough, as for most smooth activations."""
+_ORDERS = (48, 112, 256)
+"""Terms of a Hermite series: few where they are enough, as for most smooth activations. Across a
+kink they never are."""
 _EXACT = 3e-14
 _NARROW = 0.7
 """Panels narrower than this share of a standard deviation are bends to split at."""
@@ -30,7 +31,7 @@ class Series:
     def __init__(self, act: Activation, q: Array) -> None:
         self.q = q
         self.square = np.array([moments(act).at(float(one))[0] for one in q])
-        for order in _ORDERS:
+        for order in _ORDERS[-1:] if act.kinks else _ORDERS:
             self.coefficients = _hermite(act, q, order)
             self.rest = np.maximum(self.square - np.square(self.coefficients).sum(axis=1), 0.0)
             if np.all(self.rest <= 1e-15 * self.square):

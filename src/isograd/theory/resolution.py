@@ -20,6 +20,8 @@ _OUTERMOST = 17
 # 2^17 is 13 standard deviations of q = 1e8.
 _TOLERANCE = 1e-12
 _MAX_PANELS = 4096
+_ENOUGH_PANELS = 2048
+"""Once kinks are known: moments of what oscillates without end then take some 10 ms."""
 _MAX_LEVELS = 60
 
 
@@ -39,10 +41,17 @@ def features(act: Activation) -> Features:
     Raises:
         InputError: it oscillates too fast to be resolved within 13 standard deviations.
     """
-    return resolve(act.value, act.slope, act.kinks, act.name)
+    return resolve(act.value, act.slope, act.kinks, act.name, most=_ENOUGH_PANELS)
 
 
-def resolve(value: Function, slope: Function, kinks: tuple[float, ...], name: str) -> Features:
+def resolve(
+    value: Function,
+    slope: Function,
+    kinks: tuple[float, ...],
+    name: str,
+    *,
+    most: int = _MAX_PANELS,
+) -> Features:
     """Halves panels until value and slope are polynomials of degree 15 on each, or points."""
     dyadic = 2.0 ** np.arange(0, _OUTERMOST + 1)
     start = np.union1d([*-dyadic, *dyadic], np.array(kinks, dtype=np.float64))
@@ -50,7 +59,7 @@ def resolve(value: Function, slope: Function, kinks: tuple[float, ...], name: st
     done: list[Array] = [start]
     unresolved: list[Array] = []
     ruler = _Ruler((value, slope))
-    reach, count = np.inf, len(left)
+    reach = np.inf
     for _ in range(_MAX_LEVELS):
         rough, good = ruler.rough(left, right)
         nearest = np.minimum(np.abs(left), np.abs(right))
@@ -60,13 +69,11 @@ def resolve(value: Function, slope: Function, kinks: tuple[float, ...], name: st
         thin = right - left < 1e-13 * np.maximum(1.0, np.abs(middle))
         unresolved.append(middle[rough & thin])
         rough &= ~thin
-        if count + rough.sum() > _MAX_PANELS:
-            reach = min(reach, _given_up(middle[rough], _MAX_PANELS - count))
-            rough &= np.abs(middle) < reach
-        count += int(rough.sum())
+        done.append(middle[rough])
+        reach = _affordable(np.concatenate(done), reach, most)
+        rough &= np.abs(middle) < reach
         if not rough.any():
             break
-        done.append(middle[rough])
         left, right = (
             np.concatenate([left[rough], middle[rough]]),
             np.concatenate([middle[rough], right[rough]]),
@@ -100,9 +107,11 @@ class _Ruler:
         return rough, good
 
 
-def _given_up(middle: Array, room: int) -> float:
-    """Where panels end of which only some have room: the outer only matter at a large q."""
-    return float(np.sort(np.abs(middle))[max(room, 0) :].min(initial=np.inf))
+def _affordable(edges: Array, reach: float, most: int) -> float:
+    """The reach, halved until panels are few enough: the outer ones only matter at a large q."""
+    while reach > 1 and (np.abs(edges) <= reach).sum() > most:
+        reach = min(reach, 2.0**_OUTERMOST) / 2
+    return reach
 
 
 def _within(edges: Array, reach: float, name: str) -> Array:
