@@ -48,15 +48,27 @@ class Linear(Op):
     def _addmm(
         self, call: Call, bias: Any, a: Any, b: Any, beta: float = 1, alpha: float = 1
     ) -> Outcome:
-        x, y = call.field(a), call.field(b)
-        if alpha != 1:
-            x = x.scaled(alpha)
-        offset = call.field(bias) if beta else None
-        if offset is not None and beta != 1:
-            offset = offset.scaled(beta)
-        return product(call, x, *_matmul(len(x.groups), y, len(y.groups)), offset)
+        x, y, offset = call.field(a), call.field(b), call.field(bias) if beta else None
+        labels = _matmul(len(x.groups), y, len(y.groups))
+        if call.name == "addbmm":
+            labels = ("bxy", y, "byz", "xz")
+        if alpha == 1 and beta == 1:
+            return product(call, x, *labels, offset)
+        first, shift = x.scaled(alpha), None if offset is None else offset.scaled(beta)
+        inner = product(call, first, *labels, shift)
 
-    _baddbmm = _addmv = _addmm
+        def back(gradient: Field) -> list[tuple[Field, Field]]:
+            assert inner.back is not None
+            whole = {id(first): (x, alpha), id(shift): (offset, beta)}
+            result = []
+            for where, g in inner.back(gradient):
+                to, factor = whole.get(id(where), (where, 1.0))
+                result.append((to or where, g.scaled(factor)))
+            return result
+
+        return Outcome(inner.out, back, [x, y], formula=inner.formula)
+
+    _baddbmm = _addmv = _addbmm = _addmm
 
     def _einsum(self, call: Call, equation: str, *operands: Any) -> Outcome:
         if len(operands) == 1 and isinstance(operands[0], (tuple, list)):
@@ -69,6 +81,13 @@ class Linear(Op):
         if len(fields) != 2:
             raise call.refuse(f"takes {len(fields)} operands", "write it as products of two")
         return product(call, fields[0], labels[0], fields[1], labels[1], out)
+
+    def _inner(self, call: Call, a: Any, b: Any) -> Outcome:
+        n, m = a.ndim, b.ndim
+        of_x, of_y = _LETTERS[:n], _LETTERS[n : n + m - 1] + _LETTERS[n - 1]
+        return product(
+            call, call.field(a), of_x, call.field(b), of_y, of_x[:-1] + of_y[:-1]
+        )
 
     def _tensordot(self, call: Call, a: Any, b: Any, dims: Any = 2, **_: Any) -> Outcome:
         x, y = call.field(a), call.field(b)
