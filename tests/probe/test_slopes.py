@@ -170,6 +170,17 @@ def test_what_has_no_slope_of_its_own(function: Any) -> None:
             assert record.value("forward.slope", index) is None
 
 
+def test_a_norm_has_no_slope_even_if_its_last_operation_has() -> None:
+    class SoftNorm(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.tanh(x)
+
+    record = measure(nn.Sequential(SoftNorm(), nn.Tanh()), SMALL)
+    assert [site.kind for site in record.sites] == ["layer_norm", "tanh"]
+    assert record.value("forward.slope", 0) is None
+    assert record.value("forward.slope", 1) is not None
+
+
 def test_non_finite_inputs_are_left_out() -> None:
     inputs = torch.tensor([0.5, math.nan, math.inf, -0.25])
     expected = derivative(torch.tanh, torch.tensor([0.5, -0.25])).square().mean().sqrt()

@@ -134,3 +134,26 @@ def test_every_site_is_read_once_and_in_order() -> None:
     assert frames == [model.stem, model.fc, None, None, model.norm]
     ((skip, branch),) = listener.additions  # before += overwrote the skip
     assert (tape.nodes[skip].module, tape.nodes[branch].op) == ("stem", "relu")
+
+
+def test_an_addition_is_judged_by_itself() -> None:
+    """The second closes no skip, the third is part of the loss."""
+
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(7, 7)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x + self.fc(x) + 1.0
+
+    x = torch.ones(3, 7)
+    listener = Silent()
+    tape = Tape(Model(), listener)
+    with tape.recording():
+        tape.take(as_batch(x))
+        out = tape.model(x)
+        tape.phase = "loss"
+        out + x
+    assert [row.name for row in listener.rows] == ["fc", "forward:add"]
+    assert len(listener.additions) == 1

@@ -218,6 +218,15 @@ def test_additions_that_close_no_skip(function: Any) -> None:
     assert "add" not in {site.kind for site in record.sites}
 
 
+def test_what_follows_a_skip_has_no_branch() -> None:
+    record = seen(
+        lambda m, x: m.scale(x + m.a(x)), a=nn.Linear(7, 7), scale=Made(lambda m, x: 3 * x)
+    )
+    assert [site.kind for site in record.sites] == ["linear", "add", "module"]
+    ratios = [record.value("forward.branch_ratio", i) for i in range(3)]
+    assert [ratio is None for ratio in ratios] == [True, False, True]
+
+
 def test_skips_inside_skips() -> None:
     """The depth of a residual stream grows with every branch."""
 

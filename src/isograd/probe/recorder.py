@@ -71,7 +71,7 @@ class Recorder(Places):
 
     def after(self, tape: Tape, node: Node, out: Tensor, call: Call, /) -> None:
         """Keeps an activation's sample for the site that it is, or is the last operation of."""
-        if self._sample is not None and node.kind in ACTIVATIONS and node.depth >= 0:
+        if self._sample is not None and node.kind in ACTIVATIONS:
             self._samples[node.index] = self._sample
         super().after(tape, node, out, call)
 

@@ -29,9 +29,8 @@ class Row:
     def site(self) -> Site:
         """The site as a Record holds it."""
         node = self.node
-        depth = max(0, node.depth)
         return Site(
-            self.name, self.kind, self.label, depth, node.shape, self.inputs, node.parameters
+            self.name, self.kind, self.label, node.depth, node.shape, self.inputs, node.parameters
         )
 
 
