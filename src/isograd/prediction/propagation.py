@@ -322,9 +322,10 @@ class Propagation(TorchFunctionMode):
         if found is None:
             self.slopes[id(where)] = Slope(gradient, None if passed_on else gradient)
             return
-        found.whole = added(found.whole, gradient)
+        found.whole = added(found.whole, gradient, where)
         if not passed_on:
-            found.direct = gradient if found.direct is None else added(found.direct, gradient)
+            direct = found.direct
+            found.direct = gradient if direct is None else added(direct, gradient, where)
 
     def gradient_of(self, where: Field) -> Field | None:
         """The gradient that arrived at a field."""
@@ -332,19 +333,35 @@ class Propagation(TorchFunctionMode):
         return None if found is None else found.whole
 
 
-def added(first: Field, second: Field) -> Field:
-    """The gradient's field of two independent contributions."""
+def added(first: Field, second: Field, where: Field) -> Field:
+    """The gradient's field of two independent contributions.
+
+    Args:
+        first: gradient's field of one path.
+        second: that of another.
+        where: the field that both are the gradient of.
+    """
     a, b = aligned(first, second)
     result = a.like(a.second + b.second)
     one, two = a.energy, b.energy
     if one + two > 0:
         share = one / (one + two)
         result.noise = (share * np.sqrt(a.noise) + (1 - share) * np.sqrt(b.noise)) ** 2
-        for key in first.notes.keys() | second.notes.keys():
-            result.notes[key] = share * first.notes.get(key, 3.0) + (1 - share) * second.notes.get(
-                key, 3.0
-            )
+        kurtosis = [f.notes.get("kurtosis", 3.0) for f in (first, second)]
+        result.notes["kurtosis"] = share * kurtosis[0] + (1 - share) * kurtosis[1]
+    if "moment" in first.notes or "moment" in second.notes:
+        x, y = aligned(moment_of(first, where), moment_of(second, where))
+        result.notes["moment"] = x.like(x.second + y.second)
     return result
+
+
+def moment_of(gradient: Field, where: Field) -> Field:
+    """E[(g x)(g' x')] of a gradient g at a field x: not E[g g'] E[x x'] where g is gated by x."""
+    found = gradient.notes.get("moment")
+    if found is not None:
+        return found
+    g, x = aligned(gradient, where)
+    return g.like(g.second * x.second)
 
 
 def _inherit(made: Field, inputs: Sequence[Field]) -> None:

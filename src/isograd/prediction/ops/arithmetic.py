@@ -116,11 +116,34 @@ def added(call: Call, a: Field, b: Field, sign: float) -> Outcome:
         return _centered(a, b)
     out = summed(a, b, sign)
     out.visible = a.visible if a.visible is not None else b.visible
+    if "batch statistics" in a.notes or "batch statistics" in b.notes:
+        out.notes["batch statistics"] = True
 
     def back(gradient: Field) -> list[tuple[Field, Field]]:
-        return [(a, gradient.summed_to(a.shape)), (b, gradient.summed_to(b.shape))]
+        return [(f, _passed(gradient, f, out)) for f in (a, b)]
 
     return Outcome(out, back, [a, b], formula="E x^2 + E y^2 + 2 E x E y")
+
+
+def _passed(gradient: Field, term: Field, total: Field) -> Field:
+    """The gradient of a sum at one of its terms.
+
+    The term is w total + an independent rest, w its share of the variance, so that what the
+    gradient has in common with the total it has with the term w times.
+    """
+    result = gradient.summed_to(term.shape)
+    moment = gradient.notes.get("moment")
+    if moment is None or term.shape != total.shape or not total.energy:
+        return result
+    share = (term.energy / total.energy) ** 2
+    g, whole, part, joint = aligned(result, total, term, moment)
+    if result is gradient:
+        result = gradient.like(gradient.second)
+        result.noise = gradient.noise
+        result.notes["kurtosis"] = gradient.notes.get("kurtosis", 3.0)
+    rest = g.second * (part.second - share * whole.second)
+    result.notes["moment"] = g.like(share * joint.second + rest)
+    return result
 
 
 def summed(a: Field, b: Field, sign: float = 1.0) -> Field:

@@ -125,6 +125,9 @@ def outcome(
         result = _times(origin, nodes.chain(origin), gradient)
         result.noise = gradient.noise + nodes.slope_noise(origin)
         result.notes["kurtosis"] = nodes.slope_kurtosis()
+        if origin.notes.get("batch statistics"):
+            gated = nodes.between(nodes.slopes * nodes.quadrature.x, origin)
+            result.notes["moment"] = _times(origin, gated, gradient)
         return [(origin, result)]
 
     return Outcome(out, back, [one for one, _ in inputs])

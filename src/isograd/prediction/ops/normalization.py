@@ -10,6 +10,7 @@ import numpy as np
 from isograd.prediction import pairs
 from isograd.prediction.fields import Field, aligned
 from isograd.prediction.ops import Op, Outcome
+from isograd.prediction.propagation import moment_of
 
 if TYPE_CHECKING:
     from isograd.prediction.pairs import Array
@@ -134,12 +135,14 @@ def normalized(
     out.noise = 0.0
     out.condition = f.condition * float(np.mean(eps / (variance + eps)))
     fluctuation = _fluctuation(f, second, places) if drawn else 0.0
+    if drawn:
+        out.notes["batch statistics"] = True
 
     def back(gradient: Field) -> list[tuple[Field, Field]]:
-        g, base = aligned(gradient, out)
+        g, base, moment = aligned(gradient, out, moment_of(gradient, out))
         at = [place for axis in axes for place in g.factors_of(axis)]
         found = g.second - _over(g, at, pairs.shares) if centered else g.second
-        along = _over(g.like(g.second * base.second), at, pairs.shares)
+        along = _over(moment, at, pairs.shares)
         found = found - along * base.second
         wide = scale
         if base.cuts != out.cuts:
@@ -180,14 +183,19 @@ def affine(
             result.append((beta, total.reshaped(beta.shape)))
         if gamma is not None:
             wide = gamma if shape is None else gamma.reshaped(shape)
-            a, b, x = aligned(gradient, wide, inner)
-            total = a.like(a.second * x.second).summed_to(wide.shape)
-            result.append((gamma, total.reshaped(gamma.shape)))
+            a, b = aligned(gradient, wide)
             g = a.like(a.second * b.second)
             g.noise = gradient.noise
+            # g gamma xhat is the gradient times the output, but for a shift.
+            moment = g.notes["moment"] = moment_of(gradient, out)
+            size = gamma.energy or 1.0
+            total = moment.scaled(size**-0.5).summed_to(wide.shape)
+            result.append((gamma, total.reshaped(gamma.shape)))
         assert found.back is not None
         return [*result, *found.back(g)]
 
+    if "batch statistics" in inner.notes:
+        out.notes["batch statistics"] = True
     inputs = [f, *(one for one in (gamma, beta) if one is not None)]
     return Outcome(out, back, inputs, formula=found.formula)
 
