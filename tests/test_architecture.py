@@ -31,7 +31,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "rules": {"records", "findings", "catalogue", "sites"},
     "diagnosis": {*GROUND, "rules"},
     "explaining": {"errors", "rules"},
-    "checking": {*GROUND, "diagnosis", "probe"},
+    "checking": {*GROUND, "diagnosis", "prediction", "probe"},
     "reporting": {*GROUND, "storage", "rules"},
     "cli": {
         *GROUND,
@@ -40,6 +40,8 @@ MAY_IMPORT: dict[str, set[str]] = {
         "rules",
         "explaining",
         "checking",
+        "diagnosis",
+        "prediction",
         "reporting",
         "theory",
     },
@@ -61,6 +63,7 @@ HEAVY: dict[str, set[str]] = {
     "sites.places": {"torch"},
     "sites.tape": {"torch"},
     "prediction": {"numpy", "torch"},
+    "prediction.specs": set(),
     "probe": {"numpy", "torch"},
     "cli": {"click"},
 }

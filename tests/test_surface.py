@@ -22,8 +22,9 @@ from isograd.rules import RULES
 ROOT = Path(__file__).parent.parent
 
 NAMES = """
-    DataError Diagnosis Finding InputError IsogradError LossError ModelError Reading Record
-    Severity UntrainableError __version__ assert_trainable check diagnose explain measure
+    DataError Diagnosis Finding InputError IsogradError LossError ModelError PredictionError
+    Reading Record Severity UntrainableError __version__ assert_trainable check diagnose explain
+    measure predict recording
 """.split()
 
 SIGNATURES = {
@@ -32,6 +33,8 @@ SIGNATURES = {
     "diagnose": "reading, *, select, ignore, rules",
     "explain": "code",
     "measure": "model, batch, loss, *, seed, step",
+    "predict": "model, inputs, *, input_stats, loss, width_band, seed",
+    "recording": "",
 }
 
 COMMANDS = {
@@ -40,6 +43,8 @@ COMMANDS = {
     "demo": "--output",
     "doctor": "--format",
     "explain": "code",
+    "predict": "target --input --data --set --loss --batch-size --format --output --save --fail-on "
+    "--select --ignore --seed --train --eval",
     "report": "run --list --entry --format --output",
     "rules": "--format",
     "theory": "",

@@ -14,11 +14,14 @@ if TYPE_CHECKING:
     from isograd.errors import IsogradError as IsogradError
     from isograd.errors import LossError as LossError
     from isograd.errors import ModelError as ModelError
+    from isograd.errors import PredictionError as PredictionError
     from isograd.errors import UntrainableError as UntrainableError
     from isograd.explaining import explain as explain
     from isograd.findings import Diagnosis as Diagnosis
     from isograd.findings import Finding as Finding
     from isograd.findings import Severity as Severity
+    from isograd.prediction.predicting import predict as predict
+    from isograd.prediction.recording import recording as recording
     from isograd.probe.measuring import measure as measure
     from isograd.records import Reading as Reading
     from isograd.records import Record as Record
@@ -29,6 +32,8 @@ _HOMES = {
     "diagnose": "isograd.diagnosis",
     "explain": "isograd.explaining",
     "measure": "isograd.probe.measuring",
+    "predict": "isograd.prediction.predicting",
+    "recording": "isograd.prediction.recording",
     "Diagnosis": "isograd.findings",
     "Finding": "isograd.findings",
     "Severity": "isograd.findings",
@@ -39,6 +44,7 @@ _HOMES = {
     "DataError": "isograd.errors",
     "LossError": "isograd.errors",
     "ModelError": "isograd.errors",
+    "PredictionError": "isograd.errors",
     "UntrainableError": "isograd.errors",
 }
 

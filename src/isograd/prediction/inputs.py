@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,23 +12,9 @@ from torch import Tensor
 from isograd.errors import DataError
 from isograd.prediction.fields import Field, empirical, independent
 from isograd.prediction.propagation import Propagation
+from isograd.prediction.specs import Spec, parse
 from isograd.sites.batches import Batch, as_batch
 
-_SPEC = re.compile(
-    r"\s*(?:(?P<name>[A-Za-z_]\w*)\s*=\s*)?(?P<dtype>[a-z]+\d*)\s*\[(?P<shape>[\d,\s]*)\]"
-    r"\s*(?:<\s*(?P<below>\d+))?\s*"
-)
-_DTYPES = {
-    "float32": torch.float32,
-    "float64": torch.float64,
-    "float16": torch.float16,
-    "bfloat16": torch.bfloat16,
-    "float": torch.float32,
-    "int64": torch.int64,
-    "int32": torch.int32,
-    "int": torch.int64,
-    "bool": torch.bool,
-}
 _STATS = ("mean", "std", "correlation")
 
 
@@ -50,35 +35,22 @@ def batch_of(inputs: Any, seed: int = 0) -> Batch:
         return as_batch(inputs)
     generator = torch.Generator().manual_seed(seed)
     args, kwargs = [], {}
-    for item in inputs.split(";"):
-        found = _SPEC.fullmatch(item)
-        if found is None or found["dtype"] not in _DTYPES:
-            raise DataError(
-                f"--input {item.strip()!r}: expected a type and a shape such as "
-                "float32[32,3,224,224] or int64[2,128]<50257; types: " + ", ".join(_DTYPES)
-            )
-        tensor = _tensor(found, generator)
-        if found["name"]:
-            kwargs[found["name"]] = tensor
-        else:
+    for spec in parse(inputs):
+        tensor = _tensor(spec, generator)
+        if spec.name is None:
             args.append(tensor)
+        else:
+            kwargs[spec.name] = tensor
     return Batch(tuple(args), kwargs)
 
 
-def _tensor(found: re.Match[str], generator: torch.Generator) -> Tensor:
-    shape = tuple(int(size) for size in found["shape"].split(",") if size.strip())
-    dtype = _DTYPES[found["dtype"]]
+def _tensor(spec: Spec, generator: torch.Generator) -> Tensor:
+    dtype: torch.dtype = getattr(torch, spec.dtype)
     if dtype.is_floating_point:
-        return torch.empty(shape, dtype=dtype, device="meta")
-    if dtype == torch.bool:
-        return torch.ones(shape, dtype=dtype)
-    if found["below"] is None:
-        raise DataError(
-            f"--input {found[0].strip()!r}: whole numbers need a bound: {found[0].strip()}<1000 "
-            "draws them from 0 to 999"
-        )
-    below = int(found["below"])
-    return torch.randint(0, max(below, 1), shape, generator=generator, dtype=dtype)
+        return torch.empty(spec.shape, dtype=dtype, device="meta")
+    if spec.below is None:
+        return torch.ones(spec.shape, dtype=dtype)
+    return torch.randint(0, spec.below, spec.shape, generator=generator, dtype=dtype)
 
 
 def abstract(run: Propagation, batch: Batch, stats: Mapping[str, float]) -> Batch:
@@ -119,7 +91,9 @@ def field_of_input(value: Tensor, stats: Mapping[str, float]) -> Field:
     shape = tuple(value.shape)
     if value.is_meta or stats:
         mean, std = float(stats.get("mean", 0.0)), float(stats.get("std", 1.0))
-        between = float(stats.get("correlation", mean * mean / max(mean * mean + std * std, 1e-300)))
+        between = float(
+            stats.get("correlation", mean * mean / max(mean * mean + std * std, 1e-300))
+        )
         if not (math.isfinite(mean) and std >= 0 and -1 <= between <= 1):
             raise DataError(
                 f"predict: input_stats mean={mean}, std={std}, correlation={between}; expected a "
