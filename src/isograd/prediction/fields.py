@@ -135,6 +135,29 @@ class Field:
         first, other = zip(*ends, strict=True)
         return values[np.ix_(*first)], values[np.ix_(*other)]
 
+    def centered(self, places: Sequence[int]) -> Array:
+        """Second moments of x - mean of x over some factors.
+
+        E x x' - E x mean' - E mean x' + E mean^2; with one class per factor the three means are
+        all the same.
+        """
+        whole = self.second
+        for place in places:
+            averaged = np.tensordot(whole, pairs.shares(self.cuts[place]), (place, 0))
+            whole = np.expand_dims(averaged, place)
+        if all(len(self.cuts[place]) == 1 for place in places):
+            return np.asarray(self.second - whole)
+        sided = self.second
+        for place in places:
+            sided = along(sided, place, pairs.given_first(self.cuts[place]))
+        first, other = [], []
+        for place, cut in enumerate(self.cuts):
+            every = np.arange(sided.shape[place])
+            a, b = pairs.ends(cut) if place in places else (every, every)
+            first.append(a)
+            other.append(b)
+        return np.asarray(self.second - sided[np.ix_(*first)] - sided[np.ix_(*other)] + whole)
+
     # -- the same thing otherwise --------------------------------------------------------------
 
     def like(self, second: Array, mean: Array | None = None) -> Field:

@@ -52,6 +52,18 @@ def same_shares(sizes: Sizes) -> Array:
 
 
 @lru_cache(maxsize=4096)
+def given_first(sizes: Sizes) -> Array:
+    """Matrix [classes, ways]: averages over the second index for a first one of each class."""
+    k = len(sizes)
+    share = counts(sizes) / np.concatenate([np.array(sizes), np.repeat(np.array(sizes), k)])
+    found = np.zeros((k, ways(sizes)))
+    found[np.arange(k), np.arange(k)] = share[:k]
+    for c in range(k):
+        found[c, k + c * k : k + (c + 1) * k] = share[k + c * k : k + (c + 1) * k]
+    return found / sum(sizes)
+
+
+@lru_cache(maxsize=4096)
 def ends(sizes: Sizes) -> tuple[Indices, Indices]:
     """Classes of the first and the second index, per way."""
     k = len(sizes)

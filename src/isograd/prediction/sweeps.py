@@ -23,6 +23,8 @@ from isograd.prediction.pairs import Array, Sizes
 # Axes: n samples, g groups, z channels of one group on the side that is stepped over, c channels
 # of one group on the side that is read, then spatial axes: o steps, i entries, w taps.
 AXES = {"stepped": "ngzo", "read": "ngci", "weight": "gzcw"}
+_LARGEST = 64
+"""Positions along an axis from which on a border of its own would say nothing."""
 Cuts = dict[str, tuple[Sizes, ...]]
 """Classes of the factors of each axis, by its letter and, if spatial, its number."""
 
@@ -195,13 +197,29 @@ def carried(sweep: Sweep, cut: Sizes, start: str) -> Sizes:
         start: whether these are entries "i" or, transposed, steps "o".
     """
     number = sweep.steps if start == "i" else sweep.entries
-    if len(cut) == 1:
-        return (number,)
+    border = _border(sweep) if start == "i" else (number,)
+    if len(cut) == 1 or (len(border) > 1 and len(cut) <= 3):
+        return border
     middle = sweep.dilation * (sweep.taps - 1) // 2 - sweep.padding
     at = np.arange(number)
     at = at * sweep.stride + middle if start == "i" else (at - middle) // sweep.stride
     owner = np.repeat(np.arange(len(cut)), cut)[np.clip(at, 0, sum(cut) - 1)]
     return tuple(int(size) for size in np.unique(owner, return_counts=True)[1])
+
+
+@lru_cache(maxsize=4096)
+def _border(sweep: Sweep) -> Sizes:
+    """Steps at the lower end that miss a tap, those in the middle, those at the upper end.
+
+    What a border lacks, a norm over all positions makes up for in the middle.
+    """
+    _, there = sweep.places()
+    whole = np.flatnonzero(there.all(axis=1))
+    if len(whole) in (0, sweep.steps) or sweep.steps > _LARGEST:
+        return (sweep.steps,)
+    first, last = int(whole[0]), int(whole[-1])
+    sizes = (first, last + 1 - first, sweep.steps - 1 - last)
+    return tuple(size for size in sizes if size)
 
 
 def _alive(f: Field, axis: int) -> Sizes:

@@ -173,22 +173,23 @@ def multiplied(call: Call, a: Field, b: Field) -> Outcome:
 
 
 def _centered(x: Field, mean: Field) -> Outcome:
-    """x - mean(x): what the mean takes away is the second moment of the mean."""
-    whole, part = aligned(x, mean)
-    out = whole.like(whole.second - part.second, whole.mean - part.mean)
-    out.noise, out.condition = x.noise, x.condition
+    """x - mean(x): what the mean takes away is what each entry has in common with it."""
     shape = mean.shape
 
-    def back(gradient: Field) -> list[tuple[Field, Field]]:
-        places = [
+    def axes_of(f: Field) -> list[int]:
+        return [
             place
             for axis, size in enumerate(shape)
-            if size == 1 and gradient.groups[axis]
-            for place in gradient.factors_of(axis)
+            if size == 1 and f.groups[axis]
+            for place in f.factors_of(axis)
         ]
-        average = gradient.summed(places, average=True)
-        g, m = aligned(gradient, average)
-        return [(x, g.like(g.second - m.second))]
+
+    whole, part = aligned(x, mean)
+    out = whole.like(whole.centered(axes_of(whole)), whole.mean - part.mean)
+    out.noise, out.condition = x.noise, x.condition
+
+    def back(gradient: Field) -> list[tuple[Field, Field]]:
+        return [(x, gradient.like(gradient.centered(axes_of(gradient))))]
 
     return Outcome(out, back, [x, mean], formula="E x^2 - E mean(x)^2")
 

@@ -119,9 +119,7 @@ def normalized(
     """
     del call
     places = [place for axis in axes for place in f.factors_of(axis)]
-    inner = f.second
-    if centered:
-        inner = inner - _over(f, places, pairs.shares)
+    inner = f.centered(places) if centered else f.second
     variance = _over_same(f, inner, places)
     scale = _per_pair_of(f, variance + eps, places)
     second = inner / scale
@@ -141,7 +139,7 @@ def normalized(
     def back(gradient: Field) -> list[tuple[Field, Field]]:
         g, base, moment = aligned(gradient, out, moment_of(gradient, out))
         at = [place for axis in axes for place in g.factors_of(axis)]
-        found = g.second - _over(g, at, pairs.shares) if centered else g.second
+        found = g.centered(at) if centered else g.second
         along = _over(moment, at, pairs.shares)
         found = found - along * base.second
         wide = scale
