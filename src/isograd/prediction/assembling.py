@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor
 
-from isograd.prediction import pairs
+from isograd.prediction import judging, pairs
 from isograd.prediction.fields import Field
 from isograd.prediction.ops.linear import fluctuation
 from isograd.prediction.recording import law_of, values_law
@@ -45,6 +45,7 @@ def assemble(traced: Trace, width_band: bool = True) -> Record:
         numbers = site_numbers(field, gradient, width_band)
         numbers["forward.branch_ratio"] = _branch_ratio(reader.branches.get(index))
         numbers["forward.slope"] = _slope(sites[index], field)
+        numbers.update(judging.site_numbers(sites[index], field, gradient, numbers))
         for key, value in numbers.items():
             series.setdefault(key, []).append(value)
     series.update(_weights(traced, sites, parameters, layouts))
@@ -124,8 +125,8 @@ def _weights(
     series: dict[str, list[Number]] = {}
     fit = feeding(sites, parameters, following(sites))
     for index, tensor in enumerate(traced.model.parameters()):
-        row = _weight(traced.run, tensor)
         parameter = parameters[index]
+        row = _weight(traced.run, tensor, parameter)
         if parameter.is_weight and len(parameter.shape) >= 2:
             inside, outside = fans(parameter, *layouts.get(index, (False, 1)))
             row["weight.fan_in"], row["weight.fan_out"] = float(inside), float(outside)
@@ -141,16 +142,18 @@ def _weights(
 
 _WEIGHT_KEYS = tuple(
     f"weight.{key}"
-    for key in "mean rms fan_in fan_out gain gain_fit gain_slope grad_rms grad_band".split()
+    for key in "mean rms row_spread fan_in fan_out gain gain_fit gain_slope grad_rms "
+    "grad_band".split()
 )
 
 
-def _weight(run: Propagation, tensor: Tensor) -> dict[str, Number]:
+def _weight(run: Propagation, tensor: Tensor, parameter: Parameter) -> dict[str, Number]:
     law = law_of(tensor) if tensor.is_meta else values_law(tensor)
     row: dict[str, Number] = {}
     if law is not None:
         row["weight.mean"] = law.mean
         row["weight.rms"] = math.sqrt(law.variance + law.mean**2)
+        row["weight.row_spread"] = judging.row_spread(law, parameter)
     field = run.parameter_field(tensor)
     gradient = None if field is None else run.gradient_of(field)
     if gradient is not None and tensor.requires_grad:
@@ -174,6 +177,8 @@ def _facts(traced: Trace) -> dict[str, Any]:
         "loss.chosen": traced.loss_chosen,
         "prediction.condition": condition,
         "prediction.sampled": sorted(set(run.sampled)),
+        **({"loss.kind": "probe"} if traced.loss_name == "random probes" else {}),
+        **judging.norm_facts(model, traced.tape),
     }
 
 

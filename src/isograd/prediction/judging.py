@@ -1,0 +1,100 @@
+"""What rules read of a prediction beyond the size of signal and gradient."""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from torch import Tensor, nn
+
+from isograd.prediction.fields import Field
+from isograd.records import Number, Parameter, Site
+from isograd.sites import ACTIVATIONS, ELEMENTWISE
+from isograd.theory import activation
+
+if TYPE_CHECKING:
+    from isograd.prediction.recording import Law
+    from isograd.sites.tape import Tape
+
+_FLAT = 0.05
+"""A derivative below this share of the largest one counts as flat, as in a measurement."""
+_PASSING = ACTIVATIONS | {"dropout", "pool", "softmax", "log_softmax"}
+"""Kinds whose samples are as far apart as those of the site before them."""
+
+
+def site_numbers(
+    site: Site, field: Field | None, gradient: Field | None, numbers: dict[str, Number]
+) -> dict[str, Number]:
+    """Numbers of one site: entries, spread over the samples, share of flat entries.
+
+    Args:
+        site: the site.
+        field: of its output.
+        gradient: that arrived there.
+        numbers: `forward.rms` and `forward.correlation` of the site.
+    """
+    entries = float(math.prod(site.shape))
+    return {
+        "forward.count": None if field is None else entries,
+        "backward.count": None if gradient is None else entries,
+        "forward.spread": _spread(site, numbers),
+        "forward.saturated": None if field is None else _saturated(site, field),
+    }
+
+
+def _spread(site: Site, numbers: dict[str, Number]) -> Number:
+    """sqrt(mean_j var_i x_ij), the population variance over the samples i."""
+    rms, between = numbers.get("forward.rms"), numbers.get("forward.correlation")
+    if rms is None or between is None or site.kind in _PASSING:
+        return None
+    return rms * math.sqrt(max(1.0 - between, 0.0) * (1 - 1 / site.shape[0]))
+
+
+def _saturated(site: Site, field: Field) -> Number:
+    """Share of entries at which an activation's derivative is small."""
+    if site.kind not in ELEMENTWISE or field.nodes is None:
+        return None
+    steepest = _steepest(site.kind)
+    if not steepest:
+        return None
+    flat = np.abs(field.nodes.slopes) < _FLAT * steepest
+    return float(field.nodes.expectation(flat.astype(np.float64)).mean())
+
+
+@cache
+def _steepest(kind: str) -> float:
+    """Largest slope of an activation of torch on [-8, 8]; 0 for one without parameters known."""
+    slope = np.abs(activation(kind).slope(np.linspace(-8, 8, 257)))
+    return float(np.nanmax(slope))
+
+
+def row_spread(law: Law, parameter: Parameter) -> Number:
+    """How different the units of a weight are: 0 where all its entries are one number."""
+    if not parameter.is_weight or len(parameter.shape) < 2 or parameter.shape[0] < 2:
+        return None
+    energy = law.variance + law.mean**2
+    if energy <= 0:
+        return 0.0
+    return math.sqrt(law.variance / energy * (1 - 1 / parameter.shape[0]))
+
+
+def norm_facts(model: nn.Module, tape: Tape) -> dict[str, Any]:
+    """Facts `norm.*` of batch norms: what they have tracked, over how many values they average."""
+    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    counters = [m.num_batches_tracked for m in norms if m.track_running_stats]
+    tracked = [int(one) for one in counters if isinstance(one, Tensor) and not one.is_meta]
+    facts: dict[str, Any] = {"norm.tracked": min(tracked)} if tracked else {}
+    momenta = [m.momentum for m in norms if m.track_running_stats and m.momentum is not None]
+    if tracked and momenta:
+        facts["norm.momentum"] = min(momenta)
+    training = {name for name, m in model.named_modules() if m in norms and m.training}
+    values = [
+        math.prod(node.shape) / node.shape[1]
+        for node in tape.nodes
+        if node.kind == "batch_norm" and node.module in training and len(node.shape) > 1
+    ]
+    if values:
+        facts["norm.min_values"] = min(values)
+    return facts
