@@ -128,9 +128,8 @@ class Nodes:
         return max(float(excess), 0.0)
 
     def stiffness(self) -> float:
-        """d ln E f^2 / d ln v, averaged over classes."""
-        z, deviation = self.quadrature.z, self.quadrature.deviation
-        change = deviation * self.expectation(self.values * self.slopes * z)
+        """d ln E f^2 / d ln E u^2 where the argument u is scaled, averaged over classes."""
+        change = self.expectation(self.values * self.slopes * self.quadrature.x)
         energy = self.expectation(np.square(self.values))
         return float((change / np.maximum(energy, 1e-300)).mean())
 

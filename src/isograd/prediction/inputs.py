@@ -75,7 +75,9 @@ def abstract(run: Propagation, batch: Batch, stats: Mapping[str, float]) -> Batc
         if isinstance(value, Tensor):
             if not value.is_floating_point():
                 return value
-            return run.abstract(field_of_input(value, stats), value.dtype)
+            made = field_of_input(value, stats)
+            made.condition = 1.0
+            return run.abstract(made, value.dtype)
         if isinstance(value, Mapping):
             return {key: swap(item) for key, item in value.items()}
         if type(value) in (tuple, list):

@@ -202,7 +202,7 @@ class Propagation(TorchFunctionMode):
             if name in _DEVICE and (id(args[0]) in self._fields or args[0].is_meta):
                 return _DEVICE[name]
         if name in _PLAIN or not self._touches(args, kwargs):
-            if self._kept and name.endswith("_") and args and id(args[0]) in self._kept:
+            if self._kept and _plain(name)[1] and args and id(args[0]) in self._kept:
                 return args[0]  # such as the counter of a batch norm
             return func(*args, **kwargs)
         return self._run(name, func, args, kwargs)

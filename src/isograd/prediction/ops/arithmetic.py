@@ -20,6 +20,10 @@ MASKED = -1e4
 """Added to a logit, it hides the entry."""
 
 
+_NOTHING = 1e-12
+"""Not zero, which would mean that nothing was said."""
+
+
 class Arithmetic(Op):
     """x + y, x - y, x y, x / y; of the same field node by node, otherwise as independent."""
 
@@ -159,8 +163,10 @@ def multiplied(call: Call, a: Field, b: Field) -> Outcome:
     """a b of independent fields."""
     first, second = aligned(a, b)
     out = first.like(first.second * second.second, first.mean * second.mean)
-    out.noise = first.noise + second.noise
-    out.condition = first.condition + second.condition
+    out.noise = a.noise + b.noise
+    if a.condition * b.condition < 0:  # what one gains the other loses, as in x / rms(x)
+        out.noise = (a.noise**0.5 - b.noise**0.5) ** 2 or _NOTHING
+    out.condition = a.condition + b.condition or _NOTHING
 
     def back(gradient: Field) -> list[tuple[Field, Field]]:
         g, one, two = aligned(gradient, first, second)

@@ -114,8 +114,9 @@ def outcome(
     mean, second = nodes.moments(origin)
     out = origin.like(second, mean)
     out.origin, out.nodes = origin, nodes
-    stiffness = abs(nodes.stiffness())
-    out.noise, out.condition = stiffness**2 * origin.noise, stiffness * origin.condition
+    stiffness = nodes.stiffness()
+    out.noise = stiffness**2 * origin.noise
+    out.condition = stiffness * (origin.condition if abs(origin.condition) > 1 else 1.0)
 
     def back(gradient: Field) -> list[tuple[Field, Field]]:
         for one, slope in inputs:

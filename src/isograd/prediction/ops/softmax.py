@@ -161,7 +161,8 @@ def softmax(f: Field, axis: int) -> Outcome:
     weights /= _row_sum(weights, f, place)
     mean = _mean_weights(f, uniform, place)
     out = f.like(weights, mean)
-    out.noise, out.condition = 0.0, f.condition
+    out.condition = f.condition * min(1.0, float(np.mean(variance)))
+    out.noise = f.noise * min(1.0, float(np.mean(variance))) ** 2
     source = f
 
     def back(gradient: Field) -> list[tuple[Field, Field]]:
