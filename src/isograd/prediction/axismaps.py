@@ -1,0 +1,82 @@
+"""Linear maps along axes: what a known matrix on each of them does to a field, and its adjoint."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from functools import lru_cache
+from typing import Protocol
+
+import numpy as np
+
+from isograd.prediction import pairs
+from isograd.prediction.fields import Field, along
+from isograd.prediction.pairs import Array, Sizes
+
+
+class AxisMap(Hashable, Protocol):
+    """y = matrix @ x along one axis; hashable, so that what follows from it is kept."""
+
+    def matrix(self) -> Array:
+        """(outputs, inputs)."""
+        ...
+
+
+def mapped(f: Field, first: int, maps: Sequence[AxisMap]) -> Field:
+    """The field of a tensor whose axes from `first` on went through `maps`."""
+    for axis, one in enumerate(maps, first):
+        f = _mapped(f, axis, one, None)
+    return f
+
+
+def adjoint(g: Field, first: int, maps: Sequence[AxisMap], like: Field) -> Field:
+    """The gradient's field of the input, from that of the output; on the classes of `like`."""
+    for axis, one in enumerate(maps, first):
+        f = like.as_one(axis) if like.groups[axis] > 1 else like
+        cut = f.cuts[f.factors_of(axis)[0]] if f.groups[axis] else (1,)
+        g = _mapped(g, axis, one, cut)
+    return g
+
+
+def _mapped(f: Field, axis: int, one: AxisMap, back: Sizes | None) -> Field:
+    """One axis through a matrix or, if the classes `back` of its outputs are given, its transpose."""
+    f = f.as_one(axis) if f.groups[axis] > 1 else f
+    place = sum(f.groups[:axis])
+    second, mean = f.second, f.mean
+    if f.groups[axis]:
+        old = f.cuts[place]
+    else:
+        old = (1,)
+        second, mean = np.expand_dims(second, place), np.expand_dims(mean, place)
+    cut = carried(one, old) if back is None else back
+    ways, means = transitions(one, cut, old, back is not None)
+    second = along(second, place, ways[:, : second.shape[place]])
+    mean = along(mean, place, means)
+    cuts = [*f.cuts[:place], cut, *f.cuts[place + f.groups[axis] :]]
+    groups = [*f.groups]
+    groups[axis] = 1
+    if sum(cut) == 1:
+        second, mean = second.take(0, place), mean.take(0, place)
+        del cuts[place]
+        groups[axis] = 0
+    result = f.like(second, mean)
+    result.cuts, result.groups = tuple(cuts), tuple(groups)
+    return result
+
+
+@lru_cache(maxsize=4096)
+def transitions(one: AxisMap, out: Sizes, into: Sizes, back: bool) -> tuple[Array, Array]:
+    """What takes second moments and means from the classes `into` to `out`; see `pairs`."""
+    matrix = one.matrix().T if back else one.matrix()
+    return pairs.transition(matrix, out, into), pairs.means_of(matrix, out, into)
+
+
+@lru_cache(maxsize=4096)
+def carried(one: AxisMap, into: Sizes) -> Sizes:
+    """Classes of the outputs: of each, that of the inputs that it has most of."""
+    matrix = one.matrix()
+    if len(into) == 1:
+        return (len(matrix),)
+    owner = (np.abs(matrix) @ pairs.indicator(into)).argmax(axis=1)
+    if (np.diff(owner) < 0).any():
+        return (len(matrix),)
+    return tuple(int(size) for size in np.unique(owner, return_counts=True)[1])

@@ -1,0 +1,132 @@
+"""Pooling: means and largest entries of windows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from isograd.prediction.axismaps import adjoint, mapped
+from isograd.prediction.fields import Field
+from isograd.prediction.gaussian import Nodes, Quadrature
+from isograd.prediction.maxima import Axes, largest, reshaped, routed, single
+from isograd.prediction.ops import Op, Outcome
+from isograd.prediction.ops.elementwise import as_nodes, outcome
+from isograd.prediction.windows import Windows, adaptive, padded, sliding
+
+if TYPE_CHECKING:
+    from isograd.prediction.pairs import Array
+    from isograd.prediction.propagation import Call
+
+_INDICES = "measure() runs it; or pool without return_indices"
+
+
+class Pooling(Op):
+    """Averages are linear; the largest entry is of a window of like Gaussian entries."""
+
+    code = "pooling"
+    functions = tuple(
+        f"{kind}_pool{d}d{end}"
+        for d in (1, 2, 3)
+        for kind in ("avg", "max", "adaptive_avg", "adaptive_max")
+        for end in ("", "_with_indices")
+        if kind.endswith("max") or not end
+    )
+    source = "largest of equally correlated Gaussians (Owen and Steck 1962), by quadrature"
+
+    def apply(self, call: Call, input: Any, *args: Any, **kwargs: Any) -> Outcome:  # noqa: A002
+        """One call of any of the functions."""
+        name, _, rest = call.name.partition("_pool")
+        f, d = call.field(input), int(rest[0])
+        if rest.endswith("indices") or kwargs.get("return_indices"):
+            raise call.refuse(
+                "returns where the largest entries are, which is never known", _INDICES
+            )
+        kind = {"avg": _averaging, "max": _sliding}.get(name, _adaptive)
+        axes = kind(f.shape[-d:], *args, **kwargs)
+        return maximum(call, f, axes) if name.endswith("max") else average(f, axes)
+
+
+def average(f: Field, axes: Axes) -> Outcome:
+    """The mean of each window."""
+    first = len(f.groups) - len(axes)
+    out = mapped(f, first, axes)
+    return Outcome(out, lambda g: [(f, adjoint(g, first, axes, f))], [f], formula="mean of windows")
+
+
+def maximum(call: Call, x: Field, axes: Axes) -> Outcome:
+    """The largest entry of each window; its gradient goes to the field that x is a function of."""
+    first = len(x.groups) - len(axes)
+    origin, values, slopes, quadrature = as_nodes(x)
+    entries = single(origin, first)
+    shape = entries.mean.shape
+    if values.shape[:-1] == origin.mean.shape and values[..., 0].size == entries.mean.size:
+        nodes = Nodes(reshaped(quadrature, shape), *(_nodes(a, shape) for a in (values, slopes)))
+    else:  # factors of several classes as one: what their entries are functions of is lost
+        origin, entries = x, single(x, first)
+        own = Quadrature.of(entries)
+        nodes = Nodes(own, own.x, np.ones_like(own.x))
+    found_largest = largest(entries, nodes, axes)
+    peak = found_largest.field
+    peak.noise, peak.condition = origin.noise, origin.condition
+
+    def behind(gradient: Field) -> Field:
+        found = routed(gradient, found_largest, axes, entries)
+        found.noise = gradient.noise
+        return found
+
+    call.run.link(peak, origin, behind)
+    found = outcome(call, peak, found_largest.nodes, [])
+
+    def back(gradient: Field) -> list[tuple[Field, Field]]:
+        if x is not origin:
+            call.run.arrive(x, behind(gradient), passed_on=True)
+        assert found.back is not None
+        return list(found.back(gradient))
+
+    return Outcome(found.out, back, [x], formula="E f(max)^2 over windows")
+
+
+def _nodes(values: Array, shape: tuple[int, ...]) -> Array:
+    return values.reshape((*shape, values.shape[-1]))
+
+
+def _averaging(
+    entries: tuple[int, ...], kernel_size: Any, stride: Any = None, padding: Any = 0,
+    ceil_mode: bool = False, count_include_pad: bool = True, divisor_override: int | None = None,
+) -> Axes:  # fmt: skip
+    axes = _sliding(entries, kernel_size, stride, padding, 1, ceil_mode)
+    if divisor_override is not None:
+        over = [float(divisor_override), *([1.0] * (len(axes) - 1))]
+        return tuple(
+            Windows(one.entries, one.bounds, one.step, (by,) * len(one.bounds))
+            for one, by in zip(axes, over, strict=True)
+        )
+    if count_include_pad:
+        return tuple(padded(one, pad) for one, pad in zip(axes, _each(padding, axes), strict=True))
+    return axes
+
+
+def _sliding(
+    entries: tuple[int, ...], kernel_size: Any, stride: Any = None, padding: Any = 0,
+    dilation: Any = 1, ceil_mode: bool = False, return_indices: bool = False,
+) -> Axes:  # fmt: skip
+    del return_indices
+    stride = kernel_size if stride is None or stride == () or stride == [] else stride
+    given = (_each(v, entries) for v in (kernel_size, stride, padding, dilation))
+    return tuple(sliding(*one, bool(ceil_mode)) for one in zip(entries, *given, strict=True))
+
+
+def _adaptive(entries: tuple[int, ...], output_size: Any, return_indices: bool = False) -> Axes:
+    del return_indices
+    given = output_size if isinstance(output_size, (tuple, list)) else [output_size] * len(entries)
+    return tuple(
+        adaptive(n, n if number is None else number)
+        for n, number in zip(entries, given, strict=True)
+    )
+
+
+def _each(value: Any, axes: Any) -> tuple[int, ...]:
+    """One number per spatial axis."""
+    given = (int(value),) if isinstance(value, int) else tuple(int(v) for v in value)
+    return given * len(axes) if len(given) == 1 else given
