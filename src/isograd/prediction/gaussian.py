@@ -8,7 +8,7 @@ sqrt(k!) (Mehler's formula). Functions of the same field combine node by node.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 
 import numpy as np
@@ -86,6 +86,8 @@ class Nodes:
     """(classes …, nodes)."""
     slopes: Array
     """Derivative by the argument, likewise."""
+    steps: list[tuple[Field, Array]] = field(default_factory=list)
+    """Functions of the same argument that this one is a function of, and the derivatives by them."""
 
     def expectation(self, values: Array) -> Array:
         """E of something known at the nodes, per class."""
@@ -109,6 +111,10 @@ class Nodes:
         second = self.expectation(square)
         fourth = self.expectation(np.square(square))
         return float((fourth / np.maximum(np.square(second), 1e-300)).mean())
+
+    def mean_slope(self) -> float:
+        """E f', averaged over classes: what a small change has in common with its cause."""
+        return float(self.expectation(self.slopes).mean())
 
     def slope_kurtosis(self) -> float:
         """1 + 2 E f'^4 / (E f'^2)^2: what `slope_noise` leaves of a Gaussian gradient's own."""
@@ -208,3 +214,31 @@ def _nodes(mean: Array, deviation: Array) -> tuple[Array, Array]:
     z = (middle + half * x).reshape(len(mean), -1)
     weights = (half * w).reshape(len(mean), -1) * np.exp(-np.square(z) / 2)
     return z, weights / weights.sum(axis=1, keepdims=True)
+
+
+def cross_series(
+    first: Quadrature, other: Quadrature, f: Array, g: Array, origin: Field, shared: Field | None
+) -> tuple[Array, Array]:
+    """E f(u) E g(v), and E[f(u) g(v)], per kind of pair.
+
+    Args:
+        first: nodes of u.
+        other: nodes of v, laid out alike.
+        f: values at the nodes of u.
+        g: values at the nodes of v.
+        origin: the field u.
+        shared: covariance of u and v, on the axes of u; None for none.
+    """
+    a = np.matmul(np.nan_to_num(f)[..., None, :], first.basis)[..., 0, :]
+    b = np.matmul(np.nan_to_num(g)[..., None, :], other.basis)[..., 0, :]
+    left, _ = origin.per_pair(a)
+    _, right = origin.per_pair(b)
+    mean = left[..., 0] * right[..., 0]
+    if shared is None or shared.cuts != origin.cuts:
+        whole = np.broadcast_to(mean, origin.second.shape)
+        return whole, whole
+    one, _ = origin.per_pair(first.deviation)
+    _, two = origin.per_pair(other.deviation)
+    product = np.maximum(one * two, 1e-300)
+    correlation = np.clip(shared.second / product, -1.0, 1.0)
+    return mean, np.einsum("...k,...k,...k->...", *np.broadcast_arrays(left, right, _powers(correlation)))

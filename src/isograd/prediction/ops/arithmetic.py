@@ -41,9 +41,10 @@ class Arithmetic(Op):
 
 def several(call: Call, *args: Any, **kwargs: Any) -> Outcome:
     """An elementwise function of several tensors and numbers."""
-    name = call.name
+    name, given = call.name, args
     kwargs.pop("out", None)
-    kwargs.pop("rounding_mode", None)
+    if kwargs.get("rounding_mode") is not None:
+        return _estimated(call, *args, **kwargs)
     if name in ("neg", "negative"):
         return scaled(call, call.field(args[0]), -1.0)
     if name.startswith("r") and name != "rsqrt" and len(args) == 2:
@@ -60,7 +61,12 @@ def several(call: Call, *args: Any, **kwargs: Any) -> Outcome:
     x, y = args[0], args[1] if len(args) > 1 else kwargs["other"]
     alpha = kwargs.get("alpha", 1)
     if alpha != 1:
-        y = y * alpha
+        return _with_multiple(call, name, x, y, alpha)
+    return _of_two(call, name, x, y, given)
+
+
+def _of_two(call: Call, name: str, x: Any, y: Any, given: tuple[Any, ...]) -> Outcome:
+    """A function of two tensors, or of a tensor and a number; `given` are the call's arguments."""
     hidden = _hiding(call, name, x, y)
     if hidden is not None:
         return hidden
@@ -70,9 +76,38 @@ def several(call: Call, *args: Any, **kwargs: Any) -> Outcome:
     number = _number(call, x)
     if number is not None:
         return _number_first(call, name, number, call.field(y))
+    if name == "div" and call.known(y):
+        with torch._C.DisableTorchFunction():
+            name, y = "mul", y.double().reciprocal()
+    if name not in ("add", "sub", "mul", "div") and (call.known(x) or call.known(y)):
+        return _estimated(call, *given)
     a = call.field(x, None if call.known(x) is False else call.field(y))
     b = call.field(y, a)
     return combined(call, name, a, b)
+
+
+def _with_multiple(call: Call, name: str, x: Any, y: Any, alpha: float) -> Outcome:
+    """x + alpha y, x - alpha y."""
+    if _number(call, y) is not None:
+        return _of_two(call, name, x, y * alpha, ())
+    part = scaled(call, call.field(y), alpha)
+    whole = _of_two(call, name, x, part.out, ())
+
+    def back(gradient: Field) -> list[tuple[Field, Field]]:
+        assert part.back is not None
+        assert whole.back is not None
+        result: list[tuple[Field, Field]] = []
+        for where, one in whole.back(gradient):
+            result += part.back(one) if where is part.out else [(where, one)]
+        return result
+
+    return Outcome(whole.out, back, [*whole.inputs, *part.inputs], formula=whole.formula)
+
+
+def _estimated(call: Call, *args: Any, **kwargs: Any) -> Outcome:
+    from isograd.prediction.sampling import sampled
+
+    return sampled(call, *args, **kwargs)
 
 
 def combined(call: Call, name: str, a: Field, b: Field) -> Outcome:
@@ -234,7 +269,7 @@ def _with_number(call: Call, name: str, x: Field, number: float) -> Outcome:
     if name in ("add", "sub"):
         shift = number if name == "add" else -number
         if shift == 0:
-            return Outcome(_alias(x), lambda g: [(x, g)], [x])
+            return Outcome(x)
         if x.nodes is None and not shift <= MASKED:
             return _shifted(x, shift)
         return of_one(call, x, lambda v: v + shift)
@@ -297,7 +332,7 @@ def _node_by_node(call: Call, name: str, a: Field, b: Field) -> Outcome | None:
     _, y, dy, _ = as_nodes(b)
     found, by_x, by_y = evaluated(function, x, y)
     nodes = Nodes(quadrature, found, by_x * dx + by_y * dy)
-    return outcome(call, origin, nodes, [(a, by_x), (b, by_y)])
+    return outcome(call, origin, nodes, [(a, by_x + by_y)] if a is b else [(a, by_x), (b, by_y)])
 
 
 def _hiding(call: Call, name: str, x: Any, y: Any) -> Outcome | None:
@@ -310,8 +345,7 @@ def _hiding(call: Call, name: str, x: Any, y: Any) -> Outcome | None:
         with torch._C.DisableTorchFunction():
             if not bool((mask <= MASKED).any()):
                 if bool((mask == 0).all()):
-                    field = call.field(logits)
-                    return Outcome(_alias(field), lambda g, f=field: [(f, g)], [field])
+                    return Outcome(call.field(logits))
                 continue
             visible = (mask > MASKED).numpy()
         return hidden(call.field(logits), visible)
@@ -327,9 +361,7 @@ def hidden(logits: Field, visible: Any) -> Outcome:
 
 def _where(call: Call, condition: Any, x: Any, y: Any) -> Outcome:
     if not call.known(condition):
-        from isograd.prediction.sampling import sampled_fields
-
-        return sampled_fields(call, [call.field(v) for v in (condition, x, y)])
+        return _estimated(call, condition, x, y)
     number = _number(call, y)
     with torch._C.DisableTorchFunction():
         if number is not None and number <= MASKED:
@@ -337,35 +369,46 @@ def _where(call: Call, condition: Any, x: Any, y: Any) -> Outcome:
         number = _number(call, x)
         if number is not None and number <= MASKED:
             return hidden(call.field(y), (~condition).numpy())
-        share, rest = condition.double(), (~condition).double()
+        share = condition.double()
     a, b = call.field(x), call.field(y)
-    left = multiplied(call, a, call.field(share, a))
-    right = multiplied(call, b, call.field(rest, b))
-    return _sum_of(call, left, right, [a, b])
-
-
-def _sum_of(call: Call, left: Outcome, right: Outcome, inputs: list[Field]) -> Outcome:
-    total = added(call, left.out, right.out, 1.0)
-
-    def back(gradient: Field) -> list[tuple[Field, Field]]:
-        assert left.back is not None
-        assert right.back is not None
-        return [*left.back(gradient), *right.back(gradient)]
-
-    return Outcome(total.out, back, inputs, formula=total.formula)
+    return _mixed(call, a, b, call.field(share, max(a, b, key=_number_of_classes)), None)
 
 
 def _lerp(call: Call, start: Any, end: Any, weight: Any) -> Outcome:
     """start (1 - w) + end w."""
-    if isinstance(weight, (int, float)):
-        left = scaled(call, call.field(start), 1 - weight)
-        right = scaled(call, call.field(end), weight)
-    else:
-        w = call.field(weight)
-        rest = _number_first(call, "sub", 1.0, w)
-        left = multiplied(call, call.field(start), rest.out)
-        right = multiplied(call, call.field(end), w)
-    return _sum_of(call, left, right, [call.field(start), call.field(end)])
+    a, b = call.field(end), call.field(start)
+    w = call.field(weight, max(a, b, key=_number_of_classes))
+    return _mixed(call, a, b, w, w if isinstance(weight, Tensor) else None)
+
+
+def _number_of_classes(f: Field) -> int:
+    return sum(len(cut) for cut in f.cuts)
+
+
+def _mixed(call: Call, a: Field, b: Field, w: Field, weight: Field | None) -> Outcome:
+    """w a + (1 - w) b of independent fields; `weight` if w wants a gradient."""
+    del call
+    one, two, share = aligned(a, b, w)
+    first, other = share.per_pair(share.mean)
+    both = share.second
+    neither = 1 - first - other + both
+    second = one.second * both + two.second * neither
+    if one.mean.any() and two.mean.any():
+        (a1, a2), (b1, b2) = one.per_pair(one.mean), two.per_pair(two.mean)
+        second = second + a1 * b2 * (first - both) + b1 * a2 * (other - both)
+    out = one.like(second, one.mean * share.mean + two.mean * (1 - share.mean))
+    _blend(out, [(f, f.energy * part.energy) for f, part in ((one, share), (two, share))])
+
+    def back(gradient: Field) -> list[tuple[Field, Field]]:
+        g, x, y, s = aligned(gradient, one, two, share)
+        first, other = s.per_pair(s.mean)
+        parts = [(a, s.second), (b, 1 - first - other + s.second)]
+        if weight is not None:
+            parts.append((weight, x.second + y.second - _products(x, y)))
+        return [(f, g.like(g.second * part).summed_to(f.shape)) for f, part in parts]
+
+    inputs = [a, b] if weight is None else [a, b, weight]
+    return Outcome(out, back, inputs, formula="E w w' E x^2 + E (1-w)(1-w') E y^2")
 
 
 def _fused(call: Call, name: str, x: Any, a: Any, b: Any, value: float = 1) -> Outcome:

@@ -17,7 +17,7 @@ class Dropout(Op):
     code = "dropout"
     functions = tuple(
         "dropout dropout1d dropout2d dropout3d feature_dropout alpha_dropout "
-        "feature_alpha_dropout native_dropout bernoulli stochastic_depth".split()
+        "feature_alpha_dropout stochastic_depth".split()
     )
     source = "Schoenholz et al. 2017, section 5"
 
@@ -26,9 +26,7 @@ class Dropout(Op):
         f = call.field(x)
         p = float(kwargs.get("p", p))
         if not kwargs.get("training", kwargs.get("train", training)) or p == 0:
-            out = f.like(f.second, f.mean)
-            out.origin, out.nodes = f.origin, f.nodes
-            return Outcome(out, lambda g: [(f, g)], [f])
+            return Outcome(f)
         if "alpha" in call.name:
             raise call.refuse("keeps mean and variance", "leave it out of a prediction (eval mode)")
         free = 2 if call.name[-2:] in ("1d", "2d", "3d") or "feature" in call.name else len(f.groups)

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from isograd.prediction.pairs import Array
     from isograd.prediction.propagation import Call
 
-_RANDOM = {"rrelu": "leaky_relu"}
+_TRUTHS = frozenset("gt lt ge le eq ne bool logical_not".split())
+"""Functions whose value is true or false."""
 
 
 class Elementwise(Op):
@@ -54,7 +55,9 @@ class Elementwise(Op):
         if call.function.__name__.endswith("_") and not call.function.__name__.endswith("__"):
             function = plain or function
         source = call.field(x)
-        return of_one(call, source, partial(_call, function, args, kwargs))
+        result = of_one(call, source, partial(_call, function, args, kwargs))
+        result.dtype = torch.bool if name in _TRUTHS else None
+        return result
 
 
 def _call(function: Any, args: Any, kwargs: Any, x: Tensor) -> Tensor:
@@ -87,7 +90,7 @@ def evaluated(function: Callable[..., Tensor], *values: Array) -> Any:
         inputs = [torch.tensor(value, dtype=torch.float64, requires_grad=True) for value in values]
         out = function(*inputs)
         if out.is_floating_point() and out.requires_grad:
-            slopes = torch.autograd.grad(out.sum(), inputs, allow_unused=True)
+            slopes = _slopes(out, inputs)
         else:
             slopes = (None,) * len(inputs)
     found = [np.nan_to_num(out.detach().double().numpy(), posinf=0.0, neginf=0.0)]
@@ -95,9 +98,16 @@ def evaluated(function: Callable[..., Tensor], *values: Array) -> Any:
         found.append(
             np.zeros_like(value)
             if slope is None
-            else np.nan_to_num(slope.numpy(), posinf=0.0, neginf=0.0)
+            else np.nan_to_num(slope.numpy(force=True), posinf=0.0, neginf=0.0)
         )
     return tuple(found)
+
+
+def _slopes(out: Tensor, inputs: list[Tensor]) -> tuple[Tensor | None, ...]:
+    try:
+        return torch.autograd.grad(out.sum(), inputs, allow_unused=True)
+    except RuntimeError:  # a function that torch has no derivative for
+        return (None,) * len(inputs)
 
 
 def outcome(
@@ -114,12 +124,13 @@ def outcome(
     mean, second = nodes.moments(origin)
     out = origin.like(second, mean)
     out.origin, out.nodes = origin, nodes
+    nodes.steps = _steps(inputs)
     stiffness = nodes.stiffness()
     out.noise = stiffness**2 * origin.noise
     out.condition = stiffness * (origin.condition if abs(origin.condition) > 1 else 1.0)
 
     def back(gradient: Field) -> list[tuple[Field, Field]]:
-        for one, slope in inputs:
+        for one, slope in nodes.steps:
             if one is not origin:
                 report = _times(origin, nodes.between(slope, origin), gradient)
                 call.run.arrive(one, report, passed_on=True)
@@ -132,6 +143,17 @@ def outcome(
         return [(origin, result)]
 
     return Outcome(out, back, [one for one, _ in inputs])
+
+
+def _steps(inputs: list[tuple[Field, Array]]) -> list[tuple[Field, Array]]:
+    """All fields on the way from the origin, each with the derivative by it, all paths together."""
+    found: dict[int, tuple[Field, Array]] = {}
+    for one, slope in inputs:
+        earlier = [] if one.nodes is None else one.nodes.steps
+        for where, inner in [(one, 1.0), *earlier]:
+            _, before = found.get(id(where), (where, 0.0))
+            found[id(where)] = where, before + slope * inner
+    return list(found.values())
 
 
 def _times(origin: Field, factor: Array, gradient: Field) -> Field:

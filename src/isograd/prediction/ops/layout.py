@@ -9,6 +9,7 @@ import torch
 
 from isograd.prediction.fields import Field
 from isograd.prediction.ops import Op, Outcome
+from isograd.prediction.ops.elementwise import of_one
 
 if TYPE_CHECKING:
     from isograd.prediction.propagation import Call
@@ -60,12 +61,12 @@ class Layout(Op):
             dtype = torch.bfloat16
         if call.name == "type_as" and args:
             dtype = args[0].dtype
-        out = f.like(f.second, f.mean)
-        out.origin, out.nodes, out.affine = f.origin, f.nodes, f.affine
-        out.visible, out.averaged = f.visible, f.averaged
-        out.notes.update(f.notes)
-        back = None if call.name in _CUTS else (lambda g: [(f, g)])
-        return Outcome(out, back, [f], dtype=dtype)
+        if call.name not in _CUTS:
+            return Outcome(f, dtype=dtype)
+        # Still a function of the same field, but of slope zero.
+        out = of_one(call, f, torch.Tensor.detach).out
+        out.visible = f.visible
+        return Outcome(out, None, [f], dtype=dtype)
 
     def _expand(self, f: Field, call: Call, args: Any, kwargs: Any) -> Outcome:
         if call.name == "expand_as":
@@ -80,6 +81,7 @@ class Layout(Op):
         return relaid(call, f, lambda g: g.expanded(shape), lambda g: g.summed_to(old))
 
     def _repeat(self, call: Call, f: Field, times: tuple[int, ...]) -> Outcome:
+        times = (1,) * (len(f.groups) - len(times)) + times
         old = (1,) * (len(times) - len(f.groups)) + f.shape
         apart = [size for pair in zip(times, old, strict=True) for size in pair]
         single = [size for n in old for size in (1, n)]

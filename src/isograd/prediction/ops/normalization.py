@@ -22,7 +22,7 @@ class Normalization(Op):
 
     code = "normalization"
     functions = tuple(
-        "layer_norm native_layer_norm batch_norm group_norm instance_norm rms_norm "
+        "layer_norm batch_norm group_norm instance_norm rms_norm "
         "fused_rms_norm".split()
     )
     source = "Yang et al. 2019, section 3; Ba et al. 2016"

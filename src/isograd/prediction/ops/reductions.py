@@ -90,12 +90,19 @@ def chained(f: Field, steps: list[Outcome]) -> Outcome:
     """Outcomes that follow on each other as one."""
 
     def back(gradient: Field) -> list[tuple[Field, Field]]:
-        g = gradient
+        within = {id(step.out) for step in steps}
+        arrived, result = {id(steps[-1].out): gradient}, []
         for step in reversed(steps):
+            g = arrived.pop(id(step.out), None)
+            if g is None:  # a function of a function hands its gradient straight to the origin
+                continue
             assert step.back is not None
-            found = list(step.back(g))
-            g = found[0][1]
-        return [(f, g)]
+            for where, one in step.back(g):
+                if id(where) in within:
+                    arrived[id(where)] = one
+                else:
+                    result.append((where, one))
+        return result
 
     return Outcome(steps[-1].out, back, [f])
 
