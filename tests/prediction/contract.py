@@ -80,7 +80,7 @@ class Trial:
         if centered:
             return f.like(covariance)
         f.mean = 0.2 * f.mean + shift
-        f.second = 0.2 * covariance + f.products()
+        f.second = 0.05 * covariance + f.products()
         return f
 
     def _layout(self, shape):
@@ -99,6 +99,11 @@ class Trial:
 
     # -- what the draws say ---------------------------------------------------------------------
 
+    @property
+    def draws(self):
+        """How often everything is drawn."""
+        return BLOCKS * (DRAWS if self.example.vectorized else DRAWS // 8)
+
     def _values(self):
         """Draws of inputs, weights and probes, each (draws, *shape)."""
         result = []
@@ -106,7 +111,7 @@ class Trial:
             second, mean = written_out(f)
             values, vectors = np.linalg.eigh(second - np.outer(mean, mean))
             root = vectors * np.sqrt(np.maximum(values, 0.0))
-            z = self.rng.normal(size=(BLOCKS * DRAWS, len(mean)))
+            z = self.rng.normal(size=(self.draws, len(mean)))
             result.append(torch.from_numpy(z @ root.T + mean).reshape(-1, *f.shape))
         return result
 
@@ -204,10 +209,10 @@ def paired(first, second):
 
 def compare(found, values, slack, what, *, whole=True):
     """A field agrees with values (draws, *shape): every kind of pair, and every mean."""
-    flat = values.detach().double().reshape(BLOCKS, DRAWS, -1).numpy()
+    flat = values.detach().double().reshape(BLOCKS, len(values) // BLOCKS, -1).numpy()
     assert np.isfinite(flat).all()
     assert np.isfinite(found.second).all()
-    each = [averaged(x.T @ x / DRAWS, x.mean(axis=0), found.cuts) for x in flat]
+    each = [averaged(x.T @ x / len(x), x.mean(axis=0), found.cuts) for x in flat]
     energy = np.square(flat).mean()
     second = np.stack([s for s, _ in each])
     if not whole:
@@ -228,6 +233,6 @@ def _agrees(found, each, slack, what):
         at = np.unravel_index(np.argmax(off), off.shape)
         raise AssertionError(
             f"{what}, pair {tuple(int(i) for i in at)}: {found[at]:.6g} by the rule, "
-            f"{center[at]:.6g} +- {error[at]:.2g} by {BLOCKS * DRAWS} draws\n"
+            f"{center[at]:.6g} +- {error[at]:.2g} by draws\n"
             f"by the rule:\n{np.round(found, 4)}\nby draws:\n{np.round(center, 4)}"
         )
