@@ -9,7 +9,6 @@ parameter.
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -18,11 +17,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as registration
 from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from isograd.errors import PredictionError
 from isograd.prediction.drawing import altering, draws, filling
 from isograd.prediction.drawing.draws import EMPTY, Draw, Law, Unknown
 from isograd.prediction.drawing.recorded import (
+    Recorded,
     attach,
     become,
     can_be_real,
@@ -33,7 +34,7 @@ from isograd.prediction.drawing.recorded import (
     recorded,
 )
 from isograd.prediction.drawing.refusals import refusal
-from isograd.prediction.drawing.rulebook import RULES, Call, untold
+from isograd.prediction.drawing.rulebook import RULES, Call, make_recorded, session, tensors, untold
 
 __all__ = ["Law", "law_of", "recording", "same_values", "values_law"]
 
@@ -49,7 +50,7 @@ _PLAIN = frozenset(
 """Methods that answer the same for a tensor on the meta device."""
 _OUT = frozenset("eye normal empty rand randn zeros ones full".split())
 """Functions that take care of `out=` themselves."""
-_PRETENDED = {"device": torch.device("cpu"), "is_cpu": True}
+_PRETENDED = {"device": torch.device("cpu"), "is_cpu": True, "is_meta": False}
 """What a recorded tensor says of itself: code asks, to put masks and positions beside it."""
 
 
@@ -63,7 +64,7 @@ def recording() -> Iterator[None]:
     Raises:
         PredictionError: where construction needs values of what was only recorded.
     """
-    if _Recorder.thread.active:
+    if session.active:
         yield
         return
     with ExitStack() as stack:
@@ -71,24 +72,42 @@ def recording() -> Iterator[None]:
         hooks: Any = registration
         stack.callback(hooks.register_module_parameter_registration_hook(mode.on_parameter).remove)
         stack.callback(hooks.register_module_buffer_registration_hook(mode.on_buffer).remove)
-        stack.callback(setattr, mode.thread, "active", False)
-        mode.thread.active = True
+        stack.callback(session.reset)
+        session.active = True
+        stack.enter_context(_Constructors(mode))
         stack.enter_context(mode)
         yield
-
-
-class _Here(threading.local):
-    active = False
 
 
 class _Recorder(TorchFunctionMode):
     """Sends torch functions to their rules, and watches what modules register."""
 
-    thread = _Here()
+    def __init__(self) -> None:
+        super().__init__()
+        self.busy = False
+        """Whether a torch function runs, which may well make tensors of its own."""
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
+        before, self.busy = self.busy, True
+        try:
+            return self._call(func, args, kwargs)
+        finally:
+            self.busy = before
+
+    @contextmanager
+    def own(self) -> Iterator[None]:
+        """Calls of torch functions that are not the user's."""
+        before, self.busy = self.busy, True
+        try:
+            with torch._C.DisableTorchFunction():
+                yield
+        finally:
+            self.busy = before
+
+    @staticmethod
+    def _call(func: Any, args: tuple[Any, ...], kwargs: Any) -> Any:
         name = getattr(func, "__name__", "")
         if name in _PLAIN:
             return func(*args, **(kwargs or {}))
@@ -97,17 +116,21 @@ class _Recorder(TorchFunctionMode):
         call = Call(name, func, args, kwargs or {})
         if call.kwargs.get("out") is not None and name not in _OUT:
             return untold(call)
-        return RULES.get(name, untold)(call)
+        result = RULES.get(name, untold)(call)
+        if isinstance(result, Tensor) and args and result is not args[0]:
+            _inherit(result, call)
+        return result
 
     def on_parameter(self, module: nn.Module, name: str, param: Tensor | None) -> None:
         """Lets a parameter hold its record; what is unknown of it is an error now."""
-        if not self.thread.active or param is None or type(param) is not nn.Parameter:
+        if not session.active or param is None or type(param) is not nn.Parameter:
             return
-        with torch._C.DisableTorchFunction():
+        with self.own():
             kept = recorded(param)
-            if kept is None and param.numel() > _LARGE_PARAMETER and not param.is_meta:
-                _forget(param)
-                kept = recorded(param)
+            if kept is None and not param.is_meta:
+                session.registered.add(id(param))
+                if param.numel() > _LARGE_PARAMETER:
+                    kept = _forget(param)
             if kept is None:
                 return
             values = read(param, kept)
@@ -118,9 +141,9 @@ class _Recorder(TorchFunctionMode):
 
     def on_buffer(self, module: nn.Module, name: str, buffer: Tensor | None) -> Tensor | None:
         """Makes buffers real that are mere numbers."""
-        if not self.thread.active or buffer is None:
+        if not session.active or buffer is None:
             return None
-        with torch._C.DisableTorchFunction():
+        with self.own():
             kept = recorded(buffer)
             if kept is None:
                 return None
@@ -136,16 +159,43 @@ class _Recorder(TorchFunctionMode):
             return None
 
 
-def _forget(param: nn.Parameter) -> None:
+def _inherit(result: Tensor, call: Call) -> None:
+    """What is computed from weights is no number to be drawn at will."""
+    made = recorded(result)
+    if made is not None and not made.registered:
+        sources = map(recorded, tensors(*call.args))
+        made.derived = any(one and (one.registered or one.derived) for one in sources)
+
+
+class _Constructors(TorchDispatchMode):
+    """Sees what function modes do not: `torch.Tensor(3, 5)`, `torch.FloatTensor(3, 5)`.
+
+    Args:
+        functions: the mode that sees all else.
+    """
+
+    def __init__(self, functions: _Recorder) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # torch leaves it without types
+        self.functions = functions
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if self.functions.busy or func is not torch.ops.aten.empty.memory_format:
+            return func(*args, **kwargs)
+        if not kwargs.get("dtype", torch.get_default_dtype()).is_floating_point:
+            return func(*args, **kwargs)
+        return record(func(*args, **{**kwargs, "device": torch.device("meta")}), EMPTY)
+
+
+def _forget(param: nn.Parameter) -> Recorded | None:
     """Lets go of the memory of a large parameter that is all one number."""
-    with torch.no_grad():
-        flat = param.detach().flatten()
-        if not param.is_floating_point() or (flat[:: 1 + flat.numel() // 1000] != flat[0]).any():
-            return
-        low, high = (float(end) for end in flat.aminmax())
-    if low == high:
-        values = draws.constant(low)
-        become(param, record(torch.empty_like(param.data, device="meta"), values))
+    flat = param.detach().flatten()
+    if (flat[:: 1 + flat.numel() // 1000] != flat[0]).any():
+        return None
+    low, high = (float(end) for end in flat.aminmax())
+    return make_recorded(param, draws.constant(low)) if low == high else None
 
 
 def _attribute(func: Any, args: tuple[Any, ...], *, setting: bool) -> Any:
@@ -153,15 +203,17 @@ def _attribute(func: Any, args: tuple[Any, ...], *, setting: bool) -> Any:
     name = func.__self__.__name__
     if setting and name == "data":
         return altering.set_data(Call("data", func, args, {}))
-    if not setting and (name in _PRETENDED or name in ("is_meta", "data")):
-        kept = recorded(args[0])
-        if kept is not None and name == "is_meta":
-            return filling.asked_by_init(args[0], kept)
-        if kept is not None and name != "data":
-            return _PRETENDED[name]
-        if kept is not None:
-            kept.shared = True
-    return func(*args)
+    if setting or name not in (*_PRETENDED, "data"):
+        return func(*args)
+    if name == "is_meta" and filling.asked_by_init(args[0]):
+        return True
+    kept = recorded(args[0])
+    if kept is None:
+        return func(*args)
+    if name == "data":
+        kept.shared = True
+        return func(*args)
+    return _PRETENDED[name]
 
 
 def law_of(tensor: Tensor) -> Law | None:

@@ -28,7 +28,9 @@ from isograd.prediction.drawing.rulebook import (
     Call,
     are_numbers,
     combine,
+    drawn,
     make_real,
+    make_recorded,
     mapped,
     note,
     number,
@@ -36,18 +38,6 @@ from isograd.prediction.drawing.rulebook import (
     tensors,
     untold,
 )
-
-
-def _drawn(tensor: Tensor) -> Tensor:
-    """Values of a recorded tensor's law, to be put into a real one."""
-    kept = recorded(tensor)
-    if kept is None:
-        return tensor
-    values = read(tensor, kept)
-    if isinstance(values, Unknown):
-        raise refusal("a copy into a real tensor", values.cause)
-    return draws.realised(values, tensor.shape).to(tensor.dtype)
-
 
 # -- arithmetic ---------------------------------------------------------------------------------
 
@@ -91,7 +81,7 @@ def binary(call: Call) -> Any:
         return call.plainly()
     in_place = call.is_in_place
     if in_place and here is None:
-        return call.run(_drawn)
+        return call.run(drawn)
     several = [x for x in (one, other) if isinstance(x, Tensor) and x.numel() > 1]
     if not in_place and len(several) == 2 and are_numbers(several):
         return call.run(number)
@@ -191,8 +181,10 @@ def copy(call: Call) -> Any:
     """All values of another tensor."""
     tensor, kept = call.target()
     source = call.argument(1, "src other")
+    if kept is None and recorded(source) is not None:
+        kept = make_recorded(tensor)
     if kept is None:
-        return call.run(_drawn)
+        return call.run(drawn)
     if recorded(source) is None and make_real(tensor, kept):
         return call.plainly()
     call.run()
@@ -205,7 +197,7 @@ def set_item(call: Call) -> Any:
     tensor, index, value = call.args
     kept = recorded(tensor)
     if kept is None:
-        return call.run(_drawn)
+        return call.run(drawn)
     is_known = all(recorded(one) is None for one in tensors(index, value))
     if is_known and make_real(tensor, kept):
         return call.plainly()
@@ -227,7 +219,7 @@ def set_data(call: Call) -> Any:
     tensor, source = call.args
     kept, given = recorded(tensor), recorded(source)
     if kept is None and given is not None and not tensor.is_meta:
-        return call.func(tensor, _drawn(source))
+        return call.func(tensor, drawn(source))
     if kept is not None and given is None and not source.is_meta:
         return call.func(tensor, record(on_meta(source), operand(source)))
     if given is not None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import count
 from typing import NamedTuple
+from zlib import crc32
 
 import numpy as np
 import torch
@@ -109,6 +110,11 @@ fresh = count(1).__next__
 """A number not given before: for roots and identities."""
 
 
+def token(*parts: object) -> int:
+    """A number for a sequence of numbers and texts, the same in every process."""
+    return hash(tuple(crc32(p.encode()) if isinstance(p, str) else p for p in parts))
+
+
 @lru_cache(maxsize=256)
 def _grid(low: float, high: float, *, bell: bool) -> Grid:
     """Composite Gauss-Legendre nodes on an interval, weighted by exp(-z^2/2) if `bell`."""
@@ -152,8 +158,8 @@ _CONSTANT = Base("constant", 0.0, 0.0)
 
 def constant(value: float) -> Draw:
     """All entries are `value`."""
-    token = hash(("constant", value))
-    return Draw(_CONSTANT, value, 0.0, token, token)
+    same = token("constant", value)
+    return Draw(_CONSTANT, value, 0.0, same, same)
 
 
 def normal(mean: float, std: float) -> Draw:
@@ -200,7 +206,7 @@ def affine(x: Draw, factor: float, offset: float) -> Draw:
         return constant(offset + (factor * x.shift if factor else 0.0))
     if factor == 1.0 and not offset:
         return x
-    identity = hash((x.identity, factor, offset))
+    identity = token(x.identity, factor, offset)
     return Draw(x.base, factor * x.shift + offset, factor * x.scale, x.root, identity)
 
 
@@ -219,7 +225,7 @@ def through(x: Draw, function: Callable[[Tensor], Tensor], name: str) -> Values:
     nodes = x.nodes()
     if nodes is None:
         return Unknown(f"{name} of values of which only mean and variance are known")
-    return _of_nodes(function(nodes[0].clone()), nodes[1], x.root, hash((x.identity, name)), name)
+    return _of_nodes(function(nodes[0].clone()), nodes[1], x.root, token(x.identity, name), name)
 
 
 def _of_nodes(values: Tensor, weights: Tensor, root: int, identity: int, name: str) -> Values:
@@ -302,7 +308,7 @@ def _together(x: Draw, y: Draw, function: Callable[[Tensor, Tensor], Tensor], na
     one, other = x.nodes(), y.nodes()
     if one is None or other is None:
         return Unknown(f"{name} of two tensors made of the same random numbers")
-    identity = hash((x.identity, y.identity, name))
+    identity = token(x.identity, y.identity, name)
     return _of_nodes(function(one[0], other[0]), one[1], x.root, identity, name)
 
 
@@ -328,7 +334,9 @@ def mixture(parts: Sequence[tuple[float, Values]]) -> Values:
     mean = math.fsum(share * x.mean for share, x in known) / total
     second = math.fsum(share * (x.variance + x.mean**2) for share, x in known) / total
     made = opaque("mixed", mean=mean, variance=second - mean**2)
-    return made._replace(identity=hash(tuple((share, x.identity) for share, x in known)))
+    return made._replace(
+        identity=token(*(part for share, x in known for part in (share, x.identity)))
+    )
 
 
 # -- reductions ---------------------------------------------------------------------------------

@@ -14,7 +14,6 @@ from isograd.prediction.drawing import draws
 from isograd.prediction.drawing.draws import EMPTY, Draw, Values
 from isograd.prediction.drawing.recorded import (
     COMPLEX,
-    Recorded,
     operand,
     record,
     recorded,
@@ -22,8 +21,10 @@ from isograd.prediction.drawing.recorded import (
 from isograd.prediction.drawing.rulebook import (
     Call,
     combine,
+    make_recorded,
     note,
     rule,
+    untold,
 )
 
 _LARGEST_REAL = 2**24
@@ -89,10 +90,16 @@ _FILLS: dict[str, Callable[[Call], Draw | None]] = {
 """What a filling function draws; None where its arguments are no good (torch says so then)."""
 
 
+_NUMBERS = ("fill_", "constant_", "zero_")
+"""Those that leave a real parameter real."""
+
+
 @rule(*_FILLS)
 def fill(call: Call) -> Any:
     """A tensor filled at random or with a number."""
     tensor, kept = call.target()
+    if kept is None and call.name not in _NUMBERS:
+        kept = make_recorded(tensor)
     if kept is None:
         return call.plainly()
     drawn = _FILLS[call.name](call)
@@ -154,6 +161,15 @@ def make(call: Call) -> Any:
         return record(_on_meta(call), values)
     kept = recorded(out)
     return call.plainly() if kept is None else note(call.name, out, kept, values)
+
+
+@rule("new")
+def make_new(call: Call) -> Any:
+    """`weight.new(3, 5)`, the old way to say `new_empty`."""
+    like, sizes = call.args[0], call.args[1:]
+    if not sizes or not all(isinstance(size, int) for size in sizes):
+        return untold(call)
+    return make(Call("new_empty", Tensor.new_empty, (like, sizes), {}))
 
 
 def _kind(call: Call) -> str:
@@ -260,7 +276,7 @@ _BODIES: dict[str, Callable[[Seen], Values]] = {
 """Functions of torch.nn.init that look at values, by what their arguments mean."""
 
 
-def asked_by_init(tensor: Tensor, kept: Recorded) -> bool:
+def asked_by_init(tensor: Tensor) -> bool:
     """Whether one of them asks if there is anything to fill; if so, notes what it would draw.
 
     All of them begin with `tensor.numel() == 0` or `tensor.is_meta` and return at once if so.
@@ -275,6 +291,9 @@ def asked_by_init(tensor: Tensor, kept: Recorded) -> bool:
         return False
     if frame.f_locals.get("tensor") is not tensor:
         return False
+    kept = recorded(tensor) or make_recorded(tensor)
+    if kept is None:
+        return False
     note(frame.f_code.co_name, tensor, kept, drawn(frame.f_locals))
     return True
 
@@ -282,7 +301,4 @@ def asked_by_init(tensor: Tensor, kept: Recorded) -> bool:
 @rule("numel", "nelement")
 def numel(call: Call) -> Any:
     """Number of entries."""
-    tensor, kept = call.target()
-    if kept is not None and asked_by_init(tensor, kept):
-        return 0
-    return call.plainly()
+    return 0 if asked_by_init(call.args[0]) else call.plainly()

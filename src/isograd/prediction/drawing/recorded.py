@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import torch
@@ -39,7 +40,7 @@ class Region:
     @property
     def token(self) -> int:
         """The same for the same region."""
-        return hash((self.length, self.starts.tobytes()))
+        return draws.token(self.length, crc32(self.starts.tobytes()))
 
 
 class Write:
@@ -54,12 +55,14 @@ class Write:
 class Recorded:
     """What a storage would hold."""
 
-    __slots__ = ("registered", "shared", "values", "writes")
+    __slots__ = ("derived", "registered", "shared", "values", "writes")
 
     def __init__(self, values: Values, writes: tuple[Write, ...] = ()) -> None:
         self.values, self.writes = values, writes
         self.registered = False
         """Whether a module holds it as a parameter or buffer."""
+        self.derived = False
+        """Whether it was computed from what a module holds."""
         self.shared = False
         """Whether another tensor may look at it (`.data`, views)."""
 
@@ -250,7 +253,7 @@ def of_real(tensor: Tensor) -> Values:
     variance, mean = (float(one) for one in torch.var_mean(values, correction=0))
     made = draws.opaque("values", mean=mean, variance=variance)
     sample = values.flatten()[:: 1 + values.numel() // 16].tolist()
-    return made._replace(identity=hash((mean, variance, *sample)))
+    return made._replace(identity=draws.token(mean, variance, *sample))
 
 
 def on_meta(value: Any) -> Any:

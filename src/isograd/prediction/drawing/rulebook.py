@@ -9,15 +9,18 @@ real; of any other result nothing is known, which is an error as soon as a param
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from isograd.prediction.drawing import draws
 from isograd.prediction.drawing.draws import EMPTY, Draw, Unknown, Values
 from isograd.prediction.drawing.recorded import (
     Recorded,
+    attach,
     become,
     can_be_real,
     on_meta,
@@ -32,6 +35,22 @@ from isograd.prediction.drawing.refusals import refusal, where
 Rule = Callable[["Call"], Any]
 RULES: dict[str, Rule] = {}
 """Rule by name of the torch function."""
+
+
+class Session(threading.local):
+    """What the recording of this thread knows."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Back to where no recording is going on."""
+        self.active = False
+        self.registered: set[int] = set()
+        """Ids of real parameters that were registered in it; those made before are left alone."""
+
+
+session = Session()
 
 MOST_REAL = 2**26
 """Entries up to which a tensor that is a mere number becomes a real one when it has to."""
@@ -77,6 +96,10 @@ class Call(NamedTuple):
         with torch.no_grad():
             kwargs = {key: mapped(value, change) for key, value in self.kwargs.items()}
             return self.func(*(mapped(one, change) for one in self.args), **kwargs)
+
+
+_MOST_DRAWN = 1_000_000
+"""Entries up to which random numbers that are no weights are drawn after all if they have to."""
 
 
 def rule(*names: str) -> Callable[[Rule], Rule]:
@@ -136,12 +159,45 @@ def are_numbers(among: list[Tensor]) -> bool:
     return all(isinstance(x, Draw) and x.is_constant and size <= MOST_REAL for size, x in held)
 
 
+def drawn(tensor: Tensor) -> Tensor:
+    """Real values of a recorded tensor's law; the tensor itself if it is real."""
+    kept = recorded(tensor)
+    if kept is None:
+        return tensor
+    values = read(tensor, kept)
+    if isinstance(values, Unknown):
+        raise refusal("a copy into a real tensor", values.cause)
+    return draws.realised(values, tensor.shape).to(tensor.dtype)
+
+
+def can_be_drawn(among: list[Tensor]) -> bool:
+    """Whether all recorded ones among them are small random numbers, and no weights."""
+    held = [(one, kept) for one in among if (kept := recorded(one))]
+    if any(kept.registered or kept.derived or one.numel() > _MOST_DRAWN for one, kept in held):
+        return False
+    return all(isinstance(read(one, kept), Draw) for one, kept in held)
+
+
 def make_real(tensor: Tensor, kept: Recorded) -> bool:
     """Turns a tensor that is a mere number so far into a real one, if that can be done."""
     if not can_be_real(tensor, kept) or tensor.numel() > MOST_REAL:
         return False
     become(tensor, real(tensor, kept))
     return True
+
+
+def make_recorded(tensor: Tensor, values: Values = EMPTY) -> Recorded | None:
+    """Turns a real parameter of a new module into a recorded one, if that can be done."""
+    if id(tensor) not in session.registered or not tensor.is_floating_point():
+        return None
+    try:
+        become(tensor, record(torch.empty_like(tensor.data, device="meta"), values))
+    except RuntimeError:  # somebody holds on to it
+        return None
+    kept = recorded(tensor)
+    if kept is not None:
+        attach(tensor, kept)
+    return kept
 
 
 # -- functions without a rule -------------------------------------------------------------------
@@ -163,19 +219,19 @@ def untold(call: Call) -> Any:
         return call.plainly()
     if call.is_in_place and call.name not in _STRUCTURAL:
         return _in_place(call)
-    numbers = are_numbers(touched)
+    change = number if are_numbers(touched) else drawn if can_be_drawn(touched) else None
     try:
         result = call.run()
     except _NO_VALUES as error:
-        if numbers:
-            return call.run(number)
+        if change is not None:
+            return call.run(change)
         if "meta" not in str(error).lower():
             raise
         raise refusal(call.name, _cause(held) or "its argument is only recorded") from error
     made = [one for one in tensors(result) if one.is_meta]
     new = [one for one in made if recorded(one) is None]
-    if new and numbers:
-        return call.run(number)
+    if new and change is not None:
+        return call.run(change)
     for one in new:
         record(one, Unknown(_cause(held) or f"the result of {call.name} in {where()}"))
     for one in made:
@@ -196,4 +252,7 @@ def _in_place(call: Call) -> Any:
         raise refusal(call.name, "a real tensor is to be changed by values only recorded")
     if make_real(tensor, kept):
         return call.plainly()
+    if can_be_drawn([tensor, *call.others()]) and not (kept.shared or tensor._is_view()):
+        become(tensor, drawn(tensor))
+        return call.run(drawn)
     return note(call.name, tensor, kept, Unknown(f"the result of {call.name} in {where()}"))
