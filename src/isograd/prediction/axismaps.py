@@ -38,7 +38,7 @@ def adjoint(g: Field, first: int, maps: Sequence[AxisMap], like: Field) -> Field
 
 
 def _mapped(f: Field, axis: int, one: AxisMap, back: Sizes | None) -> Field:
-    """One axis through a matrix or, if the classes `back` of its outputs are given, its transpose."""
+    """One axis through a matrix or, if classes `back` of its inputs are given, its transpose."""
     f = f.as_one(axis) if f.groups[axis] > 1 else f
     place = sum(f.groups[:axis])
     second, mean = f.second, f.mean

@@ -1,11 +1,11 @@
 """The largest entry of each window: its law, its moments, and where its gradient goes.
 
-The entries of a window are Gaussians of one variance and one correlation. The largest of them is X =
-(mean of the window) + D, where D, the largest deviation from it, is independent of that mean. Means
-of two windows have the covariance that averaging gives; D is even to first order, and correlated as
-the sums of squared deviations are. A function f of the entries that never falls has its largest
-value f(X), and is kept at nodes for X. The gradient goes to the entry that is the largest: selection
-and slope of f are taken together, because they depend on each other.
+The entries of a window are Gaussians of one variance and one correlation. The largest of them is
+X = (mean of the window) + D, where D, the largest deviation from it, is independent of that mean.
+Means of two windows have the covariance that averaging gives; D is even to first order, and
+correlated as the sums of squared deviations are. A function f of the entries that never falls has
+its largest value f(X), and is kept at nodes for X. The gradient goes to the entry that is the
+largest: selection and slope of f are taken together, because they depend on each other.
 """
 
 from __future__ import annotations
@@ -228,7 +228,7 @@ class _Laws:
         shape = (*rho.shape, self.nodes.values.shape[-1])
         new = object.__new__(Quadrature)
         new.mean, new.deviation = np.empty(rho.shape), np.empty(rho.shape)
-        new.z, new.weights = np.empty(shape), np.empty(shape)
+        new.z, new.weights, new.x = np.empty(shape), np.empty(shape), np.empty(shape)
         values, slopes = np.empty(shape), np.empty(shape)
         lead = rho.ndim - len(self.axes)
         for at in np.ndindex(rho.shape):
@@ -243,7 +243,7 @@ class _Laws:
                 cdf, density = cdf + share * one, density + share * its
             weights = density * (w / np.exp(-np.square(z) / 2))
             weights /= weights.sum()
-            x = self.mean[at] + self.deviation[at] * z
+            new.x[at] = x = self.mean[at] + self.deviation[at] * z
             new.mean[at] = center = weights @ x
             new.deviation[at] = np.sqrt(weights @ np.square(x - center))
             new.z[at], new.weights[at] = quantile(cdf), weights
@@ -328,4 +328,5 @@ def reshaped(old: Quadrature, shape: tuple[int, ...]) -> Quadrature:
     new = object.__new__(Quadrature)
     new.mean, new.deviation = old.mean.reshape(shape), old.deviation.reshape(shape)
     new.z, new.weights = old.z.reshape((*shape, -1)), old.weights.reshape((*shape, -1))
+    new.x = old.x.reshape((*shape, -1))
     return new

@@ -80,7 +80,7 @@ class Overlap:
     """How much pairs of windows have in common: one array axis per axis, ways of its windows."""
 
     chance: Array
-    """Probability that an entry of the one and an entry of the other, drawn freely, are the same."""
+    """Probability that entries of the one and of the other, drawn freely, are the same."""
     winner: Array
     """Probability that both have the same largest entry, if entries are alike."""
     squares: Array

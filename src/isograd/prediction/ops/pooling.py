@@ -61,22 +61,27 @@ def maximum(call: Call, x: Field, axes: Axes) -> Outcome:
     entries = single(origin, first)
     shape = entries.mean.shape
     if values.shape[:-1] == origin.mean.shape and values[..., 0].size == entries.mean.size:
-        nodes = Nodes(reshaped(quadrature, shape), *(_nodes(a, shape) for a in (values, slopes)))
+        nodes = Nodes(reshaped(quadrature, shape), _nodes(values, shape), _nodes(slopes, shape))
     else:  # factors of several classes as one: what their entries are functions of is lost
         origin, entries = x, single(x, first)
         own = Quadrature.of(entries)
         nodes = Nodes(own, own.x, np.ones_like(own.x))
-    found_largest = largest(entries, nodes, axes)
-    peak = found_largest.field
+    top = largest(entries, nodes, axes)
+    peak = top.field
     peak.noise, peak.condition = origin.noise, origin.condition
+    if "batch statistics" in origin.notes:
+        peak.notes["batch statistics"] = True
 
     def behind(gradient: Field) -> Field:
-        found = routed(gradient, found_largest, axes, entries)
+        found = routed(gradient, top, axes, entries)
         found.noise = gradient.noise
+        moment = gradient.notes.get("moment")  # gradient times entry: it goes the same way
+        if moment is not None:
+            found.notes["moment"] = routed(moment, top, axes, entries)
         return found
 
     call.run.link(peak, origin, behind)
-    found = outcome(call, peak, found_largest.nodes, [])
+    found = outcome(call, peak, top.nodes, [])
 
     def back(gradient: Field) -> list[tuple[Field, Field]]:
         if x is not origin:
