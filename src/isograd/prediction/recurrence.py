@@ -27,6 +27,8 @@ from isograd.prediction.pairs import Array
 
 _LAG = 2
 """Steps apart, at which the input's steady part is read: what forget gates remember."""
+_RARE = 0.01
+"""Share of the units whose memory may be longer than the gradient's is said to be."""
 
 
 @dataclass(frozen=True)
@@ -261,7 +263,9 @@ class Lstm(Cell):
             arriving = row * into[..., t, t:]
             if t == self.steps:
                 arriving = arriving + last[:, None, None]
-            self.paths.back_row(t, memory, *self._kept[..., t + 1], arriving)
+            self.paths.back_row(
+                t, memory, self._kept[0, ..., t + 1], self._kept[1, ..., t + 1], arriving
+            )
             found = self.steady.average(memory[..., t, t:] * through_c[..., t, t:])
             inner[..., t, t:] = row * through_o[..., t, t:] + found
             whole[..., t - 1, t - 1 : -1] += self.laws.back * inner[..., t, t:]
@@ -272,12 +276,14 @@ class Lstm(Cell):
     def rate(self) -> float:
         """Factor of the gradient's energy per step back, in the long run."""
         o, c, into = (part[0, :, -1, -1] for part in self._through())
-        forget = self._kept[1, 0, :, -2]
-        c, into, forget = (float(np.mean(part)) for part in (c, into, forget))
-        back = self.laws.back
-        # (h_t, c_(t+1)) -> (h_(t-1), c_t)
-        step = np.array([[back * (float(o[0]) + c * into), back * c * forget], [into, forget]])
-        return float(np.abs(np.linalg.eigvals(step)).max())
+        forget = self._kept[1, 0, :, self.steps]
+        back, found = self.laws.back, 0.0
+        for row in np.flatnonzero(self.steady.weights > _RARE):
+            # (h_t, c_(t+1)) -> (h_(t-1), c_t)
+            by_h = [back * (o[0] + c[row] * into[row]), back * c[row] * forget[row]]
+            step = np.array([by_h, [into[row], forget[row]]])
+            found = max(found, float(np.abs(np.linalg.eigvals(step)).max()))
+        return found
 
 
 class Gru(Cell):
@@ -356,7 +362,9 @@ class Gru(Cell):
         slope = np.zeros_like(self.paths.second)
         for t in range(self.steps, 0, -1):
             arriving = whole[..., t, t:]
-            self.paths.back_row(t, slope, *self._kept[..., t + 1], arriving)
+            self.paths.back_row(
+                t, slope, self._kept[0, ..., t + 1], self._kept[1, ..., t + 1], arriving
+            )
             found = self.steady.average(slope[..., t, t:] * to_h[..., t, t:])
             whole[..., t - 1, t - 1 : -1] += self.laws.back * found
         both = symmetric(slope)
@@ -366,8 +374,9 @@ class Gru(Cell):
 
     def rate(self) -> float:
         """Factor of the gradient's energy per step back, in the long run."""
-        forget = self._kept[1, 0, :, -2]
-        return float(np.mean(forget + self.laws.back * self._through()[1][0, :, -1, -1]))
+        forget = self._kept[1, 0, :, self.steps]
+        rates = forget + self.laws.back * self._through()[1][0, :, -1, -1]
+        return float(rates[self.steady.weights > _RARE].max())
 
 
 CELLS: dict[str, type[Cell]] = {
