@@ -74,6 +74,80 @@ def test_the_seed_draws_the_probes() -> None:
     assert rms(1) != rms(2)
 
 
+def test_theory_stands_beside_what_was_measured() -> None:
+    reading = check(network(), (X, Y)).reading
+    assert reading.expected is not None
+    assert reading.expected.source == "predicted"
+    assert [site.name for site in reading.expected.sites] == [s.name for s in reading.seen.sites]
+    for key in ("forward.rms", "backward.rms"):
+        ratios = [number / reading.expected.series[key][i] for i, number in reading.seen.pairs(key)]
+        assert ratios == pytest.approx([1.0] * len(ratios), rel=0.3)
+    assert check(network(), (X, Y), predict=False).reading.expected is None
+
+
+def test_theory_stands_beside_a_rehearsal_too() -> None:
+    reading = check(network(), (X, Y), optimizer=sgd, steps=2).reading
+    assert reading.expected is not None
+    assert len(reading.history) == 1
+
+
+class Peeks(nn.Module):
+    """Looks at a value, which no prediction has."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(7, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.fc(x)
+        return found if found.mean().item() > 0 else -found
+
+
+def test_what_cannot_be_predicted_is_measured_all_the_same() -> None:
+    seen = check(Peeks(), (X, Y)).reading.seen
+    assert seen.has("backward.rms")
+    (note,) = [note for note in seen.notes if note.startswith("no prediction: ")]
+    assert "item() in" in note
+
+
+def test_a_broken_prediction_costs_nothing_but_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*args: Any, **options: Any) -> Record:
+        raise ZeroDivisionError("division by zero")
+
+    monkeypatch.setattr("isograd.prediction.predicting.predict", broken)
+    reading = check(network(), (X, Y)).reading
+    assert reading.expected is None
+    assert "no prediction: ZeroDivisionError: division by zero" in reading.seen.notes
+
+
+class Remembers(nn.Module):
+    """Keeps its last hidden state, as training over long sequences does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(7, 5)
+        self.state: Tensor | None = None
+        self.seen: list[Tensor] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = torch.tanh(self.fc(x))
+        if self.state is not None:
+            found = found + self.state
+        self.state = found.detach()
+        self.seen.append(found)
+        return found
+
+
+def test_a_prediction_leaves_no_trace_in_the_model() -> None:
+    model = Remembers()
+    model(X)
+    state, before = model.state, snapshot(model)
+    assert check(model, (X, Y)).reading.expected is not None
+    assert model.state is state
+    assert len(model.seen) == 1
+    assert changes(before, snapshot(model)) == []
+
+
 def test_rules_are_chosen() -> None:
     states = {v.code: v.state for v in check(network(), (X, Y), select=["IG1"]).verdicts}
     assert all(

@@ -29,7 +29,8 @@ NAMES = """
 
 SIGNATURES = {
     "assert_trainable": "model, batch, loss, *, fail_on, **options",
-    "check": "model, batch, loss, *, optimizer, data, steps, select, ignore, seed, progress",
+    "check": "model, batch, loss, *, optimizer, data, steps, select, ignore, predict, seed, "
+    "progress",
     "diagnose": "reading, *, select, ignore, rules",
     "explain": "code",
     "measure": "model, batch, loss, *, seed, step",
@@ -39,7 +40,8 @@ SIGNATURES = {
 
 COMMANDS = {
     "check": "target --data --loss --optimizer --lr --momentum --weight-decay --steps --batch-size "
-    "--format --output --save --fail-on --select --ignore --device --dtype --seed --train --eval",
+    "--format --output --save --fail-on --select --ignore --no-predict --device --dtype --seed "
+    "--train --eval",
     "demo": "--output",
     "doctor": "--format",
     "explain": "code",
@@ -70,8 +72,8 @@ JSON_KEYS = "findings healthy reading schema severity tool verdicts".split()
 FINDING_KEYS = "cause code evidence explains message remedies severity sites symptoms".split()
 
 ERRORS = """
-    CatalogueError DataError InputError IsogradError LossError ModelError PredictionError StorageError
-    TargetError UntrainableError
+    CatalogueError DataError InputError IsogradError LossError ModelError PredictionError
+    StorageError TargetError UntrainableError
 """.split()
 
 

@@ -1,12 +1,13 @@
-"""check() and assert_trainable(): measure, rehearse, diagnose."""
+"""check() and assert_trainable(): measure, predict, rehearse, diagnose."""
 
 from collections.abc import Callable, Collection, Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from isograd.diagnosis import diagnose
-from isograd.errors import InputError, UntrainableError
+from isograd.errors import InputError, IsogradError, UntrainableError
 from isograd.findings import Diagnosis, Severity
-from isograd.records import Reading
+from isograd.records import Reading, Record
 
 if TYPE_CHECKING:
     import torch
@@ -22,6 +23,7 @@ def check(
     steps: int = 0,
     select: Collection[str] = (),
     ignore: Collection[str] = (),
+    predict: bool = True,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Diagnosis:
@@ -30,6 +32,9 @@ def check(
     The model is left as found. With an optimizer, update sizes and the learning rate are judged
     too; with `steps`, copies of model and optimizer train that many steps first (a rehearsal),
     so that what goes wrong only after the first updates is seen.
+
+    What is measured stands beside what theory predicts for a network whose weights have the same
+    means and variances (`reading.expected`). Where nothing can be predicted, a note says why.
 
     Args:
         model: any module; it runs in the mode (train or eval) that it is in.
@@ -40,6 +45,7 @@ def check(
         steps: optimizer steps of the rehearsal.
         select: codes of rules, or prefixes such as `IG1`, to judge; all where empty.
         ignore: codes or prefixes to leave out.
+        predict: whether to predict too; it costs less than measuring.
         seed: of random probes and of the rehearsal.
         progress: called with (steps done, steps) during the rehearsal.
 
@@ -60,7 +66,11 @@ def check(
             else f"check: steps={steps}; it must be 0 or more"
         )
     seen = measure(model, batch, loss, seed=seed)
-    reading = Reading(seen)
+    expected = None
+    if predict:
+        expected, missing = _predicted(model, batch, loss, seed)
+        seen = replace(seen, notes=(*seen.notes, *missing))
+    reading = Reading(seen, expected)
     if optimizer is not None:
         reading = rehearse(
             model,
@@ -73,6 +83,7 @@ def check(
             seed=seed,
             progress=progress,
         )
+        reading = replace(reading, expected=expected)
     diagnosis = diagnose(reading, select=select, ignore=ignore)
     if all(verdict.state == "ignored" for verdict in diagnosis.verdicts):
         raise InputError(
@@ -80,6 +91,25 @@ def check(
             + ", ".join(verdict.code for verdict in diagnosis.verdicts)
         )
     return diagnosis
+
+
+def _predicted(
+    model: "torch.nn.Module", batch: Any, loss: Callable[[Any, Any], Any] | None, seed: int
+) -> tuple[Record | None, list[str]]:
+    """The prediction, or a note that says why there is none: it must not cost the measurement."""
+    from isograd.prediction.predicting import predict
+    from isograd.probe.borrowing import borrowed
+
+    try:
+        # A forward may keep what it computed (a hidden state), here tensors without values.
+        with borrowed(getattr(model, "_orig_mod", model)):
+            return predict(model, batch, loss=loss, seed=seed), []
+    except Exception as error:
+        first = (str(error).strip() or "no message").splitlines()[0]
+        told = first.removeprefix("predict: ")
+        if not isinstance(error, IsogradError):
+            told = f"{type(error).__name__}: {told}"
+        return None, [f"no prediction: {told}"]
 
 
 def assert_trainable(

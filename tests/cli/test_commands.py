@@ -61,8 +61,14 @@ def test_check_hands_on_what_it_was_told(folder: Path, isograd: Run, check: Stub
         "steps": 3,
         "select": ("IG1", "IG2"),
         "ignore": ("IG101",),
+        "predict": True,
         "seed": 5,
     }
+
+
+def test_check_predicts_unless_told_not_to(folder: Path, isograd: Run, check: Stub) -> None:
+    assert isograd("check", "net.py:make", "--data", "digits", "--no-predict").code == 0
+    assert check.options["predict"] is False
 
 
 def test_check_uses_the_factorys_own_batch(folder: Path, isograd: Run, check: Stub) -> None:
@@ -178,7 +184,7 @@ def test_what_cannot_be_done_is_told_before_anything_runs(
 def test_a_command_that_is_none_is_told_with_those_there_are(isograd: Run) -> None:
     ended = isograd("chek")
     assert ended.code == 2
-    assert "'chek'; there is check, demo, doctor, explain, report, rules" in ended.err
+    assert "'chek'; there is check, demo, doctor, explain, predict, report, rules" in ended.err
 
 
 def test_piped_output_has_no_color_and_no_progress(folder: Path, isograd: Run, check: Stub) -> None:

@@ -62,6 +62,7 @@ Examples:
     "--select", multiple=True, metavar="CODES", help="Judge by these rules only: IG1,IG204."
 )
 @click.option("--ignore", multiple=True, metavar="CODES", help="Leave these rules out.")
+@click.option("--no-predict", "predict", flag_value=False, default=True, help="Measure only.")
 @click.option("--device", help="cpu, cuda, cuda:1, mps or xpu. Default: where the model is.")
 @click.option("--dtype", type=click.Choice(_options.DTYPES), help="Default: what the model has.")
 @click.option(
@@ -87,6 +88,7 @@ def command(
     fail_on: str,
     select: tuple[str, ...],
     ignore: tuple[str, ...],
+    predict: bool,
     device: str | None,
     dtype: str | None,
     seed: int,
@@ -132,6 +134,7 @@ def command(
             steps=steps,
             select=selected,
             ignore=ignored,
+            predict=predict,
             seed=seed,
             progress=tell,
         )
