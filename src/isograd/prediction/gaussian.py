@@ -234,6 +234,8 @@ def cross_series(
     left, _ = origin.per_pair(a)
     _, right = origin.per_pair(b)
     mean = left[..., 0] * right[..., 0]
+    if shared is not None and shared.cuts != origin.cuts and shared.sizes == origin.sizes:
+        shared = shared.recut(origin.cuts)
     if shared is None or shared.cuts != origin.cuts:
         whole = np.broadcast_to(mean, origin.second.shape)
         return whole, whole

@@ -20,6 +20,7 @@ from isograd.errors import PredictionError
 from isograd.prediction.fields import Field, aligned, empirical, independent, scalar
 from isograd.prediction.ops import Backward, Outcome, by_function
 from isograd.prediction.recording import law_of, values_law
+from isograd.prediction.twins import Link, Twins
 from isograd.sites.batches import tensors
 
 _PLAIN = frozenset(
@@ -51,6 +52,7 @@ class Step:
     outputs: tuple[Field, ...]
     back: Backward | None
     several: bool
+    link: Link | tuple[Link | None, ...] | None = None
 
 
 @dataclass(slots=True)
@@ -111,6 +113,9 @@ class Propagation(TorchFunctionMode):
         self._parameters: dict[int, tuple[Tensor, Field]] = {}
         self._known: dict[int, tuple[Tensor, Field]] = {}
         self._kept: set[int] = set()
+        self.twins = Twins()
+        self.draws: dict[int, int] = {}
+        """Parameters by identity, and which of them hold the same values."""
 
     # -- tensors and fields ---------------------------------------------------------------------
 
@@ -125,12 +130,17 @@ class Propagation(TorchFunctionMode):
         """Tensors of the model that an in-place operation must not change."""
         self._kept.update(id(tensor) for tensor in tensors)
 
-    def link(self, copy: Field, start: Field, behind: Callable[[Field], Field]) -> None:
+    def link(
+        self,
+        copy: Field,
+        start: Field,
+        ahead: Callable[[Field], Field],
+        behind: Callable[[Field], Field],
+    ) -> None:
         """Notes that a field is another one laid out anew, so that gradients find their way."""
         copy.condition = start.condition
-        self.steps.append(
-            Step("layout", self.where(), "", "", (start,), (copy,), lambda g: [(start, behind(g))], False)
-        )
+        link = Link("layout", ahead, behind)
+        self.record("layout", "", Outcome(copy, lambda g: [(start, behind(g))], [start], link=link))
 
     def field_of(self, tensor: Tensor) -> Field | None:
         """The field of an abstract tensor, None for any other."""
@@ -171,6 +181,7 @@ class Propagation(TorchFunctionMode):
                 "isograd.recording(), so that its initialization is known"
             )
         made = independent(tuple(value.shape), law.mean, law.variance)
+        made.notes["draw"] = self.draws.get(id(value), id(value))
         self._parameters[id(value)] = (value, made)
         return made
 
@@ -255,27 +266,34 @@ class Propagation(TorchFunctionMode):
         fields = tuple(one for one in found if isinstance(one, Field))
         if not fields:
             return outcome.out
-        inputs = outcome.inputs
-        for one in fields:
-            _inherit(one, inputs)
-        self.notes.extend(outcome.notes)
-        self.steps.append(
-            Step(
-                name,
-                self.where(),
-                source,
-                outcome.formula,
-                tuple(inputs),
-                fields,
-                outcome.back,
-                several,
-            )
-        )
+        self.record(name, source, outcome)
         dtype = outcome.dtype or self._dtype(args, kwargs)
         made = [
             self.abstract(one, dtype) if isinstance(one, Field) else one for one in found
         ]
         return type(outcome.out)(made) if several else made[0]
+
+    def record(self, name: str, source: str, outcome: Outcome) -> None:
+        """Adds one step to the run."""
+        several = isinstance(outcome.out, (tuple, list))
+        found = tuple(outcome.out) if several else (outcome.out,)
+        fields = tuple(one for one in found if isinstance(one, Field))
+        for one in fields:
+            _inherit(one, outcome.inputs)
+        self.notes.extend(outcome.notes)
+        step = Step(
+            name,
+            self.where(),
+            source,
+            outcome.formula,
+            tuple(outcome.inputs),
+            fields,
+            outcome.back,
+            several,
+            outcome.link,
+        )
+        self.steps.append(step)
+        self.twins.enter(step)
 
     def _dtype(self, args: Any, kwargs: Any) -> torch.dtype:
         with torch._C.DisableTorchFunction():
@@ -308,6 +326,8 @@ class Propagation(TorchFunctionMode):
             noise = max(one.noise for one in direct if one is not None)
             for where, gradient in handed:
                 gradient.noise = max(gradient.noise, noise)
+                if self.twins.found:
+                    self.twins.bear(step, direct, where, gradient)
                 self.arrive(where, gradient)
 
     def arrive(self, where: Field, gradient: Field, *, passed_on: bool = False) -> None:
@@ -322,10 +342,27 @@ class Propagation(TorchFunctionMode):
         if found is None:
             self.slopes[id(where)] = Slope(gradient, None if passed_on else gradient)
             return
-        found.whole = added(found.whole, gradient, where)
-        if not passed_on:
+        both = found.direct is found.whole and not passed_on
+        whole = self._sum(found.whole, gradient, where)
+        if not passed_on and not both:
             direct = found.direct
-            found.direct = gradient if direct is None else added(direct, gradient, where)
+            found.direct = gradient if direct is None else self._sum(direct, gradient, where)
+        found.whole = whole
+        if both:
+            found.direct = whole
+
+    def _sum(self, first: Field, second: Field, where: Field) -> Field:
+        result = added(first, second, where)
+        if self.twins.found:
+            shared = self.twins.gradients(first, second)
+            if shared is not None:
+                whole, twice = aligned(result, shared)
+                second_moments = whole.second + 2 * twice.second
+                kept = result
+                result = whole.like(second_moments)
+                result.noise, result.notes = kept.noise, kept.notes
+            self.twins.bear_sum(result, first, second)
+        return result
 
     def gradient_of(self, where: Field) -> Field | None:
         """The gradient that arrived at a field."""

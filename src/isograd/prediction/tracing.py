@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from isograd.errors import IsogradError, ModelError, PredictionError
 from isograd.prediction.fields import Field
 from isograd.prediction.propagation import Propagation
-from isograd.prediction.recording import recording
+from isograd.prediction.recording import recording, same_values
 from isograd.sites.batches import Batch
 from isograd.sites.losses import Loss
 from isograd.sites.places import Places, Row
@@ -77,6 +77,7 @@ def trace(
     run = Propagation()
     reader = Reader(run)
     tape = Tape(built, reader)
+    run.draws = draws_of(built)
     run.where = lambda: tape.stack[-1].path if tape.stack else ""
     with untouched(built, run), ExitStack() as stack:
         swapped = abstract(run, batch, input_stats or {})
@@ -92,6 +93,14 @@ def trace(
     return Trace(
         built, batch, tape, reader, run, chosen.name, chosen.note, loss is None
     )
+
+
+def draws_of(model: nn.Module) -> dict[int, int]:
+    """Parameters by identity that share their values with others, and which one stands for all."""
+    by_name = dict(model.named_parameters())
+    return {
+        id(by_name[name]): id(by_name[group[0]]) for group in same_values(model) for name in group
+    }
 
 
 def build(model: nn.Module | Callable[[], Any]) -> nn.Module:

@@ -12,6 +12,7 @@ from isograd.catalogue import Catalogue
 if TYPE_CHECKING:
     from isograd.prediction.fields import Field
     from isograd.prediction.propagation import Call
+    from isograd.prediction.twins import Link
 
 Backward = Callable[..., Iterable["tuple[Field, Field]"]]
 """Takes the gradient's field of the output (of each output, None where none arrived), gives
@@ -32,6 +33,8 @@ class Outcome:
     formula: str = ""
     """What was computed, for the readable trace."""
     notes: list[str] = field(default_factory=list)
+    link: Link | tuple[Link | None, ...] | None = None
+    """How covariances with other tensors pass through, to the output or to each of several."""
 
 
 class Op:

@@ -11,6 +11,7 @@ from torch import Tensor
 from isograd.prediction.fields import Field, aligned
 from isograd.prediction.gaussian import Nodes
 from isograd.prediction.ops import Op, Outcome
+from isograd.prediction.twins import Link
 from isograd.prediction.ops.elementwise import as_nodes, evaluated, of_one, outcome
 
 if TYPE_CHECKING:
@@ -146,7 +147,9 @@ def scaled(call: Call, x: Field, factor: float) -> Outcome:
     _remember(out, x, factor, 0.0)
     if x.averaged is not None:
         out.notes["averaged_by"] = factor
-    return Outcome(out, lambda g: [(x, g.scaled(factor))], [x], formula=f"x times {factor:.4g}")
+    link = Link("multiple", lambda c: c.like(c.second * factor), lambda c: c.like(c.second * factor))
+    back = lambda g: [(x, g.scaled(factor))]  # noqa: E731
+    return Outcome(out, back, [x], formula=f"x times {factor:.4g}", link=link)
 
 
 def added(call: Call, a: Field, b: Field, sign: float) -> Outcome:
@@ -154,6 +157,8 @@ def added(call: Call, a: Field, b: Field, sign: float) -> Outcome:
     if sign < 0 and b.averaged is a:
         return _centered(a, b)
     out = summed(a, b, sign)
+    if call.run.twins.found:
+        _correlate(call, out, a, b, sign)
     out.visible = a.visible if a.visible is not None else b.visible
     if "batch statistics" in a.notes or "batch statistics" in b.notes:
         out.notes["batch statistics"] = True
@@ -161,7 +166,20 @@ def added(call: Call, a: Field, b: Field, sign: float) -> Outcome:
     def back(gradient: Field) -> list[tuple[Field, Field]]:
         return [(f, _passed(gradient, f, out)) for f in (a, b)]
 
-    return Outcome(out, back, [a, b], formula="E x^2 + E y^2 + 2 E x E y")
+    link = Link("sum", signs=(1.0, sign))
+    return Outcome(out, back, [a, b], formula="E x^2 + E y^2 + 2 E x E y", link=link)
+
+
+def _correlate(call: Call, out: Field, a: Field, b: Field, sign: float) -> None:
+    """Adds what two terms have in common that were made by the same weights."""
+    if a.shape != out.shape or b.shape != out.shape:
+        return
+    shared = call.run.twins.covariance(a, b)
+    if shared is None:
+        return
+    whole, both = aligned(out, shared)
+    if whole.cuts == out.cuts:
+        out.second = whole.second + 2 * sign * both.second
 
 
 def _passed(gradient: Field, term: Field, total: Field) -> Field:

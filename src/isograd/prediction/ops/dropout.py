@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from isograd.prediction.fields import Field
 from isograd.prediction.ops import Op, Outcome
+from isograd.prediction.twins import SAME
 
 if TYPE_CHECKING:
     from isograd.prediction.propagation import Call
@@ -42,6 +43,7 @@ class Dropout(Op):
             return g.like(second, g.mean)
 
         out = masked(f)
-        return Outcome(out, lambda g: [(f, masked(g))], [f], formula=f"E x^2 / {1 - p:.3g}")
+        formula = f"E x^2 / {1 - p:.3g}"
+        return Outcome(out, lambda g: [(f, masked(g))], [f], formula=formula, link=SAME)
 
 

@@ -9,6 +9,7 @@ import torch
 
 from isograd.prediction.fields import Field
 from isograd.prediction.ops import Op, Outcome
+from isograd.prediction.twins import SAME, Link
 from isograd.prediction.ops.elementwise import of_one
 
 if TYPE_CHECKING:
@@ -121,10 +122,10 @@ def relaid(call: Call, f: Field, ahead: Any, behind: Any) -> Outcome:
             origin.noise, origin.condition = f.origin.noise, f.origin.condition
             out.origin = origin
             run, start = call.run, f.origin
-            run.link(origin, start, behind)
+            run.link(origin, start, ahead, behind)
     if out.origin is None:
         out.nodes = None
-    return Outcome(out, lambda g: [(f, behind(g))], [f])
+    return Outcome(out, lambda g: [(f, behind(g))], [f], link=Link("layout", ahead, behind))
 
 
 def _moved_mask(f: Field, out: Field) -> Any:

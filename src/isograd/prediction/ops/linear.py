@@ -9,6 +9,7 @@ import numpy as np
 from isograd.prediction import pairs
 from isograd.prediction.fields import Field, aligned
 from isograd.prediction.ops import Op, Outcome
+from isograd.prediction.twins import Link
 
 if TYPE_CHECKING:
     from isograd.prediction.pairs import Array
@@ -202,7 +203,24 @@ def product(
             result.append((mine, _unspread(found, mine)))
         return result
 
-    return Outcome(out, back, [x, y], formula="n E x^2 E w^2 + n (n - 1) E x x' E w w'")
+    def ahead(p: Field, q: Field) -> Field:
+        one, two = aligned(_spread(p, of_x, whole), _spread(q, of_y, whole))
+        return _contracted(one, _only(p, of_x, whole), two, _only(q, of_y, whole), whole, of_out)
+
+    def behind(gradient: Field, factor: Field, place: int) -> Field:
+        mine, other = ((of_x, of_y), (of_y, of_x))[place]
+        g, o = aligned(_spread(gradient, of_out, whole), _spread(factor, other, whole))
+        kept = (_only(gradient, of_out, whole), _only(factor, other, whole))
+        found = _contracted(g, kept[0], o, kept[1], whole, mine)
+        return _unspread(found, (x, y)[place])
+
+    return Outcome(
+        out,
+        back,
+        [x, y, *([bias] if bias is not None else [])],
+        formula="n E x^2 E w^2 + n (n - 1) E x x' E w w'",
+        link=Link("product", ahead, behind),
+    )
 
 
 def _spread(f: Field, labels: str, whole: list[str]) -> Field:

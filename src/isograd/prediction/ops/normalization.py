@@ -11,6 +11,7 @@ from isograd.prediction import pairs
 from isograd.prediction.fields import Field, aligned
 from isograd.prediction.ops import Op, Outcome
 from isograd.prediction.propagation import moment_of
+from isograd.prediction.twins import Link
 
 if TYPE_CHECKING:
     from isograd.prediction.pairs import Array
@@ -149,8 +150,15 @@ def normalized(
         result.noise = gradient.noise
         return [(f, result)]
 
+    size = float(np.sqrt(scale).mean())
+
+    def shared(c: Field) -> Field:
+        at = [place for axis in axes for place in c.factors_of(axis)]
+        return c.like((c.centered(at) if centered else c.second) / size)
+
     word = "(E x^2 - E mean^2)" if centered else "E x^2"
-    return Outcome(out, back, [f], formula=f"E x^2 / {word}")
+    link = Link("multiple", shared, shared)
+    return Outcome(out, back, [f], formula=f"E x^2 / {word}", link=link)
 
 
 def affine(
@@ -195,7 +203,21 @@ def affine(
     if "batch statistics" in inner.notes:
         out.notes["batch statistics"] = True
     inputs = [f, *(one for one in (gamma, beta) if one is not None)]
-    return Outcome(out, back, inputs, formula=found.formula)
+    return Outcome(out, back, inputs, formula=found.formula, link=_stretched(found.link, gamma))
+
+
+def _stretched(link: Any, gamma: Field | None) -> Any:
+    """A norm's link with its scale behind."""
+    if gamma is None or not isinstance(link, Link):
+        return link
+    factor = gamma.average
+    norm = link
+
+    def ahead(c: Field) -> Field:
+        assert norm.ahead is not None
+        return norm.ahead(c.like(c.second * factor))
+
+    return Link("multiple", ahead, ahead)
 
 
 def _frozen(call: Call, f: Field, mean: Any, variance: Any, eps: float) -> Outcome:

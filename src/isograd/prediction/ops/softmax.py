@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +12,9 @@ from isograd.prediction import pairs
 from isograd.prediction.fields import Field, aligned
 from isograd.prediction.ops import Op, Outcome
 from isograd.prediction.ops.arithmetic import hidden, scaled
+from isograd.prediction.ops.indexing import picked
 from isograd.prediction.ops.linear import product
+from isograd.prediction.twins import Link
 
 if TYPE_CHECKING:
     from isograd.prediction.pairs import Array, Sizes
@@ -54,55 +56,42 @@ class Softmax(Op):
     ) -> Outcome:
         """softmax(scale q k^T + mask) v, step by step."""
         from isograd.prediction.ops.dropout import Dropout
-        from isograd.prediction.ops.indexing import picked
 
         q, k, v = (call.field(t) for t in (query, key, value))
-        steps: list[Outcome] = []
+
+        def then(name: str, outcome: Outcome) -> Field:
+            call.run.record(name, self.source, outcome)
+            found: Field = outcome.out
+            return found
+
         if enable_gqa and q.shape[-3] != k.shape[-3]:
-            times, heads = q.shape[-3] // k.shape[-3], k.shape[-3]
-            index = np.repeat(np.arange(heads), times)
-            axis = len(k.groups) - 3
-            for f in (k, v):
-                wide = picked(f, axis, index, heads)
-                steps.append(
-                    Outcome(
-                        wide,
-                        lambda g, f=f: [(f, picked(g, axis, index, heads, back=True))],
-                        [f],
-                    )
-                )
-            k, v = steps[0].out, steps[1].out
+            k, v = (then("repeat_heads", _repeated_heads(f, q.shape[-3])) for f in (k, v))
         lead = "abcdefgh"[: len(q.groups) - 2]
-        logits = product(call, q, lead + "xz", k, lead + "yz", lead + "xy")
+        logits = then("matmul", product(call, q, lead + "xz", k, lead + "yz", lead + "xy"))
         size = q.shape[-1] ** -0.5 if scale is None else scale
-        steps += [logits, scaled(call, logits.out, size)]
+        logits = then("scale", scaled(call, logits, size))
         rows, columns = q.shape[-2], k.shape[-2]
         if is_causal:
-            steps.append(hidden(steps[-1].out, np.tril(np.ones((rows, columns), dtype=bool))))
+            visible = np.tril(np.ones((rows, columns), dtype=bool))
+            logits = then("mask", hidden(logits, visible))
         if attn_mask is not None:
-            steps.append(_with_mask(call, steps[-1].out, attn_mask))
-        steps.append(softmax(steps[-1].out, len(q.groups) - 1))
+            logits = then("mask", _with_mask(call, logits, attn_mask))
+        weights = then("softmax", softmax(logits, len(q.groups) - 1))
         if dropout_p:
-            steps.append(Dropout().apply(_named(call, "dropout"), steps[-1].out, dropout_p))
-        last = product(call, steps[-1].out, lead + "xy", v, lead + "yz", lead + "xz")
-        steps.append(last)
+            dropped = Dropout().apply(_named(call, "dropout"), weights, dropout_p)
+            weights = then("dropout", dropped)
+        return product(call, weights, lead + "xy", v, lead + "yz", lead + "xz")
 
-        def back(gradient: Field) -> list[tuple[Field, Field]]:
-            arrived: dict[int, Field] = {id(last.out): gradient}
-            outside: list[tuple[Field, Field]] = []
-            made = {id(step.out) for step in steps}
-            for step in reversed(steps):
-                g = arrived.pop(id(step.out), None)
-                if g is None or step.back is None:
-                    continue
-                for where, one in step.back(g):
-                    if id(where) in made:
-                        arrived[id(where)] = one
-                    else:
-                        outside.append((where, one))
-            return outside
 
-        return Outcome(last.out, back, [q, k, v], formula=steps[-2].formula)
+def _repeated_heads(f: Field, heads: int) -> Outcome:
+    """Keys or values of grouped queries: each head serves several queries."""
+    own, axis = f.shape[-3], len(f.groups) - 3
+    index = np.repeat(np.arange(own), heads // own)
+    ahead = partial(picked, axis=axis, index=index, size=own)
+    behind = partial(picked, axis=axis, index=index, size=own, back=True)
+    return Outcome(
+        ahead(f), lambda g: [(f, behind(g))], [f], link=Link("layout", ahead, behind)
+    )
 
 
 def _named(call: Call, name: str) -> Call:
@@ -115,9 +104,7 @@ def _with_mask(call: Call, logits: Field, mask: Any) -> Outcome:
     if call.known(mask) and mask.dtype == torch.bool:
         with torch._C.DisableTorchFunction():
             return hidden(logits, mask.numpy())
-    from isograd.prediction.ops.arithmetic import several
-
-    return several(_named(call, "add"), _Given(logits), mask) if False else _added(call, logits, mask)
+    return _added(call, logits, mask)
 
 
 def _added(call: Call, logits: Field, mask: Any) -> Outcome:
@@ -130,13 +117,6 @@ def _added(call: Call, logits: Field, mask: Any) -> Outcome:
             if bool(covered.any()):
                 return hidden(logits, (~covered).numpy())
     return added(call, logits, call.field(mask, logits), 1.0)
-
-
-class _Given:
-    """Placeholder."""
-
-    def __init__(self, field: Field) -> None:
-        self.field = field
 
 
 def softmax(f: Field, axis: int) -> Outcome:

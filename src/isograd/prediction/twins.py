@@ -1,0 +1,333 @@
+"""Twins: tensors that were made by the same values, and so are not independent.
+
+Layers that share their values (a module called again, a deep copy of a layer) give outputs that
+point the same way as far as their inputs do. Where two paths meet in a sum, the covariance of its
+terms is followed back along both of them to products with the same weights; without such products
+it is zero. Gradients are followed in the same way along the steps of the backward.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from isograd.prediction.fields import Field, aligned
+from isograd.prediction.gaussian import cross_series
+
+if TYPE_CHECKING:
+    from isograd.prediction.propagation import Step
+
+_MOST = 20_000
+"""Pairs of tensors looked at in one run; then the rest counts as independent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """How a step makes covariances of its output from those of its inputs."""
+
+    kind: str
+    """layout, multiple, sum, product."""
+    ahead: Callable[..., Field] | None = None
+    """Of a product: (moments of both factors) -> of the output; else (covariance) -> the same."""
+    behind: Callable[..., Field] | None = None
+    """Of a product: (gradient's, other factor's, which input) -> of that input's gradient."""
+    signs: tuple[float, ...] = (1.0, 1.0)
+    """Of a sum."""
+
+
+def _unchanged(f: Field) -> Field:
+    return f
+
+
+SAME = Link("layout", _unchanged, _unchanged)
+"""The output is the input."""
+
+
+def link_of(step: Step | None, out: Field) -> Link | None:
+    """How covariances pass to one output of a step."""
+    if step is None or step.link is None:
+        return None
+    if isinstance(step.link, Link):
+        return step.link
+    place = next(i for i, one in enumerate(step.outputs) if one is out)
+    return step.link[place]
+
+
+class Twins:
+    """Covariances of pairs of fields, and of pairs of gradients, of one run."""
+
+    def __init__(self) -> None:
+        self.found = False
+        """Whether two products with the same weights have been seen."""
+        self.made: dict[int, Step] = {}
+        """The step that made each field."""
+        self.born: dict[int, tuple[Any, ...]] = {}
+        """How each gradient came about: (step, gradient before, input), or two that were added."""
+        self._draws: set[int] = set()
+        self._memory: dict[tuple[int, int], Field | None] = {}
+        self._kept: list[Field] = []
+        self._left = _MOST
+
+    def enter(self, step: Step) -> None:
+        """Notes a step of the forward."""
+        for out in step.outputs:
+            self.made.setdefault(id(out), step)
+        if isinstance(step.link, Link) and step.link.kind == "product":
+            for one in step.inputs[:2]:
+                draw = one.notes.get("draw")
+                if draw is not None:
+                    self.found = self.found or draw in self._draws
+                    self._draws.add(draw)
+
+    def bear(self, step: Step, before: list[Any], into: Field, gradient: Field) -> None:
+        """Notes how a gradient came about: from those of a step's outputs."""
+        at = next((i for i, one in enumerate(before) if one is not None), 0)
+        if id(gradient) in self.born or gradient is before[at]:
+            return
+        self._kept.append(gradient)
+        self.born[id(gradient)] = (step, before[at], into)
+
+    def bear_sum(self, total: Field, first: Field, second: Field) -> None:
+        """Notes that a gradient is the sum of two others."""
+        self._kept += [total, first, second]
+        self.born[id(total)] = (first, second)
+
+    # -- fields ---------------------------------------------------------------------------------
+
+    def covariance(self, a: Field, b: Field) -> Field | None:
+        """E[a b'] - E a E b', per kind of pair on the axes of `a`; None for zero."""
+        if a is b:
+            return a.like(a.second - a.products())
+        return self._remembered(a, b, self._covariance)
+
+    def _remembered(
+        self, a: Field, b: Field, find: Callable[[Field, Field], Field | None]
+    ) -> Field | None:
+        key = (id(a), id(b))
+        if key not in self._memory:
+            self._left -= 1
+            if self._left < 0:
+                return None
+            self._kept += [a, b]
+            self._memory[key] = None  # what is being looked for counts as zero within itself
+            self._memory[key] = find(a, b)
+        return self._memory[key]
+
+    def _covariance(self, a: Field, b: Field) -> Field | None:
+        step = self.made.get(id(a))
+        if a.nodes is not None and a.origin is not None:
+            other = self._plain(b)
+            if other.nodes is not None and other.origin is not None:
+                return _of_functions(a, other, self.covariance(a.origin, other.origin))
+            return _times(self.covariance(a.origin, b), a.nodes.mean_slope())
+        link = link_of(step, a)
+        if step is None or link is None or link.kind == "product":
+            return self._second(a, b, step)
+        if link.kind == "sum":
+            parts = [
+                _times(self.covariance(one, b), sign)
+                for one, sign in zip(step.inputs, link.signs, strict=False)
+                if one.shape == a.shape
+            ]
+            return _total(parts)
+        inner = self.covariance(step.inputs[0], b)
+        return None if inner is None or link.ahead is None else link.ahead(inner)
+
+    def _second(self, a: Field, b: Field, step: Step | None) -> Field | None:
+        """Follows `b` back, `a` being a product or an input."""
+        other = self.made.get(id(b))
+        if b.nodes is not None and b.origin is not None:
+            return _times(self.covariance(a, b.origin), b.nodes.mean_slope())
+        link = link_of(other, b)
+        if other is None or link is None:
+            return None
+        if link.kind == "product":
+            return None if step is None else self._products(a, step, b, other)
+        if link.kind == "sum":
+            parts = [
+                _times(self.covariance(a, one), sign)
+                for one, sign in zip(other.inputs, link.signs, strict=False)
+                if one.shape == b.shape
+            ]
+            return _total(parts)
+        inner = self.covariance(a, other.inputs[0])
+        if inner is None or link.kind == "layout":
+            return inner
+        return _times(inner, _factor(link, other.inputs[0]))
+
+    def _products(self, a: Field, one: Step, b: Field, two: Step) -> Field | None:
+        """Two products: with the same weights, or of twins."""
+        link = link_of(one, a)
+        if link is None or link.ahead is None or a.shape != b.shape:
+            return None
+        factors = []
+        for x, y in zip(one.inputs[:2], two.inputs[:2], strict=True):
+            draw = x.notes.get("draw")
+            if draw is not None or y.notes.get("draw") is not None:
+                if draw != y.notes.get("draw"):
+                    return None
+                factors.append(x)
+            else:
+                factors.append(self._raw(x, y))
+        made = link.ahead(*factors)
+        made = made.like(made.second - a.products())
+        for x, y in zip(one.inputs[2:], two.inputs[2:], strict=False):
+            if x.notes.get("draw") is not None and x.notes.get("draw") == y.notes.get("draw"):
+                total, shift = aligned(made, x)
+                made = total.like(total.second + shift.second - shift.products())
+        return made
+
+    def _raw(self, x: Field, y: Field) -> Field:
+        """E[x y'] with the means, per kind of pair on the axes of `x`."""
+        found = self.covariance(x, y)
+        mean = x.like(x.products(), x.mean)
+        if found is None:
+            return mean
+        p, q = aligned(found, mean)
+        return p.like(p.second + q.second, x.mean if p.cuts == x.cuts else q.mean)
+
+    def _plain(self, b: Field) -> Field:
+        """What a field is but for its layout and dropout."""
+        for _ in range(64):
+            step = self.made.get(id(b))
+            link = link_of(step, b)
+            if b.nodes is not None or step is None or link is None:
+                break
+            if link.kind not in ("layout", "multiple") or not step.inputs:
+                break
+            b = step.inputs[0]
+        return b
+
+    # -- gradients ------------------------------------------------------------------------------
+
+    def gradients(self, a: Field, b: Field) -> Field | None:
+        """E[a b'] of two gradients, per kind of pair on the axes of `a`; None for zero."""
+        if a is b:
+            return a
+        return self._remembered(a, b, self._gradients)
+
+    def _gradients(self, a: Field, b: Field) -> Field | None:
+        born = self.born.get(id(a))
+        if born is None:
+            return self._gradient_second(a, b, None)
+        if len(born) == 2:
+            return _total([self.gradients(one, b) for one in born])
+        step, before, into = born
+        link = link_of(step, step.outputs[0])
+        if step.outputs[0].nodes is not None:
+            other = self.born.get(id(self._plain_gradient(b)))
+            if other is not None and len(other) == 3 and other[0].outputs[0].nodes is not None:
+                joint = self.gradients(before, other[1])
+                return self._gated(step, other[0], joint)
+            return _times(self.gradients(before, b), step.outputs[0].nodes.mean_slope())
+        if link is None:
+            return None
+        if link.kind == "product":
+            return self._gradient_second(a, b, born)
+        inner = self.gradients(before, b)
+        if inner is None:
+            return None
+        if link.kind == "sum":
+            return inner.summed_to(into.shape)
+        return None if link.behind is None else link.behind(inner)
+
+    def _gradient_second(self, a: Field, b: Field, mine: Any) -> Field | None:
+        born = self.born.get(id(b))
+        if born is None:
+            return None
+        if len(born) == 2:
+            return _total([self.gradients(a, one) for one in born])
+        step, before, into = born
+        link = link_of(step, step.outputs[0])
+        if step.outputs[0].nodes is not None:
+            return _times(self.gradients(a, before), step.outputs[0].nodes.mean_slope())
+        if link is None:
+            return None
+        if link.kind == "product":
+            return None if mine is None else self._gradient_products(a, mine, b, (step, before, into))
+        inner = self.gradients(a, before)
+        if inner is None or link.kind in ("layout", "sum"):
+            return inner
+        return _times(inner, _factor(link, into))
+
+    def _gradient_products(self, a: Field, one: Any, b: Field, two: Any) -> Field | None:
+        (step, before, into), (other, earlier, there) = one, two
+        link = link_of(step, step.outputs[0])
+        if link is None or link.behind is None or a.shape != b.shape:
+            return None
+        place = next((i for i, x in enumerate(step.inputs[:2]) if x is into), None)
+        second = next((i for i, x in enumerate(other.inputs[:2]) if x is there), None)
+        if place is None or place != second:
+            return None
+        x, y = step.inputs[1 - place], other.inputs[1 - place]
+        draw = x.notes.get("draw")
+        if draw != y.notes.get("draw"):
+            return None
+        joint = self.gradients(before, earlier)
+        if joint is None:
+            return None
+        factor = x if draw is not None else self._raw(x, y)
+        return link.behind(joint, factor, place)
+
+    def _gated(self, one: Step, two: Step, joint: Field | None) -> Field | None:
+        """Gradients through two elementwise functions."""
+        if joint is None:
+            return None
+        u, v = one.outputs[0], two.outputs[0]
+        assert u.nodes is not None
+        assert v.nodes is not None
+        assert u.origin is not None
+        assert v.origin is not None
+        shared = self.covariance(u.origin, v.origin)
+        slopes = (u.nodes.slopes, v.nodes.slopes)
+        _, second = cross_series(u.nodes.quadrature, v.nodes.quadrature, *slopes, u.origin, shared)
+        gate, g = aligned(u.origin.like(second), joint)
+        return g.like(g.second * gate.second)
+
+    def _plain_gradient(self, b: Field) -> Field:
+        for _ in range(64):
+            born = self.born.get(id(b))
+            if born is None or len(born) == 2:
+                break
+            link = link_of(born[0], born[0].outputs[0])
+            if link is None or link.kind not in ("layout", "multiple"):
+                break
+            b = born[1]
+        return b
+
+
+def _of_functions(a: Field, b: Field, shared: Field | None) -> Field | None:
+    """Covariance of two functions of fields with a known covariance."""
+    if shared is None:
+        return None
+    assert a.nodes is not None
+    assert b.nodes is not None
+    assert a.origin is not None
+    mean, second = cross_series(
+        a.nodes.quadrature, b.nodes.quadrature, a.nodes.values, b.nodes.values, a.origin, shared
+    )
+    return a.origin.like(second - mean)
+
+
+def _times(f: Field | None, factor: float) -> Field | None:
+    return None if f is None else f.like(f.second * factor)
+
+
+def _total(parts: list[Field | None]) -> Field | None:
+    known = [one for one in parts if one is not None]
+    if not known:
+        return None
+    total = known[0]
+    for one in known[1:]:
+        p, q = aligned(total, one)
+        total = p.like(p.second + q.second)
+    return total
+
+
+def _factor(link: Link, f: Field) -> float:
+    """By how much a step changes a covariance with something else."""
+    assert link.ahead is not None
+    before = f.like(f.second)
+    after = link.ahead(before)
+    return float(after.energy / before.energy) if before.energy else 1.0
