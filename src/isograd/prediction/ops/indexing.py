@@ -13,6 +13,7 @@ from torch import Tensor
 from isograd.prediction import pairs
 from isograd.prediction.fields import Field, aligned, empirical
 from isograd.prediction.ops import Op, Outcome
+from isograd.prediction.twins import Link
 from isograd.prediction.ops.arithmetic import MASKED, hidden, summed
 
 if TYPE_CHECKING:
@@ -405,7 +406,7 @@ def _chain(call: Call, f: Field, steps: list[Any]) -> Outcome:
         sizes[:] = taken
         return [(f, behind(gradient))]
 
-    return Outcome(result.out, back, [f])
+    return Outcome(result.out, back, [f], link=Link("layout", ahead, behind))
 
 
 def _several(f: Field, parts: list[Outcome]) -> Outcome:
@@ -417,7 +418,8 @@ def _several(f: Field, parts: list[Outcome]) -> Outcome:
                 result += list(one.back(gradient))
         return result
 
-    return Outcome(tuple(one.out for one in parts), back, [f])
+    links = tuple(one.link if isinstance(one.link, Link) else None for one in parts)
+    return Outcome(tuple(one.out for one in parts), back, [f], link=links)
 
 
 def _joined(call: Call, fields: list[Field], dim: int) -> Outcome:
