@@ -18,7 +18,7 @@ from patients.architectures.family import Family
 
 FOLDER = Path(__file__).parent / "measured"
 DRAWS = 4
-"""Draws whose own rms is kept, beside that of them all."""
+"""Draws whose own rms is kept of every site, beside that of them all."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def measure(name: str, family: Family) -> Measured:
         ParameterRow(
             parameter.name,
             parameter.kind,
-            rms_over([r.series["weight.grad_rms"][place] for r in records]),
+            rms_over([r.series["weight.grad_rms"][place] for r in records], kept=0),
         )
         for place, parameter in enumerate(gradients)
     ]
@@ -122,8 +122,8 @@ def measure(name: str, family: Family) -> Measured:
     )
 
 
-def rms_over(values: Sequence[Number]) -> Rms:
-    """The rms of several draws."""
+def rms_over(values: Sequence[Number], kept: int = DRAWS) -> Rms:
+    """The rms of several draws, the first of which are kept."""
     known = [v for v in values if v is not None]
     if not known:
         return Rms(None, None, ())
@@ -133,7 +133,7 @@ def rms_over(values: Sequence[Number]) -> Rms:
     logs = [math.log(v / rms) for v in known]
     middle = sum(logs) / len(logs)
     variance = sum((v - middle) ** 2 for v in logs) / max(1, len(logs) - 1)
-    return Rms(rms, math.sqrt(variance) if len(logs) > 1 else None, tuple(logs[:DRAWS]))
+    return Rms(rms, math.sqrt(variance) if len(logs) > 1 else None, tuple(logs[:kept]))
 
 
 def average(values: Sequence[Number]) -> Number:
@@ -181,7 +181,11 @@ def _flat(row: SiteRow | ParameterRow) -> list[Any]:
         if isinstance(value, dict):
             spread, draws = value["spread"], value["draws"]
             short = None if spread is None else float(f"{spread:.2g}")
-            return [rounded(value["rms"]), short, [round(v, 3) for v in draws]]
+            return [
+                rounded(value["rms"]),
+                short,
+                *([[round(v, 3) for v in draws]] if draws else []),
+            ]
         return float(f"{value:.5g}") if isinstance(value, float) else value
 
     return [rounded(value) for value in asdict(row).values()]
@@ -206,4 +210,4 @@ def load(name: str) -> Measured:
 
 
 def _rms(plain: list[Any]) -> Rms:
-    return Rms(plain[0], plain[1], tuple(plain[2]))
+    return Rms(plain[0], plain[1], tuple(plain[2]) if len(plain) > 2 else ())

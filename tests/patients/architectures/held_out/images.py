@@ -268,17 +268,17 @@ SHRUNK = {"shrink": 8}
 
 def _resnet(block, counts: tuple[int, ...], expansion: int, note: str, **settings) -> Family:
     build = partial(ResNet, block, counts, expansion, classes=100)
-    settings = {"target": NORMED, "seeds": 32} | settings
+    settings = {"target": NORMED, "seeds": 16} | settings
     return Family(build, images(8, 64), SHRUNK, images(2, 64), note=note, held_out=True, **settings)
 
 
 def _family(build, size: int, small: dict[str, int], **settings) -> Family:
-    settings = {"seeds": 48} | settings
+    settings = {"seeds": 24} | settings
     return Family(build, images(8, size), small, images(2, size), held_out=True, **settings)
 
 
 FAMILIES = {
-    "lenet": Family(lenet, images(32, 28, 1), small_inputs=images(2, 28, 1), seeds=512,
+    "lenet": Family(lenet, images(32, 28, 1), small_inputs=images(2, 28, 1), seeds=128,
                     note="6 and 16 channels", held_out=True),
     "lenet-wide": Family(partial(lenet, width=8), images(16, 28, 1), {"width": 1},
                          images(2, 28, 1), seeds=128, note="8 times as wide", held_out=True),
@@ -294,5 +294,5 @@ FAMILIES = {
     "convmixer": _family(conv_mixer, 64, {"width": 8}, target=NORMED),
     "mlp-mixer": _family(MLPMixer, 64, {"width": 16, "size": 64}),
     "volumes": Family(volumes, gaussian(8, 1, 16, 16, 16), {"width": 4},
-                      gaussian(2, 1, 8, 8, 8), seeds=48, target=NORMED, held_out=True),
+                      gaussian(2, 1, 8, 8, 8), seeds=24, target=NORMED, held_out=True),
 }  # fmt: skip

@@ -308,7 +308,7 @@ def clicks(batch: int, numbers: int = 13, tables: int = 8, words: int = 100):
 def _family(build, width: int = WIDTH, **settings) -> Family:
     settings = {"small": {"width": 16}, "small_inputs": gaussian(5, 16)} | settings
     inputs = settings.pop("inputs", gaussian(BATCH, width))
-    return Family(build, inputs, seeds=settings.pop("seeds", 256), held_out=True, **settings)
+    return Family(build, inputs, seeds=settings.pop("seeds", 64), held_out=True, **settings)
 
 
 FAMILIES = {

@@ -260,7 +260,7 @@ def pairs(batch: int, length: int, other: int, words: int = 500):
     return draw
 
 
-_held_out = partial(Family, seeds=64, held_out=True)
+_held_out = partial(Family, seeds=32, held_out=True)
 _words = partial(_held_out, inputs=tokens(8, 48, 500), small_inputs=tokens(2, 11, 500))
 _THIN = {"width": 24}
 
