@@ -16,6 +16,7 @@ from isograd.theory import activation
 
 if TYPE_CHECKING:
     from isograd.prediction.recording import Law
+    from isograd.sites.batches import Batch
     from isograd.sites.tape import Tape
 
 _FLAT = 0.05
@@ -78,6 +79,17 @@ def row_spread(law: Law, parameter: Parameter) -> Number:
     if energy <= 0:
         return 0.0
     return math.sqrt(law.variance / energy * (1 - 1 / parameter.shape[0]))
+
+
+def batch_facts(batch: Batch) -> dict[str, Any]:
+    """Facts `batch.*`: what went in."""
+    inputs = batch.inputs()
+    facts: dict[str, Any] = {"batch.size": batch.size}
+    if inputs:
+        x = next((one for one in inputs if one.is_floating_point()), None)
+        facts["batch.shape"] = list((inputs[0] if x is None else x).shape)
+        facts["batch.kind"] = "ids" if x is None else "float"
+    return facts
 
 
 def norm_facts(model: nn.Module, tape: Tape) -> dict[str, Any]:

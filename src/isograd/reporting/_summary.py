@@ -41,13 +41,22 @@ def headline(diagnosis: Diagnosis) -> str:
         )
     }
     words = [counted(number, noun) for noun, number in counts.items() if number]
+    if unpredictable(diagnosis.reading.seen):
+        return ", ".join(["not predictable", *words])
     return ", ".join(["healthy", *words] if diagnosis.healthy else words)
+
+
+def unpredictable(record: Record) -> bool:
+    """Whether it is a prediction whose numbers hold for no single draw of the weights."""
+    return record.fact("prediction.predictable") is False
 
 
 def level(diagnosis: Diagnosis) -> str:
     """error, warning or healthy."""
     severity = diagnosis.severity
-    return "healthy" if diagnosis.healthy or severity is None else severity.value
+    if diagnosis.healthy or severity is None:
+        return "warning" if unpredictable(diagnosis.reading.seen) else "healthy"
+    return severity.value
 
 
 def first(diagnosis: Diagnosis) -> str:

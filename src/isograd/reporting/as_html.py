@@ -8,7 +8,7 @@ from importlib.resources import files
 from isograd.findings import Diagnosis
 from isograd.reporting import _figures as figures
 from isograd.reporting import _layers as layers
-from isograd.reporting import _profile
+from isograd.reporting import _predicted, _profile
 from isograd.reporting import _summary as summary
 from isograd.reporting._cards import cards
 from isograd.reporting._markup import Child, Markup, join, tag
@@ -98,7 +98,10 @@ def _hero(diagnosis: Diagnosis) -> Markup:
     seen = diagnosis.reading.seen
     level = summary.level(diagnosis)
     sign = tag("span", _SIGNS[level], class_="sign", aria_hidden="true")
-    notes = [tag("li", note) for note in seen.notes]
+    predicted = seen.source == "predicted"
+    about = _predicted.about(seen) if predicted else {}
+    notes = [tag("li", tag("b", label), f" {words}") for label, words in about.items()]
+    notes += [tag("li", note) for note in (_predicted.notes(seen) if predicted else seen.notes)]
     first = summary.first(diagnosis) or summary.tally(diagnosis)
     return tag(
         "header",

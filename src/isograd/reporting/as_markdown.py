@@ -3,6 +3,7 @@
 import re
 
 from isograd.findings import Diagnosis, Finding
+from isograd.reporting import _predicted
 from isograd.reporting import _summary as summary
 from isograd.reporting._numbers import printable
 from isograd.reporting._textplot import profile
@@ -24,6 +25,7 @@ def tell(diagnosis: Diagnosis) -> str:
         f"### {sign} isograd: {summary.headline(diagnosis)}",
         _text(summary.first(diagnosis).replace("fix first", "Fix first", 1)),
         _facts(diagnosis),
+        *_about(diagnosis),
         _table(diagnosis),
         *(_details(number, f) for number, f in enumerate(diagnosis.findings[:MOST], 1)),
         _folded("Profile over depth", _fenced("\n".join(_profile(diagnosis)))),
@@ -33,7 +35,15 @@ def tell(diagnosis: Diagnosis) -> str:
 
 
 def _profile(diagnosis: Diagnosis) -> list[str]:
-    return profile(diagnosis, WIDTH, lambda text, _: text)
+    predicted = diagnosis.reading.seen.source == "predicted"
+    return (_predicted.table if predicted else profile)(diagnosis, WIDTH, lambda text, _: text)
+
+
+def _about(diagnosis: Diagnosis) -> list[str]:
+    seen = diagnosis.reading.seen
+    if seen.source != "predicted":
+        return []
+    return [f"**{label}**: {_text(words)}" for label, words in _predicted.about(seen).items()]
 
 
 def _facts(diagnosis: Diagnosis) -> str:

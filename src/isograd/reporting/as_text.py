@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from isograd.findings import Diagnosis, Finding
+from isograd.reporting import _predicted
 from isograd.reporting import _summary as summary
 from isograd.reporting._numbers import clip, printable
 from isograd.reporting._textplot import profile, sparkline
@@ -56,10 +57,12 @@ class Pen:
 def tell(diagnosis: Diagnosis, *, width: int | None = None, color: bool = False) -> str:
     """The whole report as text, without a line break at its end."""
     pen = Pen(max(width or WIDTH, NARROWEST), color)
+    predicted = diagnosis.reading.seen.source == "predicted"
+    shown = (_predicted.table if predicted else profile)(diagnosis, pen.width, pen)
     blocks = [
         _verdict(diagnosis, pen),
         _rehearsal(diagnosis, pen),
-        "\n".join(profile(diagnosis, pen.width, pen)),
+        "\n".join(shown),
         *(_finding(number, finding, pen) for number, finding in enumerate(diagnosis.findings, 1)),
         _rules(diagnosis, pen),
     ]
@@ -77,7 +80,12 @@ def _verdict(diagnosis: Diagnosis, pen: Pen) -> str:
     lines.append(pen.paragraph(summary.subject(seen), indent=2))
     if loss := summary.loss(seen):
         lines.append(pen.paragraph(loss, label="loss", style="dim", indent=2))
-    lines += [pen.paragraph(note, label="note", style="dim", indent=2) for note in seen.notes]
+    predicted = seen.source == "predicted"
+    for label, words in _predicted.about(seen).items() if predicted else ():
+        style = "error" if label == "not predictable" else "dim"
+        lines.append(pen.paragraph(words, label=label, style=style, indent=2))
+    notes = _predicted.notes(seen) if predicted else seen.notes
+    lines += [pen.paragraph(note, label="note", style="dim", indent=2) for note in notes]
     return "\n".join(lines)
 
 
@@ -117,7 +125,10 @@ def _details(finding: Finding, pen: Pen) -> Iterator[str]:
 
 def _rules(diagnosis: Diagnosis, pen: Pen) -> str:
     lines = [pen.paragraph(summary.tally(diagnosis))]
-    if silent := summary.not_applicable(diagnosis):
+    silent = summary.not_applicable(diagnosis)
+    if silent and diagnosis.reading.seen.source == "predicted":
+        lines.append(pen("isograd check looks at what needs values", "dim"))
+    elif silent:
         lines.append(pen("not applicable:", "dim"))
         lines += [
             pen(clip(f"  {' '.join(codes)}  {reason}", pen.width), "dim")

@@ -109,4 +109,5 @@ def command(
 
         storage.save(save, diagnosis, target)
     _output.write(diagnosis, form, output, artifact=place.file)
-    return _output.exit_code(diagnosis, fail_on)
+    doubtful = record.fact("prediction.predictable") is False and fail_on != "never"
+    return int(doubtful) or _output.exit_code(diagnosis, fail_on)
