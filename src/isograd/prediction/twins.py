@@ -18,7 +18,7 @@ from isograd.prediction.gaussian import cross_series
 if TYPE_CHECKING:
     from isograd.prediction.propagation import Step
 
-_MOST = 20_000
+_MOST = 60_000
 """Pairs of tensors looked at in one run; then the rest counts as independent."""
 
 
@@ -99,7 +99,7 @@ class Twins:
         """E[a b'] - E a E b', per kind of pair on the axes of `a`; None for zero."""
         if a is b:
             return a.like(a.second - a.products())
-        return self._remembered(a, b, self._covariance)
+        return self._remembered(a, self._plain(b, ("layout",)), self._covariance)
 
     def _remembered(
         self, a: Field, b: Field, find: Callable[[Field, Field], Field | None]
@@ -187,14 +187,14 @@ class Twins:
         p, q = aligned(found, mean)
         return p.like(p.second + q.second, x.mean if p.cuts == x.cuts else q.mean)
 
-    def _plain(self, b: Field) -> Field:
-        """What a field is but for its layout and dropout."""
+    def _plain(self, b: Field, kinds: tuple[str, ...] = ("layout", "multiple")) -> Field:
+        """What a field is but for its layout, multiples and dropout."""
         for _ in range(64):
             step = self.made.get(id(b))
             link = link_of(step, b)
             if b.nodes is not None or step is None or link is None:
                 break
-            if link.kind not in ("layout", "multiple") or not step.inputs:
+            if link.kind not in kinds or not step.inputs:
                 break
             b = step.inputs[0]
         return b
@@ -205,7 +205,7 @@ class Twins:
         """E[a b'] of two gradients, per kind of pair on the axes of `a`; None for zero."""
         if a is b:
             return a
-        return self._remembered(a, b, self._gradients)
+        return self._remembered(a, self._plain_gradient(b, ("layout",)), self._gradients)
 
     def _gradients(self, a: Field, b: Field) -> Field | None:
         born = self.born.get(id(a))
@@ -285,13 +285,15 @@ class Twins:
         gate, g = aligned(u.origin.like(second), joint)
         return g.like(g.second * gate.second)
 
-    def _plain_gradient(self, b: Field) -> Field:
+    def _plain_gradient(
+        self, b: Field, kinds: tuple[str, ...] = ("layout", "multiple")
+    ) -> Field:
         for _ in range(64):
             born = self.born.get(id(b))
             if born is None or len(born) == 2:
                 break
             link = link_of(born[0], born[0].outputs[0])
-            if link is None or link.kind not in ("layout", "multiple"):
+            if link is None or link.kind not in kinds:
                 break
             b = born[1]
         return b
