@@ -254,6 +254,7 @@ def reduced(second: Array, axes: tuple[Sizes, Sizes, Sizes], mean: Array) -> Fie
         if sum(cut) > 1:
             cuts.append(cut)
         else:
-            second, mean = second.take(0, len(cuts)), mean.take(0, len(cuts))
+            second = np.asarray(second.take(0, len(cuts)))
+            mean = np.asarray(mean.take(0, len(cuts)))
     groups = tuple(int(sum(cut) > 1) for cut in axes)
     return Field(np.asarray(second), tuple(cuts), groups, np.asarray(mean))

@@ -291,7 +291,7 @@ def _outcome(
         return [(source, gradient), *result, *starts.gradients(initial, batch, units)]
 
     formula = f"{len(timeline.at)} steps, pair by pair, gate by gate"
-    return Outcome([out, *finals], back, [source, *starts.fields], formula=formula)
+    return Outcome((out, *finals), back, [source, *starts.fields], formula=formula)
 
 
 def _arriving(
@@ -397,7 +397,7 @@ def _cell(call: Call, x: Any, hx: Any, *weights: Any) -> Outcome:
     def ended(gradient: Field | None) -> Array:
         if gradient is None:
             return np.zeros(2)
-        return _of_states(gradient.regrouped((0, *gradient.groups)), 1)[0]
+        return np.asarray(_of_states(gradient.regrouped((0, *gradient.groups)), 1)[0])
 
     def back(gradients: Any) -> list[tuple[Field, Field]]:
         arrived = gradients if kind == "lstm" else [gradients, None]
@@ -415,4 +415,4 @@ def _cell(call: Call, x: Any, hx: Any, *weights: Any) -> Outcome:
     if kind == "lstm":
         outs.append(flat(one.cell.last_memory()))
     inputs = [source, *(s for s in states if s is not None)]
-    return Outcome(outs if kind == "lstm" else outs[0], back, inputs, formula="one step")
+    return Outcome(tuple(outs) if kind == "lstm" else outs[0], back, inputs, formula="one step")
