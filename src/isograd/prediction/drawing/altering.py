@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from isograd.prediction.drawing import draws
-from isograd.prediction.drawing.draws import EMPTY, REDUCTIONS, Draw, Unknown, Values
+from isograd.prediction.drawing.draws import EMPTY, Draw, Unknown, Values
 from isograd.prediction.drawing.recorded import (
     on_meta,
     operand,
@@ -22,6 +22,7 @@ from isograd.prediction.drawing.recorded import (
     recorded,
     write_region,
 )
+from isograd.prediction.drawing.reductions import REDUCTIONS
 from isograd.prediction.drawing.refusals import refusal
 from isograd.prediction.drawing.rulebook import (
     MOST_REAL,
@@ -125,8 +126,7 @@ def _elementwise(call: Call, x: Draw) -> Values:
         low = None if name == "clamp_max" else call.argument(1, "min")
         high = call.argument(1 if name == "clamp_max" else 2, "max")
         ends = -math.inf if low is None else low, math.inf if high is None else high
-        if draws.is_within(x, float(ends[0]), float(ends[1])):
-            return x
+        return draws.clamped(x, float(ends[0]), float(ends[1]))
     if name in ("neg", "negative"):
         return draws.affine(x, -1.0, 0.0)
     if name == "erfinv":

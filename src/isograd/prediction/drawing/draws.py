@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import count
 from typing import NamedTuple
 from zlib import crc32
@@ -29,6 +29,8 @@ _REACH = 10.0
 """Standard deviations to which normal variables are integrated: beyond lie 2e-23 of them."""
 _NEARLY_CONSTANT = 0.1
 """Deviation over mean up to which a reciprocal is expanded to second order (1e-4 off)."""
+_HARDLY = 1e-9
+"""Change of the moments, in deviations, below which cutting values off is no change."""
 _AT_BOUND = 1e-6
 """Relative slack in asking whether all values are inside bounds (float32 rounding)."""
 
@@ -80,7 +82,7 @@ class Draw(NamedTuple):
     @property
     def is_constant(self) -> bool:
         """Whether all entries are one known number."""
-        return self.base is _CONSTANT
+        return self.base.kind == "constant"
 
     @property
     def law(self) -> Law:
@@ -143,13 +145,17 @@ def _truncated(low: float, high: float) -> Base:
         ends = max(low, high + 40 / min(high, -4.0)), high
     else:
         ends = max(low, -_REACH), min(high, _REACH)
-    grid = _grid(*ends, bell=True)
-    mean, variance = _moments(*grid)
-    return Base("trunc_normal", mean, variance, lambda: grid, (low, high))
+    grid = partial(_grid, *ends, bell=True)
+    mean, variance = _moments(*grid())
+    return Base("trunc_normal", mean, variance, grid, (low, high))
 
 
-_NORMAL = Base("normal", 0.0, 1.0, lambda: _grid(-_REACH, _REACH, bell=True))
-_UNIFORM = Base("uniform", 0.0, 1 / 3, lambda: _grid(-1.0, 1.0, bell=False), (-1.0, 1.0))
+def _pair(values: Tensor, weights: Tensor) -> Grid:
+    return values, weights
+
+
+_NORMAL = Base("normal", 0.0, 1.0, partial(_grid, -_REACH, _REACH, bell=True))
+_UNIFORM = Base("uniform", 0.0, 1 / 3, partial(_grid, -1.0, 1.0, bell=False), (-1.0, 1.0))
 _CONSTANT = Base("constant", 0.0, 0.0)
 
 
@@ -233,13 +239,13 @@ def _of_nodes(values: Tensor, weights: Tensor, root: int, identity: int, name: s
         return Unknown(f"{name} gives values that are not finite numbers")
     mean, variance = _moments(values, weights)
     support = (float(values.min()), float(values.max()))
-    base = Base("unknown", mean, variance, lambda: (values, weights), support)
+    base = Base("unknown", mean, variance, partial(_pair, values, weights), support)
     return Draw(base, 0.0, 1.0, root, identity)
 
 
 def erfinv(x: Draw) -> Values:
     """Inverse error function: of a uniform variable it is a truncated normal one, over sqrt 2."""
-    if x.base is not _UNIFORM:
+    if x.base.kind != "uniform":
         return through(x, torch.erfinv, "erfinv")
     ends = torch.tensor([x.shift - abs(x.scale), x.shift + abs(x.scale)], dtype=torch.float64)
     low, high = (math.sqrt(2) * torch.erfinv(ends.clamp(-1, 1))).tolist()
@@ -248,10 +254,20 @@ def erfinv(x: Draw) -> Values:
 
 
 def is_within(x: Draw, low: float, high: float) -> bool:
-    """Whether clamping to the bounds changes nothing."""
+    """Whether all values are inside bounds."""
     ends = sorted(x.shift + x.scale * end for end in x.base.support) if x.scale else [x.shift] * 2
     slack = _AT_BOUND * max(abs(x.shift), abs(x.scale))
     return low <= ends[0] + slack and ends[1] - slack <= high
+
+
+def clamped(x: Draw, low: float, high: float) -> Values:
+    """X cut off at two bounds; x itself where hardly a value lies beyond them."""
+    if is_within(x, low, high):
+        return x
+    made = through(x, lambda nodes: nodes.clamp(low, high), f"clamp {low} {high}")
+    if isinstance(made, Unknown) or abs(made.mean - x.mean) > _HARDLY * abs(x.scale):
+        return made
+    return x if abs(made.variance - x.variance) < _HARDLY * x.variance else made
 
 
 def plus(x: Draw, y: Draw, sign: float = 1.0) -> Values:
@@ -265,7 +281,7 @@ def plus(x: Draw, y: Draw, sign: float = 1.0) -> Values:
     variance = x.variance + y.variance
     if y.base.mean_of and y.base.mean_of[0] == x.root:
         variance += 2 * sign * y.scale * x.scale * y.base.mean_of[1]
-    if x.base is _NORMAL and y.base is _NORMAL:
+    if x.base.kind == y.base.kind == "normal":
         return normal(x.mean + sign * y.mean, math.sqrt(variance))
     return opaque("unknown", mean=x.mean + sign * y.mean, variance=variance)
 
@@ -339,55 +355,11 @@ def mixture(parts: Sequence[tuple[float, Values]]) -> Values:
     )
 
 
-# -- reductions ---------------------------------------------------------------------------------
-
-
-def _average(x: Draw, n: float) -> Draw:
-    link = (x.root, x.scale * x.base.variance / n) if x.scale else None
-    return opaque("unknown", mean=x.mean, variance=x.variance / n, mean_of=link)
-
-
-def _fourth(x: Draw, about: float) -> float:
-    """E (x - about)^4; that of a normal variable where the shape is not known."""
-    if (nodes := x.nodes()) is not None:
-        return float((nodes[1] * (nodes[0] - about) ** 4).sum())
-    m, v = x.mean - about, x.variance
-    return m**4 + 6 * m**2 * v + 3 * v**2
-
-
-def _spread(x: Draw, n: float) -> Draw:
-    noise = (_fourth(x, x.mean) - x.variance**2) / n
-    return opaque("unknown", mean=x.variance, variance=noise)
-
-
-def _root(x: Draw) -> Draw:
-    """Square root of values close to their mean (delta method)."""
-    if x.mean <= 0:
-        return constant(0.0)
-    return opaque("unknown", mean=math.sqrt(x.mean), variance=x.variance / (4 * x.mean))
-
-
-def _energy(x: Draw, n: float) -> Draw:
-    second = x.variance + x.mean**2
-    noise = _fourth(x, 0.0) - second**2
-    return opaque("unknown", mean=n * second, variance=n * noise)
-
-
-REDUCTIONS: dict[str, Callable[[Draw, float], Draw]] = {
-    "mean": _average,
-    "sum": lambda x, n: affine(_average(x, n), n, 0.0),
-    "var": _spread,
-    "std": lambda x, n: _root(_spread(x, n)),
-    "norm": lambda x, n: _root(_energy(x, n)),
-}
-"""Reduction of n entries; exact to first order in 1/n."""
-
-
 def realised(x: Draw, shape: Iterable[int]) -> Tensor:
     """Values of the law, the same for draws of the same identity; the global generator rests."""
     generator = torch.Generator().manual_seed(x.identity % 2**63)
     size = tuple(shape)
-    if x.base is _NORMAL or x.base.grid is None:
+    if x.base.kind == "normal" or x.base.grid is None:
         z = torch.randn(size, generator=generator, dtype=torch.float64)
         return x.mean + math.sqrt(x.variance) * z
     values, weights = x.base.grid()

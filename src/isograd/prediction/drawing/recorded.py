@@ -185,6 +185,10 @@ class _Copier:
     def __init__(self, tensor: Tensor) -> None:
         self.tensor = tensor
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # An unpickled tensor has its record among its attributes, which copy.deepcopy copies too.
+        return type(None), ()
+
     def __call__(self, memo: dict[int, Any]) -> Tensor:
         tensor = self.tensor
         if id(tensor) in memo:
