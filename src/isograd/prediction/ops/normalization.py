@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +18,10 @@ from isograd.prediction.twins import Link
 if TYPE_CHECKING:
     from isograd.prediction.pairs import Array
     from isograd.prediction.propagation import Call
+
+
+_LARGEST_EXCESS = 4.0
+"""Of E 1/var for one or two degrees of freedom, where it does not exist."""
 
 
 class Normalization(Op):
@@ -130,10 +136,13 @@ def normalized(
             cut = np.array(f.cuts[place]) / sum(f.cuts[place])
             mean = mean - np.expand_dims(np.tensordot(mean, cut, (place, 0)), place)
     mean = mean / np.sqrt(variance + eps)
+    excess = 0.0
+    if drawn:
+        change, excess = _drawn(f, second, places)
+        second = second + change
     out = f.like(second, mean)
     out.noise = 0.0
     out.condition = f.condition * float(np.mean(eps / (variance + eps)))
-    fluctuation = _fluctuation(f, second, places) if drawn else 0.0
     if drawn:
         out.notes["batch statistics"] = True
 
@@ -146,7 +155,7 @@ def normalized(
         wide = scale
         if base.cuts != out.cuts:
             wide = out.like(np.broadcast_to(scale, out.second.shape)).recut(base.cuts).second
-        result = g.like(found / wide * (1 + fluctuation))
+        result = g.like(found / wide * (1 + excess))
         result.noise = gradient.noise
         return [(f, result)]
 
@@ -277,18 +286,58 @@ def _per_pair_of(f: Field, variance: Array, places: Sequence[int]) -> Array:
     return np.asarray(root[np.ix_(*first)] * root[np.ix_(*other)])
 
 
-def _fluctuation(f: Field, second: Array, places: Sequence[int]) -> float:
-    """Relative excess of E 1/var over 1/E var: 2 / (degrees of freedom).
+def _drawn(f: Field, second: Array, places: Sequence[int]) -> tuple[Array, float]:
+    """What the normalized values of one draw have in common, and the excess of E 1/var.
 
-    The variance of one channel over the batch is a sum of squares with as many degrees of freedom
-    as the values are uncorrelated: 1/N_eff is the mean squared correlation of two of them.
+    Values x of a channel are Gaussian given the layer's input; their variance s is a quadratic
+    form with the eigenvalues a_j of their covariance, each of multiplicity m_j. Then
+    E 1/s = int prod_j (1 + 2 a_j t)^(-m_j / 2) dt and E a_i z_i^2 / s has a_i / (1 + 2 a_i t) beside
+    the product. Classes within the batch are taken together.
+
+    Args:
+        f: the input.
+        second: E xhat xhat' as if var were its mean.
+        places: factors over which the statistics are taken.
+
+    Returns:
+        Second moments to add to `second`; E[var] E[1/var] - 1.
     """
-    square = np.square(second)
-    for place in sorted(range(len(f.cuts)), reverse=True):
-        cut = f.cuts[place]
-        weights = pairs.shares(cut) if place in places else pairs.same_shares(cut)
-        square = np.tensordot(square, weights, (place, 0))
-    r = float(square)
-    return 2 * r / (1 - 2 * r) if r < 0.4 else 4.0
+    cuts = [(sum(cut),) if place in places else cut for place, cut in enumerate(f.cuts)]
+    plain = f.like(second).recut(cuts)
+    channel = tuple(slice(None) if place in places else 0 for place in range(len(cuts)))
+    values = plain.second[channel].copy()
+    sizes = [sum(cuts[place]) for place in places]
+    number = prod(sizes)
+    multiplicity = np.ones((2,) * len(sizes))
+    for axis, n in enumerate(sizes):
+        rows = np.moveaxis(values, axis, 0)
+        equal, other = rows[0].copy(), rows[1].copy()
+        rows[0], rows[1] = equal - other, equal + (n - 1) * other
+        np.moveaxis(multiplicity, axis, 0)[0] *= n - 1
+    share = np.maximum(values, 0.0) / number
+    total = float((share * multiplicity).sum())
+    if total <= 0 or multiplicity[share > 1e-9 * share.max()].sum() <= 2.5:
+        return np.zeros(()), _LARGEST_EXCESS
+    share /= total
+    t, weights = _half_line()
+    damped = 1 / (1 + 2 * share[..., None] * t)
+    whole = np.exp((multiplicity[..., None] * np.log(damped)).sum(tuple(range(len(sizes)))) / 2)
+    excess = float(weights @ whole) - 1
+    found = number * ((share[..., None] * damped * whole) @ weights)
+    change = found - share * number
+    for axis, n in enumerate(sizes):
+        rows = np.moveaxis(change, axis, 0)
+        low, high = rows[0].copy(), rows[1].copy()
+        rows[1] = (high - low) / n
+        rows[0] = low + rows[1]
+    added = np.zeros_like(plain.second)
+    added[channel] = change
+    return plain.like(added).recut(f.cuts).second, min(max(excess, 0.0), _LARGEST_EXCESS)
 
 
+@lru_cache(maxsize=1)
+def _half_line() -> tuple[Array, Array]:
+    """Nodes and weights on (0, infinity), dense around one."""
+    x, w = np.polynomial.legendre.leggauss(96)
+    u = 13.0 * x
+    return np.exp(u), 13.0 * w * np.exp(u)
