@@ -177,12 +177,12 @@ def test_bias():
 
 
 def test_padding_put_around_is_padding():
-    """An axis whose border is zero gives one class of outputs, as the operation's own padding."""
+    """An axis whose border is zero: the same as the operation's own padding, in one class."""
     run = Propagation()
     x, w = independent((2, 3, 6), 0.5, 0.8), independent((4, 3, 3), 0.0, 0.5)
     with run:
         a, b = run.abstract(x), run.abstract(w)
         own = run.field_of(torch.conv1d(a, b, None, 1, 1))
         around = run.field_of(torch.conv1d(torch.nn.functional.pad(a, (1, 1)), b))
-    assert around.cuts == own.cuts
-    np.testing.assert_allclose(around.second, own.second)
+    assert around.cuts[2] == (6,)
+    np.testing.assert_allclose(around.second, own.recut(around.cuts).second)

@@ -21,34 +21,46 @@ class AxisMap(Hashable, Protocol):
         ...
 
 
-def mapped(f: Field, first: int, maps: Sequence[AxisMap]) -> Field:
-    """The field of a tensor whose axes from `first` on went through `maps`."""
-    for axis, one in enumerate(maps, first):
-        f = _mapped(f, axis, one, None)
+def mapped(
+    f: Field, first: int, maps: Sequence[AxisMap], cuts: Sequence[Sizes] | None = None
+) -> Field:
+    """The field of a tensor whose axes from `first` on went through `maps`.
+
+    Args:
+        f: the tensor's.
+        first: axis of the first map.
+        maps: one per axis.
+        cuts: classes of the outputs; those of the inputs, carried over, where None.
+    """
+    for number, one in enumerate(maps):
+        axis = first + number
+        f = f.as_one(axis) if f.groups[axis] > 1 else f
+        cut = carried(one, cut_of(f, axis)) if cuts is None else cuts[number]
+        f = _mapped(f, axis, one, cut, back=False)
     return f
 
 
 def adjoint(g: Field, first: int, maps: Sequence[AxisMap], like: Field) -> Field:
     """The gradient's field of the input, from that of the output; on the classes of `like`."""
     for axis, one in enumerate(maps, first):
-        f = like.as_one(axis) if like.groups[axis] > 1 else like
-        cut = f.cuts[f.factors_of(axis)[0]] if f.groups[axis] else (1,)
-        g = _mapped(g, axis, one, cut)
+        whole = like.as_one(axis) if like.groups[axis] > 1 else like
+        g = g.as_one(axis) if g.groups[axis] > 1 else g
+        g = _mapped(g, axis, one, cut_of(whole, axis), back=True)
     return g
 
 
-def _mapped(f: Field, axis: int, one: AxisMap, back: Sizes | None) -> Field:
-    """One axis through a matrix or, if classes `back` of its inputs are given, its transpose."""
-    f = f.as_one(axis) if f.groups[axis] > 1 else f
+def cut_of(f: Field, axis: int) -> Sizes:
+    """Classes of an axis of at most one factor; one class of one entry for length one."""
+    return f.cuts[f.factors_of(axis)[0]] if f.groups[axis] else (1,)
+
+
+def _mapped(f: Field, axis: int, one: AxisMap, cut: Sizes, *, back: bool) -> Field:
+    """One axis through a matrix or, `back`, through its transpose, to entries of classes `cut`."""
     place = sum(f.groups[:axis])
-    second, mean = f.second, f.mean
-    if f.groups[axis]:
-        old = f.cuts[place]
-    else:
-        old = (1,)
+    second, mean, old = f.second, f.mean, cut_of(f, axis)
+    if not f.groups[axis]:
         second, mean = np.expand_dims(second, place), np.expand_dims(mean, place)
-    cut = carried(one, old) if back is None else back
-    ways, means = transitions(one, cut, old, back is not None)
+    ways, means = transitions(one, cut, old, back)
     second = along(second, place, ways[:, : second.shape[place]])
     mean = along(mean, place, means)
     cuts = [*f.cuts[:place], cut, *f.cuts[place + f.groups[axis] :]]

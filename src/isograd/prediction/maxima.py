@@ -17,7 +17,8 @@ from math import ceil
 import numpy as np
 import torch
 
-from isograd.prediction.axismaps import mapped, transitions
+from isograd.prediction import pairs
+from isograd.prediction.axismaps import carried, cut_of, mapped, transitions
 from isograd.prediction.fields import Field, _canonical, aligned, along
 from isograd.prediction.gaussian import Nodes, Quadrature
 from isograd.prediction.pairs import Array, Sizes
@@ -26,6 +27,8 @@ from isograd.prediction.windows import Counted, Windows, overlaps, sizes
 Axes = tuple[Windows, ...]
 _ONE = 1e-4
 """Share of the variance by which entries of a window differ, below which they are one entry."""
+_BORDERS = 2
+"""Most changes of size along an axis for which windows of each size are a class."""
 _REACH = 8.0
 _FINEST = 1024
 _LENIENT = 1e-9
@@ -54,8 +57,8 @@ def largest(f: Field, nodes: Nodes, axes: Axes) -> Largest:
     """
     first = len(f.groups) - len(axes)
     lead = sum(f.groups[:first])
-    center = mapped(f.like(f.second - f.products()), first, axes)
-    cuts = _cuts(center, first, len(axes))
+    cuts = tuple(_classes(one, cut) for one, cut in zip(axes, _cuts(f, axes), strict=True))
+    center = mapped(f.like(f.second - f.products()), first, axes, cuts)
     # One array axis per axis with windows, also for those of length one.
     counted = sizes(axes, cuts)
     near = _averaged(f, axes, cuts, f.second - f.products(), first, same=True)
@@ -106,7 +109,7 @@ def routed(gradient: Field, found: Largest, axes: Axes, like: Field) -> Field:
     first = len(like.groups) - len(axes)
     g, same = aligned(single(gradient, first), found.alike)
     lead = sum(g.groups[:first])
-    cuts = _cuts(g, first, len(axes))
+    cuts = _cuts(g, axes)
     overlap = overlaps(axes, cuts)
     number = max(size for one in sizes(axes, cuts).values() for _, size in one)
     free = (..., *([None] * len(axes)))
@@ -116,7 +119,7 @@ def routed(gradient: Field, found: Largest, axes: Axes, like: Field) -> Field:
     other = np.where(overlap.chance < 1, overlap.chance, 0.0)
     apart = np.where(overlap.chance < 1, whole * (1 - equal) / (1 - other), 0.0)
     meeting = np.where(overlap.chance > 0, whole * equal / np.maximum(overlap.chance, 1e-300), 0.0)
-    into = _cuts(like, first, len(axes))
+    into = _cuts(like, axes)
     for axis, (one, out, cut) in enumerate(zip(axes, into, cuts, strict=True)):
         table, _ = transitions(one, out, cut, True)
         table = table[:, : apart.shape[lead + axis]]
@@ -163,12 +166,21 @@ def single(f: Field, first: int) -> Field:
 # -- moments of the entries, per classes of windows ------------------------------------------------
 
 
-def _cuts(f: Field, first: int, number: int) -> tuple[Sizes, ...]:
-    """Classes of the axes from `first` on, one class of one entry where they have length one."""
-    return tuple(
-        f.cuts[f.factors_of(axis)[0]] if f.groups[axis] else (1,)
-        for axis in range(first, first + number)
-    )
+def _cuts(f: Field, axes: Axes) -> tuple[Sizes, ...]:
+    """Classes of the axes with windows."""
+    first = len(f.groups) - len(axes)
+    return tuple(cut_of(f, axis) for axis in range(first, len(f.groups)))
+
+
+@lru_cache(maxsize=1024)
+def _classes(one: Windows, entries: Sizes) -> Sizes:
+    """Classes of windows: of their entries, and apart those that are cut off at an end."""
+    size = one.members().sum(axis=1)
+    edges = np.flatnonzero(np.diff(size)) + 1
+    found = carried(one, entries)
+    if 0 < len(edges) <= _BORDERS:
+        found = pairs.common(found, tuple(np.diff([0, *edges, len(size)]).tolist()))
+    return found
 
 
 def _averaged(
@@ -176,7 +188,7 @@ def _averaged(
 ) -> Array:
     """Values of the entries per class (or, if `same`, per way) averaged over classes of windows."""
     place = sum(f.groups[:first])
-    for one, into, out in zip(axes, _cuts(f, first, len(axes)), cuts, strict=True):
+    for one, into, out in zip(axes, _cuts(f, axes), cuts, strict=True):
         if sum(into) == 1:
             values = np.expand_dims(values, place)
         if same:
@@ -253,7 +265,7 @@ class _Laws:
     def _entries(self, at: tuple[int, ...], lead: int) -> tuple[Array, Array, Array, Array]:
         """(nodes, weights, values, slopes) for the entries of one class of windows."""
         place = list(at[:lead])
-        into = _cuts(self.field, self.first, len(self.axes))
+        into = _cuts(self.field, self.axes)
         for one, cut, out, c in zip(self.axes, into, self.cuts, at[lead:], strict=True):
             if sum(cut) > 1:
                 place.append(int(transitions(one, out, cut, False)[1][c].argmax()))

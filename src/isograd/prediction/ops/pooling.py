@@ -80,7 +80,8 @@ def maximum(call: Call, x: Field, axes: Axes) -> Outcome:
             found.notes["moment"] = routed(moment, top, axes, entries)
         return found
 
-    call.run.link(peak, origin, behind)
+    where = Outcome(peak, lambda g: [(origin, behind(g))], [origin], formula="max of windows")
+    call.run.record("max", Pooling.source, where)
     found = outcome(call, peak, top.nodes, [])
 
     def back(gradient: Field) -> list[tuple[Field, Field]]:
