@@ -36,9 +36,24 @@ class Quadrature:
         deviation: standard deviations, shaped alike.
     """
 
+    correlation: Array | None = None
+    """Of the Gaussians behind the entries, per kind of pair, where the entries are no Gaussians."""
+
     def __init__(self, mean: Array, deviation: Array) -> None:
+        safe = np.where(deviation > 0, deviation, 1.0)
+        bends = (np.array(_BENDS) - mean[..., None]) / safe[..., None]
+        self._fill(mean, deviation, bends)
+
+    @classmethod
+    def at(cls, mean: Array, deviation: Array, bend: Array) -> Quadrature:
+        """Nodes in z alone, with a bend at z = `bend` in each class."""
+        result = object.__new__(cls)
+        result._fill(mean, deviation, bend[..., None])
+        return result
+
+    def _fill(self, mean: Array, deviation: Array, bends: Array) -> None:
         self.mean, self.deviation = mean, deviation
-        z, w = _nodes(mean.reshape(-1), deviation.reshape(-1))
+        z, w = _nodes(bends.reshape(-1, bends.shape[-1]))
         self.z = z.reshape((*mean.shape, -1))
         self.weights = w.reshape((*mean.shape, -1))
 
@@ -57,6 +72,7 @@ class Quadrature:
         result = object.__new__(Quadrature)
         result.mean, result.deviation = move(self.mean, 0), move(self.deviation, 0)
         result.z, result.weights = move(self.z, 1), move(self.weights, 1)
+        result.x = move(self.x, 1)
         return result
 
     @cached_property
@@ -173,6 +189,8 @@ def _series(quadrature: Quadrature, values: Array, origin: Field) -> tuple[Array
     product = first * other
     correlation = (origin.second - origin.products()) / np.where(product > 0, product, 1.0)
     correlation = np.where(product > 0, np.clip(correlation, -1.0, 1.0), 0.0)
+    if quadrature.correlation is not None:
+        correlation = quadrature.correlation
     powers = _powers(correlation)
     if deviation.size == 1:
         flat = coefficients.reshape(-1)
@@ -202,17 +220,19 @@ def _rule() -> tuple[Array, Array]:
     return x, w
 
 
-def _nodes(mean: Array, deviation: Array) -> tuple[Array, Array]:
-    """Composite Gauss-Legendre nodes in z and weights of the standard normal, [class, node]."""
-    safe = np.where(deviation > 0, deviation, 1.0)
-    bends = (np.array(_BENDS) - mean[:, None]) / safe[:, None]
-    fixed = np.broadcast_to(np.array(_EDGES), (len(mean), len(_EDGES)))
+def _nodes(bends: Array) -> tuple[Array, Array]:
+    """Composite Gauss-Legendre nodes in z and weights of the standard normal, [class, node].
+
+    Args:
+        bends: borders of panels beside the fixed ones, [class, bend].
+    """
+    fixed = np.broadcast_to(np.array(_EDGES), (len(bends), len(_EDGES)))
     edges = np.sort(np.concatenate([fixed, np.clip(bends, -_REACH, _REACH)], axis=1), axis=1)
     x, w = _rule()
     half = np.diff(edges, axis=1)[..., None] / 2
     middle = (edges[:, :-1, None] + edges[:, 1:, None]) / 2
-    z = (middle + half * x).reshape(len(mean), -1)
-    weights = (half * w).reshape(len(mean), -1) * np.exp(-np.square(z) / 2)
+    z = (middle + half * x).reshape(len(bends), -1)
+    weights = (half * w).reshape(len(bends), -1) * np.exp(-np.square(z) / 2)
     return z, weights / weights.sum(axis=1, keepdims=True)
 
 

@@ -159,6 +159,11 @@ def added(call: Call, a: Field, b: Field, sign: float) -> Outcome:
     out = summed(a, b, sign)
     if call.run.twins.found:
         _correlate(call, out, a, b, sign)
+    if a.shape == b.shape:
+        if a.nodes is not None:
+            out.notes["terms"] = (a, b, 1.0)
+        elif b.nodes is not None:
+            out.notes["terms"] = (b, a, sign)
     out.visible = a.visible if a.visible is not None else b.visible
     if "batch statistics" in a.notes or "batch statistics" in b.notes:
         out.notes["batch statistics"] = True

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from isograd.prediction.fields import Field, aligned
 from isograd.prediction.gaussian import Nodes, Quadrature
+from isograd.prediction.mixtures import quadrature_of
 from isograd.prediction.ops import Op, Outcome
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def as_nodes(x: Field) -> tuple[Field, Array, Array, Quadrature]:
     origin = x if x.affine is None or x.origin is None else x.origin
     quadrature = origin.notes.get("quadrature")
     if quadrature is None:
-        quadrature = origin.notes["quadrature"] = Quadrature.of(origin)
+        quadrature = origin.notes["quadrature"] = quadrature_of(origin)
     factor, offset = x.affine or (1.0, 0.0)
     return origin, factor * quadrature.x + offset, np.full_like(quadrature.x, factor), quadrature
 

@@ -1,0 +1,86 @@
+"""Sums of a function of a Gaussian and of something Gaussian: no Gaussians themselves.
+
+After a residual addition relu(u) + v is skewed, and the next relu sees that. Such a sum is kept
+as a monotone function g of a standard Gaussian, its quantile function, with correlations that give
+back the second moments known of it (a Gaussian copula).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.special import ndtr, ndtri
+
+from isograd.prediction.fields import Field
+from isograd.prediction.gaussian import Nodes, Quadrature
+from isograd.prediction.pairs import Array
+
+_GRID = 257
+_SUMMANDS = 64
+"""Values that stand for the non-Gaussian term."""
+_SMALL, _LARGE = 1e-3, 300.0
+"""Ratio of the terms' variances below and above which the sum is simply one of them."""
+
+
+def quadrature_of(f: Field) -> Quadrature:
+    """Nodes for the entries of a field: by its terms where these are known, else as Gaussian."""
+    terms = f.notes.get("terms")
+    if terms is None:
+        return Quadrature.of(f)
+    skewed, other, sign = terms
+    values, weights = _standing_for(skewed.nodes)
+    mean = float(weights @ values)
+    variance = float(weights @ np.square(values - mean))
+    rest = max(other.energy - other.average**2, 0.0)
+    total = f.energies - np.square(f.mean)
+    if variance <= 0 or not _SMALL < rest / variance < _LARGE or total.min() <= 0:
+        return Quadrature.of(f)
+    width = float(np.sqrt(variance + rest))
+    shape = sign * (values - mean) / width
+    smoothing = float(np.sqrt(rest)) / width
+    x = np.linspace(-9.0, 9.0, _GRID)
+    below = ndtr((x[:, None] - shape) / smoothing) @ weights
+    z = _normal_quantile(below)
+    keep = np.concatenate([[True], np.diff(z) > 1e-9]) & np.isfinite(z)
+    return _copula(f, z[keep], x[keep], np.sqrt(total))
+
+
+def _standing_for(nodes: Nodes) -> tuple[Array, Array]:
+    """A few values and weights for a function's law, in its largest class of entries."""
+    flat = nodes.values.reshape(-1, nodes.values.shape[-1])
+    weights = nodes.quadrature.weights.reshape(flat.shape)
+    middle = len(flat) // 2
+    order = np.argsort(flat[middle])
+    values, share = flat[middle][order], weights[middle][order]
+    ends = np.cumsum(share)
+    group = np.minimum((ends - share / 2) / ends[-1] * _SUMMANDS, _SUMMANDS - 1).astype(int)
+    mass = np.bincount(group, share, _SUMMANDS)
+    sums = np.bincount(group, share * values, _SUMMANDS)
+    there = mass > 0
+    return sums[there] / mass[there], mass[there] / mass.sum()
+
+
+def _normal_quantile(share: Array) -> Array:
+    return np.asarray(ndtri(np.clip(share, 1e-16, 1 - 1e-16)))
+
+
+def _copula(f: Field, z: Array, x: Array, deviation: Array) -> Quadrature:
+    """Nodes at which g(z) runs through the law, and correlations that fit the second moments."""
+    zero = np.interp(-f.mean / deviation, x, z)  # where the field itself is zero
+    made = Quadrature.at(f.mean, deviation, zero)
+    shape = np.interp(made.z, z, x)
+    shape = shape - (made.weights * shape).sum(-1, keepdims=True)
+    shape /= np.sqrt((made.weights * np.square(shape)).sum(-1, keepdims=True))
+    made.x = f.mean[..., None] + deviation[..., None] * shape
+    middle = shape.reshape(-1, shape.shape[-1])[0]
+    basis = made.basis.reshape(-1, *made.basis.shape[-2:])[0]
+    squares = np.square(middle @ basis)
+    grid = np.linspace(-1.0, 1.0, 201)
+    powers = np.power(grid[:, None], np.arange(len(squares)))
+    found = powers @ squares
+    first, other = f.per_pair(deviation)
+    wanted = (f.second - f.products()) / (first * other)
+    rising = np.maximum.accumulate(found)
+    made.correlation = np.interp(wanted, rising, grid)
+    same = tuple(slice(0, len(cut)) for cut in f.cuts)
+    made.correlation[same] = 1.0
+    return made
