@@ -147,15 +147,13 @@ def normalized(
         out.notes["batch statistics"] = True
 
     def back(gradient: Field) -> list[tuple[Field, Field]]:
-        g, base, moment = aligned(gradient, out, moment_of(gradient, out))
+        known = [out, out.like(np.broadcast_to(scale, out.second.shape)), moment_of(gradient, out)]
+        g, base, wide, moment = aligned(gradient, *known)
         at = [place for axis in axes for place in g.factors_of(axis)]
         found = g.centered(at) if centered else g.second
         along = _over(moment, at, pairs.shares)
         found = found - along * base.second
-        wide = scale
-        if base.cuts != out.cuts:
-            wide = out.like(np.broadcast_to(scale, out.second.shape)).recut(base.cuts).second
-        result = g.like(found / wide * (1 + excess))
+        result = g.like(found / wide.second * (1 + excess))
         result.noise = gradient.noise
         return [(f, result)]
 
