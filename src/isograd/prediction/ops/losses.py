@@ -59,7 +59,8 @@ class Losses(Op):
             return _classes(call, x, target, given)
         if call.name == "kl_div":
             return _divergence(call, x, target, given)
-        if call.name == "mse_loss" or not call.known(target):
+        plain = x.nodes is None or any(len(cut) > 1 for cut in x.cuts)
+        if not call.known(target) or (call.name == "mse_loss" and plain):
             return _difference(call, x, target, given)
         return entrywise.loss(call, x, target, given)
 
@@ -129,15 +130,19 @@ def _classes(call: Call, x: Field, target: Any, given: dict[str, Any]) -> Outcom
     between = logits[..., 0] - logits[..., -1] if number > 1 else np.zeros(rows.second.shape)
     if call.name == "nll_loss":
         second, level = y, -x.average
+        varied = logits[..., 0] * same + logits[..., -1] * (1 - same)
     elif number == 1:
         second, level = np.zeros_like(y), 0.0
+        varied = np.zeros_like(same)
     else:
-        won = participation(between, number)
+        own = np.maximum(rows.like(between).energies, 0.0)
+        a, b = rows.per_pair(own) if rows.cuts else (own, own)
+        won = participation(between, np.sqrt(a * b), number)
         p = np.stack([won / number, (1 - won) / (number * (number - 1))], axis=-1)
         second = p + y - 2 / number**2
         level = log_of_sum(rows.like(between).energy, number)
+        varied = level**2 + between * (y[..., 0] * number - 1 / number)
     slope = _with_classes(x, axis, rows, second * counted.second[..., None])
-    varied = level**2 + between * (y[..., 0] * number - 1 / number)
     each = rows.like(varied * counted.second, level * counted.mean)
     return finished(x, each, slope, given, total, [x])
 
