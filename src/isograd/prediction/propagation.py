@@ -142,6 +142,11 @@ class Propagation(TorchFunctionMode):
         link = Link("layout", ahead, behind)
         self.record("layout", "", Outcome(copy, lambda g: [(start, behind(g))], [start], link=link))
 
+    def multiply(self, tensor: Tensor, factor: float) -> None:
+        """Makes an abstract tensor a multiple of itself from here on."""
+        made = self._run("mul", torch.mul, (tensor, factor), {})
+        self._fields[id(tensor)] = (tensor, self._fields[id(made)][1])
+
     def field_of(self, tensor: Tensor) -> Field | None:
         """The field of an abstract tensor, None for any other."""
         found = self._fields.get(id(tensor))
@@ -386,6 +391,10 @@ def added(first: Field, second: Field, where: Field) -> Field:
         result.noise = (share * np.sqrt(a.noise) + (1 - share) * np.sqrt(b.noise)) ** 2
         kurtosis = [f.notes.get("kurtosis", 3.0) for f in (first, second)]
         result.notes["kurtosis"] = share * kurtosis[0] + (1 - share) * kurtosis[1]
+    profiles = [f.notes.get("profile") for f in (first, second)]
+    if one + two > 0 and any(profile is not None for profile in profiles):
+        parts = [1.0 if profile is None else profile for profile in profiles]
+        result.notes["profile"] = (one * parts[0] + two * parts[1]) / (one + two)
     if "moment" in first.notes or "moment" in second.notes:
         x, y = aligned(moment_of(first, where), moment_of(second, where))
         result.notes["moment"] = x.like(x.second + y.second)

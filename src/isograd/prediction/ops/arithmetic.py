@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from isograd.prediction.fields import Field, aligned
+from isograd.prediction.gates import profile_of
 from isograd.prediction.gaussian import Nodes
 from isograd.prediction.ops import Op, Outcome
 from isograd.prediction.twins import Link
@@ -194,17 +195,23 @@ def _passed(gradient: Field, term: Field, total: Field) -> Field:
     gradient has in common with the total it has with the term w times.
     """
     result = gradient.summed_to(term.shape)
-    moment = gradient.notes.get("moment")
-    if moment is None or term.shape != total.shape or not total.energy:
+    gate, moment = gradient.notes.get("gate"), gradient.notes.get("moment")
+    if term.shape != total.shape or (gate is None and moment is None):
         return result
-    share = (term.energy / total.energy) ** 2
-    g, whole, part, joint = aligned(result, total, term, moment)
     if result is gradient:
         result = gradient.like(gradient.second)
         result.noise = gradient.noise
         result.notes["kurtosis"] = gradient.notes.get("kurtosis", 3.0)
-    rest = g.second * (part.second - share * whole.second)
-    result.notes["moment"] = g.like(share * joint.second + rest)
+    if gate is not None and total.notes["terms"][0] is term:
+        profile = profile_of(gate, term, total.notes["terms"][1])
+        if profile is not None:
+            result.notes["profile"] = profile
+    if moment is not None:
+        whole, part = (f.energy - f.average**2 for f in (total, term))
+        share = (part / whole) ** 2 if whole > 0 else 0.0
+        g, sums, own, joint = aligned(result, total, term, moment)
+        rest = g.second * (own.second - share * sums.second)
+        result.notes["moment"] = g.like(share * joint.second + rest)
     return result
 
 

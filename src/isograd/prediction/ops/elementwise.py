@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from isograd.prediction.fields import Field, aligned
+from isograd.prediction.gates import passed_gate
 from isograd.prediction.gaussian import Nodes, Quadrature
 from isograd.prediction.mixtures import quadrature_of
 from isograd.prediction.ops import Op, Outcome
@@ -135,11 +136,17 @@ def outcome(
             if one is not origin:
                 report = _times(origin, nodes.between(slope, origin), gradient)
                 call.run.arrive(one, report, passed_on=True)
-        result = _times(origin, nodes.chain(origin), gradient)
+        slopes, profile = passed_gate(nodes, gradient)
+        chain = nodes.between(slopes, origin)
+        if profile is not None:
+            chain = chain / np.maximum(nodes.between(profile, origin), 1e-300)
+        result = _times(origin, chain, gradient)
+        if "terms" in origin.notes:
+            result.notes["gate"] = (nodes.quadrature.x, np.square(slopes))
         result.noise = gradient.noise + nodes.slope_noise(origin)
         result.notes["kurtosis"] = nodes.slope_kurtosis()
         if origin.notes.get("batch statistics"):
-            gated = nodes.between(nodes.slopes * nodes.quadrature.x, origin)
+            gated = nodes.between(slopes * nodes.quadrature.x, origin)
             result.notes["moment"] = _times(origin, gated, gradient)
         return [(origin, result)]
 
