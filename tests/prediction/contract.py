@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from isograd.prediction import pairs
 from isograd.prediction.fields import aligned, independent
+from isograd.prediction.ops.arithmetic import summed
 from isograd.prediction.propagation import Propagation
 
 BLOCKS, DRAWS = 32, 96
@@ -48,6 +49,8 @@ class Example:
     """`jointly` or `each`: whether it is linear in all inputs together, or in each of them."""
     kinds: tuple = KINDS
     """Of input fields for which the rule is to hold."""
+    diverse: bool = False
+    """Whether most of an entry is its own: for rules of statistics that settle with the size."""
     shift: float = 0.0
     """Added to the inputs' means: for functions of positive numbers."""
     vectorized: bool = True
@@ -74,6 +77,8 @@ class Trial:
 
     def _random(self, shape, shift, centered):
         f = made(self.rng, *self._layout(shape))
+        if self.example.diverse:
+            f = summed(f.scaled(0.3), independent(shape, 0.0, 1.0))
         if not centered and not shift:
             return f
         covariance = f.second - f.products()
@@ -168,7 +173,9 @@ class Trial:
             compare(gradient, given[n], back, f"gradient of input {n} as given")
         for n, values in enumerate(weights):
             gradient, slack = self._gradient(self.laws[n]), self.example.weight_slack
-            compare(gradient, values, slack or 0.0, f"gradient of weight {n}", whole=slack is not None)
+            compare(
+                gradient, values, slack or 0.0, f"gradient of weight {n}", whole=slack is not None
+            )
 
     def _gradient(self, f):
         found = self.run.gradient_of(f)
@@ -209,7 +216,7 @@ def paired(first, second):
 
 def compare(found, values, slack, what, *, whole=True):
     """A field agrees with values (draws, *shape): every kind of pair, and every mean."""
-    flat = values.detach().double().reshape(BLOCKS, len(values) // BLOCKS, -1).numpy()
+    flat = values.detach().double().reshape(BLOCKS, len(values) // BLOCKS, -1).numpy(force=True)
     assert np.isfinite(flat).all()
     assert np.isfinite(found.second).all()
     each = [averaged(x.T @ x / len(x), x.mean(axis=0), found.cuts) for x in flat]

@@ -256,9 +256,8 @@ class Field:
         whole = self
         if len(cut) > 1:
             fits = tuple(size // b for size in cut) if all(size % b == 0 for size in cut) else None
-            if fits is None:
-                whole = self.recut(_replaced(self.cuts, place, (n,)))
-                cut = (n,)
+            if fits is None:  # classes end inside a row: what they share is averaged
+                return self._halved(place, outer)
         first = tuple(size // b for size in cut)
         k = len(cut)
         equal = np.moveaxis(whole.second, place, 0)
@@ -270,6 +269,19 @@ class Field:
         groups = _more_one(self.groups, place)
         nodes = None if whole.nodes is None else whole.nodes.expanded(place + 1)
         return self._with(_canonical(second, place, first), mean, cuts, groups, nodes)
+
+    def _halved(self, place: int, outer: int) -> Field:
+        """As `split`, for any classes; none are left."""
+        cut = self.cuts[place]
+        second = along(self.second, place, pairs.halving(cut, outer))
+        shape = self.second.shape
+        mean = along(self.mean, place, np.array([cut]) / sum(cut))
+        return self._with(
+            second.reshape(*shape[:place], 2, 2, *shape[place + 1 :]),
+            np.expand_dims(mean, place),
+            (*self.cuts[:place], (outer,), (sum(cut) // outer,), *self.cuts[place + 1 :]),
+            _more_one(self.groups, place),
+        )
 
     def expanded(self, shape: Shape) -> Field:
         """Broadcast to a shape: axes of length one, or none, are repeated."""

@@ -116,6 +116,22 @@ def coarsening(fine: Sizes, coarse: Sizes) -> Array:
     return normalized(result, coarse)
 
 
+@lru_cache(maxsize=512)
+def halving(sizes: Sizes, outer: int) -> Array:
+    """Matrix [2 x 2 ways of outer and inner, ways of sizes]: an axis as two without classes."""
+    n = sum(sizes)
+    member = indicator(sizes).reshape(outer, n // outer, -1)
+    rows, columns = member.sum(axis=1), member.sum(axis=0)
+    total, k = np.array(sizes, dtype=np.float64), len(sizes)
+    result = np.zeros((4, ways(sizes)))
+    result[0, :k] = total
+    lone = np.diag(total)
+    result[1, k:] = (rows.T @ rows - lone).ravel()
+    result[2, k:] = (columns.T @ columns - lone).ravel()
+    result[3, k:] = (np.outer(total, total) + lone).ravel() - (result[1, k:] + result[2, k:] + 2 * lone.ravel())
+    return np.asarray(result / result.sum(axis=1, keepdims=True))
+
+
 def normalized(sums: Array, sizes: Sizes) -> Array:
     """Rows [ways of sizes, …] of sums over pairs as averages; a lone entry's differ-row is its own."""
     number = counts(sizes)

@@ -401,21 +401,21 @@ def _where(call: Call, condition: Any, x: Any, y: Any) -> Outcome:
             return hidden(call.field(y), (~condition).numpy())
         share = condition.double()
     a, b = call.field(x), call.field(y)
-    return _mixed(call, a, b, call.field(share, max(a, b, key=_number_of_classes)), None)
+    return mixed(call, a, b, call.field(share, max(a, b, key=_number_of_classes)), None)
 
 
 def _lerp(call: Call, start: Any, end: Any, weight: Any) -> Outcome:
     """start (1 - w) + end w."""
     a, b = call.field(end), call.field(start)
     w = call.field(weight, max(a, b, key=_number_of_classes))
-    return _mixed(call, a, b, w, w if isinstance(weight, Tensor) else None)
+    return mixed(call, a, b, w, w if isinstance(weight, Tensor) else None)
 
 
 def _number_of_classes(f: Field) -> int:
     return sum(len(cut) for cut in f.cuts)
 
 
-def _mixed(call: Call, a: Field, b: Field, w: Field, weight: Field | None) -> Outcome:
+def mixed(call: Call, a: Field, b: Field, w: Field, weight: Field | None) -> Outcome:
     """w a + (1 - w) b of independent fields; `weight` if w wants a gradient."""
     del call
     one, two, share = aligned(a, b, w)

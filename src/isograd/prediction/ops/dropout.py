@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from isograd.prediction.fields import Field
+from isograd.prediction.fields import Field, _canonical
 from isograd.prediction.ops import Op, Outcome
 from isograd.prediction.twins import SAME
 
@@ -40,6 +40,8 @@ class Dropout(Op):
                 for p in g.factors_of(axis)
             )
             second[place] *= 1 / (1 - p) if p < 1 else 0.0
+            for place, cut in enumerate(g.cuts):
+                _canonical(second, place, cut)
             return g.like(second, g.mean)
 
         out = masked(f)

@@ -199,10 +199,13 @@ def affine(
             a, b = aligned(gradient, wide)
             g = a.like(a.second * b.second)
             g.noise = gradient.noise
-            # g gamma xhat is the gradient times the output, but for a shift.
-            moment = g.notes["moment"] = moment_of(gradient, out)
-            size = gamma.energy or 1.0
-            total = moment.scaled(size**-0.5).summed_to(wide.shape)
+            moment = gradient.notes.get("moment")
+            if moment is None:
+                b, x = aligned(gradient, inner)
+                total = b.like(b.second * x.second).summed_to(wide.shape)
+            else:  # g gamma xhat is the gradient times the output, but for a shift
+                g.notes["moment"] = moment
+                total = moment.scaled((gamma.energy or 1.0) ** -0.5).summed_to(wide.shape)
             result.append((gamma, total.reshaped(gamma.shape)))
         assert found.back is not None
         return [*result, *found.back(g)]

@@ -12,8 +12,8 @@ from isograd.prediction import pairs
 from isograd.prediction.fields import Field, aligned
 from isograd.prediction.ops import Op, Outcome
 from isograd.prediction.ops.arithmetic import hidden, scaled
-from isograd.prediction.ops.indexing import picked
 from isograd.prediction.ops.linear import product
+from isograd.prediction.parts import repeated, repeats_summed
 from isograd.prediction.twins import Link
 
 if TYPE_CHECKING:
@@ -86,9 +86,8 @@ class Softmax(Op):
 def _repeated_heads(f: Field, heads: int) -> Outcome:
     """Keys or values of grouped queries: each head serves several queries."""
     own, axis = f.shape[-3], len(f.groups) - 3
-    index = np.repeat(np.arange(own), heads // own)
-    ahead = partial(picked, axis=axis, index=index, size=own)
-    behind = partial(picked, axis=axis, index=index, size=own, back=True)
+    ahead = partial(repeated, axis=axis, times=heads // own)
+    behind = partial(repeats_summed, axis=axis, times=heads // own)
     return Outcome(
         ahead(f), lambda g: [(f, behind(g))], [f], link=Link("layout", ahead, behind)
     )
