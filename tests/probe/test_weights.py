@@ -265,6 +265,19 @@ def test_equal_units_have_no_spread() -> None:
     assert measure(layer, normal(5, 7)).value("weight.row_spread", 0) == 0
 
 
+def test_units_that_read_one_direction() -> None:
+    """Of rank one, the squared cosine is 1; of independent draws, one over the fan-in."""
+    layer = nn.Linear(97, 89)
+    assert measure(layer, normal(5, 97)).value("weight.row_cosine", 0) == pytest.approx(
+        1 / 97, rel=0.2
+    )
+    with torch.no_grad():
+        layer.weight.copy_(torch.outer(normal(89), normal(97)))
+    assert measure(layer, normal(5, 97)).value("weight.row_cosine", 0) == pytest.approx(1.0)
+    nn.init.zeros_(layer.weight)
+    assert measure(layer, normal(5, 97)).value("weight.row_cosine", 0) is None
+
+
 def agreement(gradient: Tensor) -> float:
     return float(gradient.sign().sum(1).abs().mean() / gradient.shape[1])
 

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from isograd.errors import InputError
-from isograd.statistics import correlation, row_spread, sign_agreement, spread
+from isograd.statistics import correlation, row_cosine, row_spread, sign_agreement, spread
 from isograd.statistics.samples import FEATURES, SAMPLES, _scale, _spread
 
 FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
-FUNCTIONS = (spread, correlation, row_spread, sign_agreement)
+FUNCTIONS = (spread, correlation, row_cosine, row_spread, sign_agreement)
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:
@@ -28,6 +28,13 @@ def table(x: Tensor) -> np.ndarray:
 def brute_spread(x: Tensor) -> float:
     size = float(x.double().abs().max()) or 1.0
     return float(np.sqrt((table(x) / size).var(axis=0).mean())) * size
+
+
+def brute_cosine(x: Tensor) -> float:
+    rows = table(x)
+    rows = rows / np.abs(rows).max(axis=1, keepdims=True)
+    units = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return float(np.square(units @ units.T)[np.triu_indices(len(rows), 1)].mean())
 
 
 def brute_correlation(x: Tensor) -> float:
@@ -57,6 +64,7 @@ def test_any_tensor(dtype, shape: tuple[int, ...], seed: int, size: int, mean: f
         assert spread(layout).item() == pytest.approx(truth, rel=1e-5)
         assert spread(layout).dtype == torch.float64
         assert correlation(layout).item() == pytest.approx(brute_correlation(layout), abs=3e-6)
+        assert row_cosine(layout).item() == pytest.approx(brute_cosine(layout), abs=3e-6)
         rms = brute_rms(layout)
         assert row_spread(layout).item() == pytest.approx(truth / rms, rel=2e-5)
         signs = np.sign(table(layout))
@@ -132,7 +140,7 @@ def test_zero_samples_have_no_direction() -> None:
 
 @pytest.mark.parametrize("x", [torch.ones(1, 5), torch.empty(0, 5), torch.empty(5, 0)])
 def test_too_little_to_compare(x: Tensor) -> None:
-    for function in (spread, correlation, row_spread):
+    for function in (spread, correlation, row_cosine, row_spread):
         assert math.isnan(function(x).item())
 
 
@@ -147,7 +155,7 @@ def test_a_number_alone(function) -> None:
 def test_non_finite_entries_show(odd: float) -> None:
     x = noise(3, 5).float()
     x[1, 2] = odd
-    for function in (spread, correlation, row_spread):
+    for function in (spread, correlation, row_cosine, row_spread):
         assert math.isnan(function(x).item())
 
 
@@ -157,6 +165,21 @@ def test_zero_weights_are_equal() -> None:
 
 def test_independent_rows_differ_by_their_size() -> None:
     assert row_spread(noise(301, 211).float()).item() == pytest.approx(1.0, abs=0.01)
+
+
+@pytest.mark.parametrize(("rank", "expected"), [(1, 1.0), (5, 1 / 5), (211, 2 / 211)])
+def test_the_squared_cosine_tells_the_rank(rank: int, expected: float) -> None:
+    """Of a product of Gaussian factors of rank r: 1/r + 1/in, and all of 1 at rank one."""
+    left, right = noise(701, rank), noise(rank, 211, seed=1)
+    assert row_cosine((left @ right).float()).item() == pytest.approx(expected, rel=0.08)
+    assert row_cosine(noise(701, 211).float()).item() == pytest.approx(1 / 211, rel=0.05)
+
+
+def test_units_that_are_zero_have_no_direction() -> None:
+    rows = torch.outer(noise(7).float(), noise(5, seed=1).float())
+    rows[2] = 0
+    assert row_cosine(rows).item() == pytest.approx(1.0, abs=1e-6)
+    assert math.isnan(row_cosine(torch.zeros(3, 5)).item())
 
 
 def test_sign_agreement_of_an_outer_product() -> None:

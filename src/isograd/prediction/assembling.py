@@ -12,7 +12,8 @@ from torch import Tensor
 from isograd.prediction import judging, pairs
 from isograd.prediction.fields import Field
 from isograd.prediction.ops.linear import fluctuation
-from isograd.prediction.recording import law_of, values_law
+from isograd.prediction.recording import law_of, same_values, values_law
+from isograd.prediction.reliance import estimated
 from isograd.records import Number, Parameter, Record, Site
 from isograd.sites import ELEMENTWISE
 from isograd.sites.parameters import fans, feeding, following, parameters_of, uses
@@ -48,6 +49,7 @@ def assemble(traced: Trace, width_band: bool = True) -> Record:
         numbers.update(judging.site_numbers(sites[index], field, gradient, numbers))
         for key, value in numbers.items():
             series.setdefault(key, []).append(value)
+    series.update(estimated(run, reader.fields))
     series.update(_weights(traced, sites, parameters, layouts))
     facts = _facts(traced)
     return Record(
@@ -130,8 +132,9 @@ def _weights(
         if parameter.is_weight and len(parameter.shape) >= 2:
             inside, outside = fans(parameter, *layouts.get(index, (False, 1)))
             row["weight.fan_in"], row["weight.fan_out"] = float(inside), float(outside)
-            rms = row["weight.rms"]
+            rms = row.get("weight.rms")
             row["weight.gain"] = None if rms is None else rms * math.sqrt(inside)
+            row["weight.row_cosine"] = judging.row_cosine(row.get("weight.mean"), rms, inside)
         known = None if fit[index] is None else gains(fit[index] or "linear")
         row["weight.gain_fit"] = None if known is None else known.second_moment
         row["weight.gain_slope"] = None if known is None else known.slope
@@ -142,7 +145,7 @@ def _weights(
 
 _WEIGHT_KEYS = tuple(
     f"weight.{key}"
-    for key in "mean rms row_spread fan_in fan_out gain gain_fit gain_slope grad_rms "
+    for key in "mean rms row_spread row_cosine fan_in fan_out gain gain_fit gain_slope grad_rms "
     "grad_band".split()
 )
 
@@ -178,6 +181,7 @@ def _facts(traced: Trace) -> dict[str, Any]:
         "prediction.condition": condition,
         "prediction.predictable": condition <= UNPREDICTABLE,
         "prediction.sampled": sorted(set(run.sampled)),
+        "prediction.same_values": same_values(model),
         **({"loss.kind": "probe"} if traced.loss_name == "random probes" else {}),
         **judging.norm_facts(model, traced.tape),
     }

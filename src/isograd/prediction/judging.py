@@ -92,6 +92,18 @@ def batch_facts(batch: Batch) -> dict[str, Any]:
     return facts
 
 
+def row_cosine(mean: Number, rms: Number, fan_in: int) -> Number:
+    """Mean squared cosine between the units of a weight whose entries are independent.
+
+    The cosine of two rows of n entries of mean m and mean square q has mean a = m^2 / q and
+    variance (1 - a^2) / n, to first order in 1/n.
+    """
+    if mean is None or not rms:
+        return None
+    common = (mean / rms) ** 4
+    return common + (1 - common) / max(fan_in, 1)
+
+
 def norm_facts(model: nn.Module, tape: Tape) -> dict[str, Any]:
     """Facts `norm.*` of batch norms: what they have tracked, over how many values they average."""
     norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]

@@ -1,5 +1,6 @@
 """Numbers about parameters: size, gain, symmetry, and their gradients."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,6 +10,12 @@ from torch import Tensor, nn
 from isograd import statistics
 from isograd.records import Number, Parameter
 from isograd.sites.parameters import fans
+
+
+_KEYS = (
+    "mean rms max nonfinite fan_in fan_out gain row_spread row_cosine grad_rms grad_nonfinite "
+    "grad_sign".split()
+)
 
 
 def weight_series(
@@ -25,8 +32,7 @@ def weight_series(
         gradients: dLoss/dw per parameter, None where none arrived.
         layouts: per parameter (transposed, groups) where not the usual [out, in].
     """
-    keys = "mean rms max nonfinite fan_in fan_out gain row_spread grad_rms grad_nonfinite grad_sign"
-    columns: dict[str, list[Number]] = {f"weight.{key}": [] for key in keys.split()}
+    columns: dict[str, list[Number]] = {f"weight.{key}": [] for key in _KEYS}
     for index, ((_, tensor), parameter) in enumerate(
         zip(model.named_parameters(), parameters, strict=True)
     ):
@@ -54,6 +60,7 @@ def _one(
                 row["weight.gain"] = values["rms"] * fan_in**0.5
             rows = local.transpose(0, 1) if layout[0] else local
             row["weight.row_spread"] = float(statistics.row_spread(rows))
+            row["weight.row_cosine"] = _finite(statistics.row_cosine(rows))
     if gradient is not None and gradient.numel():
         gradient = _local(gradient.detach())
         gradient = gradient if gradient.layout == torch.strided else gradient.to_dense()
@@ -64,6 +71,11 @@ def _one(
             rows = gradient.transpose(0, 1) if layout[0] else gradient
             row["weight.grad_sign"] = float(statistics.sign_agreement(rows))
     return row
+
+
+def _finite(value: Tensor) -> Number:
+    number = float(value)
+    return number if math.isfinite(number) else None
 
 
 def _local(tensor: Any) -> Tensor:

@@ -6,7 +6,7 @@ from isograd.statistics.derived import derive, shares
 from isograd.statistics.extremes import units
 from isograd.statistics.histogram import EXPONENT_HIGH, EXPONENT_LOW, exponents
 from isograd.statistics.reference import SUMS, sums
-from isograd.statistics.samples import correlation, row_spread, sign_agreement, spread
+from isograd.statistics.samples import correlation, row_cosine, row_spread, sign_agreement, spread
 
 __all__ = [
     "EXPONENT_HIGH",
@@ -16,6 +16,7 @@ __all__ = [
     "correlation",
     "derive",
     "exponents",
+    "row_cosine",
     "row_spread",
     "shares",
     "sign_agreement",

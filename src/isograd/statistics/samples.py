@@ -97,14 +97,47 @@ def row_spread(w: Tensor) -> Tensor:
     Raises:
         InputError: the tensor holds integers or booleans.
     """
-    table = rows(w)
-    table = table[:: max(1, -(-len(table) // UNITS))]
-    if table.shape[1] > WEIGHTS:
-        table = table[:, :: stride_for(table.shape[1], WEIGHTS)]
+    table = _some_units(w)
     distance, vector = spread(table), sums(table)
     count, squares, scale = (vector[SUMS.index(name)] for name in ("count", "sum_sq", "scale"))
     rms = (squares / count).sqrt() * scale
     return torch.where(rms == 0, distance, distance / rms)
+
+
+def row_cosine(w: Tensor) -> Tensor:
+    """Mean squared cosine between two units of a weight [out, in, ...]; 1: all are parallel.
+
+    1/in for independent draws of mean 0; 1/r for a weight of low rank r. Of the same units and
+    weights as `row_spread`; units that are zero have no direction and are left out.
+
+    Returns:
+        float64 [] on the tensor's device; NaN for fewer than two units that are not zero, or a
+        non-finite entry.
+
+    Raises:
+        InputError: the tensor holds integers or booleans.
+    """
+    table = _some_units(w)
+    if not table.numel():
+        return _nan(table)
+    table = table.to(torch.float64)  # which neither autocast nor TF32 touches in the product
+    table = table / table.abs().amax(dim=1, keepdim=True).clamp(min=torch.finfo(table.dtype).tiny)
+    norms = torch.linalg.vector_norm(table, dim=1)
+    nonzero = norms != 0
+    units = table / torch.where(nonzero, norms, 1.0)[:, None]
+    squares = (units @ units.T).square()
+    count = nonzero.sum().double()
+    between = squares.sum() - squares.diagonal().sum()
+    return torch.div(between, count * (count - 1))
+
+
+def _some_units(w: Tensor) -> Tensor:
+    """Rows of a weight, evenly spaced, and of each evenly strided entries."""
+    table = rows(w)
+    table = table[:: max(1, -(-len(table) // UNITS))]
+    if table.shape[1] > WEIGHTS:
+        table = table[:, :: stride_for(table.shape[1], WEIGHTS)]
+    return table
 
 
 def sign_agreement(g: Tensor) -> Tensor:

@@ -1,0 +1,37 @@
+"""estimated(): which numbers of a prediction rest on operations that were sampled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from isograd.prediction.fields import Field
+from isograd.prediction.propagation import Propagation
+from isograd.records import Number
+
+
+def estimated(run: Propagation, fields: Sequence[Field | None]) -> dict[str, list[Number]]:
+    """Columns `forward.sampled` and `backward.sampled`: 1 where a number rests on draws, else 0.
+
+    Args:
+        run: after its backward.
+        fields: of the sites.
+    """
+    ahead: set[int] = set()
+    for step in run.steps:
+        if step.source == "sampled" or _any(ahead, step.inputs):
+            ahead.update(id(one) for one in step.outputs)
+    back: set[int] = set()
+    for step in reversed(run.steps):
+        if step.source == "sampled" or _any(back, step.outputs):
+            for one in step.inputs:
+                back.add(id(one))
+                if one.origin is not None:  # gradients may go straight to it
+                    back.add(id(one.origin))
+    return {
+        f"{way}.sampled": [None if one is None else float(id(one) in found) for one in fields]
+        for way, found in (("forward", ahead), ("backward", back))
+    }
+
+
+def _any(found: set[int], fields: Iterable[Field]) -> bool:
+    return any(id(one) in found or (one.origin and id(one.origin) in found) for one in fields)
