@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import init
 from torch.nn.modules import module as registration
+from torch.nn.utils import prune
 
-from isograd.prediction.recording import Law, law_of, recording
+from isograd.prediction.recording import Law, law_of, recording, values_law
 
 # -- what stays real ----------------------------------------------------------------------------
 
@@ -57,6 +58,52 @@ def test_what_is_no_random_number_is_computed() -> None:
     assert sorted(order.tolist()) == [0, 1, 2, 3]
     assert certain.all()
     assert 0 <= number <= 1
+
+
+class DryRun(nn.Module):
+    """Finds the width of its head by running its body, as many networks do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(inplace=True), nn.MaxPool2d(2)
+        )
+        self.memory = nn.LSTM(5, 4, batch_first=True)
+        with torch.no_grad():
+            width = self.body(torch.zeros(1, 3, 16, 20)).flatten(1).shape[1]
+            length = self.memory(torch.zeros(2, 7, 5))[0].view(2, -1).shape[1]
+        self.head = nn.Linear(width, length)
+        self.lazy = nn.LazyLinear(3)
+        self.lazy(torch.zeros(1, 6))
+
+
+def test_shapes_can_be_found_by_running_parts() -> None:
+    with recording():
+        net = DryRun()
+    assert net.head.weight.shape == (28, 504)
+    assert net.lazy.weight.shape == (3, 6)
+    assert all(law_of(p) is not None for p in net.parameters())
+    assert all(law_of(p) is not None for p in copy.deepcopy(net).half().parameters())
+    assert not net.body[1].running_mean.is_meta
+
+
+def test_values_loaded_are_the_law() -> None:
+    saved = nn.Linear(30, 40)
+    with recording():
+        copied, assigned = nn.Linear(30, 40), nn.Linear(30, 40)
+        copied.load_state_dict(saved.state_dict())
+        assigned.load_state_dict(saved.state_dict(), assign=True)
+    assert law_of(copied.weight) == values_law(saved.weight)
+    assert law_of(copied.weight).mean == 0
+    assert torch.equal(assigned.weight, saved.weight)
+
+
+def test_masks_of_random_numbers_are_real() -> None:
+    with recording():
+        layer = nn.Linear(6, 7)
+        prune.random_unstructured(layer, "weight", amount=0.5)
+    assert layer.weight_mask.sum() == 21
+    assert law_of(layer.weight_orig) == Law(0.0, pytest.approx(1 / 18), "uniform")
 
 
 def test_large_masks_and_tables_are_real() -> None:

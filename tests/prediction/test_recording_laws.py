@@ -237,6 +237,16 @@ def padded() -> Tensor:
     return table.weight
 
 
+def pruned() -> Tensor:
+    layer = nn.Linear(71, 103)
+    with torch.no_grad():
+        layer.weight /= layer.weight.std()
+        layer.weight.clamp_(-1.2, 1.5)
+        layer.weight[torch.rand(103, 71) < 0.25] = 2.0
+        layer.weight.masked_fill_(torch.arange(71) % 5 == 0, -1.0)
+    return layer.weight
+
+
 RECIPES: dict[str, Callable[[], Tensor]] = {
     "scaled": lambda: nn.Parameter(torch.randn(91, 77) * 0.02),
     "shifted": lambda: 1 - torch.rand(91, 77) / 4,
@@ -283,6 +293,7 @@ RECIPES: dict[str, Callable[[], Tensor]] = {
     "slice": lambda: torch.rand(90, 77)[3:50, ::2],
     "permuted": lambda: torch.rand(90, 77).t().reshape(-1).view(77, 90).contiguous(),
     "picked": lambda: torch.rand(90, 77)[torch.randperm(90)[:50]],
+    "picked by mask": lambda: torch.rand(90, 77)[torch.arange(90) % 4 > 0],
     "flipped": lambda: torch.rand(90, 77).flip(0).roll(3, 1),
     "repeated": lambda: torch.rand(900, 7).repeat(1, 2)[:, :7],
     "expanded": lambda: torch.rand(7000, 1).expand(-1, 2)[:, 1],
@@ -299,6 +310,7 @@ RECIPES: dict[str, Callable[[], Tensor]] = {
     "new data": new_data,
     "legacy": legacy,
     "padded": padded,
+    "pruned": pruned,
 }
 
 

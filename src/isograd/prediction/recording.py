@@ -117,7 +117,7 @@ class _Recorder(TorchFunctionMode):
         if call.kwargs.get("out") is not None and name not in _OUT:
             return untold(call)
         result = RULES.get(name, untold)(call)
-        if isinstance(result, Tensor) and args and result is not args[0]:
+        if isinstance(result, Tensor) and args and name not in filling.FACTORIES:
             _inherit(result, call)
         return result
 
@@ -162,7 +162,7 @@ class _Recorder(TorchFunctionMode):
 def _inherit(result: Tensor, call: Call) -> None:
     """What is computed from weights is no number to be drawn at will."""
     made = recorded(result)
-    if made is not None and not made.registered:
+    if made is not None and not made.registered and result is not call.args[0]:
         sources = map(recorded, tensors(*call.args))
         made.derived = any(one and (one.registered or one.derived) for one in sources)
 
@@ -226,7 +226,7 @@ def law_of(tensor: Tensor) -> Law | None:
         values = None if kept is None else read(tensor, kept)
         if not isinstance(values, Draw) or not math.isfinite(values.mean + values.variance):
             return None
-        return values.law
+    return _without_noise(values.law, tensor.numel()) if values.law.kind == "values" else values.law
 
 
 def values_law(tensor: Tensor) -> Law:
@@ -246,7 +246,11 @@ def values_law(tensor: Tensor) -> Law:
                 f"values_law: a tensor of shape {list(tensor.shape)} has no mean and variance: "
                 f"{values.cause}; predict from a model of finite real numbers"
             )
-    law, n = values.law, tensor.numel()
+    return _without_noise(values.law, tensor.numel())
+
+
+def _without_noise(law: Law, n: int) -> Law:
+    """The law of n values seen, with a mean that may be mere sampling noise taken for 0."""
     if law.mean**2 * n < _NOISE**2 * law.variance:
         return Law(0.0, law.variance + law.mean**2, law.kind)
     return law

@@ -17,6 +17,7 @@ from isograd.prediction.drawing.recorded import (
     on_meta,
     operand,
     picked,
+    picked_shape,
     read,
     record,
     recorded,
@@ -28,6 +29,7 @@ from isograd.prediction.drawing.rulebook import (
     MOST_REAL,
     Call,
     are_numbers,
+    can_be_drawn,
     combine,
     drawn,
     make_real,
@@ -195,21 +197,36 @@ def copy(call: Call) -> Any:
 def set_item(call: Call) -> Any:
     """Values for a part of a tensor."""
     tensor, index, value = call.args
+    return _write(call, tensor, index, value)
+
+
+@rule("masked_fill_")
+def masked_fill(call: Call) -> Any:
+    """A number where a mask is set."""
+    tensor, mask, value = call.args[0], call.argument(1, "mask"), call.argument(2, "value")
+    if recorded(tensor) is None:
+        return untold(call)
+    _write(call, tensor, mask.expand(tensor.shape), value)
+    return tensor
+
+
+def _write(call: Call, tensor: Tensor, index: Any, value: Any) -> Any:
     kept = recorded(tensor)
     if kept is None:
         return call.run(drawn)
     is_known = all(recorded(one) is None for one in tensors(index, value))
     if is_known and make_real(tensor, kept):
         return call.plainly()
-    values = operand(value)
+    values, masks = operand(value), tensors(index)
     if isinstance(values, Unknown) and kept.registered:
         raise refusal(call.name, values.cause)
-    with torch.no_grad():
-        part = tensor[mapped(index, on_meta)]
-    if recorded(part) is kept:
+    if not can_be_drawn(masks):
+        raise refusal(call.name, "its index is only recorded")
+    part = None if masks else tensor.detach()[index]
+    if part is not None and recorded(part) is kept:
         note(call.name, part, kept, values)
     else:
-        write_region(kept, picked(tensor, index), values)
+        write_region(kept, picked(tensor, mapped(index, drawn)), values)
     return None
 
 
@@ -230,7 +247,7 @@ def set_data(call: Call) -> Any:
     return call.plainly()
 
 
-@rule(*"to type type_as float double half bfloat16 cpu cuda pin_memory".split())
+@rule(*"to type type_as float double half bfloat16 cpu cuda pin_memory share_memory_".split())
 @rule(*"clone contiguous reshape flatten ravel __deepcopy__".split())
 def keep(call: Call) -> Any:
     """The same values, in another tensor or of another precision."""
@@ -239,7 +256,7 @@ def keep(call: Call) -> Any:
         call = _conversion(call, kept is not None)
     if kept is None:
         return call.plainly()
-    if call.name in ("cpu", "cuda", "pin_memory"):
+    if call.name in ("cpu", "cuda", "pin_memory", "share_memory_"):
         return tensor
     with torch.no_grad():
         result = call.plainly()
@@ -275,7 +292,11 @@ def move(call: Call) -> Any:
     tensor, kept = call.target()
     if kept is None or any(recorded(x) for x in call.others()):
         return untold(call)
-    result = call.run()
+    if call.name == "__getitem__" and tensors(call.args[1]):
+        shape = picked_shape(tensor, call.args[1])
+        result = torch.empty(shape, dtype=tensor.dtype, device="meta")
+    else:
+        result = call.run()
     if (seen := recorded(result)) is not None:
         seen.shared = True
         return result

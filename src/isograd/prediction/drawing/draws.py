@@ -29,6 +29,8 @@ _REACH = 10.0
 """Standard deviations to which normal variables are integrated: beyond lie 2e-23 of them."""
 _NEARLY_CONSTANT = 0.1
 """Deviation over mean up to which a reciprocal is expanded to second order (1e-4 off)."""
+_ROUNDING = 1e-13
+"""Means below this many deviations are rounding errors of a quadrature."""
 _HARDLY = 1e-9
 """Change of the moments, in deviations, below which cutting values off is no change."""
 _AT_BOUND = 1e-6
@@ -133,7 +135,8 @@ def _grid(low: float, high: float, *, bell: bool) -> Grid:
 
 def _moments(values: Tensor, weights: Tensor) -> tuple[float, float]:
     mean = float((weights * values).sum())
-    return mean, float((weights * (values - mean) ** 2).sum())
+    variance = float((weights * (values - mean) ** 2).sum())
+    return (mean if abs(mean) > _ROUNDING * math.sqrt(variance) else 0.0), variance
 
 
 @lru_cache(maxsize=256)
@@ -296,7 +299,22 @@ def times(x: Draw, y: Draw) -> Values:
         return _together(x, y, lambda a, b: a * b, "a product")
     mean = x.mean * y.mean
     second = (x.variance + x.mean**2) * (y.variance + y.mean**2)
+    for one, other in ((x, y), (y, x)):
+        if _is_narrow(one):  # the product is shaped like the other one
+            return _reshaped(other, mean, second - mean**2)
     return opaque("unknown", mean=mean, variance=second - mean**2)
+
+
+def _is_narrow(x: Draw) -> bool:
+    """Whether all values are close to their mean."""
+    return x.variance < _NEARLY_CONSTANT**2 * x.mean**2
+
+
+def _reshaped(x: Draw, mean: float, variance: float) -> Draw:
+    """Other values of a law of the same shape."""
+    scale = math.copysign(math.sqrt(variance / x.base.variance), x.scale) if variance else 0.0
+    new = fresh()
+    return Draw(x.base, mean - scale * x.base.mean, scale, new, new)
 
 
 def over(x: Draw, y: Draw) -> Values:
@@ -307,12 +325,12 @@ def over(x: Draw, y: Draw) -> Values:
         return _together(x, y, lambda a, b: a / b, "a quotient")
     inverse: Values
     if y.base.grid is None:
-        relative = y.variance / y.mean**2 if y.mean else math.inf
-        if relative > _NEARLY_CONSTANT**2:
+        if not _is_narrow(y):
             return Unknown("a division by values of which only mean and variance are known")
+        relative = y.variance / y.mean**2
         mean, variance = (1 + relative) / y.mean, relative / y.mean**2
         inverse = opaque("unknown", mean=mean, variance=variance)
-    elif not (sum(is_within(y, *half) for half in ((0.0, math.inf), (-math.inf, 0.0)))):
+    elif not (is_within(y, 0.0, math.inf) or is_within(y, -math.inf, 0.0)):
         return Unknown("a division by values around 0")
     else:
         inverse = through(y, torch.reciprocal, "1 / x")

@@ -147,6 +147,13 @@ def _on_cpu(call: Call) -> Any:
     return call.plainly()
 
 
+FACTORIES = frozenset(
+    "empty empty_like empty_strided empty_permuted new_empty new_empty_strided new rand rand_like "
+    "randn randn_like zeros_like ones_like full_like new_zeros new_ones new_full".split()
+)
+"""Functions that take no more than shape and dtype from a tensor."""
+
+
 @rule(*"empty empty_like empty_strided empty_permuted new_empty new_empty_strided".split())
 @rule(*"rand rand_like randn randn_like".split())
 def make(call: Call) -> Any:

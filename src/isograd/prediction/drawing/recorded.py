@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.parameter import is_lazy
 
 from isograd.prediction.drawing import draws
 from isograd.prediction.drawing.draws import EMPTY, Draw, Unknown, Values
@@ -69,7 +70,7 @@ class Recorded:
 
 def recorded(tensor: Tensor) -> Recorded | None:
     """What is recorded of a tensor; None for a real one."""
-    if not tensor.is_meta or tensor.layout is not torch.strided:
+    if not tensor.is_meta or tensor.layout is not torch.strided or is_lazy(tensor):
         return None
     found = tensor.untyped_storage().__dict__.get(_KEY) or tensor.__dict__.get(_KEY)
     return found if isinstance(found, Recorded) else None
@@ -107,7 +108,12 @@ def picked(tensor: Tensor, index: Any) -> Region:
         places = int(tensor.storage_offset()) + torch.arange(reach)
         places = places.as_strided(tensor.shape, tensor.stride())[index]
         return Region(np.unique(places.numpy()), 1)
-    return Region(np.array([tensor.storage_offset()]), tensor[index].numel())
+    return Region(np.array([tensor.storage_offset()]), math.prod(picked_shape(tensor, index)))
+
+
+def picked_shape(tensor: Tensor, index: Any) -> torch.Size:
+    """The shape of what an index picks; masks tell theirs only to a real tensor."""
+    return torch.zeros((), dtype=torch.bool).expand(tensor.shape)[index].shape
 
 
 def is_whole(tensor: Tensor) -> bool:
@@ -173,6 +179,8 @@ def write_region(kept: Recorded, place: Region, values: Values) -> None:
 def attach(tensor: Tensor, kept: Recorded) -> None:
     """Lets a registered tensor hold its own record, and hand it to its deep copies."""
     kept.registered = True
+    if _KEY in tensor.__dict__ and tensor.__dict__[_KEY] is kept:
+        return
     tensor.__dict__[_KEY] = kept
     tensor.__dict__["__deepcopy__"] = _Copier(tensor)
 

@@ -117,6 +117,8 @@ def note(name: str, tensor: Tensor, kept: Recorded, values: Values) -> Tensor:
     if isinstance(values, Unknown) and values is not EMPTY and kept.registered:
         raise refusal(name, values.cause)
     write(tensor, kept, values)
+    if type(tensor) is torch.nn.Parameter:
+        attach(tensor, kept)
     return tensor
 
 
@@ -225,6 +227,8 @@ def untold(call: Call) -> Any:
     except _NO_VALUES as error:
         if change is not None:
             return call.run(change)
+        if call.name == "view" and "stride" in str(error):  # strides on meta are not always those
+            return untold(Call("reshape", Tensor.reshape, call.args, call.kwargs))
         if "meta" not in str(error).lower():
             raise
         raise refusal(call.name, _cause(held) or "its argument is only recorded") from error
