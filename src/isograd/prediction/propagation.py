@@ -31,7 +31,7 @@ _PLAIN = frozenset(
     "output_nr is_same_size is_signed has_names is_conj is_neg __dir__ __repr__ __format__".split()
 )
 """Answered by the meta tensor itself."""
-_DEVICE = {"device": torch.device("cpu"), "is_meta": False, "is_cpu": True}
+_DEVICE = {"device": torch.device("cpu"), "is_meta": False, "is_cpu": True, "is_cuda": False}
 """What an abstract tensor says of itself: models ask, to put masks and positions beside it."""
 _VALUES = frozenset(
     "item tolist numpy __bool__ __int__ __float__ __index__ __array__ nonzero unique equal "
@@ -215,7 +215,7 @@ class Propagation(TorchFunctionMode):
         name = getattr(func, "__name__", "")
         if name == "__get__":
             name = getattr(getattr(func, "__self__", None), "__name__", "")
-            if name in _DEVICE and (id(args[0]) in self._fields or args[0].is_meta):
+            if name in _DEVICE and self._is_abstract(args[0]):
                 return _DEVICE[name]
         if name in _PLAIN or not self._touches(args, kwargs):
             if self._kept and _plain(name)[1] and args and id(args[0]) in self._kept:
