@@ -93,8 +93,7 @@ def largest(f: Field, nodes: Nodes, axes: Axes) -> Largest:
         second = _canonical(second, place, cut)
     result = center.like(second, at.quadrature.mean.reshape(shape))
     result.second = second + result.products()
-    values, slopes = (array.reshape((*shape, -1)) for array in (at.values, at.slopes))
-    return Largest(result, Nodes(reshaped(at.quadrature, shape), values, slopes), alike)
+    return Largest(result, laid(at, shape), alike)
 
 
 def routed(gradient: Field, found: Largest, axes: Axes, like: Field) -> Field:
@@ -237,17 +236,18 @@ class _Laws:
 
     def largest(self, rho: Array, counted: dict[tuple[int, ...], Counted]) -> Nodes:
         """The function at nodes that are placed and weighted for the largest entry."""
+        steps = [slope for _, slope in self.nodes.steps]
         shape = (*rho.shape, self.nodes.values.shape[-1])
         new = object.__new__(Quadrature)
         new.mean, new.deviation = np.empty(rho.shape), np.empty(rho.shape)
         new.z, new.weights, new.x = np.empty(shape), np.empty(shape), np.empty(shape)
-        values, slopes = np.empty(shape), np.empty(shape)
+        found = np.empty((2 + len(steps), *shape))
         lead = rho.ndim - len(self.axes)
         for at in np.ndindex(rho.shape):
-            z, w, f, df = self._entries(at, lead)
-            if (np.diff(f) < 0).any():  # the largest by value: nodes in the order of values
-                order = f.argsort(kind="stable")
-                w, f, df = w[order], f[order], df[order]
+            z, w, known = self._entries(at, lead, [self.nodes.values, self.nodes.slopes, *steps])
+            if (np.diff(known[0]) < 0).any():  # the largest by value: nodes in the order of values
+                order = known[0].argsort(kind="stable")
+                w, known = w[order], known[:, order]
                 z = quantile(np.cumsum(w) - w / 2)
             density, cdf = np.zeros_like(z), np.zeros_like(z)
             for share, number in counted[at[lead:]]:
@@ -259,11 +259,14 @@ class _Laws:
             new.mean[at] = center = weights @ x
             new.deviation[at] = np.sqrt(weights @ np.square(x - center))
             new.z[at], new.weights[at] = quantile(cdf), weights
-            values[at], slopes[at] = f, df
-        return Nodes(new, values, slopes)
+            found[(slice(None), *at)] = known
+        fields = [where for where, _ in self.nodes.steps]
+        return Nodes(new, found[0], found[1], list(zip(fields, found[2:], strict=True)))
 
-    def _entries(self, at: tuple[int, ...], lead: int) -> tuple[Array, Array, Array, Array]:
-        """(nodes, weights, values, slopes) for the entries of one class of windows."""
+    def _entries(
+        self, at: tuple[int, ...], lead: int, functions: list[Array]
+    ) -> tuple[Array, Array, Array]:
+        """(nodes, weights, functions at them) for the entries of one class of windows."""
         place = list(at[:lead])
         into = _cuts(self.field, self.axes)
         for one, cut, out, c in zip(self.axes, into, self.cuts, at[lead:], strict=True):
@@ -273,13 +276,14 @@ class _Laws:
         old = self.nodes.quadrature
         mean, deviation = float(self.mean[at]), float(self.deviation[at])
         z, w = old.z[here], old.weights[here]
-        f, df = self.nodes.values[here], self.nodes.slopes[here]
+        known = np.stack([function[here] for function in functions])
         scale = _LENIENT * max(float(old.deviation[here]), 1e-300)
         if abs(mean - old.mean[here]) <= scale and abs(deviation - old.deviation[here]) <= scale:
-            return z, w, f, df
+            return z, w, known
         x = old.mean[here] + old.deviation[here] * z
         new = Quadrature(np.array([mean]), np.array([deviation]))
-        return new.z[0], new.weights[0], np.interp(new.x[0], x, f), np.interp(new.x[0], x, df)
+        moved = np.stack([np.interp(new.x[0], x, function) for function in known])
+        return new.z[0], new.weights[0], moved
 
 
 @lru_cache(maxsize=256)
@@ -335,10 +339,11 @@ def quantile(share: Array) -> Array:
     return np.asarray(torch.special.ndtri(torch.from_numpy(inside)).numpy())
 
 
-def reshaped(old: Quadrature, shape: tuple[int, ...]) -> Quadrature:
+def laid(nodes: Nodes, shape: tuple[int, ...]) -> Nodes:
     """The same nodes with axes of length one added or left out."""
+    old, wide = nodes.quadrature, (*shape, nodes.values.shape[-1])
     new = object.__new__(Quadrature)
     new.mean, new.deviation = old.mean.reshape(shape), old.deviation.reshape(shape)
-    new.z, new.weights = old.z.reshape((*shape, -1)), old.weights.reshape((*shape, -1))
-    new.x = old.x.reshape((*shape, -1))
-    return new
+    new.z, new.weights, new.x = (part.reshape(wide) for part in (old.z, old.weights, old.x))
+    steps = [(where, slope.reshape(wide)) for where, slope in nodes.steps]
+    return Nodes(new, nodes.values.reshape(wide), nodes.slopes.reshape(wide), steps)

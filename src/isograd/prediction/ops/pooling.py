@@ -9,13 +9,12 @@ import numpy as np
 from isograd.prediction.axismaps import adjoint, mapped
 from isograd.prediction.fields import Field
 from isograd.prediction.gaussian import Nodes, Quadrature
-from isograd.prediction.maxima import Axes, largest, reshaped, routed, single
+from isograd.prediction.maxima import Axes, laid, largest, routed, single
 from isograd.prediction.ops import Op, Outcome
-from isograd.prediction.ops.elementwise import as_nodes, outcome
+from isograd.prediction.ops.elementwise import _times, as_nodes, outcome
 from isograd.prediction.windows import Windows, adaptive, padded, sliding
 
 if TYPE_CHECKING:
-    from isograd.prediction.pairs import Array
     from isograd.prediction.propagation import Call
 
 _INDICES = "measure() runs it; or pool without return_indices"
@@ -61,13 +60,14 @@ def maximum(call: Call, x: Field, axes: Axes) -> Outcome:
     entries = single(origin, first)
     shape = entries.mean.shape
     if values.shape[:-1] == origin.mean.shape and values[..., 0].size == entries.mean.size:
-        nodes = Nodes(reshaped(quadrature, shape), _nodes(values, shape), _nodes(slopes, shape))
+        steps = [] if x.nodes is None else x.nodes.steps
+        nodes = laid(Nodes(quadrature, values, slopes, [(x, np.ones_like(values)), *steps]), shape)
     else:  # factors of several classes as one: what their entries are functions of is lost
         origin, entries = x, single(x, first)
         own = Quadrature.of(entries)
         nodes = Nodes(own, own.x, np.ones_like(own.x))
     top = largest(entries, nodes, axes)
-    peak = top.field
+    peak, steps = top.field, top.nodes.steps
     peak.noise, peak.condition = origin.noise, origin.condition
     if "batch statistics" in origin.notes:
         peak.notes["batch statistics"] = True
@@ -85,16 +85,14 @@ def maximum(call: Call, x: Field, axes: Axes) -> Outcome:
     found = outcome(call, peak, top.nodes, [])
 
     def back(gradient: Field) -> list[tuple[Field, Field]]:
-        if x is not origin:
-            call.run.arrive(x, behind(gradient), passed_on=True)
+        for one, slope in steps:
+            if one is not origin:
+                report = _times(peak, top.nodes.between(slope, peak), gradient)
+                call.run.arrive(one, behind(report), passed_on=True)
         assert found.back is not None
         return list(found.back(gradient))
 
     return Outcome(found.out, back, [x], formula="E f(max)^2 over windows")
-
-
-def _nodes(values: Array, shape: tuple[int, ...]) -> Array:
-    return values.reshape((*shape, values.shape[-1]))
 
 
 def _averaging(
