@@ -17,7 +17,7 @@ from isograd.records import Number, Record
 from patients.architectures.family import Family
 
 FOLDER = Path(__file__).parent / "measured"
-DRAWS = 4
+DRAWS = 3
 """Draws whose own rms is kept of every site, beside that of them all."""
 
 
@@ -179,16 +179,20 @@ def _flat(row: SiteRow | ParameterRow) -> list[Any]:
 
     def rounded(value: Any) -> Any:
         if isinstance(value, dict):
-            spread, draws = value["spread"], value["draws"]
-            short = None if spread is None else float(f"{spread:.2g}")
+            draws = [round(one, 3) for one in value["draws"]]
             return [
-                rounded(value["rms"]),
-                short,
-                *([[round(v, 3) for v in draws]] if draws else []),
+                digits(value["rms"], 5),
+                digits(value["spread"], 2),
+                *([draws] if draws else []),
             ]
-        return float(f"{value:.5g}") if isinstance(value, float) else value
+        return digits(value, 4) if isinstance(value, float) else value
 
     return [rounded(value) for value in asdict(row).values()]
+
+
+def digits(value: Number, count: int) -> Number:
+    """The value with so many significant digits."""
+    return None if value is None else float(f"{value:.{count}g}")
 
 
 def load(name: str) -> Measured:

@@ -62,6 +62,7 @@ def images(batch: int, size: int, channels: int = 3) -> Inputs:
     return gaussian(batch, channels, size, size)
 
 
-def tokens(batch: int, length: int, words: int, key: str = "input_ids") -> Inputs:
-    """Uniformly random token ids, as the keyword argument that transformers' models take."""
-    return lambda generator: {key: torch.randint(words, (batch, length), generator=generator)}
+def tokens(batch: int, length: int, words: int, *, first: int = 0) -> Inputs:
+    """Uniformly random ids from `first` on, as the argument that transformers' models take."""
+    shape = batch, length
+    return lambda generator: {"input_ids": torch.randint(first, words, shape, generator=generator)}

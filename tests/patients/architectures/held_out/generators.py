@@ -276,7 +276,7 @@ def noisy(batch: int, size: int):
     return draw
 
 
-_held_out = partial(Family, seeds=16, held_out=True)
+_held_out = partial(Family, seeds=64, held_out=True)
 THIN = {"width": 8}
 
 FAMILIES = {

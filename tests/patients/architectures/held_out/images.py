@@ -268,31 +268,31 @@ SHRUNK = {"shrink": 8}
 
 def _resnet(block, counts: tuple[int, ...], expansion: int, note: str, **settings) -> Family:
     build = partial(ResNet, block, counts, expansion, classes=100)
-    settings = {"target": NORMED, "seeds": 16} | settings
+    settings = {"target": NORMED, "seeds": 32} | settings
     return Family(build, images(8, 64), SHRUNK, images(2, 64), note=note, held_out=True, **settings)
 
 
 def _family(build, size: int, small: dict[str, int], **settings) -> Family:
-    settings = {"seeds": 24} | settings
+    settings = {"seeds": 64} | settings
     return Family(build, images(8, size), small, images(2, size), held_out=True, **settings)
 
 
 FAMILIES = {
-    "lenet": Family(lenet, images(32, 28, 1), small_inputs=images(2, 28, 1), seeds=128,
+    "lenet": Family(lenet, images(32, 28, 1), small_inputs=images(2, 28, 1), seeds=512,
                     note="6 and 16 channels", held_out=True),
     "lenet-wide": Family(partial(lenet, width=8), images(16, 28, 1), {"width": 1},
-                         images(2, 28, 1), seeds=128, note="8 times as wide", held_out=True),
+                         images(2, 28, 1), seeds=512, note="8 times as wide", held_out=True),
     "alexnet": _family(alexnet, 96, {"shrink": 16}, note="response norm, overlapping pools"),
     "se-resnet18": _resnet(squeezed, (2, 2, 2, 2), 1, "squeeze-and-excitation"),
     "resnext26": _resnet(grouped, (2, 2, 2, 2), 4, "32 groups"),
     "resnet18-d": _resnet(anti_aliased, (2, 2, 2, 2), 1, "strides by average pools"),
     "resnet18-group-norm": _resnet(partial(group_norm), (2, 2, 2, 2), 1, "group norm"),
-    "wide-resnet": _family(wide, 32, {"width": 8}, target=NORMED, note="pre-activation, dropout"),
+    "wide-resnet": _family(wide, 32, {"width": 8}, seeds=24, target=NORMED, note="pre-activation, dropout"),
     "nf-resnet": _family(norm_free, 32, {"width": 8}, note="no norm, standardized kernels"),
     "shufflenet": _family(shuffle, 32, {"width": 8}, target=NORMED, note="channel shuffle"),
     "inception": _family(inception, 64, {"width": 8}, note="branches side by side, no norm"),
     "convmixer": _family(conv_mixer, 64, {"width": 8}, target=NORMED),
-    "mlp-mixer": _family(MLPMixer, 64, {"width": 16, "size": 64}),
+    "mlp-mixer": _family(MLPMixer, 64, {"width": 16, "size": 64}, seeds=24),
     "volumes": Family(volumes, gaussian(8, 1, 16, 16, 16), {"width": 4},
-                      gaussian(2, 1, 8, 8, 8), seeds=24, target=NORMED, held_out=True),
+                      gaussian(2, 1, 8, 8, 8), seeds=64, target=NORMED, held_out=True),
 }  # fmt: skip

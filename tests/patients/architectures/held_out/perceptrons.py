@@ -308,16 +308,16 @@ def clicks(batch: int, numbers: int = 13, tables: int = 8, words: int = 100):
 def _family(build, width: int = WIDTH, **settings) -> Family:
     settings = {"small": {"width": 16}, "small_inputs": gaussian(5, 16)} | settings
     inputs = settings.pop("inputs", gaussian(BATCH, width))
-    return Family(build, inputs, seeds=settings.pop("seeds", 64), held_out=True, **settings)
+    return Family(build, inputs, seeds=settings.pop("seeds", 256), held_out=True, **settings)
 
 
 FAMILIES = {
-    "highway20": _family(highway, note="20 layers of width 256"),
+    "highway20": _family(highway, seeds=64, note="20 layers of width 256"),
     "mlp-bn-dropout": _family(regularized, target=NORMED, note="10 layers of width 256"),
     "mlp-activations": _family(activations, note="every activation once, layer norm between"),
     "mlp-selu": _family(self_normalizing, note="20 layers, alpha dropout"),
-    "residual-mlp40": _family(residual, note="40 pre-norm blocks"),
-    "rezero40": _family(partial(residual, scale=0.0), note="40 blocks, branches times 0"),
+    "residual-mlp40": _family(residual, seeds=64, note="40 pre-norm blocks"),
+    "rezero40": _family(partial(residual, scale=0.0), seeds=64, note="40 blocks, branches times 0"),
     "siamese": _family(
         Siamese, inputs=two(BATCH, left=("left", WIDTH), right=("right", WIDTH)),
         small_inputs=two(5, left=("left", 16), right=("right", 16)),
