@@ -58,7 +58,7 @@ class Timeline:
                 at += [*range(start, start + keep), *range(start + size - keep, start + size)]
                 weights += [1.0] * (keep - 1) + [1.0 + size - 2 * keep] + [1.0] * keep
             start += size
-        return cls(np.array(at, dtype=np.intp), np.array(weights), keep // 2)
+        return cls(np.array(at, dtype=np.intp), np.array(weights), 3 * keep // 4)
 
     @property
     def exact(self) -> bool:

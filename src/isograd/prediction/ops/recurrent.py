@@ -9,18 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor
 
-from isograd.prediction import pairs
 from isograd.prediction.fields import Field, independent
+from isograd.prediction.gated import CELLS
 from isograd.prediction.ops import Op, Outcome
-from isograd.prediction.recurrence import CELLS, Cell, Laws, Returned, Start
-from isograd.prediction.timeline import (
-    Timeline,
-    cut_of_time,
-    field_of,
-    laid_out,
-    reduced,
-    steps_of,
-)
+from isograd.prediction.recurrence import Cell, Returned, Start
+from isograd.prediction.states import is_zero, law, laws_of, of_states, states
+from isograd.prediction.timeline import Timeline, cut_of_time, field_of, laid_out, steps_of
+from isograd.prediction.unrolled import one_step
 
 if TYPE_CHECKING:
     from isograd.prediction.pairs import Array
@@ -32,7 +27,6 @@ _MOST = 256
 """… and at most."""
 _FORGOTTEN = 1e-10
 """Share of a gradient's energy that does not count any more."""
-_LINES = (0, 1, 2)
 
 
 class Recurrent(Op):
@@ -50,7 +44,7 @@ class Recurrent(Op):
         if "pack" in call.name:
             raise _packed(call)
         if call.name.endswith("_cell"):
-            return _cell(call, *args, **kwargs)
+            return one_step(call, *args, **kwargs)
         return _layers(call, *args, **kwargs)
 
 
@@ -138,32 +132,16 @@ def _direction(
     weights = [w for w in weights if w is not None]
     fields = tuple(call.field(w) for w in weights)
     cell, units = CELLS[kind], fields[1].shape[1]
-    laws = _laws(fields, weights, cell.gates, units)
-    mean, variance = _law(fields[0])
+    laws = laws_of(fields, weights, cell.gates, units)
+    mean, variance = law(fields[0])
     product = x.mean[:, None] * x.mean[None, :]
     inputs = x.width * (variance * x.second + mean**2 * (x.second - product))
     means = x.width * mean * x.mean
     if reverse:
         inputs, means = inputs[:, ::-1, ::-1], means[::-1]
-    return Direction(fields, cell(laws, inputs, means, *start), x, reverse)
-
-
-def _law(field: Field) -> tuple[float, float]:
-    mean = field.average
-    return mean, max(field.energy - mean**2, 0.0)
-
-
-def _laws(fields: tuple[Field, ...], weights: Sequence[Any], gates: int, units: int) -> Laws:
-    mean, variance = _law(fields[1])
-    means, variances = np.zeros((2, gates)), np.zeros((2, gates))
-    for row, (field, tensor) in enumerate(zip(fields[2:], weights[2:], strict=True)):
-        means[row], variances[row] = _law(field)
-        if isinstance(tensor, Tensor) and not tensor.is_meta:  # gates may start differently
-            values = tensor.detach().double().cpu().numpy().reshape(gates, units)
-            found, spread = values.mean(axis=1), values.var(axis=1)
-            if units > 1 and np.ptp(found) > 6 * np.sqrt(spread.mean() / units) + 1e-12:
-                means[row], variances[row] = found, spread
-    return Laws(units, mean, variance, means, variances)
+    made = cell(laws, inputs, means, *start)
+    made.walk()
+    return Direction(fields, made, x, reverse)
 
 
 # -- layers ------------------------------------------------------------------------------------
@@ -265,12 +243,12 @@ def _outcome(
     units, timeline = flat[-1].cell.laws.units, flat[-1].entered.timeline
     out = field_of([one.outputs() for one in stack[-1]], timeline, batch, units, layers.order)
     out.notes["steps"] = layers.joined(stack[-1])
-    finals = [_states([one.last() for one in flat], batch, units)]
+    finals = [states([one.last() for one in flat], batch, units)]
     if layers.kind == "lstm":
-        finals.append(_states([one.cell.last_memory() for one in flat], batch, units))
+        finals.append(states([one.cell.memory_at(one.cell.steps) for one in flat], batch, units))
 
     def back(gradients: list[Field | None]) -> list[tuple[Field, Field]]:
-        ends = [_of_states(g, len(flat)) for g in gradients[1:]] + [np.zeros((len(flat), 2))]
+        ends = [of_states(g, len(flat)) for g in gradients[1:]] + [np.zeros((len(flat), 2))]
         arriving = _arriving(gradients[0], layers.order, stack[-1])
         result: list[tuple[Field, Field]] = []
         initial = np.zeros((2, len(flat), 2))
@@ -317,7 +295,7 @@ class Starts:
 
     def __init__(self, call: Call, hx: Any) -> None:
         given = list(hx) if isinstance(hx, (tuple, list)) else [hx]
-        found = [None if _all_zero(call, one) else call.field(one) for one in given]
+        found = [None if is_zero(call, one) else call.field(one) for one in given]
         self.fields = [field for field in found if field is not None]
         self._both = [*found, None][:2]
 
@@ -329,90 +307,13 @@ class Starts:
     def gradients(self, found: Array, batch: int, units: int) -> list[tuple[Field, Field]]:
         """Pairs of (initial state, its gradient) from (h and c, layers, 2)."""
         return [
-            (field, _states([Start(row) for row in rows], batch, units))
+            (field, states([Start(row) for row in rows], batch, units))
             for field, rows in zip(self._both, found, strict=True)
             if field is not None
         ]
 
 
-def _all_zero(call: Call, value: Any) -> bool:
-    return call.known(value) and not bool(value.any())
-
-
 def _start(field: Field | None, layer: int) -> Start:
     if field is None:
         return Start(np.zeros(2))
-    return Start(_of_states(field, field.shape[0])[layer], field.average)
-
-
-def _of_states(field: Field | None, layers: int) -> Array:
-    """(layers, 2) of a field (layers, batch, units): of one sample and of two."""
-    if field is None:
-        return np.zeros((layers, 2))
-    laid = laid_out(field, (1, 0, 2))
-    found, _ = steps_of(laid, Timeline(np.arange(layers), np.ones(layers)))
-    each = np.arange(layers)
-    return np.asarray(found[0][:, each, each].T)
-
-
-def _states(rows: Sequence[Start], batch: int, units: int) -> Field:
-    """A field (layers, batch, units); layers are independent of each other."""
-    mean = np.array([row.mean for row in rows])
-    layers = len(rows)
-    cut = (1,) * layers
-    second = np.empty((2, pairs.ways(cut), 2))
-    second[:] = np.concatenate([mean**2, np.outer(mean, mean).ravel()])[:, None]
-    second[:, :layers, 0] = np.array([row.second for row in rows]).T
-    each = np.arange(layers)
-    second[:, layers + each * layers + each] = second[:, :layers]
-    if units == 1:
-        second[..., 1] = second[..., 0]
-    axes = ((batch,), cut, (units,))
-    return reduced(second, axes, mean[None, :, None]).permuted((1, 0, 2))
-
-
-# -- one step ----------------------------------------------------------------------------------
-
-
-def _cell(call: Call, x: Any, hx: Any, *weights: Any) -> Outcome:
-    """torch.lstm_cell(x, hx, w_ih, w_hh, b_ih, b_hh): one step."""
-    kind = call.name.removesuffix("_cell")
-    source = call.field(x)
-    batch, width = source.shape
-    laid = laid_out(source.regrouped((source.groups[0], 0, source.groups[1])), _LINES)
-    timeline = Timeline.of((1,), 1)
-    second, mean = steps_of(laid, timeline)
-    given = list(hx) if isinstance(hx, (tuple, list)) else [hx]
-    states = [None if _all_zero(call, one) else call.field(one) for one in given]
-    stacked = [None if s is None else s.regrouped((0, *s.groups)) for s in [*states, None][:2]]
-    h, c = (_start(one, 0) for one in stacked)
-    entered = Entering(timeline, second[0], mean[0], width)
-    one = _direction(call, kind, entered, weights, (h, c))
-    units = one.cell.laws.units
-
-    def flat(row: Start) -> Field:
-        made = _states([row], batch, units)
-        return made.regrouped(made.groups[1:])
-
-    def ended(gradient: Field | None) -> Array:
-        if gradient is None:
-            return np.zeros(2)
-        return np.asarray(_of_states(gradient.regrouped((0, *gradient.groups)), 1)[0])
-
-    def back(gradients: Any) -> list[tuple[Field, Field]]:
-        arrived = gradients if kind == "lstm" else [gradients, None]
-        found = one.back(np.zeros((2, 1, 1)), ended(arrived[0]), ended(arrived[1]))
-        parts = [(one.to_inputs(found), np.zeros(1))]
-        to_x = field_of(parts, timeline, batch, width, _LINES)
-        result = [(source, to_x.regrouped((to_x.groups[0], to_x.groups[2])))]
-        result += one.of_weights(found, batch)
-        for state, row in zip([*states, None][:2], (found.state, found.memory), strict=True):
-            if state is not None:
-                result.append((state, flat(Start(row))))
-        return result
-
-    outs = [flat(one.last())]
-    if kind == "lstm":
-        outs.append(flat(one.cell.last_memory()))
-    inputs = [source, *(s for s in states if s is not None)]
-    return Outcome(tuple(outs) if kind == "lstm" else outs[0], back, inputs, formula="one step")
+    return Start(of_states(field, field.shape[0])[layer], field.average)

@@ -1,0 +1,509 @@
+"""Tests of recurrent layers: torch's own, run in float64 over draws of weights and inputs."""
+
+import math
+import time
+
+import numpy as np
+import pytest
+import torch
+from covariances import averaging
+from torch import nn
+
+import isograd
+from isograd.errors import PredictionError
+from isograd.prediction import timeline
+from isograd.prediction.fields import independent
+from isograd.prediction.gated import CELLS
+from isograd.prediction.predicting import predict
+from isograd.prediction.propagation import Propagation
+from isograd.prediction.recurrence import Laws, Start
+from isograd.prediction.timeline import Timeline, steps_of
+
+CELL = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn_tanh": nn.RNN, "rnn_relu": nn.RNN}
+BATCH, STEPS, FEATURES, UNITS, DRAWS = 6, 9, 64, 192, 24
+
+
+def drawn_inputs(common, size=2.0):
+    """Inputs whose entries at two steps have a correlation `common`."""
+    still, moving = torch.randn(BATCH, 1, FEATURES), torch.randn(BATCH, STEPS, FEATURES)
+    return size * (math.sqrt(common) * still + math.sqrt(1 - common) * moving).double()
+
+
+def input_field(common, size=2.0):
+    f = independent((BATCH, STEPS, FEATURES), 0.0, size**2)
+    second = f.second.copy()
+    second[0, 1, 0] = common * size**2
+    return f.like(second)
+
+
+def layer(kind, **settings):
+    if kind.startswith("rnn_"):
+        settings["nonlinearity"] = kind.removeprefix("rnn_")
+    return CELL[kind](FEATURES, UNITS, batch_first=True, **settings).double()
+
+
+def pairs_of_steps(x):
+    """(2, T, T): E x_t x_s of a tensor (batch, time, units), of one sample and of two."""
+    n = x.shape[0]
+    same = torch.einsum("btu,bsu->ts", x, x) / (n * x.shape[2])
+    every = torch.einsum("btu,asu->ts", x, x) / x.shape[2]
+    return torch.stack([same, (every - n * same) / (n * (n - 1))]).numpy()
+
+
+def measured(kind, common, probe, starts, **settings):
+    """Averages over draws of pairs of steps and of gradients' energies."""
+    outs, slopes, weights, first = [], [], [], []
+    for seed in range(DRAWS):
+        torch.manual_seed(seed)
+        net = layer(kind, **settings)
+        x = drawn_inputs(common).requires_grad_()
+        hx = starts(kind, net)
+        out, _ = net(x, hx)
+        given = list(hx) if isinstance(hx, tuple) else [] if hx is None else [hx]
+        found = torch.autograd.grad((out * probe(out.shape)).sum(), [x, *given, *net.parameters()])
+        outs.append(pairs_of_steps(out.detach()))
+        slopes.append(pairs_of_steps(found[0]))
+        first.append([float(g.square().mean()) for g in found[1 : 1 + len(given)]])
+        weights.append([float(g.square().mean()) for g in found[1 + len(given) :]])
+    return [np.mean(one, axis=0) for one in (outs, slopes, weights, first)]
+
+
+def last_step(shape):
+    probe = torch.zeros(shape, dtype=torch.float64)
+    probe[:, -1] = torch.randn(probe[:, -1].shape)
+    return probe
+
+
+def every_step(shape):
+    return torch.randn(shape, dtype=torch.float64)
+
+
+def probe_field(probe, shape):
+    if probe is every_step:
+        return independent(shape, 0.0, 1.0)
+    f = independent(shape, 0.0, 0.0).recut(((BATCH,), (STEPS - 1, 1), (shape[2],)))
+    second = f.second.copy()
+    second[0, 1, 0] = 1.0
+    return f.like(second)
+
+
+def no_start(kind, net):
+    return None
+
+
+def random_start(kind, net):
+    shape = (net.num_layers * (2 if net.bidirectional else 1), BATCH, UNITS)
+    h, c = (torch.randn(shape, dtype=torch.float64).requires_grad_() for _ in range(2))
+    return (h, c) if kind == "lstm" else h
+
+
+def predicted(kind, common, probe, starts, **settings):
+    torch.manual_seed(0)
+    net, run = layer(kind, **settings), Propagation()
+    source = input_field(common)
+    x = run.abstract(source, torch.float64)
+    hx, given = None, []
+    if starts is random_start:
+        shape = (net.num_layers * (2 if net.bidirectional else 1), BATCH, UNITS)
+        given = [independent(shape, 0.0, 1.0) for _ in range(2 if kind == "lstm" else 1)]
+        made = [run.abstract(f, torch.float64) for f in given]
+        hx = tuple(made) if kind == "lstm" else made[0]
+    with torch.no_grad(), run:
+        out, _ = net(x, hx)
+        field = run.field_of(out)
+    run.backward([(field, probe_field(probe, field.shape))])
+    weights = [run.gradient_of(run.parameter_field(p)).energy for p in net.parameters()]
+    first = [run.gradient_of(f).energy for f in given]
+    return field, run.gradient_of(source), weights, first
+
+
+def per_kind(field, pairs):
+    """(2, T, T) averaged over the kinds of pairs that a field tells apart."""
+    cut = field.cuts[1]
+    return np.tensordot(pairs, averaging(cut), ([1, 2], [1, 2]))
+
+
+SCENES = [
+    ("lstm", 0.0, last_step, no_start, {}),
+    ("lstm", 0.6, every_step, random_start, {}),
+    ("lstm", 0.9, last_step, no_start, {"num_layers": 2}),
+    ("lstm", 0.3, every_step, no_start, {"bidirectional": True}),
+    ("gru", 0.0, last_step, no_start, {}),
+    ("gru", 0.6, every_step, random_start, {}),
+    ("gru", 0.9, last_step, no_start, {"num_layers": 2}),
+    ("gru", 0.3, every_step, no_start, {"bias": False}),
+    ("rnn_tanh", 0.5, last_step, random_start, {"num_layers": 2, "bidirectional": True}),
+    ("rnn_tanh", 0.9, every_step, no_start, {"num_layers": 2, "dropout": 0.3}),
+    ("rnn_relu", 0.5, every_step, no_start, {}),
+]
+
+
+@pytest.mark.parametrize(("kind", "common", "probe", "starts", "settings"), SCENES)
+def test_layers_agree_with_draws(kind, common, probe, starts, settings):
+    found = measured(kind, common, probe, starts, **settings)
+    given = predicted(kind, common, probe, starts, **settings)
+    energy = np.diagonal(found[0][0]).mean()
+    second = given[0].second[..., : len(given[0].cuts[2])].mean(axis=-1)  # of both directions
+    np.testing.assert_allclose(second, per_kind(given[0], found[0]), atol=0.05 * energy)
+    slope = per_kind(given[1], found[1])
+    most = np.abs(slope).max()
+    np.testing.assert_allclose(given[1].second[..., 0], slope, rtol=0.05, atol=0.08 * most)
+    np.testing.assert_allclose(given[2], found[2], rtol=0.25)  # biases: few entries, many draws
+    np.testing.assert_allclose(given[3], found[3], rtol=0.12)
+
+
+# -- the limit of many units -------------------------------------------------------------------
+
+
+def limit(kind, inputs):
+    laws = Laws(100, 0.0, 0.01, np.zeros((2, CELLS[kind].gates)), np.zeros((2, CELLS[kind].gates)))
+    nothing = Start(np.zeros(2))
+    cell = CELLS[kind](laws, inputs, np.zeros(inputs.shape[-1]), nothing, nothing)
+    cell.walk()
+    return cell
+
+
+def test_relu_agrees_with_the_arc_cosine_kernel():
+    """Cho & Saul 2009: E relu(u) relu(v) = s (sin t + (pi - t) cos t) / (2 pi)."""
+    steps, inputs = 6, np.zeros((2, 6, 6))
+    inputs[0], inputs[1] = 0.4 + 0.8 * np.eye(steps), 0.3
+    found, _ = limit("rnn_relu", inputs).outputs()
+    state = np.zeros((2, steps + 1, steps + 1))
+    for t in range(1, steps + 1):
+        for s in range(1, t + 1):
+            for kind in (0, 1):
+                # E h h' of a hundred units times the weights' variance 0.01: one
+                a, b = (inputs[0, k - 1, k - 1] + state[0, k - 1, k - 1] for k in (t, s))
+                c = inputs[kind, t - 1, s - 1] + state[kind, t - 1, s - 1]
+                angle = math.acos(min(1.0, c / math.sqrt(a * b)))
+                value = math.sin(angle) + (math.pi - angle) * math.cos(angle)
+                value *= math.sqrt(a * b) / (2 * math.pi)
+                state[kind, t, s] = state[kind, s, t] = value
+    np.testing.assert_allclose(found, state[:, 1:, 1:], rtol=2e-3)
+
+
+@pytest.mark.parametrize("kind", CELLS)
+def test_the_limit_is_one_unit_by_monte_carlo(kind):
+    """Units drawn from the Gaussian process itself, step by step, for two samples."""
+    steps, units = 7, 40_000
+    inputs = np.zeros((2, steps, steps))
+    inputs[0], inputs[1] = 1.0 + 1.5 * np.eye(steps), 0.7
+    found, _ = limit(kind, inputs).outputs()
+    torch.manual_seed(3)
+    cov = np.block([[inputs[0], inputs[1]], [inputs[1], inputs[0]]])
+    root = torch.from_numpy(np.linalg.cholesky(cov + 1e-12 * np.eye(2 * steps)))
+    gates = CELLS[kind].gates
+    x = (torch.randn(gates, units, 2 * steps, dtype=torch.float64) @ root.T).unflatten(-1, (2, -1))
+    h = simulated(kind, x)
+    same = torch.einsum("uat,uas->ts", h, h) / (2 * units)
+    other = torch.einsum("ut,us->ts", h[:, 0], h[:, 1]) / units
+    other = (other + other.T) / 2
+    wanted = torch.stack([same, other]).numpy()
+    np.testing.assert_allclose(found, wanted, atol=0.04 * np.diagonal(wanted[0]).mean())
+
+
+def simulated(kind, x):
+    """States (units, 2, steps): recurrent arguments are Gaussian with the units' own covariance."""
+    gates, units, _, steps = x.shape
+    h, memory = torch.zeros(units, 2, 0, dtype=x.dtype), torch.zeros(units, 2, dtype=x.dtype)
+    fed = torch.zeros(gates, units, 2, 0, dtype=x.dtype)
+    for t in range(steps):
+        fed = torch.cat([fed, _next(h, fed)[..., None]], dim=-1)
+        a = x[..., t] + fed[..., t]
+        before = h[..., -1] if t else torch.zeros_like(memory)
+        if kind == "lstm":
+            i, f, g, o = a.sigmoid()[0], a.sigmoid()[1], a[2].tanh(), a.sigmoid()[3]
+            memory = f * memory + i * g
+            new = o * memory.tanh()
+        elif kind == "gru":
+            r, z = a.sigmoid()[:2]
+            new = (1 - z) * (x[2, ..., t] + r * fed[2, ..., t]).tanh() + z * before
+        else:
+            new = a[0].tanh() if kind == "rnn_tanh" else a[0].relu()
+        h = torch.cat([h, new[..., None]], dim=-1)
+    return h
+
+
+def _next(h, fed):
+    """Arguments of the next step from the state so far, given those of the steps before."""
+    gates, units, _, steps = fed.shape
+    if not steps:
+        return torch.zeros(gates, units, 2, dtype=fed.dtype)
+    # The state that entered step k is h of step k - 1; that of step 0 is nothing.
+    states = torch.cat([torch.zeros_like(h[..., :1]), h], dim=-1).flatten(1)  # (units, 2 (T + 1))
+    cov = states.T @ states / units
+    at = torch.arange(2 * (steps + 1)).reshape(2, -1)
+    new, old = at[:, -1], at[:, :-1].flatten()
+    inner = torch.linalg.pinv(cov[old][:, old])
+    map_ = cov[new][:, old] @ inner
+    left = cov[new][:, new] - map_ @ cov[old][:, new]
+    values, vectors = torch.linalg.eigh(left)
+    root = vectors * values.clamp(min=0).sqrt()
+    fresh = torch.randn(gates, units, 2, dtype=fed.dtype) @ root.T
+    return fed.flatten(2) @ map_.T + fresh
+
+
+# -- long sequences ----------------------------------------------------------------------------
+
+
+class Reader(nn.Module):
+    def __init__(self, cell, *, last=True, **settings):
+        super().__init__()
+        self.inner = cell(16, 48, batch_first=True, **settings)
+        self.head, self.last = nn.Linear(48, 4), last
+
+    def forward(self, x):
+        out = self.inner(x)[0]
+        return self.head(out[:, -1] if self.last else out)
+
+
+def numbers(record):
+    return [
+        record.series["forward.rms"][0],
+        record.series["backward.rms"][0],
+        *record.series["weight.grad_rms"],
+    ]
+
+
+@pytest.mark.parametrize("cell", [nn.LSTM, nn.GRU, nn.RNN])
+@pytest.mark.parametrize("last", [True, False])
+def test_long_sequences_are_cut_short_without_harm(cell, last, monkeypatch):
+    torch.manual_seed(0)
+    net, x = Reader(cell, last=last), torch.randn(3, 250, 16)
+    short = numbers(predict(net, x))
+    monkeypatch.setattr(timeline, "WALKED", 10_000)
+    np.testing.assert_allclose(short, numbers(predict(net, x)), rtol=3e-3)
+
+
+@pytest.mark.parametrize("cell", [nn.LSTM, nn.GRU, nn.RNN])
+def test_thousands_of_steps(cell):
+    torch.manual_seed(0)
+    net, x = Reader(cell), torch.randn(2, 5000, 16)
+    began = time.process_time()
+    found = numbers(predict(net, x))
+    assert time.process_time() - began < 2.0
+    short = numbers(predict(net, x[:, -300:]))
+    assert found[0] == pytest.approx(short[0], rel=0.02)
+    np.testing.assert_allclose(found[2:], short[2:], rtol=0.05)
+
+
+def test_counted_pairs_are_those_of_the_whole_sequence():
+    """A stationary covariance with memory: sums over all pairs."""
+    whole = Timeline.of((300,), 200)
+    line = Timeline.of((300,), 51)
+    assert whole.exact
+    assert not line.exact
+    assert line.weights.sum() == 300
+
+    def matrix(at):
+        return 0.2 + 0.8 ** np.abs(np.subtract.outer(at, at))
+
+    reduced = matrix(np.arange(len(line.at)))
+    total = line.counted(reduced[None]).sum()
+    assert total == pytest.approx(matrix(whole.at).sum(), rel=1e-2)
+
+
+@pytest.mark.parametrize("cut", [(100, 200), (5, 290, 5), (300,)])
+def test_classes_of_long_sequences_come_back(cut):
+    f = independent((4, 300, 8), 0.3, 1.0).recut(((4,), cut, (8,)))
+    second = f.second.copy()
+    second[:, : len(cut)] *= 1.0 + np.arange(len(cut))[None, :, None]
+    f = f.like(second, f.mean)
+    line = Timeline.of(cut, 32)
+    second, mean = steps_of(f, line)
+    back = timeline.field_of([(second[0], mean[0])], line, 4, 8, (0, 1, 2))
+    assert back.shape == f.shape
+    assert back.energy == pytest.approx(f.energy, rel=1e-9)
+    assert back.average == pytest.approx(f.average, rel=1e-9)
+
+
+# -- calls -------------------------------------------------------------------------------------
+
+
+def test_two_layers_are_two_modules():
+    class Apart(nn.Module):
+        def __init__(self, both):
+            super().__init__()
+            self.first, self.second = nn.LSTM(16, 40), nn.LSTM(40, 40)
+            for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
+                setattr(self.first, f"{name}_l0", getattr(both, f"{name}_l0"))
+                setattr(self.second, f"{name}_l0", getattr(both, f"{name}_l1"))
+
+        def forward(self, x):
+            return self.second(self.first(x)[0])[0]
+
+    class Both(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = nn.LSTM(16, 40, 2)
+
+        def forward(self, x):
+            return self.inner(x)[0]
+
+    torch.manual_seed(0)
+    both, x = Both(), torch.randn(12, 3, 16)
+    one, two = predict(both, x), predict(Apart(both.inner), x)
+    assert one.series["forward.rms"][-1] == pytest.approx(two.series["forward.rms"][-1], rel=1e-9)
+    given = dict(zip([p.name for p in one.parameters], one.series["weight.grad_rms"], strict=True))
+    found = dict(zip([p.name for p in two.parameters], two.series["weight.grad_rms"], strict=True))
+    assert found["first.weight_hh_l0"] == pytest.approx(given["inner.weight_hh_l0"], rel=1e-9)
+    assert found["second.weight_ih_l0"] == pytest.approx(given["inner.weight_ih_l1"], rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("cell", "layer_of"), [(nn.LSTMCell, nn.LSTM), (nn.GRUCell, nn.GRU), (nn.RNNCell, nn.RNN)]
+)
+def test_a_cell_is_a_layer_of_one_step(cell, layer_of):
+    torch.manual_seed(0)
+    one = cell(16, 40)
+    many = layer_of(16, 40, batch_first=True)
+    many.load_state_dict({f"{key}_l0": value for key, value in one.state_dict().items()})
+    x = torch.randn(5, 16)
+    a, b = predict(one, x), predict(many, x[:, None])
+    assert a.series["forward.rms"][0] == pytest.approx(b.series["forward.rms"][0], rel=1e-9)
+
+
+@pytest.mark.parametrize("shape", [(1, 7, 16), (5, 1, 16), (1, 1, 16), (7, 16)])
+@pytest.mark.parametrize("cell", [nn.LSTM, nn.GRU, nn.RNN])
+def test_axes_of_length_one(cell, shape):
+    torch.manual_seed(0)
+    net = cell(16, 24, bidirectional=True, batch_first=True)
+    record = predict(net, torch.randn(shape))
+    assert all(math.isfinite(value) and value > 0 for value in numbers(record)[:2])
+
+
+def test_one_unit_and_one_feature():
+    record = predict(nn.GRU(1, 1), torch.randn(6, 3, 1))
+    assert all(math.isfinite(value) for value in numbers(record))
+
+
+def test_gates_that_start_differently_are_told_apart():
+    torch.manual_seed(0)
+    plain, remembering = nn.LSTM(32, 128, batch_first=True), nn.LSTM(32, 128, batch_first=True)
+    with torch.no_grad():
+        remembering.bias_ih_l0[128:256] += 2.0
+    x = torch.randn(8, 40, 32)
+    for net in (plain, remembering):
+        found = predict(net, x).series["forward.rms"][0]
+        assert found == pytest.approx(isograd.measure(net, x).series["forward.rms"][0], rel=0.04)
+
+
+def test_packed_sequences_are_refused():
+    class Packing(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = nn.LSTM(16, 24, batch_first=True)
+
+        def forward(self, x):
+            packed = nn.utils.rnn.pack_padded_sequence(x, torch.tensor([5, 3]), batch_first=True)
+            return self.inner(packed)[1][0]
+
+    with pytest.raises(PredictionError, match="sequences of different lengths"):
+        predict(Packing(), torch.randn(2, 5, 16))
+
+
+def test_projected_states_are_refused():
+    with pytest.raises(PredictionError, match="proj_size"):
+        predict(nn.LSTM(16, 24, proj_size=8), torch.randn(5, 2, 16))
+
+
+# -- loops written out -------------------------------------------------------------------------
+
+
+class Loop(nn.Module):
+    def __init__(self, width=128):
+        super().__init__()
+        self.width = width
+        self.inner, self.state = nn.Linear(16, width), nn.Linear(width, width)
+
+    def forward(self, x):
+        h = x.new_zeros(x.shape[0], self.width)
+        for t in range(x.shape[1]):
+            h = torch.tanh(self.inner(x[:, t]) + self.state(h))
+        return h
+
+
+class Gated(nn.Module):
+    def __init__(self, width=128):
+        super().__init__()
+        self.width = width
+        self.inner, self.state = nn.Linear(16, 4 * width), nn.Linear(width, 4 * width)
+
+    def forward(self, x):
+        h = x.new_zeros(x.shape[0], self.width)
+        c = torch.zeros_like(h)
+        for t in range(x.shape[1]):
+            i, f, g, o = (self.inner(x[:, t]) + self.state(h)).chunk(4, -1)
+            c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+            h = torch.sigmoid(o) * torch.tanh(c)
+        return h
+
+
+class Cells(nn.Module):
+    def __init__(self, cell, width=128):
+        super().__init__()
+        self.cell = cell(16, width)
+
+    def forward(self, x):
+        state = None
+        for t in range(x.shape[1]):
+            state = self.cell(x[:, t], state)
+        return state[0] if isinstance(state, tuple) else state
+
+
+def averages(build, steps, seeds=12):
+    """Root mean energies over draws: forward and backward by site, and of weights' gradients."""
+    kept = []
+    for seed in range(seeds):
+        torch.manual_seed(seed)
+        record = isograd.measure(build(), torch.randn(16, steps, 16), seed=seed)
+        keys = ("forward.rms", "backward.rms", "weight.grad_rms")
+        kept.append([np.array(record.series[key], dtype=float) for key in keys])
+    return [np.sqrt(np.square(column).mean(axis=0)) for column in zip(*kept, strict=True)]
+
+
+@pytest.mark.parametrize("cell", [nn.LSTMCell, nn.GRUCell, nn.RNNCell])
+def test_loops_of_cells_are_layers(cell):
+    """Twelve steps back the gradient has fallen a hundredfold; it is right all the way."""
+    steps = 12
+    forward, backward, weights = averages(lambda: Cells(cell), steps)
+    torch.manual_seed(100)
+    found = predict(Cells(cell), torch.randn(16, steps, 16))
+    np.testing.assert_allclose(found.series["forward.rms"], forward, rtol=0.05)
+    np.testing.assert_allclose(found.series["backward.rms"], backward, rtol=0.2)
+    np.testing.assert_allclose(found.series["weight.grad_rms"][:2], weights[:2], rtol=0.1)
+
+
+def test_a_cell_called_anew_begins_a_new_chain():
+    """Two loops of one cell over different inputs, added: the weights gather both."""
+
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.cell = nn.GRUCell(16, 64)
+
+        def forward(self, x, times):
+            total = 0
+            for part in range(times):
+                h = None
+                for t in range(4):
+                    h = self.cell(x[:, 4 * part + t], h)
+                total = total + h
+            return total
+
+    torch.manual_seed(0)
+    net, x = Twice(), torch.randn(8, 8, 16)
+    one, two = (numbers(predict(net, {"x": x, "times": times})) for times in (1, 2))
+    assert one[0] == pytest.approx(two[0], rel=0.02)
+    assert 1.2 * one[2] < two[2] < 2.1 * one[2]
+
+
+@pytest.mark.parametrize(("build", "slack"), [(Loop, 0.1), (Gated, 0.35)])
+def test_loops_written_by_hand(build, slack):
+    """Ordinary operations: shared weights gather the gradients of all steps."""
+    forward, _, weights = averages(build, 6)
+    torch.manual_seed(100)
+    found = predict(build(), torch.randn(16, 6, 16))
+    assert found.series["forward.rms"][-1] == pytest.approx(forward[-1], rel=max(0.05, slack / 3))
+    gathered = [found.series["weight.grad_rms"][place] for place in (0, 2)]
+    np.testing.assert_allclose(gathered, weights[[0, 2]], rtol=slack)
