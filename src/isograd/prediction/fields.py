@@ -72,15 +72,12 @@ class Field:
     @property
     def energy(self) -> float:
         """E x^2, averaged over all entries."""
-        return self.reduced(pairs.same_shares)
+        return float(self.second.ravel() @ pairs.every_same(self.cuts))
 
     @property
     def average(self) -> float:
         """E x, averaged over all entries."""
-        result = self.mean
-        for cut in reversed(self.cuts):
-            result = result @ (np.array(cut) / sum(cut))
-        return float(result)
+        return float(self.mean.ravel() @ pairs.every_entry(self.cuts))
 
     @property
     def energies(self) -> Array:
@@ -112,8 +109,9 @@ class Field:
         """Products of the means of both entries of each pair; shaped as `second`."""
         if all(len(cut) == 1 for cut in self.cuts):
             return np.broadcast_to(np.square(self.mean), self.second.shape)
-        first, other = zip(*(pairs.ends(cut) for cut in self.cuts), strict=True)
-        return np.asarray(self.mean[np.ix_(*first)] * self.mean[np.ix_(*other)])
+        first, other = pairs.places(self.cuts)
+        mean = self.mean.ravel()
+        return np.asarray(mean[first] * mean[other])
 
     def per_pair(self, values: Array) -> tuple[Array, Array]:
         """Values per class, as those of the first and of the second entry of each pair.
@@ -127,6 +125,11 @@ class Field:
         """
         if values.size == 1 or all(size == 1 for size in values.shape[: len(self.cuts)]):
             return values, values
+        classes = tuple(len(cut) for cut in self.cuts)
+        if values.shape[: len(classes)] == classes:
+            one, two = pairs.places(self.cuts)
+            flat = values.reshape(-1, *values.shape[len(classes) :])
+            return flat[one], flat[two]
         alone = np.zeros(1, dtype=np.intp)
         ends = [
             pairs.ends(cut) if values.shape[place] > 1 else (alone, alone)
@@ -437,6 +440,9 @@ def empirical(values: Array, cuts: Sequence[Sizes] | None = None) -> Field:
 
 def aligned(*fields: Field) -> list[Field]:
     """Fields broadcast against each other, on the same factors and classes."""
+    groups, cuts_of_first = fields[0].groups, fields[0].cuts
+    if all(f.groups == groups and f.cuts == cuts_of_first for f in fields):
+        return list(fields)
     depth = max(len(f.groups) for f in fields)
     shapes = [(1,) * (depth - len(f.groups)) + f.shape for f in fields]
     shape = tuple(

@@ -45,6 +45,16 @@ class Quadrature:
         self._fill(mean, deviation, bends)
 
     @classmethod
+    def plain(cls, mean: Array, deviation: Array) -> Quadrature:
+        """Nodes at fixed z, for functions that bend nowhere, or only at the mean."""
+        result = object.__new__(cls)
+        result.mean, result.deviation = mean, deviation
+        z, weights, _ = _fixed()
+        result.z = np.broadcast_to(z, (*mean.shape, len(z)))
+        result.weights = np.broadcast_to(weights, (*mean.shape, len(z)))
+        return result
+
+    @classmethod
     def at(cls, mean: Array, deviation: Array, bend: Array) -> Quadrature:
         """Nodes in z alone, with a bend at z = `bend` in each class."""
         result = object.__new__(cls)
@@ -83,14 +93,9 @@ class Quadrature:
     @cached_property
     def basis(self) -> Array:
         """(classes …, nodes, terms): weights times orthonormal Hermite polynomials."""
-        found = np.empty((_TERMS, *self.z.shape))
-        found[0] = self.weights
-        found[1] = self.z * self.weights
-        for k in range(1, _TERMS - 1):
-            np.multiply(self.z, found[k], out=found[k + 1])
-            found[k + 1] -= np.sqrt(k) * found[k - 1]
-            found[k + 1] /= np.sqrt(k + 1)
-        return np.moveaxis(found, 0, -1)
+        if self.z.base is not None and self.z.base is _fixed()[0]:
+            return np.broadcast_to(_fixed()[2], (*self.z.shape, _TERMS))
+        return _polynomials(self.z, self.weights)
 
 
 @dataclass(slots=True, eq=False)
@@ -145,9 +150,7 @@ class Nodes:
         mean, second = _series(self.quadrature, square, origin)
         first, other = origin.per_pair(mean)
         excess = second / np.maximum(first * other, 1e-300) - 1
-        for cut in origin.cuts:
-            excess = np.tensordot(pairs.shares(cut), excess, (0, 0))
-        return max(float(excess), 0.0)
+        return max(float(excess.ravel() @ pairs.every_share(origin.cuts)), 0.0)
 
     def stiffness(self) -> float:
         """d ln E f^2 / d ln E u^2 where the argument u is scaled, averaged over classes."""
@@ -218,6 +221,27 @@ def _powers(correlation: Array) -> Array:
 def _rule() -> tuple[Array, Array]:
     x, w = np.polynomial.legendre.leggauss(_POINTS)
     return x, w
+
+
+def _polynomials(z: Array, weights: Array) -> Array:
+    """Weights times orthonormal Hermite polynomials of z, the order last."""
+    found = np.empty((_TERMS, *z.shape))
+    found[0] = weights
+    found[1] = z * weights
+    for k in range(1, _TERMS - 1):
+        np.multiply(z, found[k], out=found[k + 1])
+        found[k + 1] -= np.sqrt(k) * found[k - 1]
+        found[k + 1] /= np.sqrt(k + 1)
+    return np.moveaxis(found, 0, -1)
+
+
+@lru_cache(maxsize=1)
+def _fixed() -> tuple[Array, Array, Array]:
+    """Nodes in z, their weights, and polynomials there, where nothing bends but at z = 0."""
+    z, weights = _nodes(np.zeros((1, 1)))
+    keep = weights[0] > 0
+    z, weights = z[0][keep].copy(), weights[0][keep].copy()
+    return z, weights, np.ascontiguousarray(_polynomials(z, weights))
 
 
 def _nodes(bends: Array) -> tuple[Array, Array]:

@@ -21,11 +21,25 @@ _SMALL, _LARGE = 1e-3, 300.0
 """Ratio of the terms' variances below and above which the sum is simply one of them."""
 
 
-def quadrature_of(f: Field) -> Quadrature:
-    """Nodes for the entries of a field: by its terms where these are known, else as Gaussian."""
+_SMOOTH = frozenset(
+    "gelu silu mish softplus sigmoid logsigmoid log_sigmoid tanh erf sin cos exp square "
+    "special_expit".split()
+)
+_BENT_AT_ZERO = frozenset("relu leaky_relu elu selu celu abs prelu".split())
+_WIDE = 2.0
+"""Standard deviation up to which the fixed nodes resolve smooth functions."""
+
+
+def quadrature_of(f: Field, function: str = "") -> Quadrature:
+    """Nodes for the entries of a field: by its terms where these are known, else as Gaussian.
+
+    Args:
+        f: the field.
+        function: name of what is to be evaluated, which tells where it bends.
+    """
     terms = f.notes.get("terms")
     if terms is None:
-        return Quadrature.of(f)
+        return _gaussian(f, function)
     skewed, other, sign = terms
     values, weights = _standing_for(skewed.nodes)
     mean = float(weights @ values)
@@ -42,6 +56,14 @@ def quadrature_of(f: Field) -> Quadrature:
     z = _normal_quantile(below)
     keep = np.concatenate([[True], np.diff(z) > 1e-9]) & np.isfinite(z)
     return _copula(f, z[keep], x[keep], np.sqrt(total))
+
+
+def _gaussian(f: Field, function: str) -> Quadrature:
+    deviation = np.sqrt(np.maximum(f.energies - np.square(f.mean), 0.0))
+    centered = function in _BENT_AT_ZERO and not f.mean.any()
+    if (centered or function in _SMOOTH) and 0 < deviation.min() and deviation.max() <= _WIDE:
+        return Quadrature.plain(f.mean, deviation)
+    return Quadrature(f.mean, deviation)
 
 
 def _standing_for(nodes: Nodes) -> tuple[Array, Array]:

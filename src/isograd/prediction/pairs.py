@@ -52,6 +52,39 @@ def same_shares(sizes: Sizes) -> Array:
 
 
 @lru_cache(maxsize=4096)
+def every_share(cuts: tuple[Sizes, ...]) -> Array:
+    """Share of all ordered pairs per kind of pair, of several factors, flat."""
+    return _outer([shares(cut) for cut in cuts])
+
+
+@lru_cache(maxsize=4096)
+def every_same(cuts: tuple[Sizes, ...]) -> Array:
+    """Share of the entries per kind of pair, zero for pairs of different entries, flat."""
+    return _outer([same_shares(cut) for cut in cuts])
+
+
+@lru_cache(maxsize=4096)
+def every_entry(cuts: tuple[Sizes, ...]) -> Array:
+    """Share of the entries per class, of several factors, flat."""
+    return _outer([np.array(cut) / sum(cut) for cut in cuts])
+
+
+def _outer(parts: list[Array]) -> Array:
+    result = np.ones(1)
+    for part in parts:
+        result = np.multiply.outer(result, part).ravel()
+    return result
+
+
+@lru_cache(maxsize=4096)
+def places(cuts: tuple[Sizes, ...]) -> tuple[Indices, Indices]:
+    """Flat indices of the classes of the first and the second entry, per kind of pair."""
+    classes = np.arange(int(np.prod([len(cut) for cut in cuts]))).reshape([len(c) for c in cuts])
+    first, other = zip(*(ends(cut) for cut in cuts), strict=True)
+    return classes[np.ix_(*first)], classes[np.ix_(*other)]
+
+
+@lru_cache(maxsize=4096)
 def given_first(sizes: Sizes) -> Array:
     """Matrix [classes, ways]: averages over the second index for a first one of each class."""
     k = len(sizes)

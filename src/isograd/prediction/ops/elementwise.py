@@ -57,7 +57,7 @@ class Elementwise(Op):
         if call.function.__name__.endswith("_") and not call.function.__name__.endswith("__"):
             function = plain or function
         source = call.field(x)
-        result = of_one(call, source, partial(_call, function, args, kwargs))
+        result = of_one(call, source, partial(_call, function, args, kwargs), name)
         result.dtype = torch.bool if name in _TRUTHS else None
         return result
 
@@ -66,22 +66,24 @@ def _call(function: Any, args: Any, kwargs: Any, x: Tensor) -> Tensor:
     return function(x, *args, **kwargs)
 
 
-def of_one(call: Call, x: Field, function: Callable[[Tensor], Tensor]) -> Outcome:
+def of_one(
+    call: Call, x: Field, function: Callable[[Tensor], Tensor], name: str = ""
+) -> Outcome:
     """y = function(x) for a field x, which may itself be a function of another."""
-    origin, values, slopes, quadrature = as_nodes(x)
+    origin, values, slopes, quadrature = as_nodes(x, name)
     found, own = evaluated(function, values)
     nodes = Nodes(quadrature, found, own * slopes)
     return outcome(call, origin, nodes, [(x, own)])
 
 
-def as_nodes(x: Field) -> tuple[Field, Array, Array, Quadrature]:
-    """(origin, values, slopes, quadrature) of a field."""
+def as_nodes(x: Field, function: str = "") -> tuple[Field, Array, Array, Quadrature]:
+    """(origin, values, slopes, quadrature) of a field, for a function of that name."""
     if x.origin is not None and x.nodes is not None:
         return x.origin, x.nodes.values, x.nodes.slopes, x.nodes.quadrature
     origin = x if x.affine is None or x.origin is None else x.origin
     quadrature = origin.notes.get("quadrature")
     if quadrature is None:
-        quadrature = origin.notes["quadrature"] = quadrature_of(origin)
+        quadrature = origin.notes["quadrature"] = quadrature_of(origin, function)
     factor, offset = x.affine or (1.0, 0.0)
     return origin, factor * quadrature.x + offset, np.full_like(quadrature.x, factor), quadrature
 

@@ -320,9 +320,6 @@ def fluctuation(x: Field) -> float:
         return 0.0
     kurtosis = x.nodes.kurtosis() if x.nodes is not None else x.notes.get("kurtosis", 3.0)
     centered = np.square((x.second - x.products()) / energy)
-    weights = [pairs.shares(cut) for cut in x.cuts]
-    for place in reversed(range(len(weights))):
-        centered = np.tensordot(centered, weights[place], (place, 0))
-    return float((kurtosis - 1) * centered)
+    return (kurtosis - 1) * float(centered.ravel() @ pairs.every_share(x.cuts))
 
 
