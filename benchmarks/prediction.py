@@ -98,7 +98,7 @@ def line(one: Comparison) -> str:
         f"{one.correlation:.3f}",
         f"{one.forward.inside:.2f} {one.backward.inside:.2f}",
         f"{one.forward.noise:.3f} {one.backward.noise:.3f}",
-        "" if one.condition is None else f"{one.condition:.3g}",
+        condition(one),
         f"{one.seconds:.2f}",
     )
     return "| " + " | ".join(str(cell) for cell in cells) + " |"
@@ -107,6 +107,12 @@ def line(one: Comparison) -> str:
 def errors(side: Side) -> str:
     """Median, 90th percentile and worst."""
     return " / ".join(f"{side.error(share):.3f}" for share in (0.5, 0.9, 1.0))
+
+
+def condition(one: Comparison) -> str:
+    """The condition number, and what it means if it is too large."""
+    number = "" if one.condition is None else f"{one.condition:.3g}"
+    return number if one.predictable else f"{number}: not predictable"
 
 
 def limits(target: tuple[float, float | None]) -> str:
@@ -143,11 +149,13 @@ def first_line(error: Exception) -> str:
 
 def summary(done: Sequence[Comparison], failed: int) -> str:
     """How many keep to their targets."""
-    forward, backward, weight = (sum(one.verdicts[side] for one in done) for side in range(3))
-    total = len(done) + failed
+    stable = [one for one in done if one.predictable]
+    forward, backward, weight = (sum(one.verdicts[side] for one in stable) for side in range(3))
+    unstable = len(done) - len(stable)
     return (
-        f"of {total} architectures, {failed} could not be predicted; targets hold forward in "
-        f"{forward}, backward in {backward}, for weight gradients in {weight}"
+        f"{len(done) + failed} architectures: {failed} raised, {unstable} called not predictable; "
+        f"of the other {len(stable)}, targets hold forward in {forward}, backward in {backward}, "
+        f"for weight gradients in {weight}"
     )
 
 

@@ -91,6 +91,8 @@ class Comparison:
     """90th percentile of |predicted - measured| of the correlation between samples."""
     condition: Number = None
     """How much the prediction magnifies a relative change of its inputs."""
+    predictable: bool = True
+    """Whether the prediction stands by its numbers."""
     seconds: float = 0.0
     notes: tuple[str, ...] = field(default=())
 
@@ -155,6 +157,7 @@ def compare(
         side("weight.grad_rms", "", ((r.name, r.kind, r.gradient) for r in weights)),
         quantile(differences, 0.9),
         record.facts.get("prediction.condition"),
+        record.facts.get("prediction.predictable", True),
         seconds,
         tuple(record.notes),
     )
