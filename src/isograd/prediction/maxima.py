@@ -281,7 +281,9 @@ class _Laws:
         if abs(mean - old.mean[here]) <= scale and abs(deviation - old.deviation[here]) <= scale:
             return z, w, known
         x = old.mean[here] + old.deviation[here] * z
-        new = Quadrature(np.array([mean]), np.array([deviation]))
+        new = Quadrature.plain(np.array([mean]), np.array([deviation]))
+        if new.z.shape[-1] != len(z):
+            new = Quadrature(np.array([mean]), np.array([deviation]))
         moved = np.stack([np.interp(new.x[0], x, function) for function in known])
         return new.z[0], new.weights[0], moved
 
