@@ -1,0 +1,214 @@
+"""Tests of many steps: long sequences, cells called in loops, loops written out by hand."""
+
+import math
+import time
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import isograd
+from isograd.prediction import timeline
+from isograd.prediction.fields import independent
+from isograd.prediction.predicting import predict
+from isograd.prediction.timeline import Timeline, steps_of
+
+
+def numbers(record):
+    return [
+        record.series["forward.rms"][0],
+        record.series["backward.rms"][0],
+        *record.series["weight.grad_rms"],
+    ]
+
+
+class Loop(nn.Module):
+    def __init__(self, width=128):
+        super().__init__()
+        self.width = width
+        self.inner, self.state = nn.Linear(16, width), nn.Linear(width, width)
+
+    def forward(self, x):
+        h = x.new_zeros(x.shape[0], self.width)
+        for t in range(x.shape[1]):
+            h = torch.tanh(self.inner(x[:, t]) + self.state(h))
+        return h
+
+
+class Gated(nn.Module):
+    def __init__(self, width=128):
+        super().__init__()
+        self.width = width
+        self.inner, self.state = nn.Linear(16, 4 * width), nn.Linear(width, 4 * width)
+
+    def forward(self, x):
+        h = x.new_zeros(x.shape[0], self.width)
+        c = torch.zeros_like(h)
+        for t in range(x.shape[1]):
+            i, f, g, o = (self.inner(x[:, t]) + self.state(h)).chunk(4, -1)
+            c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+            h = torch.sigmoid(o) * torch.tanh(c)
+        return h
+
+
+class Cells(nn.Module):
+    def __init__(self, cell, width=128):
+        super().__init__()
+        self.cell = cell(16, width)
+
+    def forward(self, x):
+        state = None
+        for t in range(x.shape[1]):
+            state = self.cell(x[:, t], state)
+        return state[0] if isinstance(state, tuple) else state
+
+
+def averages(build, steps, seeds=12):
+    """Root mean energies over draws: forward and backward by site, and of weights' gradients."""
+    kept = []
+    for seed in range(seeds):
+        torch.manual_seed(seed)
+        record = isograd.measure(build(), torch.randn(16, steps, 16), seed=seed)
+        keys = ("forward.rms", "backward.rms", "weight.grad_rms")
+        kept.append([np.array(record.series[key], dtype=float) for key in keys])
+    return [np.sqrt(np.square(column).mean(axis=0)) for column in zip(*kept, strict=True)]
+
+
+@pytest.mark.parametrize("cell", [nn.LSTMCell, nn.GRUCell, nn.RNNCell])
+def test_loops_of_cells_are_layers(cell):
+    """Twelve steps back the gradient has fallen a hundredfold; it is right all the way."""
+    steps = 12
+    forward, backward, weights = averages(lambda: Cells(cell), steps)
+    torch.manual_seed(100)
+    found = predict(Cells(cell), torch.randn(16, steps, 16))
+    np.testing.assert_allclose(found.series["forward.rms"], forward, rtol=0.05)
+    np.testing.assert_allclose(found.series["backward.rms"], backward, rtol=0.2)
+    np.testing.assert_allclose(found.series["weight.grad_rms"][:2], weights[:2], rtol=0.1)
+
+
+def test_a_cell_called_anew_begins_a_new_chain():
+    """Two loops of one cell over different inputs, added: the weights gather both."""
+
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.cell = nn.GRUCell(16, 64)
+
+        def forward(self, x, times):
+            total = 0
+            for part in range(times):
+                h = None
+                for t in range(4):
+                    h = self.cell(x[:, 4 * part + t], h)
+                total = total + h
+            return total
+
+    torch.manual_seed(0)
+    net, x = Twice(), torch.randn(8, 8, 16)
+    one, two = (numbers(predict(net, {"x": x, "times": times})) for times in (1, 2))
+    assert one[0] == pytest.approx(two[0], rel=0.02)
+    assert 1.2 * one[2] < two[2] < 2.1 * one[2]
+
+
+@pytest.mark.parametrize(("build", "slack"), [(Loop, 0.1), (Gated, 0.35)])
+def test_loops_written_by_hand(build, slack):
+    """Ordinary operations: shared weights gather the gradients of all steps."""
+    forward, _, weights = averages(build, 6)
+    torch.manual_seed(100)
+    found = predict(build(), torch.randn(16, 6, 16))
+    assert found.series["forward.rms"][-1] == pytest.approx(forward[-1], rel=max(0.05, slack / 3))
+    gathered = [found.series["weight.grad_rms"][place] for place in (0, 2)]
+    np.testing.assert_allclose(gathered, weights[[0, 2]], rtol=slack)
+
+
+def test_a_cell_goes_on_where_memory_runs_out():
+    """More steps than a chain first has room for: the same as a layer of as many."""
+    torch.manual_seed(0)
+    cell, layer = Cells(nn.LSTMCell, 48), nn.LSTM(16, 48)
+    for key, value in cell.cell.state_dict().items():
+        layer.state_dict()[f"{key}_l0"].copy_(value)
+    x = torch.randn(8, 21, 16)
+    one, two = predict(cell, x), predict(layer, x.transpose(0, 1))
+    squares = np.square(one.series["forward.rms"])
+    assert math.sqrt(squares.mean()) == pytest.approx(two.series["forward.rms"][0], rel=0.02)
+
+
+def test_states_that_are_worked_on_between_steps_begin_anew():
+    """Nothing is carried over behind the back of an operation that changes the state."""
+
+    class Scaled(Cells):
+        def forward(self, x):
+            state = None
+            for t in range(x.shape[1]):
+                state = self.cell(x[:, t], None if state is None else 0.5 * state)
+            return state
+
+    forward, backward, _ = averages(lambda: Scaled(nn.RNNCell), 4)
+    torch.manual_seed(100)
+    found = predict(Scaled(nn.RNNCell), torch.randn(16, 4, 16))
+    np.testing.assert_allclose(found.series["forward.rms"], forward, rtol=0.05)
+    np.testing.assert_allclose(found.series["backward.rms"], backward, rtol=0.15)
+
+
+class Reader(nn.Module):
+    def __init__(self, cell, *, last=True, **settings):
+        super().__init__()
+        self.inner = cell(16, 48, batch_first=True, **settings)
+        self.head, self.last = nn.Linear(48, 4), last
+
+    def forward(self, x):
+        out = self.inner(x)[0]
+        return self.head(out[:, -1] if self.last else out)
+
+
+@pytest.mark.parametrize("cell", [nn.LSTM, nn.GRU, nn.RNN])
+@pytest.mark.parametrize("last", [True, False])
+def test_long_sequences_are_cut_short_without_harm(cell, last, monkeypatch):
+    torch.manual_seed(0)
+    net, x = Reader(cell, last=last), torch.randn(3, 250, 16)
+    short = numbers(predict(net, x))
+    monkeypatch.setattr(timeline, "WALKED", 10_000)
+    np.testing.assert_allclose(short, numbers(predict(net, x)), rtol=3e-3)
+
+
+@pytest.mark.parametrize("cell", [nn.LSTM, nn.GRU, nn.RNN])
+def test_thousands_of_steps(cell):
+    torch.manual_seed(0)
+    net, x = Reader(cell), torch.randn(2, 5000, 16)
+    began = time.process_time()
+    found = numbers(predict(net, x))
+    assert time.process_time() - began < 2.0
+    short = numbers(predict(net, x[:, -300:]))
+    assert found[0] == pytest.approx(short[0], rel=0.02)
+    np.testing.assert_allclose(found[2:], short[2:], rtol=0.05)
+
+
+def test_counted_pairs_are_those_of_the_whole_sequence():
+    """A stationary covariance with memory: sums over all pairs."""
+    whole = Timeline.of((300,), 200)
+    line = Timeline.of((300,), 51)
+    assert whole.exact
+    assert not line.exact
+    assert line.weights.sum() == 300
+
+    def matrix(at):
+        return 0.2 + 0.8 ** np.abs(np.subtract.outer(at, at))
+
+    reduced = matrix(np.arange(len(line.at)))
+    total = line.counted(reduced[None]).sum()
+    assert total == pytest.approx(matrix(whole.at).sum(), rel=1e-2)
+
+
+@pytest.mark.parametrize("cut", [(100, 200), (5, 290, 5), (300,)])
+def test_classes_of_long_sequences_come_back(cut):
+    f = independent((4, 300, 8), 0.3, 1.0).recut(((4,), cut, (8,)))
+    second = f.second.copy()
+    second[:, : len(cut)] *= 1.0 + np.arange(len(cut))[None, :, None]
+    f = f.like(second, f.mean)
+    line = Timeline.of(cut, 32)
+    second, mean = steps_of(f, line)
+    back = timeline.field_of([(second[0], mean[0])], line, 4, 8, (0, 1, 2))
+    assert back.shape == f.shape
+    assert back.energy == pytest.approx(f.energy, rel=1e-9)
+    assert back.average == pytest.approx(f.average, rel=1e-9)
