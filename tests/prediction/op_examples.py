@@ -5,6 +5,7 @@ No two sizes of a shape are alike, so that no axis can be taken for another.
 
 import torch
 from contract import KINDS, Example
+from loss_examples import losses
 from torch.nn import functional as F
 
 COARSE = ("plain", "function")
@@ -378,4 +379,5 @@ EXAMPLES = {
     "normalization": normalization(),
     "dropout": dropout(),
     "embedding": embedding(),
+    "losses": losses(),
 }
