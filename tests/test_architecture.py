@@ -32,7 +32,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "diagnosis": {*GROUND, "rules"},
     "explaining": {"errors", "rules"},
     "checking": {*GROUND, "diagnosis", "prediction", "probe"},
-    "reporting": {*GROUND, "storage", "rules"},
+    "reporting": {*GROUND, "storage", "prediction", "rules"},
     "cli": {
         *GROUND,
         "storage",
@@ -63,6 +63,7 @@ HEAVY: dict[str, set[str]] = {
     "sites.places": {"torch"},
     "sites.tape": {"torch"},
     "prediction": {"numpy", "torch"},
+    "prediction.changes": set(),
     "prediction.specs": set(),
     "probe": {"numpy", "torch"},
     "cli": {"click"},

@@ -45,8 +45,9 @@ COMMANDS = {
     "demo": "--output",
     "doctor": "--format",
     "explain": "code",
-    "predict": "target --input --data --set --loss --batch-size --format --output --save --fail-on "
-    "--select --ignore --seed --train --eval",
+    "predict": "target --input --data --set --init --activation --residual-scale --sweep --figure "
+    "--loss --batch-size --explain --format --output --save --fail-on --select --ignore --seed "
+    "--train --eval",
     "report": "run --list --entry --format --output",
     "rules": "--format",
     "theory": "",

@@ -1,10 +1,13 @@
 """Where a diagnosis goes: the terminal or a file, and the exit code it stands for."""
 
+import json
+import math
 import os
 import shutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -61,15 +64,28 @@ def write(
     """
     from isograd.reporting import render
 
-    form = form or _SUFFIXES[_suffix(output)]
     here = output is None
     text = render(
         diagnosis,
-        form,
-        width=_width() if here else None,
-        color=here and _color(),
+        form_of(output, form),
+        width=width() if here else None,
+        color=here and color(),
         artifact=artifact,
-    ).rstrip("\n")
+    )
+    put(text.rstrip("\n"), output)
+
+
+def form_of(output: str | None, form: str | None) -> str:
+    """The form asked for, or told by the suffix of the file; text where neither tells."""
+    return form or _SUFFIXES[_suffix(output)]
+
+
+def put(text: str, output: str | None) -> None:
+    """Writes a text to a file, or to standard output.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
     if output is None:
         click.echo(text)
         return
@@ -77,7 +93,29 @@ def write(
         Path(output).write_text(f"{text}\n", encoding="utf-8")
     except OSError as error:
         raise InputError(f"--output {output}: cannot be written: {error.strerror}") from error
-    click.echo(f"wrote {output}", err=True)
+    say_written(output)
+
+
+def say_written(name: str) -> None:
+    """Tells that a file was written."""
+    click.echo(f"wrote {name}", err=True)
+
+
+def json_text(data: Any) -> str:
+    """Strict JSON of plain values; what is not finite is the string "nan", "inf" or "-inf"."""
+    return json.dumps(_plain(data), indent=2, ensure_ascii=False, allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return str(value)
 
 
 def exit_code(diagnosis: "Diagnosis", fail_on: str) -> int:
@@ -124,9 +162,11 @@ def _suffix(output: str | None) -> str:
     return Path(output or "").suffix.lower()
 
 
-def _color() -> bool:
+def color() -> bool:
+    """Whether standard output shows colors."""
     return sys.stdout.isatty() and "NO_COLOR" not in os.environ
 
 
-def _width() -> int:
+def width() -> int:
+    """Columns of the terminal."""
     return shutil.get_terminal_size((100, 24)).columns

@@ -25,9 +25,10 @@ from isograd.sites.tape import Frame, Tape
 class Reader(Places):
     """Keeps the field of every site."""
 
-    def __init__(self, run: Propagation) -> None:
+    def __init__(self, run: Propagation, residual_scale: float | None = None) -> None:
         super().__init__()
         self.run = run
+        self.residual_scale = residual_scale
         self.fields: list[Field | None] = []
         self.branches: dict[int, tuple[Field | None, Field | None]] = {}
         self._branch: tuple[Field | None, Field | None] | None = None
@@ -43,6 +44,8 @@ class Reader(Places):
     def residual(self, tape: Tape, skip: Tensor, branch: Tensor, /) -> None:
         """Keeps the fields of the two terms of a residual addition."""
         del tape
+        if self.residual_scale is not None:
+            self.run.multiply(branch, self.residual_scale)
         self._branch = (self.run.field_of(skip), self.run.field_of(branch))
 
 
@@ -67,15 +70,19 @@ def trace(
     input_stats: Mapping[str, float] | None = None,
     loss: Loss | None = None,
     seed: int = 0,
+    residual_scale: float | None = None,
 ) -> Trace:
-    """Runs a model forward and backward on fields; arguments are those of `predict`."""
+    """Runs a model forward and backward on fields; arguments are those of `predict`.
+
+    With `residual_scale` the branch of every residual addition is multiplied by it.
+    """
     from isograd.prediction.inputs import abstract, batch_of
     from isograd.prediction.seeding import seeds_of
 
     built = build(model)
     batch = batch_of(inputs, seed)
     run = Propagation()
-    reader = Reader(run)
+    reader = Reader(run, residual_scale)
     tape = Tape(built, reader)
     run.draws = draws_of(built)
     run.where = lambda: tape.stack[-1].path if tape.stack else ""

@@ -123,9 +123,9 @@ def _column(record: Record, key: str, group: Group) -> list[Number]:
 
 def _along(numbers: Sequence[Number], bands: Sequence[Number]) -> str:
     """`0.586 ±5%`, `0.0186 → 0.0061 ±2%`: the widest band of all."""
-    known = [band for band in bands if band is not None]
-    text = _ends(numbers, _size)
-    return f"{text} {_band(max(known))}" if known and text != MISSING else text
+    known = [one for one in bands if one is not None]
+    text = _ends(numbers, size)
+    return f"{text} {band(max(known))}" if known and text != MISSING else text
 
 
 def _ends(numbers: Sequence[Number], show: Callable[[Number], str]) -> str:
@@ -136,7 +136,7 @@ def _ends(numbers: Sequence[Number], show: Callable[[Number], str]) -> str:
     known = [x for x in numbers if x is not None and math.isfinite(x)]
     ends = [x for x in (numbers[0], numbers[-1]) if x is not None and math.isfinite(x)]
     between = ""
-    if len(ends) == 2 and show is _size:
+    if len(ends) == 2 and show is size:
         if max(known) > _BENT * max(ends):
             between = f" → {show(max(known))}"
         elif min(known) < min(ends) / _BENT:
@@ -160,15 +160,15 @@ def _span(numbers: Sequence[Number]) -> str:
     """`0.551 → 0.554`, and how far it goes between."""
     known = [x for x in numbers if x is not None and math.isfinite(x)]
     ends = [x for x in (numbers[0], numbers[-1]) if x is not None]
-    told = f"{_size(numbers[0])} → {_size(numbers[-1])}"
+    told = f"{size(numbers[0])} → {size(numbers[-1])}"
     if known and ends and min(known) < min(ends) / _BENT:
-        told += f", least {_size(min(known))}"
+        told += f", least {size(min(known))}"
     if known and ends and max(known) > _BENT * max(ends):
-        told += f", most {_size(max(known))}"
+        told += f", most {size(max(known))}"
     return told
 
 
-def _size(number: Number) -> str:
+def size(number: Number) -> str:
     """Three digits: `0.586`, `13.1`, `8.6e-05`."""
     if number is None or number == 0 or not math.isfinite(number):
         return scientific(number)
@@ -179,13 +179,13 @@ def _cosine(number: Number) -> str:
     return MISSING if number is None else f"{number:.2f}".replace("-0.00", "0.00")
 
 
-def _band(band: float) -> str:
-    """`±5%`, or a factor where percents say little: `×÷2.1`."""
-    if not math.isfinite(band):
+def band(deviation: float) -> str:
+    """`±5%`, or a factor where percents say little: `×÷2.1`; of the logarithm's deviation."""
+    if not math.isfinite(deviation):
         return "±∞"
-    if band < 0.3:
-        return f"±{max(100 * math.expm1(band), 1):.0f}%"
-    return f"×÷{math.exp(min(band, 700.0)):.2g}"
+    if deviation < 0.3:
+        return f"±{max(100 * math.expm1(deviation), 1):.0f}%"
+    return f"×÷{math.exp(min(deviation, 700.0)):.2g}"
 
 
 def _course(diagnosis: Diagnosis, width: int, paint: Paint) -> list[str]:

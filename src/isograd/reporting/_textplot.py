@@ -31,14 +31,14 @@ def profile(diagnosis: Diagnosis, width: int, paint: Paint) -> list[str]:
     name = min(max(map(len, [*names, "layer"])), max(width // 4, 10))
     tag = 2 + max(len(_marks(row)) for row in shown)
     cell = (width - 2 - 5 - 2 - name - tag) // len(ways)
-    bar = max(min(cell - 2 - 8 - 1, 40), 4)
+    long = max(min(cell - 2 - 8 - 1, 40), 4)
     axes = {way: _profile.axis(getattr(row, way) for row in full) for way in ways}
     lines = [_title(full, ways, paint)]
     about = [f"{len(shown)} of {counted(len(full), 'layer')}"] if len(shown) < len(full) else []
     about += [f"names begin with {printable(prefix)}"] if prefix else []
     if about:
         lines.append(paint(shorten("  " + ", ".join(about), width), "dim"))
-    lines.append(paint("  depth  " + "layer".ljust(name) + _heads(ways, bar), "dim"))
+    lines.append(paint("  depth  " + "layer".ljust(name) + _heads(ways, long), "dim"))
     for row, label in zip(shown, names, strict=True):
         line = f"  {row.depth:5}  {abbreviate(label, name).ljust(name)}"
         for way in ways:
@@ -46,10 +46,10 @@ def profile(diagnosis: Diagnosis, width: int, paint: Paint) -> list[str]:
             sick = number is not None and (number == 0 or not math.isfinite(number))
             text = scientific(number).rjust(8)
             line += f"  {paint(text, 'mark') if sick else text} "
-            drawn = _bar(axes[way], number, bar)
-            line += paint(drawn, way) + " " * (bar - len(drawn))
+            drawn = bar(axes[way], number, long)
+            line += paint(drawn, way) + " " * (long - len(drawn))
         lines.append((line + paint(_marks(row), "mark")).rstrip(" "))
-    lines.append(paint(_feet(axes, name, bar), "dim"))
+    lines.append(paint(_feet(axes, name, long), "dim"))
     return lines
 
 
@@ -62,16 +62,16 @@ def _title(full: list[Row], ways: list[str], paint: Paint) -> str:
     return f"{paint('Profile', 'bold')}  {' · '.join(rates)}".rstrip()
 
 
-def _heads(ways: list[str], bar: int) -> str:
-    line = "".join(f"  {way + ' rms':<{8 + 1 + bar}}"[: 2 + 8 + 1 + bar] for way in ways)
+def _heads(ways: list[str], long: int) -> str:
+    line = "".join(f"  {way + ' rms':<{8 + 1 + long}}"[: 2 + 8 + 1 + long] for way in ways)
     return line.rstrip()
 
 
-def _feet(axes: dict[str, Axis], name: int, bar: int) -> str:
+def _feet(axes: dict[str, Axis], name: int, long: int) -> str:
     line = " " * (2 + 5 + 2 + name)
     for axis in axes.values():
         low, high = f"1e{axis.low}", f"1e{axis.high}"
-        ends = low + high.rjust(bar - len(low)) if bar > len(low + high) else low.ljust(bar)
+        ends = low + high.rjust(long - len(low)) if long > len(low + high) else low.ljust(long)
         line += " " * (2 + 8 + 1) + ends
     return line.rstrip()
 
@@ -80,7 +80,7 @@ def _marks(row: Row) -> str:
     return f" ◂ {','.join(map(str, row.marks))}" if row.marks else ""
 
 
-def _bar(axis: Axis, number: Number, width: int) -> str:
+def bar(axis: Axis, number: Number, width: int) -> str:
     """A bar as long as the number is high on the axis; at least a sliver for any it can show."""
     place = axis.at(number)
     if place is None:

@@ -3,6 +3,7 @@
 import click
 
 from isograd.cli import _options, _output, _predict, _targets
+from isograd.cli import _predict_words as words
 from isograd.cli._progress import progress
 
 EXAMPLE = """\
@@ -10,6 +11,9 @@ EXAMPLE = """\
 Examples:
   isograd predict net.py:make --input 'float32[32,3,224,224]'
   isograd predict net.py:make --input 'int64[2,128]<50257' --set depth=48
+  isograd predict net.py:make --input 'float32[32,64]' --explain blocks.3.mlp
+  isograd predict net.py:make --input 'float32[32,64]' --sweep depth=12,24,48,96
+  isograd predict net.py:make --input 'float32[32,64]' --init kaiming_normal --activation gelu
 """
 
 
@@ -31,6 +35,33 @@ Examples:
     "--set", "settings", multiple=True, metavar="NAME=VALUE", help="An argument of the factory."
 )
 @click.option(
+    "--init",
+    "inits",
+    multiple=True,
+    metavar="INIT",
+    help="What if the weights were drawn by kaiming_normal, xavier_uniform, orthogonal, "
+    "normal:0.02, lecun, critical …; 'head=zeros' those of some layers.",
+)
+@click.option(
+    "--activation",
+    "activations",
+    multiple=True,
+    metavar="NAME",
+    help="What if the activation modules were gelu, tanh …; 'blocks.*=silu' some of them.",
+)
+@click.option(
+    "--residual-scale",
+    type=_options.Finite(min=0),
+    help="What if every residual branch were multiplied by this: x + scale f(x).",
+)
+@click.option(
+    "--sweep",
+    metavar="NAME=VALUES",
+    help="Compare values of an argument: depth=12,24,48 or depth=5:100:20 (from:to:points); also "
+    "of init, activation or residual-scale.",
+)
+@click.option("--figure", metavar="FILE", help="Draw the sweep: a .png or .svg (matplotlib).")
+@click.option(
     "--loss",
     metavar="LOSS",
     help="A loss of torch.nn.functional, such as mse_loss, or module:callable. Default: chosen "
@@ -42,6 +73,11 @@ Examples:
     default=64,
     show_default=True,
     help="Samples drawn from a built-in set or a file.",
+)
+@click.option(
+    "--explain",
+    metavar="PATH",
+    help="Show how the numbers of a module or site came about, operation by operation.",
 )
 @_output.format_option
 @_output.output_option
@@ -63,8 +99,14 @@ def command(
     inputs: str | None,
     data: str | None,
     settings: tuple[str, ...],
+    inits: tuple[str, ...],
+    activations: tuple[str, ...],
+    residual_scale: float | None,
+    sweep: str | None,
+    figure: str | None,
     loss: str | None,
     batch_size: int,
+    explain: str | None,
     form: str | None,
     output: str | None,
     save: str | None,
@@ -81,33 +123,36 @@ def command(
     without parameters: nothing is allocated, at any size. Exit code: 0 healthy, 1 findings or not
     predictable, 2 bad input.
     """
+    # Every word is judged before anything runs: a typo must not cost the import of torch.
     place = _targets.locate(target)
-    arguments = _predict.settings(settings)
+    arguments = words.settings(settings)
+    change = words.change(inits, activations, residual_scale)
+    name, values = (None, []) if sweep is None else words.swept(sweep, arguments)
     make_loss = _options.loss(loss)
-    batch = _predict.batch(inputs, data, batch_size=batch_size, seed=seed)
-    _output.check_output(output, form)
-    if save is not None:
-        _output.check_file(save)
-    selected, ignored = _options.codes(select), _options.codes(ignore)
+    batch = words.batch(inputs, data, batch_size=batch_size, seed=seed)
+    words.check_output(form, output, explain=explain, sweep=sweep, figure=figure, save=save)
+    chosen: _predict.Chosen = {"select": _options.codes(select), "ignore": _options.codes(ignore)}
 
     with progress(f"loading {target}"):
-        make = _predict.network(place, _targets.load(place), arguments)
-        model, own = make()
-        if training is not None:
-            model.train(training)
-        given = batch(own)
-        loss_function = make_loss()
-
-    from isograd.diagnosis import diagnose
-    from isograd.prediction.predicting import predict
-
-    with progress("predicting"):
-        record = predict(model, given, loss=loss_function, seed=seed)
-        diagnosis = diagnose(record, select=selected, ignore=ignored)
+        make = _predict.factory(place, arguments, name)
+        network = _predict.Network(make, batch, change, make_loss(), training, seed)
+    with progress("predicting") as tell:
+        if name is not None:
+            found = network.swept(name, values, tell)
+        elif explain is not None:
+            account = network.explained(explain)
+        else:
+            diagnosis = network.judged(**chosen)
+    if name is not None:
+        well = _predict.tell_sweep(found, form, output, figure, **chosen)
+        return int(not well and fail_on != "never")
+    if explain is not None:
+        _predict.tell_explanation(account, form, output)
+        return 0
     if save is not None:
         from isograd import storage
 
         storage.save(save, diagnosis, target)
     _output.write(diagnosis, form, output, artifact=place.file)
-    doubtful = record.fact("prediction.predictable") is False and fail_on != "never"
-    return int(doubtful) or _output.exit_code(diagnosis, fail_on)
+    doubtful = diagnosis.reading.seen.fact("prediction.predictable") is False
+    return int(doubtful and fail_on != "never") or _output.exit_code(diagnosis, fail_on)

@@ -1,0 +1,171 @@
+"""The words of `isograd predict`, judged before torch is imported."""
+
+import ast
+import math
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from isograd.cli import _batches, _output
+from isograd.errors import InputError
+
+if TYPE_CHECKING:
+    from isograd.prediction.changes import Change
+
+MOST_POINTS = 200
+"""Of a sweep."""
+_FORMS = ("text", "json")
+"""In which explanations and sweeps are told."""
+
+
+def settings(words: Iterable[str]) -> dict[str, Any]:
+    """Arguments of a factory from words such as `depth=48` and `act=gelu`.
+
+    Raises:
+        InputError: a word without a name or value, or a name given twice.
+    """
+    found: dict[str, Any] = {}
+    for word in words:
+        name, _, text = word.partition("=")
+        if not name.isidentifier() or not text:
+            raise InputError(f"--set: {word!r} is no name=value, such as depth=48")
+        if name in found:
+            raise InputError(f"--set: {name} is given twice")
+        found[name] = _value(text)
+    return found
+
+
+def change(
+    inits: Iterable[str], activations: Iterable[str], residual_scale: float | None
+) -> "Change":
+    """What --init, --activation and --residual-scale do to a network.
+
+    Raises:
+        InputError: a word that is no such thing.
+    """
+    from isograd.prediction import changes  # loads no torch
+
+    return changes.Change(changes.inits(inits), changes.activations(activations), residual_scale)
+
+
+def swept(word: str, given: Mapping[str, Any]) -> tuple[str, list[Any]]:
+    """Name and values of a sweep, from `depth=12,24,48` or `depth=5:100:20` (from:to:points).
+
+    Args:
+        word: of --sweep.
+        given: what --set gives.
+
+    Raises:
+        InputError: not of that form, or also set.
+    """
+    from isograd.prediction import changes
+
+    name, _, text = word.partition("=")
+    name = name.replace("-", "_")
+    if not name.isidentifier() or not text:
+        raise InputError(f"--sweep: {word!r} is no name=values, such as depth=12,24,48")
+    if name in given:
+        raise InputError(f"--sweep: {name} is set by --set, too; leave that out")
+    values = _grid(text) if text.count(":") == 2 and "=" not in text else _listed(text)
+    if len(values) > MOST_POINTS:
+        raise InputError(f"--sweep: {len(values)} values of {name}, at most {MOST_POINTS}")
+    for value in values:  # typos now, while they cost nothing; an argument may bear the name
+        if name == "init":
+            changes.inits([str(value)])
+    return name, values
+
+
+def _listed(text: str) -> list[Any]:
+    try:
+        found = ast.literal_eval(f"[{text}]")
+    except (ValueError, SyntaxError):
+        found = [_value(part.strip()) for part in text.split(",")]
+    if "" in found:
+        raise InputError(f"--sweep: {text!r} has an empty value")
+    return list(found)
+
+
+def _grid(text: str) -> list[Any]:
+    low, high, points = (_value(part) for part in text.split(":"))
+    if not all(isinstance(x, (int, float)) and math.isfinite(x) for x in (low, high, points)):
+        raise InputError(f"--sweep: {text!r} is no from:to:points, such as 5:100:20")
+    if not isinstance(points, int) or points < 2 or low == high:
+        raise InputError(f"--sweep: {text!r}: from and to differ, with 2 points or more")
+    step = (high - low) / (min(points, MOST_POINTS + 1) - 1)
+    found = [low + step * i for i in range(min(points, MOST_POINTS + 1))]
+    if isinstance(low, int) and isinstance(high, int):
+        return list(dict.fromkeys(round(x) for x in found))
+    return found
+
+
+def _value(text: str) -> Any:
+    """A number, tuple, True, None … as Python writes it; any other text is a word."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def batch(
+    inputs: str | None, data: str | None, *, batch_size: int, seed: int
+) -> Callable[[Any], Any]:
+    """Judges --input and --data now; the returned function gives the batch.
+
+    It takes the batch that came with the model, which counts where neither was given.
+
+    Raises:
+        InputError: both were given, or one of them is no good.
+    """
+    if inputs is not None and data is not None:
+        raise InputError("--input and --data: give one of them; both say what goes in")
+    if inputs is not None:
+        from isograd.prediction.specs import parse  # loads no torch
+
+        parse(inputs)
+        return lambda _: inputs
+    if data is not None:
+        source = _batches.source(data, batch_size=batch_size, seed=seed)
+        return lambda _: source().batch
+
+    def own(found: Any) -> Any:
+        if found is None:
+            raise InputError(
+                "there is nothing to predict on; add --input 'float32[32,3,224,224]' (type and "
+                "shape of what goes in), --data, or let the factory return (model, batch)"
+            )
+        return found
+
+    return own
+
+
+def check_output(
+    form: str | None,
+    output: str | None,
+    *,
+    explain: str | None,
+    sweep: str | None,
+    figure: str | None,
+    save: str | None,
+) -> None:
+    """Refuses outputs that do not go together or cannot be written.
+
+    Raises:
+        InputError: so it is.
+    """
+    _output.check_output(output, form)
+    one = "--explain" if explain is not None else "--sweep" if sweep is not None else ""
+    if explain is not None and sweep is not None:
+        raise InputError("--explain and --sweep: give one of them; a sweep has no one place")
+    if one and save is not None:
+        raise InputError(f"--save keeps diagnoses; leave it or {one} out")
+    if one and _output.form_of(output, form) not in _FORMS:
+        raise InputError(f"{one} is told as {' or '.join(_FORMS)}; say so with --format")
+    if save is not None:
+        _output.check_file(save)
+    if figure is not None:
+        if sweep is None:
+            raise InputError("--figure draws a sweep; add --sweep, or write a report as .html")
+        from isograd.reporting import theory_figures
+
+        _output.check_file(figure)
+        theory_figures.check(str(Path(figure)))
