@@ -151,6 +151,24 @@ def test_a_recorded_tensor_passes_for_a_real_one() -> None:
     assert weight.is_meta
 
 
+def test_a_parameter_stays_the_same_object_when_it_is_recorded() -> None:
+    with recording():
+        holder = nn.ParameterList([torch.zeros(3, 5)])
+        parameter = holder[0]
+        parameter.mark = "mine"
+        parameter.requires_grad = False
+        init.normal_(parameter)
+    assert holder[0] is parameter
+    assert (parameter.mark, parameter.requires_grad) == ("mine", False)
+    assert law_of(parameter) == Law(0.0, 1.0, "normal")
+
+
+def test_generators_and_pinned_memory_need_not_be_there() -> None:
+    with recording():
+        assert law_of(torch.rand(3, pin_memory=True)) is not None
+        assert law_of(torch.randn(3, generator=torch.Generator())) is not None
+
+
 def test_a_real_model_is_left_as_it_is() -> None:
     old = nn.Linear(3, 5)
     before = copy.deepcopy(old.state_dict())
@@ -297,7 +315,14 @@ def test_recording_within_a_device() -> None:
     with torch.device("cpu"), recording(), torch.device("cpu"):
         assert law_of(nn.Linear(3, 5).weight) is not None
     with recording(), torch.device("meta"):
-        assert law_of(nn.Linear(3, 5).weight) is not None
+        inner = nn.TransformerEncoderLayer(4, 2, batch_first=True)
+    with torch.device("meta"), recording():
+        outer = nn.TransformerEncoderLayer(4, 2, batch_first=True)
+        outer.mask = torch.full((3,), 2.0)
+    for layer in (inner, outer):
+        assert all(law_of(p) is not None for p in layer.parameters())
+        assert law_of(layer.norm1.weight) == Law(1.0, 0.0, "constant")
+    assert law_of(outer.mask) == Law(2.0, 0.0, "constant")
     with recording():
         assert law_of(nn.Linear(3, 5, device="meta").weight) is not None
 

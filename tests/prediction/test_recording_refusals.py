@@ -40,6 +40,7 @@ REFUSED: dict[str, Callable[[nn.Linear], object]] = {
     "svd into a part": lambda m: m.weight.__setitem__(0, torch.linalg.svd(m.weight)[0][0]),
     "sorted in place": lambda m: m.weight.data.copy_(m.weight.sort()[0]),
     "written where it is positive": lambda m: m.weight.__setitem__(m.weight > 0, 0.0),
+    "divided by its spectral norm": lambda m: m.weight.div_(torch.linalg.norm(m.weight, 2)),
     "cumulated in place": lambda m: m.weight.data.cumsum_(0),
     "spectral norm": nn.utils.parametrizations.spectral_norm,
     "orthogonal": nn.utils.parametrizations.orthogonal,

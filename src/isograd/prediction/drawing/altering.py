@@ -149,8 +149,7 @@ _REDUCTIONS = {name: name for name in REDUCTIONS} | {
 def reduction(call: Call) -> Any:
     """Mean, sum, deviation or Euclidean norm of many entries."""
     tensor, kept = call.target()
-    order = call.argument(1, "p ord pow") if _REDUCTIONS[call.name] == "norm" else 2
-    if kept is None or order not in (2, None, "fro"):
+    if kept is None or not _is_euclidean(call):
         return untold(call)
     x = read(tensor, kept)
     result = call.run()
@@ -158,6 +157,16 @@ def reduction(call: Call) -> Any:
         reduced = REDUCTIONS[_REDUCTIONS[call.name]]
         return record(result, reduced(x, tensor.numel() / result.numel()))
     return record(result, x)
+
+
+def _is_euclidean(call: Call) -> bool:
+    """Whether a norm is the root of a sum of squares; of a matrix, `linalg.norm(w, 2)` is not."""
+    if _REDUCTIONS[call.name] != "norm":
+        return True
+    order = call.argument(1, "p ord pow")
+    if call.name == "linalg_norm" and order is not None and call.args[0].dim() > 1:
+        return order == "fro" or (order == 2 and isinstance(call.argument(2, "dim"), int))
+    return order in (2, None, "fro")
 
 
 @rule("normalize")
@@ -207,6 +216,17 @@ def masked_fill(call: Call) -> Any:
     if recorded(tensor) is None:
         return untold(call)
     _write(call, tensor, mask.expand(tensor.shape), value)
+    return tensor
+
+
+@rule("fill_diagonal_")
+def fill_diagonal(call: Call) -> Any:
+    """A number on the diagonal of a matrix."""
+    tensor, kept = call.target()
+    if kept is None or tensor.dim() != 2 or len(call.args) + len(call.kwargs) > 2:
+        return untold(call)
+    steps = torch.arange(min(tensor.shape))
+    _write(call, tensor, (steps, steps), call.argument(1, "fill_value"))
     return tensor
 
 

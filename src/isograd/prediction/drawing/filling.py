@@ -188,9 +188,11 @@ def _kind(call: Call) -> str:
 def make_constant(call: Call) -> Any:
     """A new tensor of one number: for real, if it is not very large."""
     kind = _kind(call)
-    if kind == "tensor" or call.kwargs.get("out") is not None or not _is_large(call):
+    if kind == "tensor" or call.kwargs.get("out") is not None:
         return _on_cpu(call)
-    made = _on_meta(call)
+    made = _on_meta(call) if _is_large(call) else _on_cpu(call)
+    if not made.is_meta:
+        return made
     if not made.is_floating_point():
         return _on_cpu(call)
     if kind != "full":
