@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from isograd.prediction.propagation import Propagation
     from isograd.prediction.tracing import Trace
 
-UNPREDICTABLE = 10.0
+UNPREDICTABLE = 6.0
 """Condition number above which no number is worth printing."""
-_RULES, _SAMPLED = 0.02, 0.05
+_FORWARD, _BACKWARD, _SAMPLED = 0.02, 0.04, 0.05
 """Relative error of rms that the rules have by themselves; more where operations were sampled."""
 
 
@@ -76,11 +76,11 @@ def site_numbers(
         result["forward.mean"] = field.average
         result["forward.correlation"] = correlation(field)
         if width_band:
-            result["forward.band"] = _band(field)
+            result["forward.band"] = _band(field, _FORWARD)
     if gradient is not None:
         result["backward.rms"] = math.sqrt(max(gradient.energy, 0.0))
         if width_band:
-            result["backward.band"] = _band(gradient)
+            result["backward.band"] = _band(gradient, _BACKWARD)
     return result
 
 
@@ -99,10 +99,10 @@ def correlation(field: Field) -> Number:
     return float(between) / field.energy
 
 
-def _band(field: Field) -> float:
+def _band(field: Field, rules: float) -> float:
     """Standard deviation of ln rms: finite width, and what the rules are known to be off by."""
     width = (field.noise + fluctuation(field)) / 4
-    return math.sqrt(width + (_SAMPLED if field.notes.get("sampled") else _RULES) ** 2)
+    return math.sqrt(width + (_SAMPLED if field.notes.get("sampled") else rules) ** 2)
 
 
 def _branch_ratio(terms: tuple[Field | None, Field | None] | None) -> Number:
@@ -161,7 +161,7 @@ def _weight(run: Propagation, tensor: Tensor, parameter: Parameter) -> dict[str,
     gradient = None if field is None else run.gradient_of(field)
     if gradient is not None and tensor.requires_grad:
         row["weight.grad_rms"] = math.sqrt(max(gradient.energy, 0.0))
-        row["weight.grad_band"] = _band(gradient)
+        row["weight.grad_band"] = _band(gradient, _BACKWARD)
     return row
 
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from isograd.prediction.propagation import Call
 
 
+_UNSURE = 4e-4
+"""Variance of ln(energy) by which a gradient is off after one batch norm: see LOG.md."""
 _LARGEST_EXCESS = 4.0
 """Of E 1/var for one or two degrees of freedom, where it does not exist."""
 
@@ -154,7 +156,7 @@ def normalized(
         along = _over(moment, at, pairs.shares)
         found = found - along * base.second
         result = g.like(found / wide.second * (1 + excess))
-        result.noise = gradient.noise
+        result.noise = gradient.noise + (_UNSURE if drawn else 0.0)
         return [(f, result)]
 
     size = float(np.sqrt(scale).mean())

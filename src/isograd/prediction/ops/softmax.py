@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from isograd.prediction.pairs import Array, Sizes
     from isograd.prediction.propagation import Call
 
+_UNSURE = 0.01
+"""Variance of ln(energy) by which the gradient of logits is off: see LOG.md."""
 _MOST = 8
 """Classes into which a masked axis is cut."""
 
@@ -145,10 +147,12 @@ def softmax(f: Field, axis: int) -> Outcome:
     source = f
 
     def back(gradient: Field) -> list[tuple[Field, Field]]:
-        g, a = aligned(gradient, out)
-        at = g.factors_of(axis)[0]
-        found = _centered_gradient(g, a, at)
-        result = g.like(found * _onto(damping, out, a))
+        whole = gradient.as_one(axis) if gradient.groups[axis] > 1 else gradient
+        left = out.like(np.broadcast_to(damping, out.second.shape))
+        g, a, left = aligned(whole, out, left)
+        found = _centered_gradient(g, a, g.factors_of(axis)[0])
+        result = g.like(found * left.second)
+        result.noise = gradient.noise + _UNSURE
         return [(source_of, _back_to(result, source_of))]
 
     source_of = source if query is None else query
@@ -163,13 +167,6 @@ def softmax(f: Field, axis: int) -> Outcome:
 
 def _back_to(result: Field, _: Field) -> Field:
     return result
-
-
-def _onto(values: Array, source: Field, target: Field) -> Array:
-    if source.cuts == target.cuts or values.size == 1:
-        return values
-    wide = np.broadcast_to(values, source.second.shape)
-    return source.like(np.array(wide)).recut(target.cuts).second
 
 
 def _centered_gradient(g: Field, a: Field, at: int) -> Array:
