@@ -141,6 +141,7 @@ GRADIENT = {"nchw": 0.6, "nc": 0.4}
         ((2, 3, 8, 6), lambda t: functional.max_pool2d(t, (3, 2), (2, 1), (1, 0), 1, True)),
         ((2, 3, 11), lambda t: functional.max_pool1d(t, 3, 2, 1, 2)),
         ((2, 3, 9, 7), lambda t: functional.adaptive_max_pool2d(t, (2, 3))),
+        ((2, 3, 4, 5), lambda t: functional.adaptive_max_pool2d(t, 1).expand(2, 3, 2, 2)),
     ],
 )
 def test_largest_of_gaussians(parts, shape, function):

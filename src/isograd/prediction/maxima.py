@@ -86,7 +86,7 @@ def largest(f: Field, nodes: Nodes, axes: Axes) -> Largest:
     squares = overlaps(axes, cuts).squares
     squares = squares[tuple(slice(None) if sum(cut) > 1 else 0 for cut in cuts)]
     agreeing = np.square(alike.second)[(..., *([None] * free))]
-    second = center.second + agreeing * squares * left * right
+    second = np.array(center.second + agreeing * squares * left * right)
     whole = at.quadrature.deviation.reshape(shape)
     second[tuple(slice(0, len(cut)) for cut in center.cuts)] = np.square(whole)
     for place, cut in enumerate(center.cuts):
@@ -113,11 +113,14 @@ def routed(gradient: Field, found: Largest, axes: Axes, like: Field) -> Field:
     number = max(size for one in sizes(axes, cuts).values() for _, size in one)
     free = (..., *([None] * len(axes)))
     share = agreement(same.second[(..., *([0] * (len(g.cuts) - lead)))], number)[free]
-    equal = overlap.chance + share * (overlap.winner - overlap.chance)
-    whole = g.second.reshape((*g.second.shape[:lead], *overlap.chance.shape))
-    other = np.where(overlap.chance < 1, overlap.chance, 0.0)
-    apart = np.where(overlap.chance < 1, whole * (1 - equal) / (1 - other), 0.0)
-    meeting = np.where(overlap.chance > 0, whole * equal / np.maximum(overlap.chance, 1e-300), 0.0)
+    # Of a single window there is one way only.
+    ways = tuple(slice(None) if sum(cut) > 1 else slice(1) for cut in cuts)
+    chance, winner = overlap.chance[ways], overlap.winner[ways]
+    equal = chance + share * (winner - chance)
+    whole = g.second.reshape((*g.second.shape[:lead], *chance.shape))
+    other = np.where(chance < 1, chance, 0.0)
+    apart = np.where(chance < 1, whole * (1 - equal) / (1 - other), 0.0)
+    meeting = np.where(chance > 0, whole * equal / np.maximum(chance, 1e-300), 0.0)
     into = _cuts(like, axes)
     for axis, (one, out, cut) in enumerate(zip(axes, into, cuts, strict=True)):
         table, _ = transitions(one, out, cut, True)
