@@ -219,15 +219,15 @@ def compare(found, values, slack, what, *, whole=True):
     flat = values.detach().double().reshape(BLOCKS, len(values) // BLOCKS, -1).numpy(force=True)
     assert np.isfinite(flat).all()
     assert np.isfinite(found.second).all()
-    each = [averaged(x.T @ x / len(x), x.mean(axis=0), found.cuts) for x in flat]
+    covariances = np.matmul(flat.transpose(0, 2, 1), flat) / flat.shape[1]
+    means = flat.mean(axis=1)
+    second, mean = averaged(np.moveaxis(covariances, 0, -1), means.T, found.cuts)
     energy = np.square(flat).mean()
-    second = np.stack([s for s, _ in each])
     if not whole:
         found_energy = np.array(found.energy)
         return _agrees(found_energy, np.square(flat).mean(axis=(1, 2)), slack * energy, what)
     _agrees(found.second, second, slack * energy, f"second moments of {what}")
     if not what.startswith("gradient"):
-        mean = np.stack([m for _, m in each])
         _agrees(found.mean, mean, slack * np.sqrt(energy), f"mean of {what}")
     return None
 

@@ -1,6 +1,7 @@
 """Covariances written out, pair of entries by pair of entries: the second witness of fields."""
 
-from itertools import accumulate
+from functools import cache
+from itertools import accumulate, pairwise
 from math import prod
 
 import numpy as np
@@ -23,6 +24,7 @@ def table(cut):
     return np.array([[way_of(cut, i, j) for j in range(n)] for i in range(n)])
 
 
+@cache
 def averaging(cut):
     """(ways, entries, entries): what takes a covariance to means over the pairs of each way."""
     of, k = table(cut), len(cut)
@@ -33,6 +35,7 @@ def averaging(cut):
     return result
 
 
+@cache
 def membership(cut):
     """(classes, entries): what takes entries to their means per class."""
     return (
@@ -55,12 +58,15 @@ def written_out(field):
 
 
 def averaged(second, mean, cuts):
-    """Moments per kind of pair and per class of a tensor of independent axes `cuts`."""
+    """Moments per kind of pair and per class of a tensor of axes with classes `cuts`.
+
+    Further axes of `second` (entries, entries, …) and `mean` (entries, …) come first in the result.
+    """
     sizes, d = [sum(cut) for cut in cuts], len(cuts)
-    found = second.reshape([*sizes, *sizes])
+    found = second.reshape([*sizes, *sizes, *second.shape[2:]])
     for place, cut in enumerate(cuts):  # the pair's axes go, one axis of ways comes at the end
         found = np.tensordot(found, averaging(cut), ([0, d - place], [1, 2]))
-    means = mean.reshape(sizes)
+    means = mean.reshape([*sizes, *mean.shape[1:]])
     for cut in cuts:
         means = np.tensordot(means, membership(cut), (0, 1))
     return found, means
@@ -114,7 +120,7 @@ def cuts_of(draw, size, most=4):
     number = draw(st.integers(0, min(most, size) - 1))
     edges = draw(st.permutations(range(1, size)))[:number] if size > 1 else []
     ends = [0, *sorted(edges), size]
-    return tuple(b - a for a, b in zip(ends, ends[1:], strict=False))
+    return tuple(b - a for a, b in pairwise(ends))
 
 
 @st.composite

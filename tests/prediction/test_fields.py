@@ -1,5 +1,7 @@
 """Tests of fields against covariances written out: every operation as a matrix on all entries."""
 
+from itertools import chain, pairwise
+
 import numpy as np
 from covariances import (
     assert_maps,
@@ -112,7 +114,7 @@ def test_reshaped(f, data):
 def nest(old, new):
     """Whether two factorizations of a number have a common refinement."""
     edges = sorted({*np.cumprod(old).tolist(), *np.cumprod(new).tolist()})
-    return all(b % a == 0 for a, b in zip(edges, edges[1:], strict=False))
+    return all(b % a == 0 for a, b in pairwise(edges))
 
 
 def totals(f):
@@ -312,7 +314,7 @@ def in_a_row(draw):
                 own = [] if length == 1 else [draw(cuts_of(length))]
             kept.append(own)
         rng = np.random.default_rng(draw(st.integers(0, 999)))
-        result.append(made(rng, sum(kept, []), [len(own) for own in kept]))
+        result.append(made(rng, list(chain(*kept)), [len(own) for own in kept]))
     return result, axis
 
 

@@ -82,7 +82,7 @@ def _chosen(f: Field, place: int, kept: list[int]) -> Field:
     groups = f.groups
     cuts: tuple[Sizes, ...] = (*f.cuts[:place], new, *f.cuts[place + 1 :])
     if sum(new) == 1:
-        second, mean = second.take(0, place), mean.take(0, place)
+        second, mean = np.asarray(second.take(0, place)), np.asarray(mean.take(0, place))
         nodes = None if nodes is None else nodes.squeezed(place)
         cuts = (*f.cuts[:place], *f.cuts[place + 1 :])
         axis = next(a for a in range(len(groups)) if place in f.factors_of(a))
@@ -200,9 +200,10 @@ def _pairs_between(out: Sequence[Sizes], into: Sequence[Sizes], index: Sequence[
     b = _joint_ways(into, [i.reshape(-1)[at] for i in index])
     shape = (prod(map(pairs.ways, out)), prod(map(pairs.ways, into)))
     found = np.bincount((a * shape[1] + b).ravel(), minlength=prod(shape)).reshape(shape)
-    if total <= _LOOKED_AT:
-        return found.astype(np.float64)
-    return found * (_product(map(pairs.counts, out)) / np.maximum(found.sum(axis=1), 1))[:, None]
+    weights = np.ones(shape[0])
+    if total > _LOOKED_AT:
+        weights = _product(map(pairs.counts, out)) / np.maximum(found.sum(axis=1), 1)
+    return np.asarray(found * weights[:, None])
 
 
 def _members_between(
@@ -344,8 +345,8 @@ def _without(f: Field, axis: int) -> Field:
     if place is None:
         return whole
     return whole._with(
-        whole.second.take(0, place),
-        whole.mean.take(0, place),
+        np.asarray(whole.second.take(0, place)),
+        np.asarray(whole.mean.take(0, place)),
         (*whole.cuts[:place], *whole.cuts[place + 1 :]),
         (*whole.groups[:axis], 0, *whole.groups[axis + 1 :]),
     )

@@ -179,6 +179,11 @@ class Propagation(TorchFunctionMode):
 
     def _parameter(self, value: Tensor) -> Field:
         law = law_of(value) if value.is_meta else values_law(value)
+        if law is None and not value.is_floating_point():
+            raise PredictionError(
+                f"predict: {self.where() or 'the model'!r} uses whole numbers that are never computed "
+                "(such as indices of the largest entries); use isograd.measure on one batch"
+            )
         if law is None:
             raise PredictionError(
                 f"predict: a tensor of shape {list(value.shape)} in {self.where() or 'the model'!r} "

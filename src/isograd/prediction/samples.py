@@ -80,8 +80,9 @@ def _component(
     z = _standard((repeats, *(sum(cuts[place]) for place in own), root.shape[-1]), generator)
     free = float(repeats)
     for at, place in enumerate(own):
-        member = pairs.indicator(cuts[place])
-        z = z - along(z, at + 1, member @ (member / np.array(cuts[place])).T)
+        share = pairs.indicator(cuts[place]) / np.array(cuts[place])
+        means = along(z, at + 1, share.T)
+        z = z - means.take(np.repeat(np.arange(len(cuts[place])), cuts[place]), at + 1)
         free *= sum(cuts[place]) - len(cuts[place])
     if not own:
         z = z - z.mean(axis=0)
@@ -109,10 +110,38 @@ def _standard(shape: Shape, generator: torch.Generator) -> Array:
     return np.asarray(z.numpy())
 
 
-def mapped(f: Field, values: Array, *, slopes: bool = False) -> Array:
-    """The function of a field's origin (or its slope) at values of the origin."""
+def origin_of(f: Field) -> Field:
+    """The field whose values determine those of `f`; itself if there is no other."""
+    return f if f.origin is None or (f.nodes is None and f.affine is None) else f.origin
+
+
+def mapped(f: Field, values: Array) -> Array:
+    """A function of a field's origin at values of the origin."""
+    if f.nodes is not None:
+        return interpolated(f, f.nodes.values, values)
+    factor, offset = f.affine or (1.0, 0.0)
+    return factor * values + offset
+
+
+def slopes_at(f: Field, values: Array) -> list[tuple[Field, Array]]:
+    """Derivatives of a function of an origin at values of the origin.
+
+    Returns:
+        The origin and all functions of it that this one is a function of, itself included, each
+        with the derivative by it.
+    """
+    one = np.ones_like(values)
+    if f.nodes is None:
+        return [(origin_of(f), one * (f.affine or (1.0, 0.0))[0]), (f, one)]
+    steps = [(where, slope) for where, slope in f.nodes.steps if where is not f.origin]
+    found = [(where, interpolated(f, slope, values)) for where, slope in steps]
+    return [(origin_of(f), interpolated(f, f.nodes.slopes, values)), (f, one), *found]
+
+
+def interpolated(f: Field, y: Array, values: Array) -> Array:
+    """What is known at the nodes of a field, at values of its origin."""
     assert f.nodes is not None
-    x, y = f.nodes.quadrature.x, f.nodes.slopes if slopes else f.nodes.values
+    x = f.nodes.quadrature.x
     result = np.empty_like(values)
     edges = [np.concatenate([[0], np.cumsum(cut)]) for cut in f.cuts]
     for at in np.ndindex(*f.mean.shape):

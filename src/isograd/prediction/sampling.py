@@ -17,7 +17,7 @@ from torch import Tensor
 
 from isograd.prediction.fields import Field, Shape
 from isograd.prediction.ops import Outcome
-from isograd.prediction.samples import counted, draw, mapped
+from isograd.prediction.samples import counted, draw, mapped, origin_of, slopes_at
 
 if TYPE_CHECKING:
     from isograd.prediction.pairs import Array, Sizes
@@ -74,7 +74,7 @@ class _Trial:
                 batched.append(found)
         self._choose_batch(batched or self.fields)
         # What is a function of another field is drawn there, once for all functions of it.
-        drawn = [_origin(f) for f in self.fields]
+        drawn = [origin_of(f) for f in self.fields]
         self.sources = list({id(one): one for one in drawn}.values())
         self.source_of = [next(i for i, s in enumerate(self.sources) if s is f) for f in drawn]
         self.shrinking |= {
@@ -126,7 +126,9 @@ class _Trial:
         size = f.sizes[0]
         flat = f.recut(((size,), *f.cuts[1:]))
         cuts = ((size * few // of,), *flat.cuts[1:])
-        return flat._with(flat.second, flat.mean, cuts, f.groups, flat.nodes)
+        result = flat._with(flat.second, flat.mean, cuts, f.groups, flat.nodes)
+        result.affine = f.affine
+        return result
 
     def _whole(self, f: Field) -> Field:
         """Back from the part to the whole batch."""
@@ -178,7 +180,9 @@ class _Trial:
         if found is None:
             if not isinstance(leaf, Tensor):
                 return leaf
-            return self._cut(leaf.detach().to(self.dtype) if _is_real(leaf) else leaf.detach())
+            return self._cut(
+                leaf.detach().to(self.dtype) if leaf.is_floating_point() else leaf.detach()
+            )
         x = next(x for f, x in zip(self.fields, inputs, strict=True) if f is found)
         condition = self.call.name == "where" and leaf is self.template[0][0]
         if condition or (isinstance(leaf, Tensor) and leaf.dtype == torch.bool):
@@ -196,8 +200,9 @@ class _Trial:
         smooth = True
         for inputs, outputs in self._runs():
             smooth = smooth if kept else _is_smooth(inputs, outputs)
-            kept.append([out.detach().numpy() for out in outputs])
+            kept.append([out.detach().double().numpy() for out in outputs])
         self._check(kept)
+        truths = all(out.dtype == torch.bool for out in outputs)
         outs = [self._counted(values) for values in zip(*kept, strict=True)]
         for out in outs:
             out.noise = max(f.noise for f in self.fields) + _BAND
@@ -209,6 +214,7 @@ class _Trial:
             self._shaped(outs),
             self._backward if smooth else None,
             self.fields,
+            dtype=torch.bool if truths else None,
             formula=f"mean over {self.repeats} draws",
             notes=notes,
         )
@@ -262,17 +268,29 @@ class _Trial:
         return self._handed_on([np.stack(rows) for rows in zip(*slopes, strict=True)])
 
     def _handed_on(self, slopes: list[Array]) -> list[tuple[Field, Field]]:
-        """Gradients by the sources; an input that is a function of one is told of its own too."""
+        """Gradients by the sources; functions of them on the way are told of theirs too."""
         drawn = self._drawn()
-        totals: dict[int, Array] = {}
+        totals: dict[int, tuple[Field, Field, Array]] = {}
         for f, at, slope in zip(self.fields, self.source_of, slopes, strict=True):
-            few = self.fewer(f)
+            few, source = self.fewer(f), self.sources[at]
             apart = slope.reshape(-1, *few.sizes).astype(np.float64)
-            if self.sources[at] is not f:
-                self.call.run.arrive(f, self._gradient(f, apart), passed_on=True)
-                apart = apart * mapped(few, drawn[at], slopes=True)
-            totals[at] = totals[at] + apart if at in totals else apart
-        return [(self.sources[at], self._gradient(self.sources[at], x)) for at, x in totals.items()]
+            ways = [(f, 1.0)] if source is f else self._ways(f, few, drawn[at])
+            for where, factor in ways:
+                _, _, before = totals.get(id(where), (where, f, 0.0))
+                totals[id(where)] = where, f, before + apart * factor
+        result = []
+        for where, like, total in totals.values():
+            gradient = self._gradient(like, total)
+            if any(where is source for source in self.sources):
+                result.append((where, gradient))
+            else:
+                self.call.run.arrive(where, gradient, passed_on=True)
+        return result
+
+    def _ways(self, f: Field, few: Field, values: Array) -> list[tuple[Field, Array]]:
+        """Derivatives of an input by its source, itself and what lies between."""
+        (_, by_source), (_, by_itself), *between = slopes_at(few, values)
+        return [(origin_of(f), by_source), (f, by_itself), *between]
 
     def _gradient(self, f: Field, slope: Array) -> Field:
         few = self.fewer(f)
@@ -281,11 +299,6 @@ class _Trial:
         result = self._whole(found) if id(f) in self.shrinking else found
         result.noise = _BAND
         return result
-
-
-def _origin(f: Field) -> Field:
-    """The field whose values determine those of `f`."""
-    return f if f.origin is None or f.nodes is None else f.origin
 
 
 def _slopes(inputs: list[Tensor], outputs: list[Tensor], probes: list[Tensor]) -> list[Tensor]:
@@ -328,7 +341,7 @@ def _detail(cuts: list[Sizes]) -> tuple[int, int]:
 
 
 def _is_real(value: Any) -> bool:
-    return isinstance(value, Tensor) and value.is_floating_point()
+    return isinstance(value, Tensor) and (value.is_floating_point() or value.dtype == torch.bool)
 
 
 def _leaves(value: Any) -> list[Any]:
