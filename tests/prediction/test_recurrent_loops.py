@@ -212,3 +212,25 @@ def test_classes_of_long_sequences_come_back(cut):
     assert back.shape == f.shape
     assert back.energy == pytest.approx(f.energy, rel=1e-9)
     assert back.average == pytest.approx(f.average, rel=1e-9)
+
+
+def smooth(batch, steps, features, share=0.8):
+    x = torch.randn(batch, steps, features)
+    for t in range(1, steps):
+        x[:, t] = share * x[:, t - 1] + math.sqrt(1 - share**2) * x[:, t]
+    return x
+
+
+@pytest.mark.parametrize("cell", [nn.LSTM, nn.GRU])
+def test_inputs_whose_neighbours_are_alike(cell):
+    """Memory sums what neighbouring steps have in common: a third more than of other inputs."""
+    kept = []
+    for seed in range(10):
+        torch.manual_seed(seed)
+        net = Reader(cell)
+        kept.append(numbers(isograd.measure(net, smooth(8, 40, 16), seed=seed)))
+    torch.manual_seed(100)
+    net, x = Reader(cell), smooth(8, 40, 16)
+    found, shuffled = numbers(predict(net, x)), numbers(predict(net, x[:, torch.randperm(40)]))
+    np.testing.assert_allclose(found[:4], np.sqrt(np.square(kept).mean(axis=0))[:4], rtol=0.1)
+    assert found[0] > 1.15 * shuffled[0]

@@ -6,16 +6,22 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from isograd.errors import DataError
 from isograd.prediction.fields import Field, empirical, independent
+from isograd.prediction.pairs import Array, Sizes
 from isograd.prediction.propagation import Propagation
 from isograd.prediction.specs import Spec, parse
 from isograd.sites.batches import Batch, as_batch
 
 _STATS = ("mean", "std", "correlation")
+_WALKED = 64
+"""Steps that are told apart at most: all pairs of them are kept."""
+_ALIKE = 0.03
+"""Correlation of neighbouring steps, above that of any two, that matters."""
 
 
 def batch_of(inputs: Any, seed: int = 0) -> Batch:
@@ -53,7 +59,9 @@ def _tensor(spec: Spec, generator: torch.Generator) -> Tensor:
     return torch.randint(0, spec.below, spec.shape, generator=generator, dtype=dtype)
 
 
-def abstract(run: Propagation, batch: Batch, stats: Mapping[str, float]) -> Batch:
+def abstract(
+    run: Propagation, batch: Batch, stats: Mapping[str, float], *, stepwise: bool = False
+) -> Batch:
     """The batch with an abstract tensor in place of every floating-point one.
 
     Args:
@@ -61,6 +69,7 @@ def abstract(run: Propagation, batch: Batch, stats: Mapping[str, float]) -> Batc
         batch: tensors with values count with their own moments.
         stats: `mean`, `std` and `correlation` (cosine of two samples) of the floating-point
             inputs, instead.
+        stepwise: whether steps of a sequence are told apart where neighbours are more alike.
 
     Raises:
         DataError: unknown or impossible statistics.
@@ -75,7 +84,7 @@ def abstract(run: Propagation, batch: Batch, stats: Mapping[str, float]) -> Batc
         if isinstance(value, Tensor):
             if not value.is_floating_point():
                 return value
-            made = field_of_input(value, stats)
+            made = field_of_input(value, stats, stepwise=stepwise)
             made.condition = 1.0
             return run.abstract(made, value.dtype)
         if isinstance(value, Mapping):
@@ -88,8 +97,8 @@ def abstract(run: Propagation, batch: Batch, stats: Mapping[str, float]) -> Batc
     return Batch(swap(batch.args), kwargs, batch.targets)
 
 
-def field_of_input(value: Tensor, stats: Mapping[str, float]) -> Field:
-    """The field of one floating-point input."""
+def field_of_input(value: Tensor, stats: Mapping[str, float], *, stepwise: bool = False) -> Field:
+    """The field of one floating-point input; arguments are those of `abstract`."""
     shape = tuple(value.shape)
     if value.is_meta or stats:
         mean, std = float(stats.get("mean", 0.0)), float(stats.get("std", 1.0))
@@ -108,6 +117,28 @@ def field_of_input(value: Tensor, stats: Mapping[str, float]) -> Field:
             made = made.like(second, made.mean)
         return made
     values = value.detach()
-    found = empirical(values.double().cpu().numpy())
+    array = values.double().cpu().numpy()
+    found = empirical(array, _steps(array) if stepwise else None)
     found.notes["kurtosis"] = 1.0  # given, not drawn: they do not fluctuate
     return found
+
+
+def _steps(values: Array) -> list[Sizes] | None:
+    """Classes of a sequence (batch, time, features), in either order, each step by itself.
+
+    Only where two neighbouring steps are more alike than any two: then it matters which they are.
+    """
+    if values.ndim != 3 or min(values.shape) < 2:
+        return None
+    cuts: list[Sizes] = [(size,) for size in values.shape]
+    energy = max(float(np.square(values).mean()), 1e-300)
+    for axis in (0, 1):
+        x = np.moveaxis(values, axis, 0)
+        n = len(x)
+        if not 3 <= n <= _WALKED:
+            continue
+        near = float((x[1:] * x[:-1]).mean())
+        every = float((np.square(x.sum(axis=0)).mean() - n * energy) / (n * (n - 1)))
+        if abs(near - every) > max(_ALIKE, 4 / math.sqrt(values.size)) * energy:
+            cuts[axis] = (1,) * n
+    return cuts if any(len(cut) > 1 for cut in cuts) else None

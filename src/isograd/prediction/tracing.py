@@ -87,7 +87,8 @@ def trace(
     run.draws = draws_of(built)
     run.where = lambda: tape.stack[-1].path if tape.stack else ""
     with untouched(built, run), ExitStack() as stack:
-        swapped = abstract(run, batch, input_stats or {})
+        stepwise = any(isinstance(module, nn.RNNBase) for module in built.modules())
+        swapped = abstract(run, batch, input_stats or {}, stepwise=stepwise)
         stack.enter_context(run)
         stack.enter_context(tape.recording())
         with tape.quiet():
