@@ -225,12 +225,14 @@ def smooth(batch, steps, features, share=0.8):
 def test_inputs_whose_neighbours_are_alike(cell):
     """Memory sums what neighbouring steps have in common: a third more than of other inputs."""
     kept = []
-    for seed in range(10):
+    for seed in range(24):
         torch.manual_seed(seed)
         net = Reader(cell)
         kept.append(numbers(isograd.measure(net, smooth(8, 40, 16), seed=seed)))
     torch.manual_seed(100)
     net, x = Reader(cell), smooth(8, 40, 16)
     found, shuffled = numbers(predict(net, x)), numbers(predict(net, x[:, torch.randperm(40)]))
-    np.testing.assert_allclose(found[:4], np.sqrt(np.square(kept).mean(axis=0))[:4], rtol=0.1)
+    wanted = np.sqrt(np.square(kept).mean(axis=0))
+    np.testing.assert_allclose(found[:2], wanted[:2], rtol=0.06)
+    np.testing.assert_allclose(found[2:4], wanted[2:4], rtol=0.15)  # few samples, one read step
     assert found[0] > 1.15 * shuffled[0]
