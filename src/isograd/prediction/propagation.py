@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from isograd.errors import PredictionError
+from isograd.errors import ModelError, PredictionError
 from isograd.prediction.fields import Field, aligned, empirical, independent, scalar
+from isograd.prediction.misfits import Misfits, refused, shapes
 from isograd.prediction.ops import Backward, Outcome, by_function
 from isograd.prediction.recording import law_of, values_law
 from isograd.prediction.twins import Link, Twins
@@ -109,6 +110,7 @@ class Propagation(TorchFunctionMode):
         self.notes: list[str] = []
         self.slopes: dict[int, Slope] = {}
         self.sampled: list[str] = []
+        self.misfits = Misfits()
         self._fields: dict[int, tuple[Tensor, Field]] = {}
         self._parameters: dict[int, tuple[Tensor, Field]] = {}
         self._known: dict[int, tuple[Tensor, Field]] = {}
@@ -252,6 +254,8 @@ class Propagation(TorchFunctionMode):
         plain, in_place = _plain(name)
         call = Call(self, plain, func)
         rule = by_function().get(plain)
+        if said := self.misfits.find(plain, func, args, kwargs):
+            raise self._misfit(plain, args, said)
         if rule is None and isinstance(func, types.FunctionType):
             with self:
                 return _unwrapped(func)(*args, **kwargs)
@@ -260,7 +264,12 @@ class Propagation(TorchFunctionMode):
 
             outcome, source = sampled(call, *args, **kwargs), "sampled"
         else:
-            outcome, source = rule.apply(call, *args, **kwargs), rule.source
+            try:
+                outcome, source = rule.apply(call, *args, **kwargs), rule.source
+            except (LookupError, ValueError) as error:
+                if said := refused(func, args, kwargs):
+                    raise self._misfit(plain, args, said) from error
+                raise
         result = self._outcome(plain, source, outcome, args, kwargs)
         if in_place and isinstance(args[0], Tensor):
             with torch._C.DisableTorchFunction():
@@ -314,6 +323,13 @@ class Propagation(TorchFunctionMode):
                 (t.dtype for t in tensors((args, kwargs)) if t.is_floating_point()), torch.float32
             )
 
+    def _misfit(self, name: str, args: Any, said: str) -> ModelError:
+        where, of = self.where(), shapes(args)
+        return ModelError(
+            f"predict: {name}{of and ' of '}{of} in {where or 'the forward'!r} would fail: {said}; give inputs of the "
+            "shapes and ids that the model takes"
+        )
+
     def _values_wanted(self, name: str) -> PredictionError:
         where = self.where()
         return PredictionError(
@@ -331,6 +347,7 @@ class Propagation(TorchFunctionMode):
             arrived = [self.slopes.get(id(out)) for out in step.outputs]
             direct = [None if one is None else one.direct for one in arrived]
             if step.back is None or all(one is None for one in direct):
+                self._told(step, arrived)
                 continue
             handed = step.back(direct) if step.several else step.back(direct[0])
             noise = max(one.noise for one in direct if one is not None)
@@ -339,6 +356,14 @@ class Propagation(TorchFunctionMode):
                 if self.twins.found:
                     self.twins.bear(step, direct, where, gradient)
                 self.arrive(where, gradient)
+
+    def _told(self, step: Step, arrived: Sequence[Slope | None]) -> None:
+        """The same entries before a layout get to know what has gone straight to their origin."""
+        link, slope = step.link, arrived[0]
+        if step.back is None or slope is None or not isinstance(link, Link):
+            return
+        if link.kind == "layout" and link.behind is not None and len(step.inputs) == 1:
+            self.arrive(step.inputs[0], link.behind(slope.whole), passed_on=True)
 
     def arrive(self, where: Field, gradient: Field, *, passed_on: bool = False) -> None:
         """Adds to the gradient of a field; contributions of separate paths are independent.
