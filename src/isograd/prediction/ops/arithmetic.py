@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 MASKED = -1e4
 """Added to a logit, it hides the entry."""
+_AWAY = -50.0
+"""So does this, where all others get nothing added: exp(-50) is below what a float32 sum keeps."""
 
 
 _NOTHING = 1e-12
@@ -373,20 +375,38 @@ def _hiding(call: Call, name: str, x: Any, y: Any) -> Outcome | None:
         if not call.known(mask) or mask.numel() < 2 or not mask.is_floating_point():
             continue
         with torch._C.DisableTorchFunction():
-            if not bool((mask <= MASKED).any()):
+            covered = covering(mask)
+            if covered is None:
                 if bool((mask == 0).all()):
                     return Outcome(call.field(logits))
                 continue
-            visible = (mask > MASKED).numpy()
+            visible = (~covered).numpy()
         return hidden(call.field(logits), visible)
     return None
 
 
+def covering(mask: Tensor) -> Tensor | None:
+    """Which entries a mask hides that is added to logits; None if it is no mask."""
+    covered = mask <= MASKED
+    if bool(covered.any()):
+        return covered
+    covered = mask <= _AWAY
+    return covered if bool(covered.any() and (covered | (mask == 0)).all()) else None
+
+
 def hidden(logits: Field, visible: Any) -> Outcome:
     """Logits some of which are not looked at."""
-    out = _alias(logits)
+    shape = np.broadcast_shapes(logits.shape, visible.shape)
+    out = _alias(logits) if shape == logits.shape else _widened(logits, shape)
     out.visible = visible if logits.visible is None else (logits.visible & visible)
-    return Outcome(out, lambda g: [(logits, g)], [logits], formula="masked")
+    back = lambda g: [(logits, g.summed_to(logits.shape))]  # noqa: E731
+    return Outcome(out, back, [logits], formula="masked")
+
+
+def _widened(logits: Field, shape: tuple[int, ...]) -> Field:
+    out = logits.expanded(shape)
+    out.nodes = None
+    return out
 
 
 def _where(call: Call, condition: Any, x: Any, y: Any) -> Outcome:

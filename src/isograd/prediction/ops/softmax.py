@@ -10,6 +10,7 @@ import torch
 
 from isograd.prediction import pairs
 from isograd.prediction.fields import Field, aligned
+from isograd.prediction.masks import visible_to
 from isograd.prediction.ops import Op, Outcome
 from isograd.prediction.ops.arithmetic import hidden, scaled
 from isograd.prediction.ops.linear import product
@@ -17,13 +18,11 @@ from isograd.prediction.parts import repeated, repeats_summed
 from isograd.prediction.twins import Link
 
 if TYPE_CHECKING:
-    from isograd.prediction.pairs import Array, Sizes
+    from isograd.prediction.pairs import Array
     from isograd.prediction.propagation import Call
 
 _UNSURE = 0.01
 """Variance of ln(energy) by which the gradient of logits is off: see LOG.md."""
-_MOST = 8
-"""Classes into which a masked axis is cut."""
 
 
 class Softmax(Op):
@@ -110,12 +109,12 @@ def _with_mask(call: Call, logits: Field, mask: Any) -> Outcome:
 
 def _added(call: Call, logits: Field, mask: Any) -> Outcome:
     """Logits plus a mask of numbers: some hide an entry, the others are a bias."""
-    from isograd.prediction.ops.arithmetic import MASKED, added
+    from isograd.prediction.ops.arithmetic import added, covering
 
     if call.known(mask):
         with torch._C.DisableTorchFunction():
-            covered = mask <= MASKED
-            if bool(covered.any()):
+            covered = covering(mask)
+            if covered is not None:
                 return hidden(logits, (~covered).numpy())
     return added(call, logits, call.field(mask, logits), 1.0)
 
@@ -125,7 +124,7 @@ def softmax(f: Field, axis: int) -> Outcome:
 
     Backward ds = a (dA - sum a dA), whose sum along the axis is nothing.
     """
-    f, hidden_pairs, query = _cut(f, axis)
+    f, hidden_pairs, query = visible_to(f, axis)
     place = f.factors_of(axis)[0] if f.groups[axis] else None
     if place is None:
         out = f.like(np.ones_like(f.second), np.ones_like(f.mean))
@@ -228,116 +227,6 @@ def _contract_both(g: Field, mean: Array, at: int) -> Array:
     total = np.einsum("...cd,...c,...d->...", other, one * sizes, two * sizes)
     total = total + (one * two * sizes * (own - diagonal)).sum(-1)
     return np.moveaxis(np.broadcast_to(total[..., None], rows.shape), -1, at)
-
-
-def _cut(f: Field, axis: int) -> tuple[Field, Array, Field | None]:
-    """Cuts a masked field into classes; gives E u u' of uniform attention over what is visible."""
-    whole = f.as_one(axis) if f.groups[axis] > 1 else f
-    start = f
-    if f.visible is None:
-        n = whole.shape[axis]
-        uniform = np.full((1,) * len(whole.cuts), 1 / n**2)
-        whole = _carrying(whole, f)
-        return whole, np.broadcast_to(uniform, whole.second.shape), start
-    mask = np.asarray(f.visible)
-    mask = mask.reshape((1,) * (len(f.groups) - mask.ndim) + mask.shape)
-    queries = axis - 1 if axis > 0 else None
-    shape = f.shape
-    wide = [queries] if queries is not None and mask.shape[queries] > 1 else []
-    for other in range(len(shape)):
-        if other not in (axis, queries) and mask.shape[other] > 1:
-            mask = mask.take([0], other)  # masks of single samples: the first stands for all
-    base = whole
-    for where in [*wide, axis]:
-        base = base.as_one(where) if base.groups[where] > 1 else base
-    cuts = list(base.cuts)
-    flat = np.broadcast_to(mask, tuple(
-        shape[i] if i in (axis, queries) else 1 for i in range(len(shape))
-    ))
-    table = flat.reshape(shape[queries] if queries is not None else 1, shape[axis])
-    row_cut, key_cut = mask_classes(table)
-    if queries is not None and base.groups[queries]:
-        place = base.factors_of(queries)[0]
-        cuts[place] = pairs.common(cuts[place], row_cut)
-    key_place = base.factors_of(axis)[0]
-    cuts[key_place] = pairs.common(cuts[key_place], key_cut)
-    base = _carrying(base.recut(cuts), f)
-    rows = cuts[base.factors_of(queries)[0]] if queries is not None and base.groups[queries] else (1,)
-    block = uniform_pairs(table.tobytes(), table.shape, rows, cuts[key_place])
-    shape_of = [1] * len(base.cuts)
-    if queries is not None and base.groups[queries]:
-        query_place = base.factors_of(queries)[0]
-        shape_of[query_place], shape_of[key_place] = block.shape
-        if query_place > key_place:
-            block = block.T
-    else:
-        shape_of[key_place] = block.shape[1]
-        block = block[:1]
-    return base, np.broadcast_to(block.reshape(shape_of), base.second.shape), start
-
-
-def _carrying(g: Field, f: Field) -> Field:
-    if g is not f:
-        g.noise, g.condition = f.noise, f.condition
-    return g
-
-
-def mask_classes(table: Any) -> tuple[Sizes, Sizes]:
-    """Cuts (of the queries, of the keys) of a mask: (1, 1, 2, 4, …) where rows see ever more."""
-    rows, columns = table.shape
-    seen = table.sum(1)
-    if (seen == seen[0]).all() and (table == table[0]).all():
-        hidden_keys = np.flatnonzero(np.diff(table[0].astype(int))) + 1
-        edges = [0, *hidden_keys.tolist(), columns]
-        cut = tuple(b - a for a, b in zip(edges, edges[1:], strict=False))
-        return (rows,), cut if len(cut) <= _MOST else (columns,)
-    return geometric(rows), geometric(columns)
-
-
-@lru_cache(maxsize=256)
-def geometric(n: int) -> Sizes:
-    """Classes that grow by a constant factor: (1, 1, 2, 4, …), at most `_MOST` of them."""
-    ratio = max(2.0, n ** (1 / (_MOST - 1)))
-    edges = [0]
-    edge = 1.0
-    while edges[-1] < n:
-        edges.append(min(n, max(edges[-1] + 1, round(edge))))
-        edge *= ratio
-    return tuple(b - a for a, b in zip(edges, edges[1:], strict=False))
-
-
-@lru_cache(maxsize=64)
-def uniform_pairs(mask: bytes, shape: tuple[int, int], rows: Sizes, keys: Sizes) -> Array:
-    """E u_ij u_i'j' of uniform attention, [kind of pair of rows, kind of pair of keys]."""
-    table = np.frombuffer(mask, dtype=bool).reshape(shape).astype(np.float64)
-    weights = table / np.maximum(table.sum(1, keepdims=True), 1.0)
-    k = len(keys)
-    member = pairs.indicator(keys)
-    number_of = pairs.counts(keys)
-    sums = weights @ member  # (rows, classes)
-    squares = np.square(weights) @ member
-    every = np.einsum("rc,rd->rcd", sums, sums)
-    every[:, range(k), range(k)] -= squares
-    own = np.concatenate([squares, every.reshape(len(table), k * k)], axis=1)
-    of_rows = pairs.indicator(rows)
-    same = of_rows.T @ own
-    totals = of_rows.T @ weights  # (row classes, keys)
-    blocks = totals @ member
-    r = len(rows)
-    across = np.empty((r, r, pairs.ways(keys)))
-    for c in range(r):
-        for d in range(r):
-            equal = (totals[c] * totals[d]) @ member
-            whole = np.outer(blocks[c], blocks[d])
-            whole[range(k), range(k)] -= equal
-            across[c, d] = np.concatenate([equal, whole.ravel()])
-        across[c, c] -= same[c]
-    found = pairs.normalized(np.concatenate([same, across.reshape(r * r, -1)]), rows)
-    found = found / np.where(number_of > 0, number_of, 1.0)
-    for c, size in enumerate(keys):
-        if size == 1:
-            found[:, k + c * k + c] = found[:, c]
-    return np.asarray(found)
 
 
 def _row_sum(values: Array, f: Field, place: int) -> Array:
