@@ -27,6 +27,23 @@ def test_values_law() -> None:
     assert values_law(torch.ones(4, dtype=torch.bfloat16)) == Law(1.0, 0.0, "constant")
 
 
+def test_large_tensors_are_known_from_a_sample() -> None:
+    """Of columns of very different size, each is met as often as the others."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(4096, 256, generator=generator) * torch.logspace(-2, 1, 256)
+    found = values_law(x)
+    assert found.mean == 0
+    assert found.variance == pytest.approx(float(x.double().square().mean()), rel=0.02)
+    shifted = values_law(x + 2)
+    assert shifted.mean == pytest.approx(2.0, rel=0.01)
+
+
+def test_a_large_tensor_of_one_number_but_for_a_few() -> None:
+    x = torch.zeros(4096, 256)
+    x[17, 3] = 5.0
+    assert values_law(x).variance == pytest.approx(25 / x.numel(), rel=1e-6)
+
+
 def test_the_mean_of_few_values_that_may_be_noise_is_taken_for_none() -> None:
     x = torch.tensor([1.0, -1.0] * 8)
     for shift, noise in ((0.99, True), (1.01, False)):  # four standard errors are 1

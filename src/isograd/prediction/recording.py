@@ -23,6 +23,7 @@ from isograd.errors import PredictionError
 from isograd.prediction.drawing import altering, draws, filling
 from isograd.prediction.drawing.draws import EMPTY, Draw, Law, Unknown
 from isograd.prediction.drawing.recorded import (
+    MOST_VALUES,
     Recorded,
     attach,
     become,
@@ -230,7 +231,7 @@ def law_of(tensor: Tensor) -> Law | None:
 
 
 def values_law(tensor: Tensor) -> Law:
-    """Mean and variance of the values of a real tensor.
+    """Mean and variance of the values of a real tensor, of a large one from a sample.
 
     A mean within four standard errors of 0 is taken for 0.
     """
@@ -250,8 +251,8 @@ def values_law(tensor: Tensor) -> Law:
 
 
 def _without_noise(law: Law, n: int) -> Law:
-    """The law of n values seen, with a mean that may be mere sampling noise taken for 0."""
-    if law.mean**2 * n < _NOISE**2 * law.variance:
+    """The law of n values, with a mean that may be mere sampling noise taken for 0."""
+    if law.mean**2 * min(n, MOST_VALUES) < _NOISE**2 * law.variance:
         return Law(0.0, law.variance + law.mean**2, law.kind)
     return law
 

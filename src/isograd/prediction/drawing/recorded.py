@@ -250,14 +250,30 @@ def operand(value: Any) -> Values:
     return _LOST if value.is_meta else of_real(value)
 
 
+MOST_VALUES = 1 << 18
+"""Entries of a real tensor that are looked at, evenly strided: their variance is known to 0.3 %."""
+
+
+def _some(tensor: Tensor) -> Tensor:
+    """At most MOST_VALUES entries, by a step that meets every index of every axis equally often."""
+    flat = tensor.detach().flatten()
+    step = -(-len(flat) // MOST_VALUES)
+    while math.gcd(step, len(flat)) > 1:
+        step += 1
+    return flat[::step]
+
+
 def of_real(tensor: Tensor) -> Values:
-    """Mean and variance of the values of a real tensor."""
+    """Mean and variance of the values of a real tensor, of a large one from a sample."""
     if tensor.is_complex():
         return COMPLEX
     if not tensor.numel():
         return draws.constant(0.0)
-    values = tensor.detach().double()
+    values = _some(tensor).double()
     low, high = (float(end) for end in values.aminmax())
+    if low == high and len(values) < tensor.numel():  # the few that differ may be all there is
+        values = tensor.detach().double()
+        low, high = (float(end) for end in values.aminmax())
     if low == high:
         return draws.constant(low)
     if not math.isfinite(high - low):
