@@ -12,6 +12,7 @@ from isograd.prediction.fields import Field, aligned
 from isograd.prediction.gates import profile_of
 from isograd.prediction.gaussian import Nodes
 from isograd.prediction.ops import Op, Outcome
+from isograd.prediction.scales import POWER, own_scale
 from isograd.prediction.twins import Link
 from isograd.prediction.ops.elementwise import as_nodes, evaluated, of_one, outcome
 
@@ -118,7 +119,13 @@ def combined(call: Call, name: str, a: Field, b: Field) -> Outcome:
     """A function of two fields."""
     together = _node_by_node(call, name, a, b)
     if together is not None:
+        if a is b and name == "mul" and a.nodes is None:
+            together.out.notes[POWER] = 2
         return together
+    if name in ("mul", "div"):
+        norm = own_scale(call, name, a, b)
+        if norm is not None:
+            return norm
     if name in ("add", "sub"):
         return added(call, a, b, 1.0 if name == "add" else -1.0)
     if name == "mul":

@@ -15,6 +15,7 @@ from isograd.prediction.gates import passed_gate
 from isograd.prediction.gaussian import Nodes, Quadrature
 from isograd.prediction.mixtures import quadrature_of
 from isograd.prediction.ops import Op, Outcome
+from isograd.prediction.scales import POWER
 
 if TYPE_CHECKING:
     from isograd.prediction.pairs import Array
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 _TRUTHS = frozenset("gt lt ge le eq ne bool logical_not".split())
 """Functions whose value is true or false."""
+
+
+_POWERS = {"square": 2, "sqrt": 0.5, "rsqrt": -0.5}
 
 
 class Elementwise(Op):
@@ -59,6 +63,9 @@ class Elementwise(Op):
         source = call.field(x)
         result = of_one(call, source, partial(_call, function, args, kwargs), name)
         result.dtype = torch.bool if name in _TRUTHS else None
+        power = _POWERS.get(name, args[0] if name == "pow" and args else None)
+        if isinstance(power, (int, float)) and source.nodes is None:
+            result.out.notes[POWER] = power
         return result
 
 
