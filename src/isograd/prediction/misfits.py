@@ -115,6 +115,6 @@ def _too_large(args: Any, kwargs: Any) -> str:
         if ids.is_meta or ids.is_floating_point() or not ids.numel():
             return ""
         low, high = (int(end) for end in ids.aminmax())
-        if 0 <= low and high < weight.shape[0]:
+        if low >= 0 and high < weight.shape[0]:
             return ""
     return f"ids from {low} to {high}, where the table has {weight.shape[0]} rows, from 0"
