@@ -15,7 +15,8 @@ from covariances import averaged, made, written_out
 from torch.nn import functional
 
 from isograd.prediction import pairs
-from isograd.prediction.fields import aligned, independent
+from isograd.prediction.aligning import aligned
+from isograd.prediction.known import independent
 from isograd.prediction.ops.arithmetic import summed
 from isograd.prediction.propagation import Propagation
 

@@ -18,7 +18,8 @@ from covariances import (
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from isograd.prediction.fields import aligned, constant, empirical, independent, scalar
+from isograd.prediction.aligning import aligned
+from isograd.prediction.known import constant, empirical, independent, scalar
 from isograd.prediction.parts import (
     embedded,
     gathered,

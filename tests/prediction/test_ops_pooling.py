@@ -203,6 +203,38 @@ def test_gradient_at_the_function_that_is_pooled():
     assert run.gradient_of(x).energy == pytest.approx((1 - 2**-4) / 4)
 
 
+def kept(t):
+    return t
+
+
+def turned(t):
+    return t.transpose(-1, -2)
+
+
+@pytest.mark.parametrize(
+    ("first", "layout"), [(torch.tanh, kept), (torch.neg, kept), (kept, turned)]
+)
+def test_gradients_of_all_in_a_chain_through_pooling(first, layout):
+    """Each tensor on the way is told its own gradient, also what is a function of another."""
+
+    def chain(t):
+        one = first(t)
+        two = functional.relu(one)
+        three = functional.max_pool2d(layout(two), 2)
+        return [t, one, two, three, functional.silu(three)]
+
+    run = Propagation()
+    with run:
+        *abstract, last = chain(run.abstract(mixture((2, 3, 8, 8), ALONE)))
+    run.backward([(run.field_of(last), mixture(last.shape, ALONE))])
+    draws = drawn(np.random.default_rng(3), 3000, (2, 3, 8, 8), ALONE).flatten(0, 1)
+    *on_the_way, last = chain(draws.requires_grad_())
+    g = torch.from_numpy(np.random.default_rng(4).normal(size=last.shape))
+    for tensor, gradient in zip(abstract, torch.autograd.grad(last, on_the_way, g), strict=True):
+        found = run.gradient_of(run.field_of(tensor)).energy
+        assert found == pytest.approx(float(gradient.square().mean()), rel=0.01)
+
+
 @pytest.mark.parametrize("rho", [0.0, 0.3, 0.97])
 @pytest.mark.parametrize("number", [2, 9, 40])
 def test_law_of_the_largest(number, rho):

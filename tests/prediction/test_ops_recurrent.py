@@ -10,8 +10,8 @@ from torch import nn
 
 import isograd
 from isograd.errors import PredictionError
-from isograd.prediction.fields import independent
 from isograd.prediction.gated import CELLS
+from isograd.prediction.known import independent
 from isograd.prediction.predicting import predict
 from isograd.prediction.propagation import Propagation
 from isograd.prediction.recurrence import Laws, Start

@@ -247,6 +247,21 @@ def test_wrapping_tying_and_views_share_the_law() -> None:
     assert len(list(holder.parameters())) == 1
 
 
+def test_new_data_is_the_law_from_then_on() -> None:
+    with recording():
+        layers = nn.ModuleList([nn.Linear(4, 6), nn.Linear(4, 6), nn.Linear(4, 6)])
+        layers[0].weight.data = torch.randn(6, 4)
+        layers[1].weight.set_(torch.randn(6, 4))
+        layers[2].weight.data = torch.full((6, 4), 3.0)
+        layers.append(nn.ParameterList([torch.zeros(6, 4)]))
+        layers[3][0].data = torch.randn(6, 4)
+    for model in (layers, copy.deepcopy(layers), layers.half()):
+        laws = [law_of(p) for p in model.parameters() if p.dim() == 2]
+        assert laws[:2] == [Law(0.0, 1.0, "normal")] * 2
+        assert laws[2] == Law(3.0, 0.0, "constant")
+        assert laws[3] == Law(0.0, 1.0, "normal")
+
+
 def test_random_buffers_keep_their_law() -> None:
     class Features(nn.Module):
         def __init__(self) -> None:

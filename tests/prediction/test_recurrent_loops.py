@@ -10,7 +10,7 @@ from torch import nn
 
 import isograd
 from isograd.prediction import timeline
-from isograd.prediction.fields import independent
+from isograd.prediction.known import independent
 from isograd.prediction.predicting import predict
 from isograd.prediction.timeline import Timeline, steps_of
 

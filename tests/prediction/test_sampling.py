@@ -6,10 +6,9 @@ import torch
 from contract import Example, Trial
 from covariances import averaged, fields, made
 from hypothesis import given
-from torch.nn import functional as F
 
 from isograd.errors import PredictionError
-from isograd.prediction.fields import independent
+from isograd.prediction.known import independent
 from isograd.prediction.ops import by_function
 from isograd.prediction.propagation import Propagation
 from isograd.prediction.samples import counted, draw

@@ -112,7 +112,7 @@ def _branch_ratio(terms: tuple[Field | None, Field | None] | None) -> Number:
 
 
 def _slope(site: Site, field: Field | None) -> Number:
-    """rms of an activation's derivative, sqrt(E f'^2)."""
+    """Rms of an activation's derivative, sqrt(E f'^2)."""
     if site.kind not in ELEMENTWISE or field is None or field.nodes is None:
         return None
     return math.sqrt(float(field.nodes.expectation(np.square(field.nodes.slopes)).mean()))

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor
 
-from isograd.prediction.fields import Field, empirical
+from isograd.prediction.fields import Field
+from isograd.prediction.known import empirical
 from isograd.prediction.ops import Outcome
 from isograd.prediction.ops.elementwise import as_nodes, evaluated
 from isograd.prediction.ops.losses import array, finished

@@ -233,7 +233,9 @@ class Field:
     def merged(self, place: int) -> Field:
         """Factors `place` and `place + 1` as one; the classes of the inner one are averaged."""
         outer, inner = self.cuts[place], self.cuts[place + 1]
-        whole = self if len(inner) == 1 else self.recut(_replaced(self.cuts, place + 1, (sum(inner),)))
+        whole = (
+            self if len(inner) == 1 else self.recut(_replaced(self.cuts, place + 1, (sum(inner),)))
+        )
         b = sum(inner)
         cut = tuple(size * b for size in outer)
         second = np.moveaxis(whole.second, place, 0)  # outer, …, inner at `place + 1`, …
@@ -357,7 +359,7 @@ class Field:
         return result.regrouped(tuple(groups))
 
     def mapped(self, place: int, matrix: Array, cut: Sizes) -> Field:
-        """y = matrix @ x along one factor; its outputs have the classes `cut`."""
+        """Y = matrix @ x along one factor; its outputs have the classes `cut`."""
         old = self.cuts[place]
         second = along(self.second, place, pairs.transition(matrix, cut, old))
         mean = along(self.mean, place, pairs.means_of(matrix, cut, old))
@@ -367,120 +369,6 @@ class Field:
 def along(array: Array, axis: int, matrix: Array) -> Array:
     """A matrix applied along one axis."""
     return np.moveaxis(np.tensordot(matrix, array, (1, axis)), 0, axis)
-
-
-def scalar(value: float) -> Field:
-    """A known number."""
-    return Field(np.array(value * value), (), (), np.array(float(value)))
-
-
-def independent(shape: Shape, mean: float, variance: float) -> Field:
-    """Independent entries of one law."""
-    cuts = tuple((size,) for size in shape if size > 1)
-    second = np.full((2,) * len(cuts), mean * mean)
-    second[(0,) * len(cuts)] += variance
-    return Field(
-        second,
-        cuts,
-        tuple(int(size > 1) for size in shape),
-        np.full((1,) * len(cuts), float(mean)),
-    )
-
-
-def constant(shape: Shape, value: float) -> Field:
-    """All entries the same known number."""
-    return independent(shape, value, 0.0)
-
-
-def empirical(values: Array, cuts: Sequence[Sizes] | None = None) -> Field:
-    """Moments of the entries of a known array.
-
-    Args:
-        values: any shape.
-        cuts: classes per axis longer than one; one class each where left out.
-    """
-    shape = values.shape
-    kept = [size for size in shape if size > 1]
-    x = np.asarray(values, dtype=np.float64).reshape(kept)
-    chosen = tuple((size,) for size in kept) if cuts is None else tuple(cuts)
-    d = len(kept)
-    second = np.empty(tuple(pairs.ways(cut) for cut in chosen))
-    # All subsets of axes on which the two entries are independent of each other.
-    for subset in range(2**d):
-        free = [axis for axis in range(d) if subset >> axis & 1]
-        y = x
-        for axis in free:
-            y = along(y, axis, (pairs.indicator(chosen[axis]) / np.array(chosen[axis])).T)
-        a, b = y, y
-        for axis in free:
-            k = len(chosen[axis])
-            first, other = np.repeat(np.arange(k), k), np.tile(np.arange(k), k)
-            a, b = a.take(first, axis), b.take(other, axis)
-        found = a * b
-        for axis in range(d):
-            if axis not in free:
-                share = pairs.indicator(chosen[axis]) / np.array(chosen[axis])
-                found = along(found, axis, share.T)
-        place = tuple(
-            slice(len(cut), None) if axis in free else slice(0, len(cut))
-            for axis, cut in enumerate(chosen)
-        )
-        second[place] = found
-    for axis, cut in enumerate(chosen):  # from all pairs to pairs of different entries
-        k = len(cut)
-        rows = np.moveaxis(second, axis, 0)
-        for c, size in enumerate(cut):
-            own = rows[k + c * k + c]
-            rows[k + c * k + c] = (own * size - rows[c]) / (size - 1) if size > 1 else rows[c]
-    mean = x
-    for axis, cut in enumerate(chosen):
-        mean = along(mean, axis, (pairs.indicator(cut) / np.array(cut)).T)
-    return Field(second, chosen, tuple(int(size > 1) for size in shape), np.asarray(mean))
-
-
-def aligned(*fields: Field) -> list[Field]:
-    """Fields broadcast against each other, on the same factors and classes."""
-    groups, cuts_of_first = fields[0].groups, fields[0].cuts
-    if all(f.groups == groups and f.cuts == cuts_of_first for f in fields):
-        return list(fields)
-    depth = max(len(f.groups) for f in fields)
-    shapes = [(1,) * (depth - len(f.groups)) + f.shape for f in fields]
-    shape = tuple(
-        max(sizes) if 0 not in sizes else 0 for sizes in zip(*shapes, strict=True)
-    )
-    padded = [
-        f if len(f.groups) == depth else f.regrouped((0,) * (depth - len(f.groups)) + f.groups)
-        for f in fields
-    ]
-    for axis in range(depth):
-        padded = _same_factors(padded, axis)
-    wide = [f.expanded(shape) for f in padded]
-    # A repeated axis may have come as one factor where another field has several.
-    for axis in range(depth):
-        wide = _same_factors(wide, axis)
-    cuts = list(wide[0].cuts)
-    for f in wide[1:]:
-        cuts = [pairs.common(a, b) for a, b in zip(cuts, f.cuts, strict=True)]
-    return [f.recut(cuts) for f in wide]
-
-
-def _same_factors(fields: list[Field], axis: int) -> list[Field]:
-    """One axis cut into the same factors in all fields that have it."""
-    having = [i for i, f in enumerate(fields) if f.groups[axis]]
-    layouts = {i: tuple(fields[i].sizes[p] for p in fields[i].factors_of(axis)) for i in having}
-    if len(set(layouts.values())) < 2:
-        return fields
-    finest = max(layouts.values(), key=len)
-    result = list(fields)
-    nested = all(layout == finest or len(layout) == 1 for layout in layouts.values())
-    for i, layout in layouts.items():
-        if not nested:
-            result[i] = result[i].as_one(axis)
-        elif layout != finest:
-            place = result[i].factors_of(axis)[0]
-            for step, size in enumerate(finest[:-1]):
-                result[i] = result[i].split(place + step, size)
-    return result
 
 
 def _replaced(cuts: Sequence[Sizes], place: int, cut: Sizes) -> tuple[Sizes, ...]:

@@ -153,7 +153,7 @@ class Nodes:
         return max(float(excess.ravel() @ pairs.every_share(origin.cuts)), 0.0)
 
     def stiffness(self) -> float:
-        """d ln E f^2 / d ln E u^2 where the argument u is scaled, averaged over classes."""
+        """D ln E f^2 / d ln E u^2 where the argument u is scaled, averaged over classes."""
         change = self.expectation(self.values * self.slopes * self.quadrature.x)
         energy = self.expectation(np.square(self.values))
         return float((change / np.maximum(energy, 1e-300)).mean())
@@ -287,4 +287,6 @@ def cross_series(
     _, two = origin.per_pair(other.deviation)
     product = np.maximum(one * two, 1e-300)
     correlation = np.clip(shared.second / product, -1.0, 1.0)
-    return mean, np.einsum("...k,...k,...k->...", *np.broadcast_arrays(left, right, _powers(correlation)))
+    return mean, np.einsum(
+        "...k,...k,...k->...", *np.broadcast_arrays(left, right, _powers(correlation))
+    )

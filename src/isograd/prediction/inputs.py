@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from isograd.errors import DataError
-from isograd.prediction.fields import Field, empirical, independent
+from isograd.prediction.fields import Field
+from isograd.prediction.known import empirical, independent
 from isograd.prediction.pairs import Array, Sizes
 from isograd.prediction.propagation import Propagation
 from isograd.prediction.specs import Spec, parse
@@ -30,9 +31,10 @@ def batch_of(inputs: Any, seed: int = 0) -> Batch:
     Args:
         inputs: a batch; or text such as `float32[32,3,224,224]`, `int64[2,128]<50257` (whole
             numbers drawn below a bound), several joined by `;`, each with `name=` in front where
-            the model takes it by keyword. Floating-point tensors of text, and those on the meta
-            device, stand for independent entries of mean 0 and variance 1.
-        seed: of the whole numbers.
+            the model takes it by keyword; then targets, `-> int64[32]<1000`. Floating-point inputs
+            of text, and those on the meta device, stand for independent entries of mean 0 and
+            variance 1.
+        seed: of whole numbers and targets.
 
     Raises:
         DataError: text that is no such thing.
@@ -41,17 +43,22 @@ def batch_of(inputs: Any, seed: int = 0) -> Batch:
         return as_batch(inputs)
     generator = torch.Generator().manual_seed(seed)
     args, kwargs = [], {}
-    for spec in parse(inputs):
+    specs, target = parse(inputs)
+    for spec in specs:
         tensor = _tensor(spec, generator)
         if spec.name is None:
             args.append(tensor)
         else:
             kwargs[spec.name] = tensor
-    return Batch(tuple(args), kwargs)
+    targets = None if target is None else _tensor(target, generator, known=True)
+    return Batch(tuple(args), kwargs, targets)
 
 
-def _tensor(spec: Spec, generator: torch.Generator) -> Tensor:
+def _tensor(spec: Spec, generator: torch.Generator, *, known: bool = False) -> Tensor:
+    """What a text names; `known` with values also where they are real numbers."""
     dtype: torch.dtype = getattr(torch, spec.dtype)
+    if dtype.is_floating_point and known:
+        return torch.randn(spec.shape, generator=generator).to(dtype)
     if dtype.is_floating_point:
         return torch.empty(spec.shape, dtype=dtype, device="meta")
     if spec.below is None:

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from isograd.prediction import pairs
-from isograd.prediction.fields import Field, empirical
+from isograd.prediction.fields import Field
+from isograd.prediction.known import empirical
 from isograd.prediction.pairs import Array, Sizes
 
 _MOST = 8

@@ -10,6 +10,7 @@ largest: selection and slope of f are taken together, because they depend on eac
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import ceil
@@ -18,8 +19,9 @@ import numpy as np
 import torch
 
 from isograd.prediction import pairs
+from isograd.prediction.aligning import aligned
 from isograd.prediction.axismaps import carried, cut_of, mapped, transitions
-from isograd.prediction.fields import Field, _canonical, aligned, along
+from isograd.prediction.fields import Field, _canonical, along
 from isograd.prediction.gaussian import Nodes, Quadrature
 from isograd.prediction.pairs import Array, Sizes
 from isograd.prediction.windows import Counted, Windows, overlaps, sizes
@@ -352,3 +354,17 @@ def laid(nodes: Nodes, shape: tuple[int, ...]) -> Nodes:
     new.z, new.weights, new.x = (part.reshape(wide) for part in (old.z, old.weights, old.x))
     steps = [(where, slope.reshape(wide)) for where, slope in nodes.steps]
     return Nodes(new, nodes.values.reshape(wide), nodes.slopes.reshape(wide), steps)
+
+
+def turned(nodes: Nodes, origin: Field, order: Sequence[int]) -> Nodes:
+    """The same nodes for the axes of their origin in another order."""
+    if list(order) == sorted(order):
+        return nodes
+    factors = [place for axis in order for place in origin.factors_of(axis)]
+
+    def move(array: Array, extra: int) -> Array:
+        return array.transpose([*factors, *([array.ndim - 1] * extra)])
+
+    steps = [(where, move(slope, 1)) for where, slope in nodes.steps]
+    values, slopes = move(nodes.values, 1), move(nodes.slopes, 1)
+    return Nodes(nodes.quadrature.moved(move), values, slopes, steps)

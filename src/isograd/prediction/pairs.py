@@ -110,9 +110,7 @@ def common(a: Sizes, b: Sizes) -> Sizes:
     if a == b:
         return a
     edges = sorted({*accumulate(a), *accumulate(b)})
-    return tuple(
-        edge - before for before, edge in zip([0, *edges[:-1]], edges, strict=True)
-    )
+    return tuple(edge - before for before, edge in zip([0, *edges[:-1]], edges, strict=True))
 
 
 @lru_cache(maxsize=4096)
@@ -161,7 +159,9 @@ def halving(sizes: Sizes, outer: int) -> Array:
     lone = np.diag(total)
     result[1, k:] = (rows.T @ rows - lone).ravel()
     result[2, k:] = (columns.T @ columns - lone).ravel()
-    result[3, k:] = (np.outer(total, total) + lone).ravel() - (result[1, k:] + result[2, k:] + 2 * lone.ravel())
+    result[3, k:] = (np.outer(total, total) + lone).ravel() - (
+        result[1, k:] + result[2, k:] + 2 * lone.ravel()
+    )
     return np.asarray(result / result.sum(axis=1, keepdims=True))
 
 

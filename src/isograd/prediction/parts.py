@@ -9,7 +9,8 @@ from math import prod
 import numpy as np
 
 from isograd.prediction import pairs
-from isograd.prediction.fields import Field, Shape, aligned, along
+from isograd.prediction.aligning import aligned
+from isograd.prediction.fields import Field, Shape, along
 from isograd.prediction.pairs import Array, Indices, Sizes
 
 _CLASSES = 24

@@ -11,13 +11,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from isograd.errors import ModelError, PredictionError
-from isograd.prediction.fields import Field, aligned, empirical, independent, scalar
+from isograd.prediction.aligning import aligned
+from isograd.prediction.calls import plain_name, unwrapped
+from isograd.prediction.fields import Field
+from isograd.prediction.gradients import added
+from isograd.prediction.known import empirical, independent, scalar
 from isograd.prediction.misfits import Misfits, refused, shapes
 from isograd.prediction.ops import Backward, Outcome, by_function
 from isograd.prediction.recording import law_of, values_law
@@ -80,9 +83,7 @@ class Call:
     def refuse(self, why: str, cure: str) -> PredictionError:
         """An error that says where."""
         where = self.run.where()
-        return PredictionError(
-            f"predict: {self.name} in {where or 'the forward'!r} {why}; {cure}"
-        )
+        return PredictionError(f"predict: {self.name} in {where or 'the forward'!r} {why}; {cure}")
 
 
 @dataclass(slots=True)
@@ -225,7 +226,7 @@ class Propagation(TorchFunctionMode):
             if name in _DEVICE and self._is_abstract(args[0]):
                 return _DEVICE[name]
         if name in _PLAIN or not self._touches(args, kwargs):
-            if self._kept and _plain(name)[1] and args and id(args[0]) in self._kept:
+            if self._kept and plain_name(name)[1] and args and id(args[0]) in self._kept:
                 return args[0]  # such as the counter of a batch norm
             return func(*args, **kwargs)
         return self._run(name, func, args, kwargs)
@@ -251,14 +252,14 @@ class Propagation(TorchFunctionMode):
     def _run(self, name: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if name in _VALUES:
             raise self._values_wanted(name)
-        plain, in_place = _plain(name)
+        plain, in_place = plain_name(name)
         call = Call(self, plain, func)
         rule = by_function().get(plain)
         if said := self.misfits.find(plain, func, args, kwargs):
             raise self._misfit(plain, args, said)
         if rule is None and isinstance(func, types.FunctionType):
             with self:
-                return _unwrapped(func)(*args, **kwargs)
+                return unwrapped(func)(*args, **kwargs)
         if rule is None:
             from isograd.prediction.sampling import sampled
 
@@ -277,9 +278,7 @@ class Propagation(TorchFunctionMode):
             return args[0]
         return result
 
-    def _outcome(
-        self, name: str, source: str, outcome: Outcome, args: Any, kwargs: Any
-    ) -> Any:
+    def _outcome(self, name: str, source: str, outcome: Outcome, args: Any, kwargs: Any) -> Any:
         several = isinstance(outcome.out, (tuple, list))
         found = tuple(outcome.out) if several else (outcome.out,)
         fields = tuple(one for one in found if isinstance(one, Field))
@@ -287,9 +286,7 @@ class Propagation(TorchFunctionMode):
             return outcome.out
         self.record(name, source, outcome)
         dtype = outcome.dtype or self._dtype(args, kwargs)
-        made = [
-            self.abstract(one, dtype) if isinstance(one, Field) else one for one in found
-        ]
+        made = [self.abstract(one, dtype) if isinstance(one, Field) else one for one in found]
         return type(outcome.out)(made) if several else made[0]
 
     def record(self, name: str, source: str, outcome: Outcome) -> None:
@@ -405,61 +402,12 @@ class Propagation(TorchFunctionMode):
         return None if found is None else found.whole
 
 
-def added(first: Field, second: Field, where: Field) -> Field:
-    """The gradient's field of two independent contributions.
-
-    Args:
-        first: gradient's field of one path.
-        second: that of another.
-        where: the field that both are the gradient of.
-    """
-    a, b = aligned(first, second)
-    result = a.like(a.second + b.second)
-    one, two = a.energy, b.energy
-    if one + two > 0:
-        share = one / (one + two)
-        result.noise = (share * np.sqrt(a.noise) + (1 - share) * np.sqrt(b.noise)) ** 2
-        kurtosis = [f.notes.get("kurtosis", 3.0) for f in (first, second)]
-        result.notes["kurtosis"] = share * kurtosis[0] + (1 - share) * kurtosis[1]
-    profiles = [f.notes.get("profile") for f in (first, second)]
-    if one + two > 0 and any(profile is not None for profile in profiles):
-        parts = [1.0 if profile is None else profile for profile in profiles]
-        result.notes["profile"] = (one * parts[0] + two * parts[1]) / (one + two)
-    if "moment" in first.notes or "moment" in second.notes:
-        x, y = aligned(moment_of(first, where), moment_of(second, where))
-        result.notes["moment"] = x.like(x.second + y.second)
-    return result
-
-
-def moment_of(gradient: Field, where: Field) -> Field:
-    """E[(g x)(g' x')] of a gradient g at a field x: not E[g g'] E[x x'] where g is gated by x."""
-    found = gradient.notes.get("moment")
-    if found is not None:
-        return found
-    g, x = aligned(gradient, where)
-    return g.like(g.second * x.second)
-
-
 def _inherit(made: Field, inputs: Sequence[Field]) -> None:
     """What a rule says nothing of comes from its inputs."""
     if inputs and made.condition == 0.0:
         made.condition = max(one.condition for one in inputs)
     if inputs and made.noise == 0.0:
         made.noise = max(one.noise for one in inputs)
-
-
-def _plain(name: str) -> tuple[str, bool]:
-    """A function's name without decoration, and whether it works in place."""
-    if name.startswith("__") and name.endswith("__"):
-        inner = name.strip("_")
-        in_place = inner.startswith("i") and inner[1:] in _IN_PLACE
-        return (inner[1:] if in_place else inner), in_place
-    if name.endswith("_") and not name.startswith("_"):
-        return name.rstrip("_"), True
-    return name.lstrip("_"), False
-
-
-_IN_PLACE = frozenset("add sub mul truediv pow matmul and or xor".split())
 
 
 def _cuts_of(like: Field, shape: tuple[int, ...]) -> list[tuple[int, ...]] | None:
@@ -478,28 +426,3 @@ def _cuts_of(like: Field, shape: tuple[int, ...]) -> list[tuple[int, ...]] | Non
                 cut = like.cuts[factors[0]]
         cuts.append(cut)
     return cuts
-
-
-_COPIES: dict[Any, Any] = {}
-
-
-def _unwrapped(function: Any) -> Any:
-    """A Python-level torch function that does not hand itself over again."""
-    found = _COPIES.get(function)
-    if found is None:
-        space = dict(function.__globals__)
-        for key in space:
-            if key.startswith("has_torch_function"):
-                space[key] = _never
-        found = types.FunctionType(
-            function.__code__, space, function.__name__, function.__defaults__, function.__closure__
-        )
-        found.__kwdefaults__ = function.__kwdefaults__
-        _COPIES[function] = found
-    return found
-
-
-def _never(*_: Any) -> bool:
-    return False
-
-

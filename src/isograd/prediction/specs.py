@@ -27,13 +27,20 @@ class Spec:
     """Whole numbers are drawn from 0 to one less."""
 
 
-def parse(text: str) -> list[Spec]:
-    """The inputs that a text names: `float32[32,3,224,224]`, `ids=int64[2,128]<50257`, by `;`.
+def parse(text: str) -> tuple[list[Spec], Spec | None]:
+    """The inputs that a text names, and the targets behind an arrow.
+
+    `float32[32,3,224,224] -> int64[32]<1000`; several inputs are joined by `;`, each with `name=`
+    in front where the model takes it by keyword: `ids=int64[2,128]<50257; mask=bool[2,128]`.
 
     Raises:
         DataError: a part of it is no type and shape, or whole numbers without a bound.
     """
-    return [_one(item.strip()) for item in text.split(";")]
+    inputs, arrow, targets = text.partition("->")
+    target = _one(targets.strip()) if arrow else None
+    if target is not None and target.name is not None:
+        raise DataError(f"--input {text!r}: targets have no name; write -> {targets.split('=')[1]}")
+    return [_one(item.strip()) for item in inputs.split(";")], target
 
 
 def _one(item: str) -> Spec:

@@ -45,7 +45,7 @@ class Point:
     cosine: Number = None
     """Between two samples, at the last weight layer."""
     condition: Number = None
-    """How far a deviation of the signal grows; not predictable above 10."""
+    """How far a deviation of the signal grows on its way."""
     record: Record | None = None
     """Everything, where it was asked for."""
     error: str = ""

@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isograd.prediction import pairs
-from isograd.prediction.fields import Field, _same_factors
+from isograd.prediction.aligning import same_factors
+from isograd.prediction.fields import Field
 from isograd.prediction.pairs import Array, Sizes
 
 # Axes: n samples, g groups, z channels of one group on the side that is stepped over, c channels
@@ -236,7 +237,7 @@ def _matched(first: str, a: Field, other: str, b: Field) -> tuple[Field, Field]:
     """Both on the same factors and classes of the axes that they share."""
     shared = [letter for letter in AXES[first][:3] if letter in AXES[other][:3]]
     if "n" in shared:
-        a, b = _same_factors([a, b], 0)
+        a, b = same_factors([a, b], 0)
     left, right = list(a.cuts), list(b.cuts)
     for letter in shared:
         ours = a.factors_of(AXES[first].index(letter))

@@ -98,9 +98,7 @@ def trace(
         tape.phase = "loss"
         chosen = _guarded(tape, lambda: seeds_of(run, tape, outputs, batch.targets, loss, seed))
     run.backward(chosen.seeds)
-    return Trace(
-        built, batch, tape, reader, run, chosen.name, chosen.note, loss is None
-    )
+    return Trace(built, batch, tape, reader, run, chosen.name, chosen.note, loss is None)
 
 
 def draws_of(model: nn.Module) -> dict[int, int]:

@@ -12,7 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from isograd.prediction.fields import Field, aligned
+from isograd.prediction.aligning import aligned
+from isograd.prediction.fields import Field
 from isograd.prediction.gaussian import cross_series
 
 if TYPE_CHECKING:
@@ -245,7 +246,9 @@ class Twins:
         if link is None:
             return None
         if link.kind == "product":
-            return None if mine is None else self._gradient_products(a, mine, b, (step, before, into))
+            return (
+                None if mine is None else self._gradient_products(a, mine, b, (step, before, into))
+            )
         inner = self.gradients(a, before)
         if inner is None or link.kind in ("layout", "sum"):
             return inner
@@ -285,9 +288,7 @@ class Twins:
         gate, g = aligned(u.origin.like(second), joint)
         return g.like(g.second * gate.second)
 
-    def _plain_gradient(
-        self, b: Field, kinds: tuple[str, ...] = ("layout", "multiple")
-    ) -> Field:
+    def _plain_gradient(self, b: Field, kinds: tuple[str, ...] = ("layout", "multiple")) -> Field:
         for _ in range(64):
             born = self.born.get(id(b))
             if born is None or len(born) == 2:

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from isograd.prediction.fields import Field, independent
+from isograd.prediction.fields import Field
 from isograd.prediction.gated import CELLS
+from isograd.prediction.known import independent
 from isograd.prediction.ops import Outcome
 from isograd.prediction.recurrence import Cell, Laws, Start
 from isograd.prediction.states import is_zero, law, laws_of, of_states, states

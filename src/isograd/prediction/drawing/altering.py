@@ -14,6 +14,8 @@ from torch import Tensor
 from isograd.prediction.drawing import draws
 from isograd.prediction.drawing.draws import EMPTY, Draw, Unknown, Values
 from isograd.prediction.drawing.recorded import (
+    Recorded,
+    attach,
     on_meta,
     operand,
     picked,
@@ -250,21 +252,34 @@ def _write(call: Call, tensor: Tensor, index: Any, value: Any) -> Any:
     return None
 
 
-@rule("set_data")
+@rule("set_data", "set_")
 def set_data(call: Call) -> Any:
-    """`parameter.data = values`."""
-    tensor, source = call.args
+    """`parameter.data = values` and `parameter.set_(values)`."""
+    tensor, source = call.args[0], call.args[1] if len(call.args) == 2 else None
+    if not isinstance(source, Tensor):
+        return untold(call)
     kept, given = recorded(tensor), recorded(source)
-    if kept is None and given is not None and not tensor.is_meta:
+    if kept is None and given is None:
+        return call.plainly()
+    if kept is None and not tensor.is_meta and (kept := make_recorded(tensor)) is None:
         return call.func(tensor, drawn(source))
-    if kept is not None and given is None and not source.is_meta:
-        return call.func(tensor, record(on_meta(source), operand(source)))
+    if given is None:
+        source = on_meta(source) if kept is None else record(on_meta(source), operand(source))
+    return _set(call, tensor, kept, source)
+
+
+def _set(call: Call, tensor: Tensor, kept: Recorded | None, source: Tensor) -> Any:
+    given = recorded(source)
+    if given is not None and kept is not None and kept.registered:
+        values = read(source, given)
+        if isinstance(values, Unknown) and values is not EMPTY:
+            raise refusal(call.name, values.cause)
+    result = call.func(tensor, source)
     if given is not None:
-        given.registered = given.registered or (kept is not None and kept.registered)
         given.shared = True
-        if given.registered and isinstance(given.values, Unknown) and given.values is not EMPTY:
-            raise refusal(call.name, given.values.cause)
-    return call.plainly()
+        if kept is not None and kept.registered:
+            attach(tensor, given)
+    return result
 
 
 @rule(*"to type type_as float double half bfloat16 cpu cuda pin_memory share_memory_".split())

@@ -8,13 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from isograd.prediction.fields import Field, aligned
+from isograd.prediction.aligning import aligned
+from isograd.prediction.fields import Field
 from isograd.prediction.gates import profile_of
 from isograd.prediction.gaussian import Nodes
 from isograd.prediction.ops import Op, Outcome
+from isograd.prediction.ops.elementwise import as_nodes, evaluated, of_one, outcome
 from isograd.prediction.scales import POWER, own_scale
 from isograd.prediction.twins import Link
-from isograd.prediction.ops.elementwise import as_nodes, evaluated, of_one, outcome
 
 if TYPE_CHECKING:
     from isograd.prediction.propagation import Call
@@ -92,7 +93,7 @@ def _of_two(call: Call, name: str, x: Any, y: Any, given: tuple[Any, ...]) -> Ou
 
 
 def _with_multiple(call: Call, name: str, x: Any, y: Any, alpha: float) -> Outcome:
-    """x + alpha y, x - alpha y."""
+    """X + alpha y, x - alpha y."""
     if _number(call, y) is not None:
         return _of_two(call, name, x, y * alpha, ())
     part = scaled(call, call.field(y), alpha)
@@ -149,7 +150,7 @@ def combined(call: Call, name: str, a: Field, b: Field) -> Outcome:
 
 
 def scaled(call: Call, x: Field, factor: float) -> Outcome:
-    """x times a known number."""
+    """X times a known number."""
     if x.nodes is not None:
         return of_one(call, x, lambda v: v * factor)
     out = x.scaled(factor)
@@ -157,13 +158,15 @@ def scaled(call: Call, x: Field, factor: float) -> Outcome:
     _remember(out, x, factor, 0.0)
     if x.averaged is not None:
         out.notes["averaged_by"] = factor
-    link = Link("multiple", lambda c: c.like(c.second * factor), lambda c: c.like(c.second * factor))
+    link = Link(
+        "multiple", lambda c: c.like(c.second * factor), lambda c: c.like(c.second * factor)
+    )
     back = lambda g: [(x, g.scaled(factor))]  # noqa: E731
     return Outcome(out, back, [x], formula=f"x times {factor:.4g}", link=link)
 
 
 def added(call: Call, a: Field, b: Field, sign: float) -> Outcome:
-    """a + sign b of independent fields."""
+    """A + sign b of independent fields."""
     if sign < 0 and b.averaged is a:
         return _centered(a, b)
     out = summed(a, b, sign)
@@ -234,7 +237,7 @@ def summed(a: Field, b: Field, sign: float = 1.0) -> Field:
 
 
 def multiplied(call: Call, a: Field, b: Field) -> Outcome:
-    """a b of independent fields."""
+    """A b of independent fields."""
     first, second = aligned(a, b)
     out = first.like(first.second * second.second, first.mean * second.mean)
     out.noise = a.noise + b.noise
@@ -253,7 +256,7 @@ def multiplied(call: Call, a: Field, b: Field) -> Outcome:
 
 
 def _centered(x: Field, mean: Field) -> Outcome:
-    """x - mean(x): what the mean takes away is what each entry has in common with it."""
+    """X - mean(x): what the mean takes away is what each entry has in common with it."""
     shape = mean.shape
 
     def axes_of(f: Field) -> list[int]:
@@ -339,7 +342,7 @@ def _number_first(call: Call, name: str, number: float, x: Field) -> Outcome:
 
 
 def _shifted(x: Field, shift: float) -> Outcome:
-    """x plus a known number."""
+    """X plus a known number."""
     first, other = x.per_pair(x.mean)
     out = x.like(x.second + shift * (first + other) + shift * shift, x.mean + shift)
     out.visible = x.visible
@@ -432,7 +435,7 @@ def _where(call: Call, condition: Any, x: Any, y: Any) -> Outcome:
 
 
 def _lerp(call: Call, start: Any, end: Any, weight: Any) -> Outcome:
-    """start (1 - w) + end w."""
+    """Start (1 - w) + end w."""
     a, b = call.field(end), call.field(start)
     w = call.field(weight, max(a, b, key=_number_of_classes))
     return mixed(call, a, b, w, w if isinstance(weight, Tensor) else None)
@@ -443,7 +446,7 @@ def _number_of_classes(f: Field) -> int:
 
 
 def mixed(call: Call, a: Field, b: Field, w: Field, weight: Field | None) -> Outcome:
-    """w a + (1 - w) b of independent fields; `weight` if w wants a gradient."""
+    """W a + (1 - w) b of independent fields; `weight` if w wants a gradient."""
     del call
     one, two, share = aligned(a, b, w)
     first, other = share.per_pair(share.mean)
@@ -469,7 +472,7 @@ def mixed(call: Call, a: Field, b: Field, w: Field, weight: Field | None) -> Out
 
 
 def _fused(call: Call, name: str, x: Any, a: Any, b: Any, value: float = 1) -> Outcome:
-    """x + value a b, x + value a / b."""
+    """X + value a b, x + value a / b."""
     base, first, second = call.field(x), call.field(a), call.field(b)
     inner = combined(call, name.removeprefix("addc"), first, second)
     part = scaled(call, inner.out, value)

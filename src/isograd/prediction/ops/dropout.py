@@ -22,7 +22,9 @@ class Dropout(Op):
     )
     source = "Schoenholz et al. 2017, section 5"
 
-    def apply(self, call: Call, x: Any, p: float = 0.5, training: bool = True, *_: Any, **kwargs: Any) -> Outcome:
+    def apply(
+        self, call: Call, x: Any, p: float = 0.5, training: bool = True, *_: Any, **kwargs: Any
+    ) -> Outcome:
         """One call of any of the functions."""
         f = call.field(x)
         p = float(kwargs.get("p", p))
@@ -30,7 +32,9 @@ class Dropout(Op):
             return Outcome(f)
         if "alpha" in call.name:
             raise call.refuse("keeps mean and variance", "leave it out of a prediction (eval mode)")
-        free = 2 if call.name[-2:] in ("1d", "2d", "3d") or "feature" in call.name else len(f.groups)
+        free = (
+            2 if call.name[-2:] in ("1d", "2d", "3d") or "feature" in call.name else len(f.groups)
+        )
 
         def masked(g: Field) -> Field:
             second = g.second.copy()
@@ -47,5 +51,3 @@ class Dropout(Op):
         out = masked(f)
         formula = f"E x^2 / {1 - p:.3g}"
         return Outcome(out, lambda g: [(f, masked(g))], [f], formula=formula, link=SAME)
-
-

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from isograd.prediction.fields import Field, aligned
+from isograd.prediction.aligning import aligned
+from isograd.prediction.fields import Field
 from isograd.prediction.gates import passed_gate
 from isograd.prediction.gaussian import Nodes, Quadrature
 from isograd.prediction.mixtures import quadrature_of
@@ -73,10 +74,8 @@ def _call(function: Any, args: Any, kwargs: Any, x: Tensor) -> Tensor:
     return function(x, *args, **kwargs)
 
 
-def of_one(
-    call: Call, x: Field, function: Callable[[Tensor], Tensor], name: str = ""
-) -> Outcome:
-    """y = function(x) for a field x, which may itself be a function of another."""
+def of_one(call: Call, x: Field, function: Callable[[Tensor], Tensor], name: str = "") -> Outcome:
+    """Y = function(x) for a field x, which may itself be a function of another."""
     origin, values, slopes, quadrature = as_nodes(x, name)
     found, own = evaluated(function, values)
     nodes = Nodes(quadrature, found, own * slopes)
@@ -121,9 +120,7 @@ def _slopes(out: Tensor, inputs: list[Tensor]) -> tuple[Tensor | None, ...]:
         return (None,) * len(inputs)
 
 
-def outcome(
-    call: Call, origin: Field, nodes: Nodes, inputs: list[tuple[Field, Array]]
-) -> Outcome:
+def outcome(call: Call, origin: Field, nodes: Nodes, inputs: list[tuple[Field, Array]]) -> Outcome:
     """The outcome of a function known at the nodes of `origin`.
 
     Args:

@@ -46,7 +46,7 @@ class Embedding(Op):
         rows = w.shape[0]
 
         def back(gradient: Field) -> list[tuple[Field, Field]]:
-            from isograd.prediction.fields import aligned
+            from isograd.prediction.aligning import aligned
 
             g, e = aligned(gradient, equal.regrouped((*equal.groups, 0)))
             total = g.second * e.second

@@ -45,8 +45,6 @@ class Extremes(Op):
 def _extreme(call: Call, f: Field, axes: list[int], keep: bool, *, smallest: bool) -> Outcome:
     shape = f.shape
     rest = [axis for axis in range(len(shape)) if axis not in axes]
-    order = [*rest, *axes]
-    back = [order.index(axis) for axis in range(len(order))]
 
     def step(outcome: Outcome) -> Field:
         call.run.record("layout", "", outcome)
@@ -55,9 +53,8 @@ def _extreme(call: Call, f: Field, axes: list[int], keep: bool, *, smallest: boo
 
     if smallest:
         f = step(of_one(call, f, torch.neg))
-    moved = step(relaid(call, f, lambda g: g.permuted(order), lambda g: g.permuted(back)))
     windows = tuple(Windows(shape[axis], ((0, shape[axis]),)) for axis in axes)
-    top = step(maximum(call, moved, windows))
+    top = step(maximum(call, f, windows, [*rest, *axes]))
     kept = [1 if axis in axes else n for axis, n in enumerate(shape)]
     target = tuple(kept) if keep else tuple(shape[axis] for axis in rest)
     start = top.shape

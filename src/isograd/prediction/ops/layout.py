@@ -9,8 +9,8 @@ import torch
 
 from isograd.prediction.fields import Field
 from isograd.prediction.ops import Op, Outcome
-from isograd.prediction.twins import SAME, Link
 from isograd.prediction.ops.elementwise import of_one
+from isograd.prediction.twins import Link
 
 if TYPE_CHECKING:
     from isograd.prediction.propagation import Call
@@ -202,5 +202,3 @@ def _tuple(value: Any) -> tuple[int, ...]:
     if isinstance(value, int):
         return (value,)
     return tuple(int(v) for v in value)
-
-

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from isograd.prediction import pairs
-from isograd.prediction.fields import Field, aligned
+from isograd.prediction.aligning import aligned
+from isograd.prediction.fields import Field
 from isograd.prediction.ops import Op, Outcome
 from isograd.prediction.twins import Link
 
@@ -86,9 +87,7 @@ class Linear(Op):
     def _inner(self, call: Call, a: Any, b: Any) -> Outcome:
         n, m = a.ndim, b.ndim
         of_x, of_y = _LETTERS[:n], _LETTERS[n : n + m - 1] + _LETTERS[n - 1]
-        return product(
-            call, call.field(a), of_x, call.field(b), of_y, of_x[:-1] + of_y[:-1]
-        )
+        return product(call, call.field(a), of_x, call.field(b), of_y, of_x[:-1] + of_y[:-1])
 
     def _tensordot(self, call: Call, a: Any, b: Any, dims: Any = 2, **_: Any) -> Outcome:
         x, y = call.field(a), call.field(b)
@@ -144,7 +143,9 @@ def _spelled(
     """Ellipses written out, and the output's labels where they are left out."""
     used = {c for label in labels for c in label}
     spare = [c for c in reversed(_LETTERS) if c not in used]
-    longest = max(len(f.groups) - len(x.replace("...", "")) for x, f in zip(labels, fields, strict=True))
+    longest = max(
+        len(f.groups) - len(x.replace("...", "")) for x, f in zip(labels, fields, strict=True)
+    )
     dots = "".join(spare[:longest])
     found = []
     for label, f in zip(labels, fields, strict=True):
@@ -264,7 +265,9 @@ def _contracted(
                 weights.append((letter, pairs.counts(cut), np.array(cut, dtype=np.float64)))
             at += 1
     target = "".join(kept)
-    second = _einsum(of_a, a.second[tuple(take_a)], of_b, b.second[tuple(take_b)], target, weights, 1)
+    second = _einsum(
+        of_a, a.second[tuple(take_a)], of_b, b.second[tuple(take_b)], target, weights, 1
+    )
     mean = _einsum(of_a, a.mean[tuple(take_a)], of_b, b.mean[tuple(take_b)], target, weights, 2)
     missing = [c for c in target if c not in of_a + of_b]
     if missing:  # an axis that neither has: cannot be, aligned() gave it length one
@@ -272,9 +275,7 @@ def _contracted(
     order = [whole.index(label) for label in out]
     number = [groups[axis] for axis in order]
     kept_axes = [axis for axis, label in enumerate(whole) if label in out]
-    found = Field(
-        second, tuple(cuts), tuple(groups[axis] for axis in kept_axes), mean
-    )
+    found = Field(second, tuple(cuts), tuple(groups[axis] for axis in kept_axes), mean)
     if kept_axes != order:
         found = found.permuted([kept_axes.index(axis) for axis in order])
     assert list(found.groups) == number
@@ -321,5 +322,3 @@ def fluctuation(x: Field) -> float:
     kurtosis = x.nodes.kurtosis() if x.nodes is not None else x.notes.get("kurtosis", 3.0)
     centered = np.square((x.second - x.products()) / energy)
     return (kurtosis - 1) * float(centered.ravel() @ pairs.every_share(x.cuts))
-
-

@@ -10,8 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from isograd.prediction.aligning import aligned
 from isograd.prediction.classes import agreement, log_of_sum, participation
-from isograd.prediction.fields import Field, aligned, empirical
+from isograd.prediction.fields import Field
+from isograd.prediction.known import empirical
 from isograd.prediction.ops import Op, Outcome
 from isograd.prediction.ops.arithmetic import combined, multiplied
 from isograd.prediction.ops.elementwise import of_one

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from isograd.prediction import pairs
-from isograd.prediction.fields import Field, aligned
+from isograd.prediction.aligning import aligned
+from isograd.prediction.fields import Field
+from isograd.prediction.gradients import moment_of
 from isograd.prediction.ops import Op, Outcome
-from isograd.prediction.propagation import moment_of
 from isograd.prediction.twins import Link
 
 if TYPE_CHECKING:
@@ -31,8 +32,7 @@ class Normalization(Op):
 
     code = "normalization"
     functions = tuple(
-        "layer_norm batch_norm group_norm instance_norm rms_norm "
-        "fused_rms_norm".split()
+        "layer_norm batch_norm group_norm instance_norm rms_norm fused_rms_norm".split()
     )
     source = "Yang et al. 2019, section 3; Ba et al. 2016"
 
@@ -43,8 +43,14 @@ class Normalization(Op):
         )
 
     def _layer_norm(
-        self, call: Call, f: Field, normalized_shape: Sequence[int], weight: Any = None,
-        bias: Any = None, eps: float = 1e-5, cudnn_enable: bool = True,
+        self,
+        call: Call,
+        f: Field,
+        normalized_shape: Sequence[int],
+        weight: Any = None,
+        bias: Any = None,
+        eps: float = 1e-5,
+        cudnn_enable: bool = True,
     ) -> Outcome:
         del cudnn_enable
         ndim = len(f.groups)
@@ -52,7 +58,11 @@ class Normalization(Op):
         return affine(call, f, normalized(call, f, axes, eps), weight, bias)
 
     def _rms_norm(
-        self, call: Call, f: Field, normalized_shape: Sequence[int], weight: Any = None,
+        self,
+        call: Call,
+        f: Field,
+        normalized_shape: Sequence[int],
+        weight: Any = None,
         eps: float | None = None,
     ) -> Outcome:
         ndim = len(f.groups)
@@ -61,9 +71,17 @@ class Normalization(Op):
         return affine(call, f, found, weight, None)
 
     def _batch_norm(
-        self, call: Call, f: Field, running_mean: Any = None, running_var: Any = None,
-        weight: Any = None, bias: Any = None, training: bool = False, momentum: float = 0.1,
-        eps: float = 1e-5, *_: Any,
+        self,
+        call: Call,
+        f: Field,
+        running_mean: Any = None,
+        running_var: Any = None,
+        weight: Any = None,
+        bias: Any = None,
+        training: bool = False,
+        momentum: float = 0.1,
+        eps: float = 1e-5,
+        *_: Any,
     ) -> Outcome:
         del momentum
         axes = [axis for axis in range(len(f.groups)) if axis != 1]
@@ -76,9 +94,17 @@ class Normalization(Op):
         return affine(call, f, found, weight, bias, tuple(shape))
 
     def _instance_norm(
-        self, call: Call, f: Field, running_mean: Any = None, running_var: Any = None,
-        weight: Any = None, bias: Any = None, use_input_stats: bool = True, momentum: float = 0.1,
-        eps: float = 1e-5, *_: Any,
+        self,
+        call: Call,
+        f: Field,
+        running_mean: Any = None,
+        running_var: Any = None,
+        weight: Any = None,
+        bias: Any = None,
+        use_input_stats: bool = True,
+        momentum: float = 0.1,
+        eps: float = 1e-5,
+        *_: Any,
     ) -> Outcome:
         del momentum
         shape = [1] * len(f.groups)
@@ -90,8 +116,14 @@ class Normalization(Op):
         return affine(call, f, found, weight, bias, tuple(shape))
 
     def _group_norm(
-        self, call: Call, f: Field, num_groups: int, weight: Any = None, bias: Any = None,
-        eps: float = 1e-5, *_: Any,
+        self,
+        call: Call,
+        f: Field,
+        num_groups: int,
+        weight: Any = None,
+        bias: Any = None,
+        eps: float = 1e-5,
+        *_: Any,
     ) -> Outcome:
         shape = f.shape
         apart = (shape[0], num_groups, shape[1] // num_groups, *shape[2:])
@@ -111,7 +143,13 @@ class Normalization(Op):
 
 
 def normalized(
-    call: Call, f: Field, axes: Sequence[int], eps: float, *, centered: bool = True, drawn: bool = False
+    call: Call,
+    f: Field,
+    axes: Sequence[int],
+    eps: float,
+    *,
+    centered: bool = True,
+    drawn: bool = False,
 ) -> Outcome:
     """(x - mean x) / sqrt(var x + eps) over axes.
 
@@ -171,9 +209,14 @@ def normalized(
 
 
 def affine(
-    call: Call, f: Field, found: Outcome, weight: Any, bias: Any, shape: tuple[int, ...] | None = None
+    call: Call,
+    f: Field,
+    found: Outcome,
+    weight: Any,
+    bias: Any,
+    shape: tuple[int, ...] | None = None,
 ) -> Outcome:
-    """xhat gamma + beta."""
+    """Xhat gamma + beta."""
     out, gamma, beta = found.out, None, None
     if weight is not None:
         gamma = call.field(weight)

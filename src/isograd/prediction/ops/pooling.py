@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,9 +10,10 @@ import numpy as np
 from isograd.prediction.axismaps import adjoint, mapped
 from isograd.prediction.fields import Field
 from isograd.prediction.gaussian import Nodes, Quadrature
-from isograd.prediction.maxima import Axes, laid, largest, routed, single
+from isograd.prediction.maxima import Axes, laid, largest, routed, single, turned
 from isograd.prediction.ops import Op, Outcome
-from isograd.prediction.ops.elementwise import _times, as_nodes, outcome
+from isograd.prediction.ops.elementwise import as_nodes, outcome
+from isograd.prediction.twins import Link
 from isograd.prediction.windows import Windows, adaptive, padded, sliding
 
 if TYPE_CHECKING:
@@ -53,17 +55,27 @@ def average(f: Field, axes: Axes) -> Outcome:
     return Outcome(out, lambda g: [(f, adjoint(g, first, axes, f))], [f], formula="mean of windows")
 
 
-def maximum(call: Call, x: Field, axes: Axes) -> Outcome:
-    """The largest entry of each window; its gradient goes to the field that x is a function of."""
+def maximum(call: Call, x: Field, axes: Axes, order: Sequence[int] | None = None) -> Outcome:
+    """The largest entry of each window; its gradient goes to the field that x is a function of.
+
+    Args:
+        call: under way.
+        x: the entries.
+        axes: windows on the last axes.
+        order: in which the axes of x are taken, those with windows last.
+    """
     first = len(x.groups) - len(axes)
     origin, values, slopes, quadrature = as_nodes(x)
-    entries = single(origin, first)
+    order = range(len(x.groups)) if order is None else order
+    back = [list(order).index(axis) for axis in range(len(order))]
+    entries = single(origin.permuted(order), first)
     shape = entries.mean.shape
     if values.shape[:-1] == origin.mean.shape and values[..., 0].size == entries.mean.size:
         steps = [] if x.nodes is None else x.nodes.steps
-        nodes = laid(Nodes(quadrature, values, slopes, [(x, np.ones_like(values)), *steps]), shape)
+        nodes = Nodes(quadrature, values, slopes, [(x, np.ones_like(values)), *steps])
+        nodes = laid(turned(nodes, origin, order), shape)
     else:  # factors of several classes as one: what their entries are functions of is lost
-        origin, entries = x, single(x, first)
+        origin, entries = x, single(x.permuted(order), first)
         own = Quadrature.of(entries)
         nodes = Nodes(own, own.x, np.ones_like(own.x))
     top = largest(entries, nodes, axes)
@@ -73,26 +85,31 @@ def maximum(call: Call, x: Field, axes: Axes) -> Outcome:
         peak.notes["batch statistics"] = True
 
     def behind(gradient: Field) -> Field:
-        found = routed(gradient, top, axes, entries)
+        found = routed(gradient, top, axes, entries).permuted(back)
         found.noise = gradient.noise
         moment = gradient.notes.get("moment")  # gradient times entry: it goes the same way
         if moment is not None:
-            found.notes["moment"] = routed(moment, top, axes, entries)
+            found.notes["moment"] = routed(moment, top, axes, entries).permuted(back)
         return found
 
     where = Outcome(peak, lambda g: [(origin, behind(g))], [origin], formula="max of windows")
     call.run.record("max", Pooling.source, where)
-    found = outcome(call, peak, top.nodes, [])
+    reported = []
+    for one, slope in steps:
+        if one is not origin:  # its gradient is told as that of the entry of it that is largest
+            copy = peak.like(peak.second, peak.mean)
+            call.run.record(
+                "max", "", Outcome(copy, _never, [one], link=Link("layout", None, behind))
+            )
+            reported.append((copy, slope))
+    found = outcome(call, peak, top.nodes, reported)
+    return Outcome(found.out, found.back, [x], formula="E f(max)^2 over windows")
 
-    def back(gradient: Field) -> list[tuple[Field, Field]]:
-        for one, slope in steps:
-            if one is not origin:
-                report = _times(peak, top.nodes.between(slope, peak), gradient)
-                call.run.arrive(one, behind(report), passed_on=True)
-        assert found.back is not None
-        return list(found.back(gradient))
 
-    return Outcome(found.out, back, [x], formula="E f(max)^2 over windows")
+def _never(gradient: Field) -> list[tuple[Field, Field]]:
+    """What arrives has been handed to the origin already."""
+    del gradient
+    return []
 
 
 def _averaging(

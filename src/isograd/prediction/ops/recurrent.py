@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor
 
-from isograd.prediction.fields import Field, independent
+from isograd.prediction.fields import Field
 from isograd.prediction.gated import CELLS
+from isograd.prediction.known import independent
 from isograd.prediction.ops import Op, Outcome
 from isograd.prediction.recurrence import Cell, Returned, Start
 from isograd.prediction.states import is_zero, law, laws_of, of_states, states

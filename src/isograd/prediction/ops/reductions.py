@@ -19,7 +19,17 @@ class Reductions(Op):
     """E (sum x)^2: every pair of summands counts with its second moment."""
 
     code = "reductions"
-    functions = ("mean", "sum", "var", "std", "norm", "linalg_vector_norm", "nansum", "nanmean", "normalize")
+    functions = (
+        "mean",
+        "sum",
+        "var",
+        "std",
+        "norm",
+        "linalg_vector_norm",
+        "nansum",
+        "nanmean",
+        "normalize",
+    )
     source = "second moments of sums"
 
     def apply(self, call: Call, x: Any, *args: Any, **kwargs: Any) -> Outcome:
@@ -37,10 +47,17 @@ class Reductions(Op):
         return self._norm(call, f, *args, **kwargs)
 
     def _spread(
-        self, call: Call, f: Field, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *,
-        correction: Any = None, axis: Any = None,
+        self,
+        call: Call,
+        f: Field,
+        dim: Any = None,
+        unbiased: Any = None,
+        keepdim: bool = False,
+        *,
+        correction: Any = None,
+        axis: Any = None,
     ) -> Outcome:
-        """mean (x - mean x)^2 n / (n - correction), and its root."""
+        """Mean (x - mean x)^2 n / (n - correction), and its root."""
         if isinstance(dim, bool):
             dim, unbiased = None, dim
         if correction is None:
@@ -71,8 +88,10 @@ class Reductions(Op):
         root = of_one(call, total.out, torch.sqrt)
         return chained(f, [square, total, root])
 
-    def _normalize(self, call: Call, f: Field, p: float = 2.0, dim: int = 1, eps: float = 1e-12, **_: Any) -> Outcome:
-        """x / |x|: the energy is 1 / n whatever it was before."""
+    def _normalize(
+        self, call: Call, f: Field, p: float = 2.0, dim: int = 1, eps: float = 1e-12, **_: Any
+    ) -> Outcome:
+        """X / |x|: the energy is 1 / n whatever it was before."""
         n = f.shape[dim % len(f.groups)]
         from isograd.prediction.ops.normalization import normalized
 
@@ -136,5 +155,3 @@ def reduced(f: Field, dim: Any, keep: bool, *, average: bool) -> Outcome:
 
     del groups
     return Outcome(out, back, [f], formula="mean" if average else "sum")
-
-

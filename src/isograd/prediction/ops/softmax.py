@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from isograd.prediction import pairs
-from isograd.prediction.fields import Field, aligned
+from isograd.prediction.aligning import aligned
+from isograd.prediction.fields import Field
 from isograd.prediction.masks import visible_to
 from isograd.prediction.ops import Op, Outcome
 from isograd.prediction.ops.arithmetic import hidden, scaled
@@ -51,8 +52,15 @@ class Softmax(Op):
         return done
 
     def _attention(
-        self, call: Call, query: Any, key: Any, value: Any, attn_mask: Any = None,
-        dropout_p: float = 0.0, is_causal: bool = False, scale: float | None = None,
+        self,
+        call: Call,
+        query: Any,
+        key: Any,
+        value: Any,
+        attn_mask: Any = None,
+        dropout_p: float = 0.0,
+        is_causal: bool = False,
+        scale: float | None = None,
         enable_gqa: bool = False,
     ) -> Outcome:
         """softmax(scale q k^T + mask) v, step by step."""
@@ -89,9 +97,7 @@ def _repeated_heads(f: Field, heads: int) -> Outcome:
     own, axis = f.shape[-3], len(f.groups) - 3
     ahead = partial(repeated, axis=axis, times=heads // own)
     behind = partial(repeats_summed, axis=axis, times=heads // own)
-    return Outcome(
-        ahead(f), lambda g: [(f, behind(g))], [f], link=Link("layout", ahead, behind)
-    )
+    return Outcome(ahead(f), lambda g: [(f, behind(g))], [f], link=Link("layout", ahead, behind))
 
 
 def _named(call: Call, name: str) -> Call:
@@ -269,8 +275,9 @@ def _diagonal(values: Array, place: int, k: int) -> Array:
 
 def _same_rows(f: Field, diagonal: Array, uniform: Array, place: int) -> Array:
     """Logit variance per row, averaged over the keys it sees."""
-    result, weights = diagonal, np.broadcast_to(uniform, f.second.shape).take(
-        range(len(f.cuts[place])), place
+    result, weights = (
+        diagonal,
+        np.broadcast_to(uniform, f.second.shape).take(range(len(f.cuts[place])), place),
     )
     for other, cut in enumerate(f.cuts):
         if other != place:

@@ -1,0 +1,49 @@
+"""Fields broadcast against each other, on the same factors and classes."""
+
+from __future__ import annotations
+
+from isograd.prediction import pairs
+from isograd.prediction.fields import Field
+
+
+def aligned(*fields: Field) -> list[Field]:
+    """Fields broadcast against each other, on the same factors and classes."""
+    groups, cuts_of_first = fields[0].groups, fields[0].cuts
+    if all(f.groups == groups and f.cuts == cuts_of_first for f in fields):
+        return list(fields)
+    depth = max(len(f.groups) for f in fields)
+    shapes = [(1,) * (depth - len(f.groups)) + f.shape for f in fields]
+    shape = tuple(max(sizes) if 0 not in sizes else 0 for sizes in zip(*shapes, strict=True))
+    padded = [
+        f if len(f.groups) == depth else f.regrouped((0,) * (depth - len(f.groups)) + f.groups)
+        for f in fields
+    ]
+    for axis in range(depth):
+        padded = same_factors(padded, axis)
+    wide = [f.expanded(shape) for f in padded]
+    # A repeated axis may have come as one factor where another field has several.
+    for axis in range(depth):
+        wide = same_factors(wide, axis)
+    cuts = list(wide[0].cuts)
+    for f in wide[1:]:
+        cuts = [pairs.common(a, b) for a, b in zip(cuts, f.cuts, strict=True)]
+    return [f.recut(cuts) for f in wide]
+
+
+def same_factors(fields: list[Field], axis: int) -> list[Field]:
+    """One axis cut into the same factors in all fields that have it."""
+    having = [i for i, f in enumerate(fields) if f.groups[axis]]
+    layouts = {i: tuple(fields[i].sizes[p] for p in fields[i].factors_of(axis)) for i in having}
+    if len(set(layouts.values())) < 2:
+        return fields
+    finest = max(layouts.values(), key=len)
+    result = list(fields)
+    nested = all(layout == finest or len(layout) == 1 for layout in layouts.values())
+    for i, layout in layouts.items():
+        if not nested:
+            result[i] = result[i].as_one(axis)
+        elif layout != finest:
+            place = result[i].factors_of(axis)[0]
+            for step, size in enumerate(finest[:-1]):
+                result[i] = result[i].split(place + step, size)
+    return result
