@@ -155,7 +155,8 @@ def scattered(g: Field, axes: Sequence[int], index: Sequence[Indices], sizes: Sh
     whole, out = _apart(g, at)
     labels = 1 + _joint(np.ix_(*map(_classes, out)), out)
     most = _FEW if all(len(cut) == 1 for cut in out) else _CLASSES
-    into = [_runs(_seen(i, labels, n), most) for i, n in zip(index, sizes, strict=True)]
+    counted = len(axes) > 1  # then how often an index occurs differs, and adds up over axes
+    into = [_runs(_seen(i, labels, n, counted), most) for i, n in zip(index, sizes, strict=True)]
     number = np.maximum(_product(map(pairs.counts, into)), 1.0)
     second = (_pairs_between(out, into, index).T / number[:, None])[_settled(into)]
     mean = _members_between(out, into, index).T / _product(map(np.array, into))[:, None]
@@ -261,10 +262,19 @@ def _product(arrays: Iterable[Array]) -> Array:
     return result
 
 
-def _seen(index: Indices, labels: Indices, size: int) -> Indices:
-    """Per entry of an axis the label of an output that is taken from there, 0 for none."""
+def _seen(index: Indices, labels: Indices, size: int, counted: bool) -> Indices:
+    """Per entry of an axis the label of an output that is taken from there, 0 for none.
+
+    Args:
+        index: where outputs are taken from.
+        labels: of the outputs, one or more.
+        size: length of the axis.
+        counted: whether the label says, too, how many are taken from there.
+    """
     result = np.zeros(size, dtype=np.intp)
     result[index.reshape(-1)] = labels.reshape(-1)
+    if counted:
+        result += int(labels.max() + 1) * np.bincount(index.reshape(-1), minlength=size)
     return result
 
 

@@ -230,7 +230,7 @@ class Twins:
         if inner is None:
             return None
         if link.kind == "sum":
-            return inner.summed_to(into.shape)
+            return _times(inner.summed_to(into.shape), _sign(step, link, into))
         return None if link.behind is None else link.behind(inner)
 
     def _gradient_second(self, a: Field, b: Field, mine: Any) -> Field | None:
@@ -250,7 +250,9 @@ class Twins:
                 None if mine is None else self._gradient_products(a, mine, b, (step, before, into))
             )
         inner = self.gradients(a, before)
-        if inner is None or link.kind in ("layout", "sum"):
+        if link.kind == "sum":
+            return _times(inner, _sign(step, link, into))
+        if inner is None or link.kind == "layout":
             return inner
         return _times(inner, _factor(link, into))
 
@@ -311,6 +313,12 @@ def _of_functions(a: Field, b: Field, shared: Field | None) -> Field | None:
         a.nodes.quadrature, b.nodes.quadrature, a.nodes.values, b.nodes.values, a.origin, shared
     )
     return a.origin.like(second - mean)
+
+
+def _sign(step: Step, link: Link, into: Field) -> float:
+    """Of one term of a sum."""
+    signs = zip(step.inputs, link.signs, strict=False)
+    return next((sign for one, sign in signs if one is into), 1.0)
 
 
 def _times(f: Field | None, factor: float) -> Field | None:

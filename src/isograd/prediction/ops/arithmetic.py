@@ -182,10 +182,17 @@ def added(call: Call, a: Field, b: Field, sign: float) -> Outcome:
         out.notes["batch statistics"] = True
 
     def back(gradient: Field) -> list[tuple[Field, Field]]:
-        return [(f, _passed(gradient, f, out)) for f in (a, b)]
+        second = gradient if sign > 0 else _another(gradient)  # of its own: it points the other way
+        return [(a, _passed(gradient, a, out)), (b, _passed(second, b, out))]
 
     link = Link("sum", signs=(1.0, sign))
     return Outcome(out, back, [a, b], formula="E x^2 + E y^2 + 2 E x E y", link=link)
+
+
+def _another(gradient: Field) -> Field:
+    result = gradient.like(gradient.second)
+    result.noise, result.notes = gradient.noise, gradient.notes
+    return result
 
 
 def _correlate(call: Call, out: Field, a: Field, b: Field, sign: float) -> None:

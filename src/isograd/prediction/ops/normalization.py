@@ -337,8 +337,9 @@ def _drawn(f: Field, second: Array, places: Sequence[int]) -> tuple[Array, float
 
     Values x of a channel are Gaussian given the layer's input; their variance s is a quadratic
     form with the eigenvalues a_j of their covariance, each of multiplicity m_j. Then
-    E 1/s = int prod_j (1 + 2 a_j t)^(-m_j / 2) dt and E a_i z_i^2 / s has a_i / (1 + 2 a_i t) beside
-    the product. Classes within the batch are taken together.
+    E 1/(s + e) = int exp(-e t) prod_j (1 + 2 a_j t)^(-m_j / 2) dt, in units of E s + e, and
+    E a_i z_i^2 / (s + e) has a_i / (1 + 2 a_i t) beside the product. Classes within the batch are
+    taken together.
 
     Args:
         f: the input.
@@ -364,10 +365,11 @@ def _drawn(f: Field, second: Array, places: Sequence[int]) -> tuple[Array, float
     total = float((share * multiplicity).sum())
     if total <= 0 or multiplicity[share > 1e-9 * share.max()].sum() <= 2.5:
         return np.zeros(()), _LARGEST_EXCESS
-    share /= total
+    share /= max(total, 1.0)
     t, weights = _half_line()
     damped = 1 / (1 + 2 * share[..., None] * t)
     whole = np.exp((multiplicity[..., None] * np.log(damped)).sum(tuple(range(len(sizes)))) / 2)
+    whole *= np.exp(-max(1.0 - total, 0.0) * t)  # eps, which does not fluctuate
     excess = float(weights @ whole) - 1
     found = number * ((share[..., None] * damped * whole) @ weights)
     change = found - share * number
