@@ -146,8 +146,15 @@ class Nodes:
 
     def slope_noise(self, origin: Field) -> float:
         """Variance of ln of the mean of f'^2 over finitely many units."""
-        square = np.square(self.slopes)
-        mean, second = _series(self.quadrature, square, origin)
+        return self._noise(self.slopes, origin)
+
+    def value_noise(self, origin: Field) -> float:
+        """Variance of ln of the mean of f^2 over finitely many units."""
+        return self._noise(self.values, origin)
+
+    def _noise(self, values: Array, origin: Field) -> float:
+        """Mean over all pairs of entries of E[v^2 v'^2] / (E v^2 E v'^2) - 1."""
+        mean, second = _series(self.quadrature, np.square(values), origin)
         first, other = origin.per_pair(mean)
         excess = second / np.maximum(first * other, 1e-300) - 1
         return max(float(excess.ravel() @ pairs.every_share(origin.cuts)), 0.0)

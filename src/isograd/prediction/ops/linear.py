@@ -9,6 +9,7 @@ import numpy as np
 from isograd.prediction import pairs
 from isograd.prediction.aligning import aligned
 from isograd.prediction.fields import Field
+from isograd.prediction.grams import FEATURES, KEYS, attended, paired
 from isograd.prediction.ops import Op, Outcome
 from isograd.prediction.twins import Link
 
@@ -184,6 +185,8 @@ def product(
     out.noise = x.noise + y.noise + fluctuation(x) + fluctuation(y)
     out.condition = x.condition + y.condition
     inner = out
+    if "draw" not in x.notes and "draw" not in y.notes:
+        attended(call.run, x, y)
     if bias is not None:
         from isograd.prediction.ops.arithmetic import added
 
@@ -197,9 +200,15 @@ def product(
             if mine.notes.get("fixed"):
                 continue
             g, o = aligned(_spread(gradient, of_out, whole), _spread(other, of_other, whole))
-            found = _contracted(
-                g, _only(gradient, of_out, whole), o, _only(other, of_other, whole), whole, labels
-            )
+            kept = _only(gradient, of_out, whole), _only(other, of_other, whole)
+            found = _contracted(g, kept[0], o, kept[1], whole, labels)
+            variance = _in_common(out, mine, other)
+            summed = [c for c in whole if c in of_out and c in of_other and c not in labels]
+            if variance and summed and g.groups[whole.index(summed[-1])]:
+                place = g.factors_of(whole.index(summed[-1]))[-1]
+                one, two = paired(g, o, place, variance)
+                more = _contracted(one, kept[0], two, kept[1], whole, labels)
+                found = found.like(found.second + more.second, found.mean)
             found.noise = gradient.noise + fluctuation(gradient)
             result.append((mine, _unspread(found, mine)))
         return result
@@ -222,6 +231,14 @@ def product(
         formula="n E x^2 E w^2 + n (n - 1) E x x' E w w'",
         link=Link("product", ahead, behind),
     )
+
+
+def _in_common(out: Field, mine: Field, other: Field) -> float:
+    """Variance of what two tokens have in common, if the gradient and `other` go together by it."""
+    keys, variance = out.notes.get(KEYS, (None, 0.0))
+    if keys is other:
+        return float(variance)
+    return float(out.notes.get(FEATURES, 0.0)) if "draw" in mine.notes else 0.0
 
 
 def _spread(f: Field, labels: str, whole: list[str]) -> Field:
@@ -314,11 +331,15 @@ def _unspread(found: Field, mine: Field) -> Field:
 def fluctuation(x: Field) -> float:
     """Variance of ln of the mean square of one draw of a field: finitely many entries.
 
-    (kurtosis - 1) times the mean squared correlation of two of the entries.
+    Mean over pairs of entries of cov(x^2, x'^2) / (E x^2)^2, which for Gaussian entries of
+    covariance c and mean m is 2 c^2 + 4 m^2 c; c^2 counts (kurtosis - 1) times otherwise.
     """
     energy = x.energy
     if energy <= 0:
         return 0.0
-    kurtosis = x.nodes.kurtosis() if x.nodes is not None else x.notes.get("kurtosis", 3.0)
-    centered = np.square((x.second - x.products()) / energy)
-    return (kurtosis - 1) * float(centered.ravel() @ pairs.every_share(x.cuts))
+    if x.nodes is not None and x.origin is not None and x.origin.cuts == x.cuts:
+        return x.nodes.value_noise(x.origin)
+    products = x.products() / energy
+    shared = x.second / energy - products
+    excess = (x.notes.get("kurtosis", 3.0) - 1) * np.square(shared) + 4 * products * shared
+    return max(float(excess.ravel() @ pairs.every_share(x.cuts)), 0.0)
