@@ -247,11 +247,22 @@ def test_wrapping_tying_and_views_share_the_law() -> None:
     assert len(list(holder.parameters())) == 1
 
 
+@pytest.mark.parametrize("look", [lambda t: t.data, lambda t: t.detach(), lambda t: t.view(-1)])
+def test_tensors_that_share_memory_share_what_is_written(look: Callable[[Tensor], Tensor]) -> None:
+    with recording():
+        one = torch.empty(4, 4)
+        other = look(one)
+        other.fill_(2.0)
+        one[0] = 6.0
+    assert law_of(one) == law_of(other) == Law(3.0, pytest.approx(3.0), "mixed")
+
+
 def test_new_data_is_the_law_from_then_on() -> None:
     with recording():
         layers = nn.ModuleList([nn.Linear(4, 6), nn.Linear(4, 6), nn.Linear(4, 6)])
         layers[0].weight.data = torch.randn(6, 4)
-        layers[1].weight.set_(torch.randn(6, 4))
+        with torch.no_grad():
+            layers[1].weight.set_(torch.randn(6, 4))
         layers[2].weight.data = torch.full((6, 4), 3.0)
         layers.append(nn.ParameterList([torch.zeros(6, 4)]))
         layers[3][0].data = torch.randn(6, 4)

@@ -124,6 +124,21 @@ def test_truncation_has_the_exact_variance(half: float) -> None:
             assert found.kind == "trunc_normal"
 
 
+@pytest.mark.parametrize("ends", [(-math.inf, -2.0), (2.0, math.inf), (6.0, 99.0), (-31.0, -20.0)])
+def test_truncation_to_a_tail_is_exact(ends: tuple[float, float]) -> None:
+    mpmath = pytest.importorskip("mpmath")
+    with mpmath.workdps(300):  # 86 digits cancel at 20 deviations
+        low, high = (mpmath.mpf(end) for end in ends)
+        inside = mpmath.ncdf(high) - mpmath.ncdf(low)
+        edges = [(z, mpmath.npdf(z)) for z in (low, high)]
+        mean = (edges[0][1] - edges[1][1]) / inside
+        moments = [z * bell if mpmath.isfinite(z) else 0 for z, bell in edges]
+        variance = 1 + (moments[0] - moments[1]) / inside - mean**2
+    found = recorded(lambda: init.trunc_normal_(torch.empty(3, 5), a=ends[0], b=ends[1]))
+    assert found.mean == pytest.approx(float(mean), rel=1e-10)
+    assert found.variance == pytest.approx(float(variance), rel=1e-8)
+
+
 def trunc_normal_by_inversion(tensor: Tensor, a: float, b: float) -> Tensor:
     def cdf(x: float) -> float:
         return (1 + math.erf(x / math.sqrt(2))) / 2

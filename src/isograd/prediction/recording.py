@@ -75,7 +75,7 @@ def recording() -> Iterator[None]:
         stack.callback(hooks.register_module_buffer_registration_hook(mode.on_buffer).remove)
         stack.callback(session.reset)
         session.active = True
-        stack.enter_context(_Constructors(mode))
+        stack.enter_context(_Below(mode))
         stack.enter_context(mode)
         yield
 
@@ -168,8 +168,8 @@ def _inherit(result: Tensor, call: Call) -> None:
         made.derived = any(one and (one.registered or one.derived) for one in sources)
 
 
-class _Constructors(TorchDispatchMode):
-    """Sees what function modes do not: `torch.Tensor(3, 5)`, `torch.FloatTensor(3, 5)`.
+class _Below(TorchDispatchMode):
+    """Sees what function modes do not: `torch.Tensor(3, 5)` and `parameter.set_(values)`.
 
     Args:
         functions: the mode that sees all else.
@@ -182,10 +182,17 @@ class _Constructors(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        kwargs = kwargs or {}
-        if self.functions.busy or func is not torch.ops.aten.empty.memory_format:
-            return func(*args, **kwargs)
-        if not kwargs.get("dtype", torch.get_default_dtype()).is_floating_point:
+        if self.functions.busy:
+            return func(*args, **(kwargs or {}))
+        with self.functions.own():
+            return self._call(func, args, kwargs or {})
+
+    @staticmethod
+    def _call(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if func is torch.ops.aten.set_.source_Tensor:
+            return altering.set_data(Call("set_", func, args, kwargs))
+        dtype = kwargs.get("dtype") or torch.get_default_dtype()
+        if func is not torch.ops.aten.empty.memory_format or not dtype.is_floating_point:
             return func(*args, **kwargs)
         return record(func(*args, **{**kwargs, "device": torch.device("meta")}), EMPTY)
 

@@ -252,12 +252,9 @@ def _write(call: Call, tensor: Tensor, index: Any, value: Any) -> Any:
     return None
 
 
-@rule("set_data", "set_")
 def set_data(call: Call) -> Any:
     """`parameter.data = values` and `parameter.set_(values)`."""
-    tensor, source = call.args[0], call.args[1] if len(call.args) == 2 else None
-    if not isinstance(source, Tensor):
-        return untold(call)
+    tensor, source = call.args
     kept, given = recorded(tensor), recorded(source)
     if kept is None and given is None:
         return call.plainly()

@@ -200,10 +200,9 @@ def opaque(
     return Draw(base, 0.0, 1.0, new, new)
 
 
-def two_valued(kind: str, probability: float, value: float = 1.0) -> Draw:
-    """`value` with a probability, else 0."""
-    mean = probability * value
-    return opaque(kind, mean=mean, variance=probability * value**2 - mean**2)
+def two_valued(kind: str, probability: float) -> Draw:
+    """1 with a probability, else 0."""
+    return opaque(kind, mean=probability, variance=probability * (1 - probability))
 
 
 # -- arithmetic ---------------------------------------------------------------------------------
