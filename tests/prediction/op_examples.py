@@ -1,11 +1,10 @@
-"""Examples of every operation, by the code of its rule: what the contract is run on.
+"""Examples of operations of arithmetic and layout, by the code of the rule, for the contract.
 
 No two sizes of a shape are alike, so that no axis can be taken for another.
 """
 
 import torch
 from contract import KINDS, Example
-from loss_examples import losses
 from torch.nn import functional as F
 
 COARSE = ("plain", "function")
@@ -13,7 +12,6 @@ COARSE = ("plain", "function")
 RAMP = torch.linspace(-1.0, 2.0, 15).reshape(3, 5)
 HALF = torch.tensor(0.5)
 KEEP = RAMP.abs() > 0.6
-IDS = torch.tensor([[0, 4, 2, 4], [1, 4, 3, 3], [6, 6, 2, 0]])
 
 
 def of_each(functions, **settings):
@@ -327,48 +325,6 @@ def reductions():
     ]
 
 
-def normalization():
-    long, image = (2, 3, 60), (3, 4, 5, 6)
-    near = {"diverse": True, "slack": 0.06, "back_slack": 0.08, "weight_slack": 0.08}
-    # Of rectified values there are fewer degrees of freedom: 1 / variance is larger in the mean.
-    loose = {**near, "slack": 0.1, "back_slack": 0.2, "kinds": ("function",)}
-    near["kinds"] = ("plain", "classes")
-    return [
-        Example(lambda x, w, b: F.layer_norm(x, (60,), w, b), (long,), ((60,), (60,)), **near),
-        Example(lambda x: F.layer_norm(x, (60,)), (long,), **near),
-        Example(lambda x: F.layer_norm(x, (60,)), (long,), **loose),
-        Example(lambda x, w: F.rms_norm(x, (60,), w), (long,), ((60,),), **near),
-        Example(lambda x, w: F.rms_norm(x, (60,), w), (long,), ((60,),), **loose),
-        Example(lambda x, w, b: F.group_norm(x, 2, w, b), (image,), ((4,), (4,)), **near),
-        *(
-            Example(
-                lambda x, w, b: F.batch_norm(x, None, None, w, b, training=True),
-                (image,),
-                ((4,), (4,)),
-                **settings,
-            )
-            for settings in (near, loose)
-        ),
-        Example(lambda x: F.instance_norm(x), ((2, 3, 8, 7),), **near),
-    ]
-
-
-def dropout():
-    return [
-        Example(lambda x: F.dropout(x, 0.3), ((3, 5),)),
-        Example(lambda x: F.dropout(x, 0.3, training=False), ((3, 5),)),
-        Example(lambda x: F.dropout1d(x, 0.3), ((2, 3, 5),)),
-        Example(lambda x: F.dropout2d(x, 0.3), ((2, 3, 4, 5),)),
-    ]
-
-
-def embedding():
-    return [
-        Example(lambda w: F.embedding(IDS, w), (), ((7, 5),), weight_slack=None),
-        Example(lambda w: torch.embedding(w, IDS[0]), (), ((7, 5),), weight_slack=None),
-    ]
-
-
 EXAMPLES = {
     "elementwise": elementwise(),
     "arithmetic": arithmetic(),
@@ -376,8 +332,4 @@ EXAMPLES = {
     "layout": layout(),
     "indexing": indexing(),
     "reductions": reductions(),
-    "normalization": normalization(),
-    "dropout": dropout(),
-    "embedding": embedding(),
-    "losses": losses(),
 }

@@ -4,9 +4,12 @@ from pathlib import Path
 
 import pytest
 from contract import Trial
-from op_examples import EXAMPLES
+from layer_examples import EXAMPLES as LAYERS
+from op_examples import EXAMPLES as OPERATIONS
 
 from isograd.prediction.ops import catalogue
+
+EXAMPLES = OPERATIONS | LAYERS
 
 
 def cases():
