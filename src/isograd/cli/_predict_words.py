@@ -107,7 +107,7 @@ def _value(text: str) -> Any:
 
 
 def batch(
-    inputs: str | None, data: str | None, *, batch_size: int, seed: int
+    inputs: str | None, data: str | None, *, loss: str | None, batch_size: int, seed: int
 ) -> Callable[[Any], Any]:
     """Judges --input and --data now; the returned function gives the batch.
 
@@ -121,7 +121,12 @@ def batch(
     if inputs is not None:
         from isograd.prediction.specs import parse  # loads no torch
 
-        parse(inputs)
+        _, target = parse(inputs)
+        if target is None and loss is not None and ":" not in loss:
+            raise InputError(
+                f"--loss {loss} compares with targets; name them, too: --input '{inputs} -> "
+                "int64[32]<10' (or float32[32,10])"
+            )
         return lambda _: inputs
     if data is not None:
         source = _batches.source(data, batch_size=batch_size, seed=seed)

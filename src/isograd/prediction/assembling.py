@@ -16,7 +16,14 @@ from isograd.prediction.recording import law_of, same_values, values_law
 from isograd.prediction.reliance import estimated
 from isograd.records import Number, Parameter, Record, Site
 from isograd.sites import ELEMENTWISE
-from isograd.sites.parameters import fans, feeding, following, parameters_of, uses
+from isograd.sites.parameters import (
+    fans,
+    feeding,
+    following,
+    model_facts,
+    parameters_of,
+    uses,
+)
 from isograd.theory.gains import gains
 
 if TYPE_CHECKING:
@@ -167,22 +174,17 @@ def _weight(run: Propagation, tensor: Tensor, parameter: Parameter) -> dict[str,
 
 def _facts(traced: Trace) -> dict[str, Any]:
     model, run = traced.model, traced.run
-    parameters = list(model.parameters())
     fields = [field for field in traced.reader.fields if field is not None]
     condition = max((field.condition for field in fields), default=0.0)
     return {
-        "model.name": type(model).__name__,
-        "model.parameters": sum(p.numel() for p in parameters),
-        "model.trainable": sum(p.numel() for p in parameters if p.requires_grad),
-        "model.training": model.training,
+        **model_facts(model),
+        **judging.reach_facts(traced),
         **judging.batch_facts(traced.batch),
-        "loss.name": traced.loss_name,
-        "loss.chosen": traced.loss_chosen,
+        **judging.loss_facts(traced),
         "prediction.condition": condition,
         "prediction.predictable": condition <= UNPREDICTABLE,
         "prediction.sampled": sorted(set(run.sampled)),
         "prediction.same_values": same_values(model),
-        **({"loss.kind": "probe"} if traced.loss_name == "random probes" else {}),
         **judging.norm_facts(model, traced.tape),
     }
 

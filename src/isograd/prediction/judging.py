@@ -11,16 +11,19 @@ from torch import Tensor, nn
 
 from isograd.prediction.fields import Field
 from isograd.records import Number, Parameter, Site
-from isograd.sites import ACTIVATIONS, ELEMENTWISE
+from isograd.sites import ACTIVATIONS, ELEMENTWISE, graph
+from isograd.sites.batches import tensors
 from isograd.theory import activation
 
 if TYPE_CHECKING:
     from isograd.prediction.recording import Law
+    from isograd.prediction.tracing import Trace
     from isograd.sites.batches import Batch
     from isograd.sites.tape import Tape
 
 _FLAT = 0.05
 """A derivative below this share of the largest one counts as flat, as in a measurement."""
+_CUTTING = ("detach", "detach_", "data")
 _PASSING = ACTIVATIONS | {"dropout", "pool", "softmax", "log_softmax"}
 """Kinds whose samples are as far apart as those of the site before them."""
 
@@ -102,6 +105,54 @@ def row_cosine(mean: Number, rms: Number, fan_in: int) -> Number:
         return None
     common = (mean / rms) ** 4
     return common + (1 - common) / max(fan_in, 1)
+
+
+def loss_facts(traced: Trace) -> dict[str, Any]:
+    """Facts `loss.*`: its expected value, what it is, what enters it, what chance gives."""
+    facts: dict[str, Any] = {"loss.name": traced.loss_name, "loss.chosen": traced.loss_chosen}
+    if traced.loss is None:
+        return facts | ({"loss.kind": "probe"} if traced.loss_name == "random probes" else {})
+    value = traced.run.tensor_of(traced.loss)
+    node = None if value is None else traced.tape.node_of(value)
+    facts["loss.value"] = traced.loss.average
+    facts |= graph.loss_facts(traced.tape, node)
+    if traced.loss_name == "the model's own":
+        facts.setdefault("loss.kind", "model")
+    # Without gradients, as a prediction runs, every operation looks like a cut.
+    facts["graph.cuts"] = [cut for cut in facts.get("graph.cuts", ()) if cut["op"] in _CUTTING]
+    out = None if node is None else graph.entering_node(traced.tape, node)
+    chance = None if out is None else _chance(facts.get("loss.kind"), out.shape, traced.batch)
+    return facts | ({} if chance is None else {"loss.chance": chance})
+
+
+def reach_facts(traced: Trace) -> dict[str, Any]:
+    """Facts `model.unused` and `model.unreached`: parameters without a use or a gradient."""
+    unused, unreached = [], []
+    for name, parameter in traced.model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        field = traced.run.parameter_field(parameter)
+        if field is None:
+            unused.append(name)
+        elif traced.run.gradient_of(field) is None:
+            unreached.append(name)
+    return {"model.unused": unused, "model.unreached": unreached}
+
+
+def _chance(kind: Any, shape: tuple[int, ...], batch: Batch) -> Number:
+    """The loss of a prediction that knows nothing."""
+    targets = next(tensors(batch.targets), None)
+    if targets is None or not targets.numel() or targets.is_meta:
+        return None
+    if kind in ("cross_entropy", "nll") and len(shape) > 1 and not targets.is_floating_point():
+        last = len(shape) == targets.ndim + 1 and shape[:-1] == tuple(targets.shape)
+        classes = shape[-1] if last else shape[1]
+        return math.log(classes) if classes > 1 else None
+    if kind in ("bce", "bce_logits"):
+        return math.log(2)
+    if kind == "mse" and targets.is_floating_point():
+        return float(targets.double().std(correction=0)) ** 2
+    return None
 
 
 def norm_facts(model: nn.Module, tape: Tape) -> dict[str, Any]:

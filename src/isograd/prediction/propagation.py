@@ -155,6 +155,10 @@ class Propagation(TorchFunctionMode):
         found = self._fields.get(id(tensor))
         return None if found is None else found[1]
 
+    def tensor_of(self, field: Field) -> Tensor | None:
+        """The abstract tensor of a field."""
+        return next((tensor for tensor, one in self._fields.values() if one is field), None)
+
     def parameter_field(self, tensor: Tensor) -> Field | None:
         """The field of a parameter that the run has used."""
         found = self._parameters.get(id(tensor))

@@ -16,7 +16,7 @@ from isograd.errors import IsogradError, ModelError, PredictionError
 from isograd.prediction.fields import Field
 from isograd.prediction.propagation import Propagation
 from isograd.prediction.recording import recording, same_values
-from isograd.sites.batches import Batch
+from isograd.sites.batches import Batch, tensors
 from isograd.sites.losses import Loss
 from isograd.sites.places import Places, Row
 from isograd.sites.tape import Frame, Tape
@@ -61,6 +61,8 @@ class Trace:
     loss_name: str
     loss_note: str | None
     loss_chosen: bool
+    loss: Field | None = None
+    """Of the loss itself; None with random probes."""
 
 
 def trace(
@@ -94,11 +96,14 @@ def trace(
         with tape.quiet():
             for tensor in swapped.inputs():
                 tape.introduce(tensor, "input")
+            for tensor in tensors(batch.targets):
+                tape.introduce(tensor, "target")
         outputs = _guarded(tape, lambda: swapped.call(built))
         tape.phase = "loss"
         chosen = _guarded(tape, lambda: seeds_of(run, tape, outputs, batch.targets, loss, seed))
     run.backward(chosen.seeds)
-    return Trace(built, batch, tape, reader, run, chosen.name, chosen.note, loss is None)
+    own = chosen.seeds[0][0] if chosen.seeds and chosen.name != "random probes" else None
+    return Trace(built, batch, tape, reader, run, chosen.name, chosen.note, loss is None, own)
 
 
 def draws_of(model: nn.Module) -> dict[int, int]:

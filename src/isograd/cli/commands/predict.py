@@ -10,7 +10,7 @@ EXAMPLE = """\
 \b
 Examples:
   isograd predict net.py:make --input 'float32[32,3,224,224]'
-  isograd predict net.py:make --input 'int64[2,128]<50257' --set depth=48
+  isograd predict net.py:make --input 'float32[32,64] -> int64[32]<10' --set depth=48
   isograd predict net.py:make --input 'float32[32,64]' --explain blocks.3.mlp
   isograd predict net.py:make --input 'float32[32,64]' --sweep depth=12,24,48,96
   isograd predict net.py:make --input 'float32[32,64]' --init kaiming_normal --activation gelu
@@ -24,7 +24,8 @@ Examples:
     "inputs",
     metavar="SPEC",
     help="Types and shapes: 'float32[32,3,224,224]', 'int64[2,128]<50257' (ids below a bound); "
-    "several joined by ';', with name= in front for keywords.",
+    "several joined by ';', with name= in front for keywords; targets behind '->': "
+    "'float32[32,64] -> int64[32]<10'.",
 )
 @click.option(
     "--data",
@@ -129,7 +130,7 @@ def command(
     change = words.change(inits, activations, residual_scale)
     name, values = (None, []) if sweep is None else words.swept(sweep, arguments)
     make_loss = _options.loss(loss)
-    batch = words.batch(inputs, data, batch_size=batch_size, seed=seed)
+    batch = words.batch(inputs, data, loss=loss, batch_size=batch_size, seed=seed)
     words.check_output(form, output, explain=explain, sweep=sweep, figure=figure, save=save)
     chosen: _predict.Chosen = {"select": _options.codes(select), "ignore": _options.codes(ignore)}
 
