@@ -11,6 +11,7 @@ import torch
 from isograd.prediction import pairs
 from isograd.prediction.aligning import aligned
 from isograd.prediction.fields import Field
+from isograd.prediction.grams import EVENNESS
 from isograd.prediction.masks import visible_to
 from isograd.prediction.ops import Op, Outcome
 from isograd.prediction.ops.arithmetic import hidden, scaled
@@ -147,6 +148,8 @@ def softmax(f: Field, axis: int) -> Outcome:
     weights /= _row_sum(weights, f, place)
     mean = _mean_weights(f, uniform, place)
     out = f.like(weights, mean)
+    sharpness = _same_rows(f, _diagonal(effective, place, len(keys)), uniform, place)
+    out.notes[EVENNESS] = float(np.exp(-np.mean(sharpness)))
     out.condition = f.condition * min(1.0, float(np.mean(variance)))
     out.noise = f.noise * min(1.0, float(np.mean(variance))) ** 2
     source = f

@@ -1,0 +1,46 @@
+"""Tests of attention whose keys and values come from the same features."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import isograd
+from isograd.prediction.predicting import predict
+
+
+class Attention(nn.Module):
+    """One head; values from the keys' features, or from others of the same law."""
+
+    def __init__(self, width, *, shared):
+        super().__init__()
+        self.shared = shared
+        self.q, self.k, self.v = (nn.Linear(width, width, bias=False) for _ in range(3))
+
+    def forward(self, asked, told, other):
+        return nn.functional.scaled_dot_product_attention(
+            self.q(asked), self.k(told), self.v(told if self.shared else other)
+        )
+
+
+def batch(width, keys):
+    shapes = {"asked": (4, 6, width), "told": (4, keys, width), "other": (4, keys, width)}
+    return {name: torch.randn(shape) for name, shape in shapes.items()}
+
+
+@pytest.mark.parametrize("shared", [True, False], ids=["shared", "apart"])
+@pytest.mark.parametrize(("width", "keys"), [(48, 48), (64, 16)])
+def test_gradients_of_queries_and_keys(width, keys, shared):
+    """For n keys of d features the energy is 1 + n / d times as large where they are shared."""
+    energies = []
+    for seed in range(40):
+        torch.manual_seed(seed)
+        found = isograd.measure(Attention(width, shared=shared), batch(width, keys), seed=seed)
+        energies.append(np.square(sides(found)))
+    record = predict(lambda: Attention(width, shared=shared), batch(width, keys))
+    np.testing.assert_allclose(sides(record), np.sqrt(np.mean(energies, axis=0)), rtol=0.06)
+
+
+def sides(record):
+    """Gradients of queries, keys and values, then of the weights of queries and keys."""
+    return [*record.series["backward.rms"][:3], *record.series["weight.grad_rms"][:2]]
