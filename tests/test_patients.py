@@ -17,6 +17,7 @@ SHOWN_ELSEWHERE = {
     "IG603",
     "IG604",
     "IG609",
+    "IG702",
     "IG901",
 }
 """Symptoms and remarks: they are folded into a cause, or inform, in the patients here."""

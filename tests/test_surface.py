@@ -56,10 +56,10 @@ COMMANDS = {
 THEORY = {
     "critical": "activation --bias-var --line --param --format --figure",
     "diagram": "activation --weight-var --bias-var --param --format --figure",
-    "gains": "activation --all --param --format",
+    "gains": "activation --all --param --format --figure",
     "phase": "activation --weight-var --bias-var --param --format --figure",
     "spectrum": "activation --depth --weights --weight-var --bias-var --param --format --figure",
-    "transform": "activation --depth --method --param --format",
+    "transform": "activation --depth --method --param --format --figure",
 }
 """Subcommands of `isograd theory`."""
 

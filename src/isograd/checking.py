@@ -97,10 +97,11 @@ def _predicted(
     model: "torch.nn.Module", batch: Any, loss: Callable[[Any, Any], Any] | None, seed: int
 ) -> tuple[Record | None, list[str]]:
     """The prediction, or a note that says why there is none: it must not cost the measurement."""
-    from isograd.prediction.predicting import predict
     from isograd.probe.borrowing import borrowed
 
     try:
+        from isograd.prediction.predicting import predict
+
         # A forward may keep what it computed (a hidden state), here tensors without values.
         with borrowed(getattr(model, "_orig_mod", model)):
             return predict(model, batch, loss=loss, seed=seed), []

@@ -57,6 +57,8 @@ CAUSES = (
     "frozen-parameters",
     "optimizer-hyperparameter",
     "data-bug",
+    "other-than-predicted",
+    "shared-initialization",
 )
 """Every cause a finding may name: what to fix, in one or two words."""
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from patients import data
 from patients.dense import mlp
+from patients.hidden import HIDDEN
 from patients.patient import Build, Loss, OptimizerFactory, Patient, adam, seeded, sgd
 
 
@@ -265,6 +266,9 @@ ILL: dict[str, Ill] = {
         "IG501",
         "norm-mode",
         "warning",
+    ),
+    "wrong backward": Ill(
+        HIDDEN["wrong backward"].build, "IG701", "other-than-predicted", "warning"
     ),
     "stale statistics": Ill(
         ill(stale_statistics, digits),

@@ -7,6 +7,8 @@ from signal_readings import SIGNAL
 
 from isograd.records import Reading
 from isograd.rules._examples import chain, with_history
+from isograd.rules.beside_prediction import _aligned as parallel
+from isograd.rules.beside_prediction import _example as beside
 from isograd.rules.initial_loss import _loss
 from isograd.rules.inputs import _batch
 from isograd.rules.loss_pairing import _binary
@@ -121,5 +123,11 @@ FURTHER: dict[str, tuple[Reading, ...]] = {
     "IG608": (
         targets(kind="class", min=3.0, max=3.0, distinct=1, mean=3.0, std=0.0),
         targets(kind="real", min=-0.5, max=1.0, distinct=9),
+    ),
+    "IG701": (
+        beside(30.0, way="backward"),
+        beside(30.0, at=7),
+        beside(30.0, band=1.5),
+        parallel(0.5),
     ),
 }

@@ -11,7 +11,6 @@ from isograd import statistics
 from isograd.records import Number, Parameter
 from isograd.sites.parameters import fans
 
-
 _KEYS = (
     "mean rms max nonfinite fan_in fan_out gain row_spread row_cosine grad_rms grad_nonfinite "
     "grad_sign".split()

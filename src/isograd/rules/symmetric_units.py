@@ -35,7 +35,7 @@ class SymmetricUnits(Rule):
 
     code: ClassVar[str] = "IG301"
     rank: ClassVar[int] = 30
-    explains: ClassVar[tuple[str, ...]] = (*OVER_DEPTH, "IG104", "IG302", *OF_TRAINING)
+    explains: ClassVar[tuple[str, ...]] = (*OVER_DEPTH, "IG104", "IG302", *OF_TRAINING, "IG701")
 
     equal: float = 1e-3
     """Differences between units over their size. Drawn weights have 1; noise that is meant to
