@@ -11,6 +11,9 @@ def aligned(*fields: Field) -> list[Field]:
     groups, cuts_of_first = fields[0].groups, fields[0].cuts
     if all(f.groups == groups and f.cuts == cuts_of_first for f in fields):
         return list(fields)
+    sizes = fields[0].sizes
+    if all(f.groups == groups and f.sizes == sizes for f in fields):
+        return _recut(list(fields))
     depth = max(len(f.groups) for f in fields)
     shapes = [(1,) * (depth - len(f.groups)) + f.shape for f in fields]
     shape = tuple(max(sizes) if 0 not in sizes else 0 for sizes in zip(*shapes, strict=True))
@@ -24,10 +27,16 @@ def aligned(*fields: Field) -> list[Field]:
     # A repeated axis may have come as one factor where another field has several.
     for axis in range(depth):
         wide = same_factors(wide, axis)
-    cuts = list(wide[0].cuts)
-    for f in wide[1:]:
-        cuts = [pairs.common(a, b) for a, b in zip(cuts, f.cuts, strict=True)]
-    return [f.recut(cuts) for f in wide]
+    return _recut(wide)
+
+
+def _recut(fields: list[Field]) -> list[Field]:
+    """Fields of the same factors on the classes that all of them need."""
+    cuts = fields[0].cuts
+    for f in fields[1:]:
+        if f.cuts != cuts:
+            cuts = tuple(pairs.common(a, b) for a, b in zip(cuts, f.cuts, strict=True))
+    return [f if f.cuts == cuts else f.recut(cuts) for f in fields]
 
 
 def same_factors(fields: list[Field], axis: int) -> list[Field]:

@@ -57,17 +57,12 @@ class Field:
     @property
     def shape(self) -> Shape:
         """Shape of the tensor."""
-        sizes = self.sizes
-        result, at = [], 0
-        for number in self.groups:
-            result.append(prod(sizes[at : at + number]))
-            at += number
-        return tuple(result)
+        return pairs.shape_of(self.cuts, self.groups)
 
     @property
     def sizes(self) -> Shape:
         """Length of each factor."""
-        return tuple(sum(cut) for cut in self.cuts)
+        return pairs.lengths(self.cuts)
 
     @property
     def energy(self) -> float:

@@ -7,7 +7,8 @@ classes a full covariance.
 """
 
 from functools import lru_cache
-from itertools import accumulate
+from itertools import accumulate, pairwise
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +50,20 @@ def same_shares(sizes: Sizes) -> Array:
     """Share of the entries per class, zero for pairs of different indices."""
     found = same_counts(sizes)
     return np.asarray(found / found.sum())
+
+
+@lru_cache(maxsize=4096)
+def lengths(cuts: tuple[Sizes, ...]) -> tuple[int, ...]:
+    """Entries of each of several factors."""
+    return tuple(sum(cut) for cut in cuts)
+
+
+@lru_cache(maxsize=4096)
+def shape_of(cuts: tuple[Sizes, ...], groups: tuple[int, ...]) -> tuple[int, ...]:
+    """Shape of a tensor whose axes are so many consecutive factors each."""
+    sizes = lengths(cuts)
+    ends = list(accumulate(groups, initial=0))
+    return tuple(prod(sizes[a:b]) for a, b in pairwise(ends))
 
 
 @lru_cache(maxsize=4096)
