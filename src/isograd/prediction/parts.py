@@ -15,6 +15,8 @@ from isograd.prediction.pairs import Array, Indices, Sizes
 
 _CLASSES = 24
 """Classes that an axis put together has at most; the most alike neighbors become one."""
+_MOMENTS = 10_000
+"""Second moments that a field put together has at most, if fewer classes are enough for that."""
 _FEW = 4
 """Classes that known indices make at most of an axis that had none; more are averaged."""
 _LOOKED_AT = 1024
@@ -342,8 +344,11 @@ def simplified(f: Field, place: int) -> Field:
     scale = np.abs(rows).max() + 1e-300
     gaps = np.abs(np.diff(rows, axis=0)).max(axis=1) / scale
     keep = gaps > 1e-9
-    if keep.sum() >= _CLASSES:
-        keep = gaps >= np.sort(gaps)[-(_CLASSES - 1)]
+    # k + k^2 ways, times those of the other factors.
+    others = f.second.size // pairs.ways(cut)
+    most = min(_CLASSES, max(_FEW, int((_MOMENTS / others) ** 0.5)))
+    if keep.sum() >= most:
+        keep = gaps >= np.sort(gaps)[-(most - 1)]
     edges = np.flatnonzero(keep) + 1
     sizes = np.add.reduceat(np.array(cut), [0, *edges.tolist()])
     new = tuple(int(s) for s in sizes)
