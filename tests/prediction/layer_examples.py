@@ -39,6 +39,8 @@ def dropout():
     return [
         Example(lambda x: F.dropout(x, 0.3), ((3, 5),)),
         Example(lambda x: F.dropout(x, 0.3, training=False), ((3, 5),)),
+        Example(lambda x: F.alpha_dropout(x, 0.3, training=True), ((3, 5),)),
+        Example(lambda x: F.feature_alpha_dropout(x, 0.3, training=True), ((2, 3, 5),)),
         Example(lambda x: F.dropout1d(x, 0.3), ((2, 3, 5),)),
         Example(lambda x: F.dropout2d(x, 0.3), ((2, 3, 4, 5),)),
     ]

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from isograd.prediction.fields import Field, _canonical
 from isograd.prediction.ops import Op, Outcome
-from isograd.prediction.twins import SAME
+from isograd.prediction.twins import SAME, Link
 
 if TYPE_CHECKING:
+    from isograd.prediction.pairs import Array
     from isograd.prediction.propagation import Call
+
+_LIMIT = -1.7580993408473766
+"""SELU far below zero: minus its scale times its alpha."""
 
 
 class Dropout(Op):
@@ -30,24 +36,59 @@ class Dropout(Op):
         p = float(kwargs.get("p", p))
         if not kwargs.get("training", kwargs.get("train", training)) or p == 0:
             return Outcome(f)
-        if "alpha" in call.name:
-            raise call.refuse("keeps mean and variance", "leave it out of a prediction (eval mode)")
         free = (
             2 if call.name[-2:] in ("1d", "2d", "3d") or "feature" in call.name else len(f.groups)
         )
 
+        if "alpha" in call.name:
+            return _alpha(f, p, free)
+
         def masked(g: Field) -> Field:
             second = g.second.copy()
-            place = tuple(
-                slice(0, len(g.cuts[p])) if axis < free else slice(None)
-                for axis in range(len(g.groups))
-                for p in g.factors_of(axis)
-            )
-            second[place] *= 1 / (1 - p) if p < 1 else 0.0
-            for place, cut in enumerate(g.cuts):
-                _canonical(second, place, cut)
-            return g.like(second, g.mean)
+            second[_together(g, free)] *= 1 / (1 - p) if p < 1 else 0.0
+            return g.like(_settled(second, g), g.mean)
 
         out = masked(f)
         formula = f"E x^2 / {1 - p:.3g}"
         return Outcome(out, lambda g: [(f, masked(g))], [f], formula=formula, link=SAME)
+
+
+def _together(g: Field, free: int) -> tuple[slice, ...]:
+    """Pairs of entries that one draw keeps or drops."""
+    return tuple(
+        slice(0, len(g.cuts[place])) if axis < free else slice(None)
+        for axis in range(len(g.groups))
+        for place in g.factors_of(axis)
+    )
+
+
+def _settled(second: Array, g: Field) -> Array:
+    for place, cut in enumerate(g.cuts):
+        _canonical(second, place, cut)
+    return second
+
+
+def _alpha(f: Field, p: float, free: int) -> Outcome:
+    """Dropped entries get SELU's lower limit, and all are shifted and scaled (Klambauer et al. 2017).
+
+    a (x m + (1 - m) limit) + b with b = -a p limit, so that what is dropped has no mean of its own.
+    """
+    keep = 1 - p
+    factor = (keep * (1 + p * _LIMIT**2)) ** -0.5 if p < 1 else 0.0
+
+    def scaled(g: Field) -> Field:
+        second = g.second * (factor * keep) ** 2
+        second[_together(g, free)] *= 1 / keep if p < 1 else 0.0
+        return g.like(_settled(second, g), g.mean * factor * keep)
+
+    out = scaled(f)
+    one, two = (np.broadcast_to(part, f.second.shape) for part in f.per_pair(f.mean))
+    kept = _together(f, free)
+    shift = p * _LIMIT * (_LIMIT - one[kept] - two[kept])
+    second = out.second.copy()
+    second[kept] += factor**2 * keep * shift
+    out.second = _settled(second, out)
+    times = lambda c: c.like(c.second * (factor * keep))  # noqa: E731
+    through = Link("multiple", times, times)
+    formula = "a^2 (1 - p) (E x^2 + p l^2 - 2 p l E x), l what is dropped to"
+    return Outcome(out, lambda g: [(f, scaled(g))], [f], formula=formula, link=through)

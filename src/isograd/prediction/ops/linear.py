@@ -49,8 +49,9 @@ class Linear(Op):
         return product(call, x, *_matmul(len(x.groups), y, len(y.groups)))
 
     def _addmm(
-        self, call: Call, bias: Any, a: Any, b: Any, beta: float = 1, alpha: float = 1
+        self, call: Call, *given: Any, beta: float = 1, alpha: float = 1, **named: Any
     ) -> Outcome:
+        bias, a, b = (*given, *named.values())  # by whatever names, in torch's order
         x, y, offset = call.field(a), call.field(b), call.field(bias) if beta else None
         labels = _matmul(len(x.groups), y, len(y.groups))
         if call.name == "addbmm":
