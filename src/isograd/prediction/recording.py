@@ -175,6 +175,11 @@ class _Below(TorchDispatchMode):
         functions: the mode that sees all else.
     """
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """No: marking this mode for torch's compiler would import all of that."""
+        return False
+
     def __init__(self, functions: _Recorder) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # torch leaves it without types
         self.functions = functions

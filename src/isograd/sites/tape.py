@@ -115,7 +115,8 @@ class Tape(TorchFunctionMode):
     def recording(self) -> Iterator[None]:
         """Records what happens inside, compiled modules run eagerly."""
         with ExitStack() as stack:
-            stack.enter_context(torch.compiler.set_stance("force_eager"))
+            if "torch._dynamo" in sys.modules:  # else nothing is compiled, and importing it is slow
+                stack.enter_context(torch.compiler.set_stance("force_eager"))
             stack.callback(register_module_forward_pre_hook(self._enter).remove)
             # Also called when the module raises: the model itself may catch that and go on.
             leaving = register_module_forward_hook(self._leave, always_call=True)
