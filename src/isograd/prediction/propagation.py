@@ -18,6 +18,7 @@ from torch.overrides import TorchFunctionMode
 from isograd.errors import ModelError, PredictionError
 from isograd.prediction.aligning import aligned
 from isograd.prediction.calls import plain_name, unwrapped
+from isograd.prediction.chance import Chance
 from isograd.prediction.fields import Field
 from isograd.prediction.gradients import added
 from isograd.prediction.known import empirical, independent, scalar
@@ -117,6 +118,7 @@ class Propagation(TorchFunctionMode):
         self._known: dict[int, tuple[Tensor, Field]] = {}
         self._kept: set[int] = set()
         self.twins = Twins()
+        self._chance = Chance()
         self.draws: dict[int, int] = {}
         """Parameters by identity, and which of them hold the same values."""
 
@@ -232,8 +234,15 @@ class Propagation(TorchFunctionMode):
         if name in _PLAIN or not self._touches(args, kwargs):
             if self._kept and plain_name(name)[1] and args and id(args[0]) in self._kept:
                 return args[0]  # such as the counter of a batch norm
-            return func(*args, **kwargs)
+            return self._drawn(name, func(*args, **kwargs), args, kwargs)
         return self._run(name, func, args, kwargs)
+
+    def _drawn(self, name: str, out: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """A mask that a model draws for itself stands for all masks, not for the one drawn."""
+        law = self._chance.seen(name, args, kwargs, out)
+        if law is not None:
+            self._fields[id(out)] = (out, law)
+        return out
 
     def _touches(self, args: Any, kwargs: Any) -> bool:
         """Whether a tensor among the arguments is abstract, or a parameter without values."""
