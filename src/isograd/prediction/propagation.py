@@ -16,13 +16,13 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from isograd.errors import ModelError, PredictionError
+from isograd.prediction import misfits
 from isograd.prediction.aligning import aligned
 from isograd.prediction.calls import plain_name, unwrapped
 from isograd.prediction.chance import Chance
 from isograd.prediction.fields import Field
 from isograd.prediction.gradients import added
 from isograd.prediction.known import empirical, independent, scalar
-from isograd.prediction.misfits import Misfits, refused, shapes
 from isograd.prediction.ops import Backward, Outcome, by_function
 from isograd.prediction.recording import law_of, values_law
 from isograd.prediction.twins import Link, Twins
@@ -112,7 +112,6 @@ class Propagation(TorchFunctionMode):
         self.notes: list[str] = []
         self.slopes: dict[int, Slope] = {}
         self.sampled: list[str] = []
-        self.misfits = Misfits()
         self._fields: dict[int, tuple[Tensor, Field]] = {}
         self._parameters: dict[int, tuple[Tensor, Field]] = {}
         self._known: dict[int, tuple[Tensor, Field]] = {}
@@ -201,6 +200,8 @@ class Propagation(TorchFunctionMode):
             )
         made = independent(tuple(value.shape), law.mean, law.variance)
         made.notes["draw"] = self.draws.get(id(value), id(value))
+        if law.kind == "uniform":
+            made.notes["kurtosis"] = 1.8
         self._parameters[id(value)] = (value, made)
         return made
 
@@ -268,7 +269,9 @@ class Propagation(TorchFunctionMode):
         plain, in_place = plain_name(name)
         call = Call(self, plain, func)
         rule = by_function().get(plain)
-        if said := self.misfits.find(plain, func, args, kwargs):
+        if misfits.find(plain, args, kwargs) and (
+            said := misfits.told(plain, func, args, kwargs)
+        ):
             raise self._misfit(plain, args, said)
         if rule is None and isinstance(func, types.FunctionType):
             with self:
@@ -281,7 +284,7 @@ class Propagation(TorchFunctionMode):
             try:
                 outcome, source = rule.apply(call, *args, **kwargs), rule.source
             except (LookupError, ValueError) as error:
-                if said := refused(func, args, kwargs):
+                if said := misfits.refused(func, args, kwargs):
                     raise self._misfit(plain, args, said) from error
                 raise
         result = self._outcome(plain, source, outcome, args, kwargs)
@@ -334,7 +337,7 @@ class Propagation(TorchFunctionMode):
             )
 
     def _misfit(self, name: str, args: Any, said: str) -> ModelError:
-        where, of = self.where(), shapes(args)
+        where, of = self.where(), misfits.shapes(args)
         return ModelError(
             f"predict: {name}{of and ' of '}{of} in {where or 'the forward'!r} would fail: {said}; give inputs of the "
             "shapes and ids that the model takes"

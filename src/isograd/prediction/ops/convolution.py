@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from isograd.prediction.fields import Field
 from isograd.prediction.ops import Op, Outcome
+from isograd.prediction.spread import UNEQUAL, unequal
 from isograd.prediction.sweeps import Sweep, contracted
 
 if TYPE_CHECKING:
@@ -124,6 +126,10 @@ def swept(
         tall = offset.reshaped((*offset.shape, *([1] * len(sweeps))))
         tall.noise, tall.condition = offset.noise, offset.condition
         out = added(call, out, tall, 1.0).out
+    if to == "stepped":
+        taps = [sweep.taps for sweep in sweeps]
+        kurtosis = weight.notes.get("kurtosis", 3.0)
+        out.notes[UNEQUAL] = partial(unequal, wide, taps, kurtosis)
 
     def back(gradient: Field) -> list[tuple[Field, Field]]:
         result = []
@@ -138,6 +144,8 @@ def swept(
             name, like = (start, wide) if where is x else ("weight", kernel)
             found = contracted(sides, name, sweeps, like)
             one = _restored(found, x) if where is x else _grouped(found, 0)
+            if where is x:  # the weights that made a channel large made its gradient small
+                one = one.scaled((1 + gradient.notes.get(UNEQUAL, 0.0)) ** -0.5)
             one.noise = noise
             result.append((where, one))
         return result

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ from isograd.prediction.aligning import aligned
 from isograd.prediction.fields import Field
 from isograd.prediction.gradients import moment_of
 from isograd.prediction.ops import Op, Outcome
+from isograd.prediction.spread import UNEQUAL, half_line
 from isograd.prediction.twins import Link
 
 if TYPE_CHECKING:
@@ -195,6 +195,9 @@ def normalized(
         found = found - along * base.second
         result = g.like(found / wide.second * (1 + excess))
         result.noise = gradient.noise + (_UNSURE if drawn else 0.0)
+        if drawn and UNEQUAL in f.notes:
+            result.notes[UNEQUAL] = more = f.notes[UNEQUAL]()
+            result.second = result.second * (1 + more)
         return [(f, result)]
 
     size = float(np.sqrt(scale).mean())
@@ -366,7 +369,7 @@ def _drawn(f: Field, second: Array, places: Sequence[int]) -> tuple[Array, float
     if total <= 0 or multiplicity[share > 1e-9 * share.max()].sum() <= 2.5:
         return np.zeros(()), _LARGEST_EXCESS
     share /= max(total, 1.0)
-    t, weights = _half_line()
+    t, weights = half_line()
     damped = 1 / (1 + 2 * share[..., None] * t)
     whole = np.exp((multiplicity[..., None] * np.log(damped)).sum(tuple(range(len(sizes)))) / 2)
     whole *= np.exp(-max(1.0 - total, 0.0) * t)  # eps, which does not fluctuate
@@ -381,11 +384,3 @@ def _drawn(f: Field, second: Array, places: Sequence[int]) -> tuple[Array, float
     added = np.zeros_like(plain.second)
     added[channel] = change
     return plain.like(added).recut(f.cuts).second, min(max(excess, 0.0), _LARGEST_EXCESS)
-
-
-@lru_cache(maxsize=1)
-def _half_line() -> tuple[Array, Array]:
-    """Nodes and weights on (0, infinity), dense around one."""
-    x, w = np.polynomial.legendre.leggauss(96)
-    u = 13.0 * x
-    return np.exp(u), 13.0 * w * np.exp(u)
