@@ -15,7 +15,6 @@ from isograd.prediction.ops.linear import fluctuation
 from isograd.prediction.recording import law_of, same_values, values_law
 from isograd.prediction.reliance import estimated
 from isograd.records import Number, Parameter, Record, Site
-from isograd.sites import ELEMENTWISE
 from isograd.sites.parameters import (
     fans,
     feeding,
@@ -48,12 +47,14 @@ def assemble(traced: Trace, width_band: bool = True) -> Record:
     parameters = parameters_of(traced.model, used_by)
     sites = tuple(row.site() for row in reader.rows)
     series: dict[str, list[Number]] = {}
+    makers = {id(out): step for step in run.steps for out in step.outputs}
     for index, field in enumerate(reader.fields):
         gradient = None if field is None else run.gradient_of(field)
         numbers = site_numbers(field, gradient, width_band)
         numbers["forward.branch_ratio"] = _branch_ratio(reader.branches.get(index))
-        numbers["forward.slope"] = _slope(sites[index], field)
-        numbers.update(judging.site_numbers(sites[index], field, gradient, numbers))
+        numbers.update(
+            judging.site_numbers(sites[index], field, gradient, numbers, makers.get(id(field)))
+        )
         for key, value in numbers.items():
             series.setdefault(key, []).append(value)
     series.update(estimated(run, reader.fields))
@@ -103,7 +104,7 @@ def correlation(field: Field) -> Number:
             weights = pairs.counts(cut) - pairs.same_counts(cut)
             weights = weights / weights.sum()
         between = np.tensordot(between, weights, (place, 0))
-    return float(between) / field.energy
+    return min(max(float(between) / field.energy, -1.0), 1.0)
 
 
 def _band(field: Field, rules: float) -> float:
@@ -116,13 +117,6 @@ def _branch_ratio(terms: tuple[Field | None, Field | None] | None) -> Number:
     if terms is None or terms[0] is None or terms[1] is None or terms[0].energy <= 0:
         return None
     return math.sqrt(max(terms[1].energy, 0.0) / terms[0].energy)
-
-
-def _slope(site: Site, field: Field | None) -> Number:
-    """Rms of an activation's derivative, sqrt(E f'^2)."""
-    if site.kind not in ELEMENTWISE or field is None or field.nodes is None:
-        return None
-    return math.sqrt(float(field.nodes.expectation(np.square(field.nodes.slopes)).mean()))
 
 
 def _weights(

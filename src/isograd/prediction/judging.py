@@ -16,10 +16,11 @@ from isograd.sites.batches import tensors
 from isograd.theory import activation
 
 if TYPE_CHECKING:
+    from isograd.prediction.propagation import Step
     from isograd.prediction.recording import Law
     from isograd.prediction.tracing import Trace
     from isograd.sites.batches import Batch
-    from isograd.sites.tape import Tape
+    from isograd.sites.tape import Node, Tape
 
 _FLAT = 0.05
 """A derivative below this share of the largest one counts as flat, as in a measurement."""
@@ -29,22 +30,27 @@ _PASSING = ACTIVATIONS | {"dropout", "pool", "softmax", "log_softmax"}
 
 
 def site_numbers(
-    site: Site, field: Field | None, gradient: Field | None, numbers: dict[str, Number]
+    site: Site,
+    field: Field | None,
+    gradient: Field | None,
+    numbers: dict[str, Number],
+    maker: Step | None = None,
 ) -> dict[str, Number]:
-    """Numbers of one site: entries, spread over the samples, share of flat entries.
+    """Numbers of one site: entries, spread over the samples, slope and share of flat entries.
 
     Args:
         site: the site.
         field: of its output.
         gradient: that arrived there.
         numbers: `forward.rms` and `forward.correlation` of the site.
+        maker: the operation that gave the field.
     """
     entries = float(math.prod(site.shape))
     return {
         "forward.count": None if field is None else entries,
         "backward.count": None if gradient is None else entries,
         "forward.spread": _spread(site, numbers),
-        "forward.saturated": None if field is None else _saturated(site, field),
+        **_steepness(site, field, maker),
     }
 
 
@@ -56,15 +62,26 @@ def _spread(site: Site, numbers: dict[str, Number]) -> Number:
     return rms * math.sqrt(max(1.0 - between, 0.0) * (1 - 1 / site.shape[0]))
 
 
-def _saturated(site: Site, field: Field) -> Number:
-    """Share of entries at which an activation's derivative is small."""
-    if site.kind not in ELEMENTWISE or field.nodes is None:
-        return None
+def _steepness(site: Site, field: Field | None, step: Step | None) -> dict[str, Number]:
+    """Rms of an activation's derivative, and the share of entries at which it is small."""
+    found: dict[str, Number] = {"forward.slope": None, "forward.saturated": None}
+    if site.kind not in ELEMENTWISE or field is None or field.nodes is None:
+        return found
+    slopes = field.nodes.slopes
+    if step is not None and step.name == site.kind and step.inputs[0].origin is field.origin:
+        # The nodes know the slope by what the chain of functions began with.
+        before = step.inputs[0]
+        inner = np.asarray(before.affine[0] if before.affine else 1.0)
+        if before.nodes is not None:
+            inner = before.nodes.slopes
+        with np.errstate(divide="ignore", invalid="ignore"):
+            slopes = np.where(inner == 0, 0.0, slopes / inner)
+    found["forward.slope"] = math.sqrt(float(field.nodes.expectation(np.square(slopes)).mean()))
     steepest = _steepest(site.kind)
-    if not steepest:
-        return None
-    flat = np.abs(field.nodes.slopes) < _FLAT * steepest
-    return float(field.nodes.expectation(flat.astype(np.float64)).mean())
+    if steepest:
+        flat = np.abs(slopes) < _FLAT * steepest
+        found["forward.saturated"] = float(field.nodes.expectation(flat.astype(np.float64)).mean())
+    return found
 
 
 @cache
@@ -118,11 +135,18 @@ def loss_facts(traced: Trace) -> dict[str, Any]:
     facts |= graph.loss_facts(traced.tape, node)
     if traced.loss_name == "the model's own":
         facts.setdefault("loss.kind", "model")
-    # Without gradients, as a prediction runs, every operation looks like a cut.
-    facts["graph.cuts"] = [cut for cut in facts.get("graph.cuts", ()) if cut["op"] in _CUTTING]
+    # A prediction runs without torch's graph, so that cuts are told by what they are called.
+    cuts = [] if node is None else [n for n in graph.ancestors(traced.tape, node) if _cuts(n)]
+    facts["graph.cuts"] = [
+        {"op": n.op, "module": n.module, "site": n.sources[-1] if n.sources else None} for n in cuts
+    ]
     out = None if node is None else graph.entering_node(traced.tape, node)
     chance = None if out is None else _chance(facts.get("loss.kind"), out.shape, traced.batch)
     return facts | ({} if chance is None else {"loss.chance": chance})
+
+
+def _cuts(node: Node) -> bool:
+    return node.op in _CUTTING and node.depth >= 0
 
 
 def reach_facts(traced: Trace) -> dict[str, Any]:
