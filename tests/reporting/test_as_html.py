@@ -96,7 +96,7 @@ def test_the_page_tells_everything(sick):
         "×0.24 per layer, back from the loss",
         "50 steps: loss 2.31 → 2.209",
         "where 95 % of random draws would lie",
-        "expected by theory",
+        "predicted by theory",
         "after 50 steps",
         "fp8 e5m2",
         "the network has no recurrent layer",

@@ -122,6 +122,7 @@ SARIF = {
                     },
                     "results": {"type": "array", "items": RESULT},
                     "columnKind": {"enum": ["utf16CodeUnits", "unicodeCodePoints"]},
+                    "properties": {"type": "object"},  # 3.8
                 },
             },
         },

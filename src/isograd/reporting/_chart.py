@@ -83,7 +83,7 @@ def chart(
     """The plot of a figure: axes, grid and curves.
 
     Args:
-        curves: the first one is what the chart is about; it may have a band, dots and marks.
+        curves: the first one is what the chart is about; it may have dots and marks.
         scale: the vertical axis.
         across: labels of the horizontal axis.
         style: forward, backward or loss: its color.
@@ -93,7 +93,7 @@ def chart(
     """
     first = curves[0]
     grid = "".join(f"M0 {_y(place)}H{WIDE}" for place, _ in scale.labels)
-    layers = [_path(grid, "grid"), _band(first, scale)]
+    layers = [_path(grid, "grid"), *(_band(curve, scale) for curve in curves)]
     layers += [_path(_line(curve.numbers, scale), curve.style) for curve in reversed(curves)]
     layers += [_path(_sick(first.numbers, scale), "sick")]
     if len(first.numbers) <= DOTS:

@@ -4,11 +4,13 @@ from collections.abc import Sequence
 
 from isograd.findings import Diagnosis
 from isograd.records import Number, Record
+from isograd.reporting import _beside as beside
 from isograd.reporting import _summary as summary
 from isograd.reporting._chart import Curve, chart, linear_scale, log_scale, spaced
 from isograd.reporting._heat import heat
 from isograd.reporting._markup import Markup, join, tag
 from isograd.reporting._numbers import counted, rate, scientific, short
+from isograd.reporting._predicted import band
 from isograd.reporting._profile import Row, axis, rows
 from isograd.reporting._profile import rate as rate_of
 
@@ -60,15 +62,22 @@ def _flags(full: list[Row]) -> list[tuple[int, str]]:
 
 
 def _curves(diagnosis: Diagnosis, full: list[Row], way: str) -> list[Curve]:
-    """What was seen; what theory expects; how it looks after the rehearsal."""
+    """What was seen; what theory predicts; how it looks after the rehearsal.
+
+    The band is that of the prediction; without one, that of chance around what was seen.
+    """
     reading = diagnosis.reading
     key = f"{way}.rms"
-    band = [reading.seen.value(f"{way}.band", row.index) for row in full]
+    names = [row.name for row in full]
+    predicted = [row.predicted.get(way) for row in full]
+    beside_it = any(x is not None for x in predicted)
     seen = [getattr(row, way) for row in full]
-    has_band = any(x is not None for x in band)
+    band = [reading.seen.value(f"{way}.band", row.index) for row in full]
+    has_band = not beside_it and any(x is not None for x in band)
     curves = [Curve(reading.seen.source, "seen", seen, band if has_band else ())]
-    if reading.expected is not None and reading.expected.has(key):
-        curves.append(Curve("expected by theory", "expected", _same(reading.expected, full, key)))
+    if beside_it:
+        around = beside.column(reading, names, f"{way}.band")
+        curves.append(Curve("predicted by theory", "expected", predicted, around))
     if reading.history and reading.last.has(key):
         label = f"after {counted(reading.last.step, 'step')}"
         curves.append(Curve(label, "later", _same(reading.last, full, key)))
@@ -82,13 +91,19 @@ def _same(record: Record, full: list[Row], key: str) -> list[Number]:
 
 
 def _tip(row: Row, place: int, curves: Sequence[Curve]) -> str:
-    numbers = [f"{scientific(c.numbers[place])} {c.label}" for c in curves]
+    numbers = [f"{scientific(c.numbers[place])} {c.label}{_width(c, place)}" for c in curves]
     return f"{row.name} · depth {row.depth} · {' · '.join(numbers)}"
+
+
+def _width(curve: Curve, place: int) -> str:
+    """The band at a point, `±5%`; empty without one."""
+    deviation = curve.band[place] if curve.band else None
+    return "" if deviation is None else f" {band(deviation)}"
 
 
 def _legend(curves: Sequence[Curve], way: str) -> Markup:
     keys = [tag("span", curve.label, class_=f"key {curve.style}") for curve in curves]
-    if curves[0].band:
+    if any(curve.band for curve in curves):
         keys.append(tag("span", "where 95 % of random draws would lie", class_="key band"))
     return tag("div", *keys, class_=f"legend {way}")
 

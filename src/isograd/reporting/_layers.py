@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from isograd.findings import Diagnosis
 from isograd.records import Number, Record
+from isograd.reporting import _beside as beside
 from isograd.reporting._markup import Markup, join, tag
 from isograd.reporting._numbers import MISSING, counted, scientific, short
 from isograd.reporting._profile import Axis, Row, axis, located, rows, strains
@@ -13,14 +14,19 @@ OPEN_LINES = 60
 
 _COLUMNS = (
     ("forward.rms", "forward rms"),
+    ("forward.predicted", "predicted rms"),
+    ("forward.over_predicted", "÷ predicted"),
     ("forward.spread", "spread"),
     ("forward.mean", "mean"),
     ("forward.correlation", "correlation"),
     ("backward.rms", "backward rms"),
+    ("backward.predicted", "predicted rms"),
+    ("backward.over_predicted", "÷ predicted"),
     ("weight.rms", "weight rms"),
     ("weight.gain", "gain"),
     ("weight.gain_fit", "gain that fits"),
     ("weight.grad_rms", "weight gradient"),
+    ("weight.over_predicted", "÷ predicted"),
     ("weight.update_ratio", "update / weight"),
     ("forward.saturated", "saturated"),
     ("forward.dead", "dead"),
@@ -31,7 +37,7 @@ _DECADES = ("rms", "spread", "gradient", "mean", "update / weight")
 
 def table(diagnosis: Diagnosis) -> Markup:
     """Every site with its numbers; columns without a number are left out."""
-    record = diagnosis.reading.seen
+    record = beside.joined(diagnosis.reading)
     columns = [(key, head) for key, head in _COLUMNS if record.has(key)]
     heads = ["layer", "finding", "kind", "depth", "shape", *(head for _, head in columns)]
     axes = _axes(record)

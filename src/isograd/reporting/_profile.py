@@ -1,11 +1,12 @@
 """The profile over depth: one row per weight layer, and the axes on which it is drawn."""
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 from isograd.findings import Diagnosis
 from isograd.records import Number, Record
+from isograd.reporting import _beside as beside
 
 MARKS_PER_FINDING = 3
 """A finding marks this many of its sites: the worst come first, and a mark on all marks none."""
@@ -26,6 +27,8 @@ class Row:
     backward: Number
     marks: tuple[int, ...] = ()
     """Numbers (from 1) of the findings that name it among the worst."""
+    predicted: Mapping[str, Number] = field(default_factory=dict)
+    """By way, forward and backward: what theory says beside a measurement."""
 
 
 @dataclass(frozen=True)
@@ -74,16 +77,22 @@ def rows(diagnosis: Diagnosis, *, every: bool = False) -> list[Row]:
     if every or len(places) < 2:
         places = tuple(range(len(record.sites)))
     marks = marked(diagnosis, record, places)
+    names = [record.sites[index].name for index in places]
+    ways = {
+        way: beside.column(diagnosis.reading, names, f"{way}.rms")
+        for way in ("forward", "backward")
+    }
     return [
         Row(
             index,
-            record.sites[index].name,
+            names[place],
             record.sites[index].depth,
             record.value("forward.rms", index),
             record.value("backward.rms", index),
             tuple(marks.get(index, ())),
+            {way: column[place] for way, column in ways.items()},
         )
-        for index in places
+        for place, index in enumerate(places)
     ]
 
 

@@ -1,10 +1,12 @@
 """Plots made of characters: the profile over depth and a sparkline."""
 
 import math
+import textwrap
 from collections.abc import Callable, Sequence
 
 from isograd.findings import Diagnosis
 from isograd.records import Number
+from isograd.reporting import _beside as beside
 from isograd.reporting import _profile
 from isograd.reporting._numbers import abbreviate, counted, printable, rate, scientific, shorten
 from isograd.reporting._profile import Axis, Row
@@ -13,6 +15,7 @@ ROWS = 24
 """Rows of the profile; of a deeper network the middle is thinned."""
 
 _EIGHTHS = " ▏▎▍▌▋▊▉"
+_MARK = "┊"
 _HEIGHTS = "▁▂▃▄▅▆▇█"
 
 Paint = Callable[[str, str], str]
@@ -32,13 +35,14 @@ def profile(diagnosis: Diagnosis, width: int, paint: Paint) -> list[str]:
     tag = 2 + max(len(_marks(row)) for row in shown)
     cell = (width - 2 - 5 - 2 - name - tag) // len(ways)
     long = max(min(cell - 2 - 8 - 1, 40), 4)
-    axes = {way: _profile.axis(getattr(row, way) for row in full) for way in ways}
+    axes = {way: _axis(full, way) for way in ways}
+    both = any(number is not None for row in full for number in row.predicted.values())
     lines = [_title(full, ways, paint)]
     about = [f"{len(shown)} of {counted(len(full), 'layer')}"] if len(shown) < len(full) else []
     about += [f"names begin with {printable(prefix)}"] if prefix else []
     if about:
         lines.append(paint(shorten("  " + ", ".join(about), width), "dim"))
-    lines.append(paint("  depth  " + "layer".ljust(name) + _heads(ways, long), "dim"))
+    lines.append(paint("  depth  " + "layer".ljust(name) + _heads(ways, long, both=both), "dim"))
     for row, label in zip(shown, names, strict=True):
         line = f"  {row.depth:5}  {abbreviate(label, name).ljust(name)}"
         for way in ways:
@@ -46,10 +50,13 @@ def profile(diagnosis: Diagnosis, width: int, paint: Paint) -> list[str]:
             sick = number is not None and (number == 0 or not math.isfinite(number))
             text = scientific(number).rjust(8)
             line += f"  {paint(text, 'mark') if sick else text} "
-            drawn = bar(axes[way], number, long)
-            line += paint(drawn, way) + " " * (long - len(drawn))
+            line += _marked(axes[way], number, row.predicted.get(way), long, way, paint)
         lines.append((line + paint(_marks(row), "mark")).rstrip(" "))
     lines.append(paint(_feet(axes, name, long), "dim"))
+    if words := beside.told(diagnosis):
+        first, *more = textwrap.wrap(words, width - 9, break_on_hyphens=False)
+        lines.append(f"{paint('Theory', 'bold')}   {first}")
+        lines += [" " * 9 + line for line in more]
     return lines
 
 
@@ -62,9 +69,15 @@ def _title(full: list[Row], ways: list[str], paint: Paint) -> str:
     return f"{paint('Profile', 'bold')}  {' · '.join(rates)}".rstrip()
 
 
-def _heads(ways: list[str], long: int) -> str:
-    line = "".join(f"  {way + ' rms':<{8 + 1 + long}}"[: 2 + 8 + 1 + long] for way in ways)
-    return line.rstrip()
+def _heads(ways: list[str], long: int, *, both: bool) -> str:
+    heads = [f"{way} rms" + (f", {_MARK} predicted" if both else "") for way in ways]
+    return "".join(f"  {head:<{8 + 1 + long}}"[: 2 + 8 + 1 + long] for head in heads).rstrip()
+
+
+def _axis(full: list[Row], way: str) -> Axis:
+    """The axis of what was seen, wide enough for what was predicted."""
+    numbers = [number for row in full for number in (getattr(row, way), row.predicted.get(way))]
+    return _profile.axis(numbers)
 
 
 def _feet(axes: dict[str, Axis], name: int, long: int) -> str:
@@ -78,6 +91,20 @@ def _feet(axes: dict[str, Axis], name: int, long: int) -> str:
 
 def _marks(row: Row) -> str:
     return f" ◂ {','.join(map(str, row.marks))}" if row.marks else ""
+
+
+def _marked(
+    axis: Axis, number: Number, predicted: Number, width: int, way: str, paint: Paint
+) -> str:
+    """A bar with a mark where theory has it, padded to the width."""
+    drawn = bar(axis, number, width)
+    place = axis.at(predicted)
+    if place is None:
+        return paint(drawn, way) + " " * (width - len(drawn))
+    at = min(int(place * width), width - 1)
+    left, right = drawn[:at].ljust(at), drawn[at + 1 :]
+    tail = " " * (width - at - 1 - len(right))
+    return paint(left, way) + paint(_MARK, "dim") + paint(right, way) + tail
 
 
 def bar(axis: Axis, number: Number, width: int) -> str:

@@ -6,6 +6,7 @@ from functools import cache
 from importlib.resources import files
 
 from isograd.findings import Diagnosis
+from isograd.reporting import _beside as beside
 from isograd.reporting import _figures as figures
 from isograd.reporting import _layers as layers
 from isograd.reporting import _predicted, _profile
@@ -131,6 +132,9 @@ def _tiles(diagnosis: Diagnosis) -> list[Markup]:
     ]
     found = [(word, value(thing)) for word, thing in tiles if thing is not None]
     found += [(word, rate(factor)) for word, factor in rates if factor is not None]
+    for way, word in (("forward", "signal"), ("backward", "gradient")):
+        if (apart := beside.agreement(diagnosis.reading, way)) is not None:
+            found.append((f"{word} off prediction", beside.around(apart.typical)))
     curve = summary.losses(diagnosis)
     if curve:
         found.append((f"loss after {len(curve)} steps", short(curve[-1])))

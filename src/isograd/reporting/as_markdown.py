@@ -3,6 +3,7 @@
 import re
 
 from isograd.findings import Diagnosis, Finding
+from isograd.reporting import _beside as beside
 from isograd.reporting import _predicted
 from isograd.reporting import _summary as summary
 from isograd.reporting._numbers import printable
@@ -50,6 +51,7 @@ def _facts(diagnosis: Diagnosis) -> str:
     seen = diagnosis.reading.seen
     parts = [summary.subject(seen)]
     parts += [f"loss {text}" for text in [summary.loss(seen)] if text]
+    parts += [f"theory, {text}" for text in [beside.told(diagnosis)] if text]
     parts += [f"rehearsal of {text}" for text in [summary.rehearsal(diagnosis)] if text]
     return "  \n".join(_text(part) for part in parts)
 

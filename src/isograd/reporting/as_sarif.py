@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 from isograd.findings import Diagnosis, Finding
 from isograd.records import Record
+from isograd.reporting import _beside as beside
 from isograd.reporting._numbers import printable
 from isograd.reporting._profile import located
 from isograd.reporting._summary import RuleText, by_state, rule_text, version
@@ -49,6 +50,8 @@ def tell(diagnosis: Diagnosis, *, artifact: str | PathLike[str] | None = None) -
         ],
         "columnKind": "unicodeCodePoints",
     }
+    if prediction := beside.figures(diagnosis.reading):
+        run["properties"] = {"isograd/prediction": prediction}
     log = {
         "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
         "version": "2.1.0",
