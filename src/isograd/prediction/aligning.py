@@ -16,7 +16,7 @@ def aligned(*fields: Field) -> list[Field]:
         return _recut(list(fields))
     depth = max(len(f.groups) for f in fields)
     shapes = [(1,) * (depth - len(f.groups)) + f.shape for f in fields]
-    shape = tuple(max(sizes) if 0 not in sizes else 0 for sizes in zip(*shapes, strict=True))
+    shape = tuple(_length(sizes) for sizes in zip(*shapes, strict=True))
     padded = [
         f if len(f.groups) == depth else f.regrouped((0,) * (depth - len(f.groups)) + f.groups)
         for f in fields
@@ -28,6 +28,16 @@ def aligned(*fields: Field) -> list[Field]:
     for axis in range(depth):
         wide = same_factors(wide, axis)
     return _recut(wide)
+
+
+def _length(sizes: tuple[int, ...]) -> int:
+    """Of an axis that all of these broadcast to."""
+    longest = max(sizes)
+    if 0 in sizes:
+        return 0
+    if any(size not in (1, longest) for size in sizes):
+        raise ValueError(f"axes of {' and '.join(map(str, sizes))} entries do not fit each other")
+    return longest
 
 
 def _recut(fields: list[Field]) -> list[Field]:

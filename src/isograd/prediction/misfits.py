@@ -1,7 +1,6 @@
 """Misfits: calls that torch itself would refuse, because shapes do not fit or ids are too large.
 
-Rules compute with moments and would not always notice. What torch says of a call is asked of
-tensors on the meta device, once per combination of shapes.
+What torch says of a call that no rule could follow is asked of tensors on the meta device.
 """
 
 from __future__ import annotations
@@ -12,37 +11,86 @@ from typing import Any
 import torch
 from torch import Tensor
 
-_CHECKED = frozenset(
-    "linear matmul bmm mm addmm baddbmm conv1d conv2d conv3d conv_transpose1d conv_transpose2d "
-    "conv_transpose3d expand mean sum var std var_mean amax amin softmax log_softmax layer_norm "
-    "cat stack flatten chunk split select narrow unflatten transpose permute".split()
-)
-"""Functions whose shapes are looked at before their rule runs."""
-_SEEN_AT_MOST = 10_000
 
+def find(name: str, args: Any, kwargs: Any) -> bool:
+    """Whether a call is seen at a glance to be one that torch would refuse.
 
-class Misfits:
-    """Asks torch about calls, and remembers which are fine."""
-
-    def __init__(self) -> None:
-        self._fine: set[Any] = set()
-
-    def find(self, name: str, function: Callable[..., Any], args: Any, kwargs: Any) -> str:
-        """What torch would say against a call; empty where it would run, or nobody knows."""
-        if name == "embedding":
-            return _too_large(args, kwargs)
-        if name not in _CHECKED and not _is_plain_index(name, args):
-            return ""
+    Sums over axes of unlike length are noticed by the rules themselves. Asking torch before every
+    call would import its compiler.
+    """
+    if name == "embedding":
+        return bool(_too_large(args, kwargs))
+    check = _CHECKS.get(name)
+    if check is None or not args or not isinstance(args[0], Tensor):
+        return False
+    with torch._C.DisableTorchFunction():
         try:
-            key = (name, _key(args), _key(tuple(sorted(kwargs.items()))))
-            if key in self._fine:
-                return ""
-        except TypeError:  # an argument that cannot be looked up
-            return ""
-        said = refused(function, args, kwargs)
-        if not said and len(self._fine) < _SEEN_AT_MOST:
-            self._fine.add(key)
-        return said
+            return check(args, kwargs)
+        except (AttributeError, IndexError, TypeError):
+            return False  # called in a way of which torch or the rule has more to say
+
+
+def _sums(args: Any, _: Any) -> bool:
+    x, weight = args[0].shape, args[1].shape
+    return bool(x[-1] != weight[-1])
+
+
+def _products(args: Any, _: Any) -> bool:
+    x, y = args[-2].shape, args[-1].shape
+    return bool(x[-1] != y[-2 if len(y) > 1 else 0])
+
+
+def _channels(args: Any, kwargs: Any) -> bool:
+    x, weight = args[0], args[1]
+    groups = args[6] if len(args) > 6 else kwargs.get("groups", 1)
+    return bool(x.shape[1 - weight.ndim] != weight.shape[1] * groups)
+
+
+def _channels_transposed(args: Any, _: Any) -> bool:
+    return bool(args[0].shape[1 - args[1].ndim] != args[1].shape[0])
+
+
+def _last_axes(args: Any, _: Any) -> bool:
+    wanted = tuple(args[1])
+    return tuple(args[0].shape[len(args[0].shape) - len(wanted) :]) != wanted
+
+
+def _axes(args: Any, kwargs: Any) -> bool:
+    given = kwargs.get("dim", args[1] if len(args) > 1 else None)
+    axes = [given] if type(given) is int else given
+    n = max(args[0].ndim, 1)
+    if not isinstance(axes, (list, tuple)):
+        return False
+    return any(type(axis) is int and not -n <= axis < n for axis in axes)
+
+
+def _places(args: Any, _: Any) -> bool:
+    items = args[1] if isinstance(args[1], tuple) else (args[1],)
+    if any(item is Ellipsis or item is None for item in items):
+        return False
+    sizes = args[0].shape
+    if len(items) > len(sizes):
+        return True
+    given = zip(items, sizes, strict=False)
+    return any(type(item) is int and not -size <= item < size for item, size in given)
+
+
+_CHECKS: dict[str, Callable[[Any, Any], bool]] = {
+    "linear": _sums,
+    **dict.fromkeys(("matmul", "mm", "bmm"), _products),
+    **dict.fromkeys(("conv1d", "conv2d", "conv3d"), _channels),
+    **dict.fromkeys((f"conv_transpose{d}d" for d in (1, 2, 3)), _channels_transposed),
+    **dict.fromkeys(("layer_norm", "rms_norm"), _last_axes),
+    **dict.fromkeys("mean sum var std amax amin softmax log_softmax".split(), _axes),
+    "getitem": _places,
+}
+
+
+def told(name: str, function: Callable[..., Any], args: Any, kwargs: Any) -> str:
+    """What torch says against a call; empty where it would run, or nobody knows."""
+    if name == "embedding":
+        return _too_large(args, kwargs)
+    return refused(function, args, kwargs)
 
 
 def refused(function: Callable[..., Any], args: Any, kwargs: Any) -> str:
@@ -74,18 +122,6 @@ def _copies(value: Any) -> Any:
     return torch.float32 if isinstance(value, torch.dtype) else value
 
 
-def _key(value: Any) -> Any:
-    if isinstance(value, Tensor):
-        with torch._C.DisableTorchFunction():
-            return value.shape, value.is_floating_point()
-    if isinstance(value, (tuple, list)):
-        return tuple(_key(item) for item in value)
-    if isinstance(value, slice):
-        return "slice", value.start, value.stop, value.step
-    hash(value)
-    return value
-
-
 def shapes(args: Any) -> str:
     """`4×5 by 7×3`: the tensors among arguments."""
     with torch._C.DisableTorchFunction():
@@ -95,14 +131,6 @@ def shapes(args: Any) -> str:
 
 def _is_tensor(value: Any) -> bool:
     return isinstance(value, Tensor)
-
-
-def _is_plain_index(name: str, args: Any) -> bool:
-    """Whether it is x[…] by numbers and slices."""
-    if name not in ("getitem", "__getitem__") or len(args) != 2:
-        return False
-    parts = args[1] if isinstance(args[1], tuple) else (args[1],)
-    return all(part is None or part is Ellipsis or type(part) in (int, slice) for part in parts)
 
 
 def _too_large(args: Any, kwargs: Any) -> str:

@@ -189,13 +189,13 @@ class Propagation(TorchFunctionMode):
         law = law_of(value) if value.is_meta else values_law(value)
         if law is None and not value.is_floating_point():
             raise PredictionError(
-                f"predict: {self.where() or 'the model'!r} uses whole numbers that are never computed "
-                "(such as indices of the largest entries); use isograd.measure on one batch"
+                f"predict: {self.where() or 'the model'!r} uses whole numbers that are never "
+                "computed (such as indices of the largest entries); use isograd.measure on one batch"
             )
         if law is None:
             raise PredictionError(
-                f"predict: a tensor of shape {list(value.shape)} in {self.where() or 'the model'!r} "
-                "is on the meta device with unknown values; build the model inside "
+                f"predict: a tensor of shape {list(value.shape)} in "
+                f"{self.where() or 'the model'!r} is on the meta device with unknown values; build the model inside "
                 "isograd.recording(), so that its initialization is known"
             )
         made = independent(tuple(value.shape), law.mean, law.variance)
@@ -207,8 +207,7 @@ class Propagation(TorchFunctionMode):
 
     def _constant(self, value: Tensor, like: Field | None) -> Field:
         if value.numel() == 1:
-            made = scalar(float(value)).regrouped((0,) * value.ndim)
-            return made
+            return scalar(float(value)).regrouped((0,) * value.ndim)
         cuts = None if like is None else _cuts_of(like, tuple(value.shape))
         if cuts is None and id(value) in self._known:
             return self._known[id(value)][1]
@@ -339,8 +338,8 @@ class Propagation(TorchFunctionMode):
     def _misfit(self, name: str, args: Any, said: str) -> ModelError:
         where, of = self.where(), misfits.shapes(args)
         return ModelError(
-            f"predict: {name}{of and ' of '}{of} in {where or 'the forward'!r} would fail: {said}; give inputs of the "
-            "shapes and ids that the model takes"
+            f"predict: {name}{of and ' of '}{of} in {where or 'the forward'!r} would fail: {said}; "
+            "give inputs of the shapes and ids that the model takes"
         )
 
     def _values_wanted(self, name: str) -> PredictionError:
