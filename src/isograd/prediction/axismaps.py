@@ -67,7 +67,7 @@ def _mapped(f: Field, axis: int, one: AxisMap, cut: Sizes, *, back: bool) -> Fie
     groups = [*f.groups]
     groups[axis] = 1
     if sum(cut) == 1:
-        second, mean = second.take(0, place), mean.take(0, place)
+        second, mean = np.asarray(second.take(0, place)), np.asarray(mean.take(0, place))
         del cuts[place]
         groups[axis] = 0
     result = f.like(second, mean)

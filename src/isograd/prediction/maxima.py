@@ -113,8 +113,8 @@ def routed(gradient: Field, found: Largest, axes: Axes, like: Field) -> Field:
     cuts = _cuts(g, axes)
     overlap = overlaps(axes, cuts)
     number = max(size for one in sizes(axes, cuts).values() for _, size in one)
-    free = (..., *([None] * len(axes)))
-    share = agreement(same.second[(..., *([0] * (len(g.cuts) - lead)))], number)[free]
+    alike = same.second.reshape((*same.second.shape[:lead], -1))[..., 0]
+    share = agreement(alike, number).reshape((*alike.shape, *([1] * len(axes))))
     # Of a single window there is one way only.
     ways = tuple(slice(None) if sum(cut) > 1 else slice(1) for cut in cuts)
     chance, winner = overlap.chance[ways], overlap.winner[ways]
@@ -129,13 +129,14 @@ def routed(gradient: Field, found: Largest, axes: Axes, like: Field) -> Field:
         table = table[:, : apart.shape[lead + axis]]
         apart = along(apart, lead + axis, table)
         meeting = along(meeting, lead + axis, table)
-    same_entries = (..., *(slice(0, len(cut)) for cut in into))
-    apart[same_entries] = meeting[same_entries]
+    entries = (slice(None),) * lead + tuple(slice(0, len(cut)) for cut in into)
+    apart[entries] = meeting[entries]
     for axis, cut in enumerate(into):
         apart = _canonical(apart, lead + axis, cut)
-    kept = tuple(slice(None) if sum(cut) > 1 else 0 for cut in into)
-    second = apart[(..., *kept)]
-    result = g.like(second)
+    for axis in reversed(range(len(into))):
+        if sum(into[axis]) == 1:
+            apart = apart.take(0, lead + axis)
+    result = g.like(np.asarray(apart))
     result.cuts = (*g.cuts[:lead], *(cut for cut in into if sum(cut) > 1))
     result.groups = (*g.groups[:first], *(int(sum(cut) > 1) for cut in into))
     result.mean = np.zeros(tuple(len(cut) for cut in result.cuts))
@@ -203,7 +204,8 @@ def _averaged(
 
 
 def _of_same(f: Field, lead: int) -> Array:
-    return f.second[(..., *(slice(0, len(cut)) for cut in f.cuts[lead:]))]
+    entries = (slice(None),) * lead + tuple(slice(0, len(cut)) for cut in f.cuts[lead:])
+    return np.asarray(f.second[entries])
 
 
 def _alike(

@@ -115,10 +115,9 @@ def _summed(
         three = [kind + str(axis) for kind in "owi"]
         o, w, i = (cuts[name][0] if cuts[name] else (1,) for name in three)
         found = table(o, w, i, role)[tuple(slice(None) if cuts[name] else 0 for name in three)]
-        own = [number[name, 0] for name in three if cuts[name]]
-        gone = [one for one in own if one in left]
-        made = [one for one in (*left, *own) if one not in gone]
-        array, left = _einsum(array, left, found, own, made), made
+        own_labels = [number[name, 0] for name in three if cuts[name]]
+        made = [n for n in left if n not in own_labels] + [n for n in own_labels if n not in left]
+        array, left = _einsum(array, left, found, own_labels, made), made
     return _einsum(array, left, arrays[1], right, out)
 
 
