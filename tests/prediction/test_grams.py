@@ -44,3 +44,33 @@ def test_gradients_of_queries_and_keys(width, keys, shared):
 def sides(record):
     """Gradients of queries, keys and values, then of the weights of queries and keys."""
     return [*record.series["backward.rms"][:3], *record.series["weight.grad_rms"][:2]]
+
+
+class Biased(nn.Module):
+    """Causal attention with a bias by distance, one slope a head (Press et al. 2022)."""
+
+    def __init__(self, width, heads):
+        super().__init__()
+        self.heads = heads
+        self.mixed, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+
+    def forward(self, x):
+        parts = self.mixed(x).chunk(3, -1)
+        q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in parts)
+        steps = torch.arange(x.shape[1])
+        distance = steps[:, None] - steps
+        slopes = 2.0 ** -torch.arange(1, self.heads + 1).float()
+        scores = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5 - slopes[:, None, None] * distance
+        weights = scores.masked_fill(distance < 0, float("-inf")).softmax(-1)
+        return self.out((weights @ v).transpose(1, 2).flatten(2))
+
+
+def test_a_bias_by_distance_is_no_variance_of_logits():
+    energies = []
+    for seed in range(20):
+        torch.manual_seed(seed)
+        found = isograd.measure(Biased(64, 4), torch.randn(4, 24, 64), seed=seed)
+        energies.append(np.square([*found.series["forward.rms"], *found.series["backward.rms"]]))
+    record = predict(lambda: Biased(64, 4), torch.randn(4, 24, 64))
+    predicted = [*record.series["forward.rms"], *record.series["backward.rms"]]
+    np.testing.assert_allclose(predicted, np.sqrt(np.mean(energies, axis=0)), rtol=0.06)

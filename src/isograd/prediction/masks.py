@@ -41,7 +41,7 @@ def visible_to(f: Field, axis: int) -> tuple[Field, Array, Field | None]:
     queries = axis - 1 if axis > 0 else None
     shape = f.shape
     wide = [queries] if queries is not None and mask.shape[queries] > 1 else []
-    varied = False
+    varied = mask.dtype != np.bool_  # weights instead of a mask
     for other in range(len(shape)):
         if other not in (axis, queries) and mask.shape[other] > 1:
             first = mask.take([0], other)
@@ -50,7 +50,7 @@ def visible_to(f: Field, axis: int) -> tuple[Field, Array, Field | None]:
     every = mask
     if varied:  # masks of single samples or windows
         others = [i for i in range(len(shape)) if i not in (axis, queries)]
-        mask = mask.any(axis=tuple(others), keepdims=True)
+        mask = (mask != 0).any(axis=tuple(others), keepdims=True)
     base = whole
     for where in [*wide, axis]:
         base = base.as_one(where) if base.groups[where] > 1 else base

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from isograd.prediction.aligning import aligned
 from isograd.prediction.fields import Field
+from isograd.prediction.biases import biased, carried
 from isograd.prediction.gates import profile_of
 from isograd.prediction.gaussian import Nodes
 from isograd.prediction.ops import Op, Outcome
@@ -89,7 +90,12 @@ def _of_two(call: Call, name: str, x: Any, y: Any, given: tuple[Any, ...]) -> Ou
         return _estimated(call, *given)
     a = call.field(x, None if call.known(x) is False else call.field(y))
     b = call.field(y, a)
-    return combined(call, name, a, b)
+    found = combined(call, name, a, b)
+    if name in ("add", "sub") and call.known(y):
+        biased(found.out, a, y, 1.0 if name == "add" else -1.0)
+    elif name == "add" and call.known(x):
+        biased(found.out, b, x)
+    return found
 
 
 def _with_multiple(call: Call, name: str, x: Any, y: Any, alpha: float) -> Outcome:
@@ -368,6 +374,7 @@ def _alias(x: Field) -> Field:
     out = x.like(x.second, x.mean)
     out.origin, out.nodes, out.affine = x.origin, x.nodes, x.affine
     out.visible, out.averaged = x.visible, x.averaged
+    carried(out, x)
     return out
 
 
@@ -398,7 +405,13 @@ def _hiding(call: Call, name: str, x: Any, y: Any) -> Outcome | None:
                     return Outcome(call.field(logits))
                 continue
             visible = (~covered).numpy()
-        return hidden(call.field(logits), visible)
+            rest = mask.masked_fill(covered, 0.0)
+            told = bool(rest.any())
+        field = call.field(logits)
+        done = hidden(field, visible)
+        if told:
+            biased(done.out, field, rest)
+        return done
     return None
 
 

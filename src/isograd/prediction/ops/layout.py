@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from isograd.prediction.biases import laid_out
 from isograd.prediction.fields import Field
 from isograd.prediction.ops import Op, Outcome
 from isograd.prediction.ops.elementwise import of_one
@@ -52,7 +53,11 @@ class Layout(Op):
             inverse = [order.index(axis) for axis in range(len(order))]
             return relaid(call, f, lambda g: g.permuted(order), lambda g: g.permuted(inverse))
         target = _target(call.name, shape, args, kwargs)
-        return relaid(call, f, lambda g: g.reshaped(target), lambda g: g.reshaped(shape))
+        ahead = lambda g: g.reshaped(target)  # noqa: E731
+        done = relaid(call, f, ahead, lambda g: g.reshaped(shape))
+        if done.out is not f:
+            laid_out(done.out, f, ahead)
+        return done
 
     def _identity(self, call: Call, f: Field, args: Any, kwargs: Any) -> Outcome:
         dtype = next((a for a in (*args, *kwargs.values()) if isinstance(a, torch.dtype)), None)

@@ -8,6 +8,7 @@ import numpy as np
 
 from isograd.prediction import pairs
 from isograd.prediction.aligning import aligned
+from isograd.prediction.biases import biased
 from isograd.prediction.fields import Field
 from isograd.prediction.grams import FEATURES, KEYS, attended, paired
 from isograd.prediction.ops import Op, Outcome
@@ -60,6 +61,13 @@ class Linear(Op):
             return product(call, x, *labels, offset)
         first, shift = x.scaled(alpha), None if offset is None else offset.scaled(beta)
         inner = product(call, first, *labels, shift)
+        link = inner.link
+        assert isinstance(link, Link)
+        ahead, behind = link.ahead, link.behind
+        assert ahead is not None
+        assert behind is not None
+        if offset is not None and call.known(bias):
+            biased(inner.out, product(call, first, *labels).out, bias, beta)
 
         def back(gradient: Field) -> list[tuple[Field, Field]]:
             assert inner.back is not None
@@ -70,7 +78,12 @@ class Linear(Op):
                 result.append((to or where, g.scaled(factor)))
             return result
 
-        return Outcome(inner.out, back, [x, y], formula=inner.formula)
+        through = Link(
+            "product",
+            lambda p, q: ahead(p, q).scaled(alpha),
+            lambda g, factor, place: behind(g, factor, place).scaled(alpha),
+        )
+        return Outcome(inner.out, back, [x, y], formula=inner.formula, link=through)
 
     _baddbmm = _addmv = _addbmm = _addmm
 

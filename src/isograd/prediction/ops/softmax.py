@@ -11,6 +11,7 @@ import torch
 from isograd.prediction import pairs
 from isograd.prediction.aligning import aligned
 from isograd.prediction.fields import Field
+from isograd.prediction.biases import biased, without_bias
 from isograd.prediction.grams import EVENNESS
 from isograd.prediction.masks import visible_to
 from isograd.prediction.ops import Op, Outcome
@@ -122,8 +123,13 @@ def _added(call: Call, logits: Field, mask: Any) -> Outcome:
         with torch._C.DisableTorchFunction():
             covered = covering(mask)
             if covered is not None:
-                return hidden(logits, (~covered).numpy())
-    return added(call, logits, call.field(mask, logits), 1.0)
+                done = hidden(logits, (~covered).numpy())
+                biased(done.out, logits, mask.masked_fill(covered, 0.0))
+                return done
+    done = added(call, logits, call.field(mask, logits), 1.0)
+    if call.known(mask):
+        biased(done.out, logits, mask)
+    return done
 
 
 def softmax(f: Field, axis: int) -> Outcome:
@@ -131,11 +137,12 @@ def softmax(f: Field, axis: int) -> Outcome:
 
     Backward ds = a (dA - sum a dA), whose sum along the axis is nothing.
     """
-    f, hidden_pairs, query = visible_to(f, axis)
+    given = f
+    f, hidden_pairs = visible_to(without_bias(f, axis), axis)[:2]
     place = f.factors_of(axis)[0] if f.groups[axis] else None
     if place is None:
         out = f.like(np.ones_like(f.second), np.ones_like(f.mean))
-        return Outcome(out, lambda g: [(f, g.scaled(0.0))], [f])
+        return Outcome(out, lambda g: [(given, g.scaled(0.0))], [given])
     uniform = hidden_pairs  # E u_i u_j of uniform attention, per kind of pair
     keys = f.cuts[place]
     visible = 1 / _row_sum(_same(f, uniform, place), f, place)  # effective number of keys per row
@@ -152,7 +159,6 @@ def softmax(f: Field, axis: int) -> Outcome:
     out.notes[EVENNESS] = float(np.exp(-np.mean(sharpness)))
     out.condition = f.condition * min(1.0, float(np.mean(variance)))
     out.noise = f.noise * min(1.0, float(np.mean(variance))) ** 2
-    source = f
 
     def back(gradient: Field) -> list[tuple[Field, Field]]:
         whole = gradient.as_one(axis) if gradient.groups[axis] > 1 else gradient
@@ -161,41 +167,29 @@ def softmax(f: Field, axis: int) -> Outcome:
         found = _centered_gradient(g, a, g.factors_of(axis)[0])
         result = g.like(found * left.second)
         result.noise = gradient.noise + _UNSURE
-        return [(source_of, _back_to(result, source_of))]
+        return [(given, result)]
 
-    source_of = source if query is None else query
     return Outcome(
         out,
         back,
-        [source_of],
+        [given],
         formula=f"logit variance {float(np.mean(variance)):.3g}, "
         f"{float(np.mean(visible)):.3g} visible keys",
     )
 
 
-def _back_to(result: Field, _: Field) -> Field:
-    return result
-
-
 def _centered_gradient(g: Field, a: Field, at: int) -> Array:
     """E[a_x a_y (d_x - d_row)(d_y - d_row)] with d the gradient, d_row its mean under a."""
     weights = a.second
-    direct = weights * g.second
     # Row sums under the weights of the other entry: sum_k of E[a_k ..] d_xk.
-    mean = _weights_given_row(a, at)
-    half_left = _contract_one(g, mean, at, left=True)
-    half_right = _contract_one(g, mean, at, left=False)
-    both = _contract_both(g, mean, at)
-    del direct
+    mean = a.mean
+    half_left = contract_one(g, mean, at, left=True)
+    half_right = contract_one(g, mean, at, left=False)
+    both = contract_both(g, mean, at)
     return np.asarray(weights * (g.second - half_left - half_right + both))
 
 
-def _weights_given_row(a: Field, at: int) -> Array:
-    """E a_k per class of keys (mean attention), one axis per factor."""
-    return a.mean
-
-
-def _contract_one(g: Field, mean: Array, at: int, *, left: bool) -> Array:
+def contract_one(g: Field, mean: Array, at: int, *, left: bool) -> Array:
     """sum_k a_k d_(k, y) for the first entry (or the second), per kind of pair.
 
     For a pair (x, y) the sum over k includes k = y's own key.
@@ -223,7 +217,7 @@ def _expand(values: Array, axis: int) -> Array:
     return values[..., :, None] if axis == -2 else values[..., None, :]
 
 
-def _contract_both(g: Field, mean: Array, at: int) -> Array:
+def contract_both(g: Field, mean: Array, at: int) -> Array:
     keys = g.cuts[at]
     k = len(keys)
     per_first, per_second = g.per_pair(mean)
