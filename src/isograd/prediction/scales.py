@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 POWER = "power"
 """Note of a field that is a power of its origin: the exponent."""
 
+DEVIATION, SPREAD = "deviation", "spread"
+"""Notes of x - mean(x), and of the mean of its squares: x."""
+
 
 def own_scale(call: Call, name: str, a: Field, b: Field) -> Outcome | None:
     """The outcome of a product or quotient, if it is a tensor over its own scale.
@@ -63,3 +66,22 @@ def _as_norm(
     found.formula = "x over its own rms: " + found.formula
     found.inputs = [x, scale]
     return found
+
+
+def of_own_spread(x: Field, scale: Field) -> float:
+    """By how much the energy of a product exceeds that of independent factors.
+
+    That is E[r f(r)^2] / (E r E f(r)^2) where `x` holds deviations from a mean, r is the mean of
+    their squares over some axes and `scale` is f(r): not 1 where there are few entries.
+    """
+    spread = scale.origin
+    source = x.notes.get(DEVIATION)
+    if source is None or spread is None or scale.nodes is None:
+        return 1.0
+    if spread.notes.get(SPREAD) is not source:
+        return 1.0
+    nodes = scale.nodes
+    at, square = nodes.quadrature.x, np.square(nodes.values)
+    whole = nodes.expectation(np.maximum(at, 0.0)) * nodes.expectation(square)
+    joint = nodes.expectation(np.maximum(at, 0.0) * square)
+    return float((joint / np.maximum(whole, 1e-300)).mean())

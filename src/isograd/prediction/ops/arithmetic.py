@@ -15,7 +15,7 @@ from isograd.prediction.gates import profile_of
 from isograd.prediction.gaussian import Nodes
 from isograd.prediction.ops import Op, Outcome
 from isograd.prediction.ops.elementwise import as_nodes, evaluated, of_one, outcome
-from isograd.prediction.scales import POWER, own_scale
+from isograd.prediction.scales import DEVIATION, POWER, of_own_spread, own_scale
 from isograd.prediction.twins import Link
 
 if TYPE_CHECKING:
@@ -253,6 +253,16 @@ def multiplied(call: Call, a: Field, b: Field) -> Outcome:
     """A b of independent fields."""
     first, second = aligned(a, b)
     out = first.like(first.second * second.second, first.mean * second.mean)
+    for x, scale in ((a, b), (b, a)):
+        dependence = of_own_spread(x, scale)
+        if dependence != 1.0 and len(x.groups) == len(scale.groups):
+            same = tuple(  # pairs of entries that are divided by the same
+                slice(0, len(out.cuts[place]) if number else None)
+                for axis, number in enumerate(scale.groups)
+                for place in out.factors_of(axis)
+            )
+            out.second = np.array(out.second)
+            out.second[same] *= dependence
     out.noise = a.noise + b.noise
     if a.condition * b.condition < 0:  # what one gains the other loses, as in x / rms(x)
         out.noise = (a.noise**0.5 - b.noise**0.5) ** 2 or _NOTHING
@@ -283,6 +293,7 @@ def _centered(x: Field, mean: Field) -> Outcome:
     whole, part = aligned(x, mean)
     out = whole.like(whole.centered(axes_of(whole)), whole.mean - part.mean)
     out.noise, out.condition = x.noise, x.condition
+    out.notes[DEVIATION] = x
 
     def back(gradient: Field) -> list[tuple[Field, Field]]:
         return [(x, gradient.like(gradient.centered(axes_of(gradient))))]

@@ -10,6 +10,7 @@ import torch
 from isograd.prediction.fields import Field
 from isograd.prediction.ops import Op, Outcome
 from isograd.prediction.ops.elementwise import of_one
+from isograd.prediction.scales import SPREAD
 
 if TYPE_CHECKING:
     from isograd.prediction.propagation import Call
@@ -69,6 +70,7 @@ class Reductions(Op):
         away = added(call, f, center.out, -1.0)
         square = of_one(call, away.out, torch.square)
         total = reduced(square.out, dim, keepdim, average=True)
+        total.out.notes[SPREAD] = f
         n = prod(f.shape) / max(1, prod(total.out.shape))
         rest = [n / max(1.0, n - correction)]
         last = of_one(call, total.out, lambda v: v * rest[0])
