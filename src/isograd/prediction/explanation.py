@@ -11,7 +11,7 @@ from isograd.errors import PredictionError
 
 if TYPE_CHECKING:
     from isograd.prediction.fields import Field
-    from isograd.prediction.propagation import Step
+    from isograd.prediction.steps import Step
     from isograd.prediction.tracing import Trace
 
 _MOVED = "no arithmetic"

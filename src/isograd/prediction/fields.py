@@ -8,7 +8,7 @@ same" is the covariance of two samples, and so on. The gradient of a tensor is a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -80,19 +80,6 @@ class Field:
         if all(len(cut) == 1 for cut in self.cuts):
             return self.second[(slice(0, 1),) * len(self.cuts)]
         return self.second[tuple(slice(0, len(cut)) for cut in self.cuts)]
-
-    def reduced(self, weights: Any, at: Iterable[int] | None = None) -> Any:
-        """Second moments weighted along factors (all of them, or those in `at`).
-
-        Args:
-            weights: takes a cut, gives one weight per way.
-            at: factors.
-        """
-        chosen = range(len(self.cuts)) if at is None else at
-        result = self.second
-        for place in sorted(chosen, reverse=True):
-            result = np.tensordot(result, weights(self.cuts[place]), (place, 0))
-        return float(result) if result.ndim == 0 else result
 
     def factors_of(self, axis: int) -> range:
         """Factors that make up one axis of the tensor."""

@@ -16,7 +16,8 @@ import numpy as np
 from isograd.prediction.fields import Field
 
 if TYPE_CHECKING:
-    from isograd.prediction.propagation import Propagation, Step
+    from isograd.prediction.propagation import Propagation
+    from isograd.prediction.steps import Step
 
 KEYS, FEATURES = "gram keys", "gram features"
 """Notes of a product: (the factor that holds the keys, variance); variance alone."""

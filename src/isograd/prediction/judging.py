@@ -16,7 +16,7 @@ from isograd.sites.batches import tensors
 from isograd.theory import activation
 
 if TYPE_CHECKING:
-    from isograd.prediction.propagation import Step
+    from isograd.prediction.steps import Step
     from isograd.prediction.recording import Law
     from isograd.prediction.tracing import Trace
     from isograd.sites.batches import Batch

@@ -78,3 +78,21 @@ def empirical(values: Array, cuts: Sequence[Sizes] | None = None) -> Field:
     for axis, cut in enumerate(chosen):
         mean = along(mean, axis, (pairs.indicator(cut) / np.array(cut)).T)
     return Field(second, chosen, tuple(int(size > 1) for size in shape), np.asarray(mean))
+
+
+def cuts_of(like: Field, shape: tuple[int, ...]) -> list[tuple[int, ...]] | None:
+    """Classes of the axes of a field that an array is broadcast against; None if all plain."""
+    if all(len(cut) == 1 for cut in like.cuts):
+        return None
+    extra = len(like.groups) - len(shape)
+    cuts = []
+    for axis, size in enumerate(shape):
+        if size == 1:
+            continue
+        cut: tuple[int, ...] = (size,)
+        if axis + extra >= 0:
+            factors = like.factors_of(axis + extra)
+            if len(factors) == 1 and sum(like.cuts[factors[0]]) == size:
+                cut = like.cuts[factors[0]]
+        cuts.append(cut)
+    return cuts

@@ -8,8 +8,6 @@ back the second moments known of it (a Gaussian copula).
 from __future__ import annotations
 
 import numpy as np
-from scipy.special import ndtr, ndtri
-
 from isograd.prediction.fields import Field
 from isograd.prediction.gaussian import Nodes, Quadrature
 from isograd.prediction.pairs import Array
@@ -40,6 +38,8 @@ def quadrature_of(f: Field, function: str = "") -> Quadrature:
     terms = f.notes.get("terms")
     if terms is None:
         return _gaussian(f, function)
+    from scipy.special import ndtr
+
     skewed, other, sign = terms
     values, weights = _standing_for(skewed.nodes)
     mean = float(weights @ values)
@@ -82,6 +82,8 @@ def _standing_for(nodes: Nodes) -> tuple[Array, Array]:
 
 
 def _normal_quantile(share: Array) -> Array:
+    from scipy.special import ndtri
+
     return np.asarray(ndtri(np.clip(share, 1e-16, 1 - 1e-16)))
 
 

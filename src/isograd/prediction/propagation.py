@@ -22,9 +22,10 @@ from isograd.prediction.calls import plain_name, unwrapped
 from isograd.prediction.chance import Chance
 from isograd.prediction.fields import Field
 from isograd.prediction.gradients import added
-from isograd.prediction.known import empirical, independent, scalar
+from isograd.prediction.known import cuts_of, empirical, independent, scalar
 from isograd.prediction.ops import Backward, Outcome, by_function
 from isograd.prediction.recording import law_of, values_law
+from isograd.prediction.steps import Slope, Step, inherit
 from isograd.prediction.twins import Link, Twins
 from isograd.sites.batches import tensors
 
@@ -43,21 +44,6 @@ _VALUES = frozenset(
     "allclose is_nonzero data_ptr".split()
 )
 """Need values, which an abstract tensor does not have."""
-
-
-@dataclass(slots=True)
-class Step:
-    """One operation of the run."""
-
-    name: str
-    module: str
-    source: str
-    formula: str
-    inputs: tuple[Field, ...]
-    outputs: tuple[Field, ...]
-    back: Backward | None
-    several: bool
-    link: Link | tuple[Link | None, ...] | None = None
 
 
 @dataclass(slots=True)
@@ -85,16 +71,6 @@ class Call:
         """An error that says where."""
         where = self.run.where()
         return PredictionError(f"predict: {self.name} in {where or 'the forward'!r} {why}; {cure}")
-
-
-@dataclass(slots=True)
-class Slope:
-    """What arrived at a field in the backward."""
-
-    whole: Field
-    """All of it."""
-    direct: Field | None
-    """What is yet to be handed on; the rest went straight to the field's origin."""
 
 
 class Propagation(TorchFunctionMode):
@@ -208,7 +184,7 @@ class Propagation(TorchFunctionMode):
     def _constant(self, value: Tensor, like: Field | None) -> Field:
         if value.numel() == 1:
             return scalar(float(value)).regrouped((0,) * value.ndim)
-        cuts = None if like is None else _cuts_of(like, tuple(value.shape))
+        cuts = None if like is None else cuts_of(like, tuple(value.shape))
         if cuts is None and id(value) in self._known:
             return self._known[id(value)][1]
         values = value.detach()
@@ -310,7 +286,7 @@ class Propagation(TorchFunctionMode):
         found = tuple(outcome.out) if several else (outcome.out,)
         fields = tuple(one for one in found if isinstance(one, Field))
         for one in fields:
-            _inherit(one, outcome.inputs)
+            inherit(one, outcome.inputs)
         self.notes.extend(outcome.notes)
         step = Step(
             name,
@@ -415,29 +391,3 @@ class Propagation(TorchFunctionMode):
         """The gradient that arrived at a field."""
         found = self.slopes.get(id(where))
         return None if found is None else found.whole
-
-
-def _inherit(made: Field, inputs: Sequence[Field]) -> None:
-    """What a rule says nothing of comes from its inputs."""
-    if inputs and made.condition == 0.0:
-        made.condition = max(one.condition for one in inputs)
-    if inputs and made.noise == 0.0:
-        made.noise = max(one.noise for one in inputs)
-
-
-def _cuts_of(like: Field, shape: tuple[int, ...]) -> list[tuple[int, ...]] | None:
-    """Classes of the axes of a field that an array is broadcast against; None if all plain."""
-    if all(len(cut) == 1 for cut in like.cuts):
-        return None
-    extra = len(like.groups) - len(shape)
-    cuts = []
-    for axis, size in enumerate(shape):
-        if size == 1:
-            continue
-        cut: tuple[int, ...] = (size,)
-        if axis + extra >= 0:
-            factors = like.factors_of(axis + extra)
-            if len(factors) == 1 and sum(like.cuts[factors[0]]) == size:
-                cut = like.cuts[factors[0]]
-        cuts.append(cut)
-    return cuts

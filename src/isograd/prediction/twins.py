@@ -17,7 +17,7 @@ from isograd.prediction.fields import Field
 from isograd.prediction.gaussian import cross_series
 
 if TYPE_CHECKING:
-    from isograd.prediction.propagation import Step
+    from isograd.prediction.steps import Step
 
 _MOST = 60_000
 """Pairs of tensors looked at in one run; then the rest counts as independent."""

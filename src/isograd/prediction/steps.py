@@ -1,0 +1,43 @@
+"""Steps of a run, and what arrives at their fields in the backward."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from isograd.prediction.fields import Field
+from isograd.prediction.ops import Backward
+from isograd.prediction.twins import Link
+
+
+@dataclass(slots=True)
+class Step:
+    """One operation of the run."""
+
+    name: str
+    module: str
+    source: str
+    formula: str
+    inputs: tuple[Field, ...]
+    outputs: tuple[Field, ...]
+    back: Backward | None
+    several: bool
+    link: Link | tuple[Link | None, ...] | None = None
+
+
+@dataclass(slots=True)
+class Slope:
+    """What arrived at a field in the backward."""
+
+    whole: Field
+    """All of it."""
+    direct: Field | None
+    """What is yet to be handed on; the rest went straight to the field's origin."""
+
+
+def inherit(made: Field, inputs: Sequence[Field]) -> None:
+    """What a rule says nothing of comes from its inputs."""
+    if inputs and made.condition == 0.0:
+        made.condition = max(one.condition for one in inputs)
+    if inputs and made.noise == 0.0:
+        made.noise = max(one.noise for one in inputs)
