@@ -129,7 +129,7 @@ class Normalization(Op):
         apart = (shape[0], num_groups, shape[1] // num_groups, *shape[2:])
         split = f.reshaped(apart)
         split.noise, split.condition = f.noise, f.condition
-        inner = normalized(call, split, range(2, len(apart)), eps)
+        inner = normalized(call, split, range(2, len(apart)), eps, drawn=True)
         out = inner.out.reshaped(shape)
 
         def back(gradient: Field) -> list[tuple[Field, Field]]:
