@@ -4,6 +4,7 @@ import difflib
 import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -128,8 +129,8 @@ class Network:
         from isograd.diagnosis import diagnose
         from isograd.prediction.assembling import assemble
 
-        found, notes = self._traced()
-        record = assemble(found)
+        with self._traced() as (found, notes):
+            record = assemble(found)
         record = replace(record, notes=(*notes, *record.notes))
         return diagnose(record, select=select, ignore=ignore)
 
@@ -137,7 +138,8 @@ class Network:
         """How the numbers at one place came about."""
         from isograd.prediction.explanation import explain
 
-        return explain(self._traced()[0], path)
+        with self._traced() as (found, _):
+            return explain(found, path)
 
     def swept(self, name: str, values: Sequence[Any], tell: Callable[[int, int], None]) -> "Sweep":
         """The network at several values of one thing."""
@@ -170,7 +172,7 @@ class Network:
             model.train(self.training)
         return model, own
 
-    def _traced(self) -> tuple[Any, list[str]]:
+    def _traced(self) -> AbstractContextManager[tuple[Any, list[str]]]:
         from isograd.prediction.variants import traced
 
         model, own = self._made()

@@ -108,21 +108,20 @@ def sweep(
         make = partial(factory, **{name: value}) if takes else factory
         here = change or Change()
         try:
-            found, told = traced(
-                build(make),
-                inputs(value) if callable(inputs) else inputs,
-                here if takes else _with(here, name, value),
-                **options,
-            )
+            model = build(make)
+            batch = inputs(value) if callable(inputs) else inputs
+            with traced(model, batch, here if takes else _with(here, name, value), **options) as (
+                found,
+                told,
+            ):
+                record = assemble(found) if records else None
+                points.append(_point(value, found, record))
         except IsogradError as error:
             first = first or error
             points.append(Point(value, error=str(error)))
             continue
         # What the value itself says need not be said again for each.
-        notes += [
-            one for one in told if takes or "such as" in one or not one.startswith(_word(name))
-        ]
-        points.append(_point(value, found, record=assemble(found) if records else None))
+        notes += [n for n in told if takes or "such as" in n or not n.startswith(_word(name))]
     if first is not None and all(point.error for point in points):
         raise first
     return Sweep(name, tuple(points), tuple(dict.fromkeys(notes)))

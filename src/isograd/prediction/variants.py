@@ -37,10 +37,11 @@ _GATES = (nn.Sigmoid, nn.Hardsigmoid)
 """Often gates or outputs rather than activations."""
 
 
+@contextmanager
 def traced(
     model: nn.Module, inputs: Any, change: Change, **options: Any
-) -> tuple[Trace, list[str]]:
-    """A run of a model as changed, and what the change came to; the model is left as found.
+) -> Iterator[tuple[Trace, list[str]]]:
+    """A run of a model as changed, and what the change came to; then the model is as it was.
 
     Args:
         model: real, or built inside `recording()`.
@@ -60,11 +61,11 @@ def traced(
             before = trace(model, inputs, **options)
             notes += stack.enter_context(_weights(before, change.init))
         result = trace(model, inputs, residual_scale=change.residual_scale, **options)
-    if change.activation:
-        notes += _left_alone(result)
-    if change.residual_scale is not None:
-        notes.append(_scaled(result, change.residual_scale))
-    return result, notes
+        if change.activation:
+            notes += _left_alone(result)
+        if change.residual_scale is not None:
+            notes.append(_scaled(result, change.residual_scale))
+        yield result, notes
 
 
 # -- activations --------------------------------------------------------------------------------
