@@ -35,6 +35,19 @@ def normalization():
     ]
 
 
+NEARLY = {"slack": 0.06, "back_slack": 0.06, "kinds": ("plain",)}
+"""Rules for many Gaussian logits of one law."""
+
+
+def log_softmaxes():
+    return [
+        Example(lambda x: torch.log_softmax(x, -1), ((4, 40),), **NEARLY),
+        Example(lambda x: F.log_softmax(x, dim=1), ((3, 30, 4),), **NEARLY),
+        Example(lambda x: torch.log(torch.softmax(x, -1)), ((4, 40),), **NEARLY),
+        Example(lambda x: (torch.softmax(x, -1) + 1e-8).log(), ((4, 40),), **NEARLY),
+    ]
+
+
 def dropout():
     return [
         Example(lambda x: F.dropout(x, 0.3), ((3, 5),)),
@@ -145,6 +158,7 @@ def softmax():
 EXAMPLES = {
     "normalization": normalization(),
     "dropout": dropout(),
+    "log_softmax": log_softmaxes(),
     "embedding": embedding(),
     "convolution": convolution(),
     "pooling": pooling(),

@@ -62,6 +62,12 @@ class Elementwise(Op):
         if call.function.__name__.endswith("_") and not call.function.__name__.endswith("__"):
             function = plain or function
         source = call.field(x)
+        if name == "log":
+            from isograd.prediction.ops.log_softmax import of_softmax
+
+            known = of_softmax(call, source)
+            if known is not None:
+                return known
         result = of_one(call, source, partial(_call, function, args, kwargs), name)
         result.dtype = torch.bool if name in _TRUTHS else None
         power = _POWERS.get(name, args[0] if name == "pow" and args else None)

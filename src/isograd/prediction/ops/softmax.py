@@ -10,8 +10,8 @@ import torch
 
 from isograd.prediction import pairs
 from isograd.prediction.aligning import aligned
-from isograd.prediction.fields import Field
 from isograd.prediction.biases import biased, without_bias
+from isograd.prediction.fields import Field
 from isograd.prediction.grams import EVENNESS
 from isograd.prediction.masks import visible_to
 from isograd.prediction.ops import Op, Outcome
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from isograd.prediction.pairs import Array
     from isograd.prediction.propagation import Call
 
+LOGITS = "logits"
+"""Note of a softmax: (its logits, the axis)."""
 _UNSURE = 0.01
 """Variance of ln(energy) by which the gradient of logits is off: see LOG.md."""
 
@@ -51,6 +53,8 @@ class Softmax(Op):
         dtype = kwargs.get("dtype") or next((a for a in _ if isinstance(a, torch.dtype)), None)
         done = softmax(f, axis % len(f.groups))
         done.dtype = dtype
+        if f.visible is None and done.out.groups[axis]:
+            done.out.notes[LOGITS] = f, axis % len(f.groups)
         return done
 
     def _attention(
@@ -190,7 +194,7 @@ def _centered_gradient(g: Field, a: Field, at: int) -> Array:
 
 
 def contract_one(g: Field, mean: Array, at: int, *, left: bool) -> Array:
-    """sum_k a_k d_(k, y) for the first entry (or the second), per kind of pair.
+    """Sum_k a_k d_(k, y) for the first entry (or the second), per kind of pair.
 
     For a pair (x, y) the sum over k includes k = y's own key.
     """
@@ -218,6 +222,7 @@ def _expand(values: Array, axis: int) -> Array:
 
 
 def contract_both(g: Field, mean: Array, at: int) -> Array:
+    """Sum_kl a_k a_l d_(k, l) of two rows, per kind of pair."""
     keys = g.cuts[at]
     k = len(keys)
     per_first, per_second = g.per_pair(mean)
