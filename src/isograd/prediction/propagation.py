@@ -340,6 +340,8 @@ class Propagation(TorchFunctionMode):
             handed = step.back(direct) if step.several else step.back(direct[0])
             noise = max(one.noise for one in direct if one is not None)
             for where, gradient in handed:
+                if any(where is out for out in step.outputs):
+                    continue  # the field went through as it was
                 gradient.noise = max(gradient.noise, noise)
                 if self.twins.found:
                     self.twins.bear(step, direct, where, gradient)
