@@ -74,3 +74,28 @@ def test_a_bias_by_distance_is_no_variance_of_logits():
     record = predict(lambda: Biased(64, 4), torch.randn(4, 24, 64))
     predicted = [*record.series["forward.rms"], *record.series["backward.rms"]]
     np.testing.assert_allclose(predicted, np.sqrt(np.mean(energies, axis=0)), rtol=0.06)
+
+
+class Linear(nn.Module):
+    """Causal linear attention: weights over their own sum (Katharopoulos et al. 2020)."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.mixed, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+
+    def forward(self, x):
+        q, k, v = self.mixed(x).chunk(3, -1)
+        q, k = nn.functional.elu(q) + 1, nn.functional.elu(k) + 1
+        products = (q @ k.transpose(-1, -2)).tril()
+        return self.out(products / products.sum(-1, keepdim=True) @ v)
+
+
+def test_weights_over_their_own_sum():
+    energies = []
+    for seed in range(20):
+        torch.manual_seed(seed)
+        found = isograd.measure(Linear(64), torch.randn(4, 24, 64), seed=seed)
+        energies.append(np.square([*found.series["forward.rms"], *found.series["backward.rms"]]))
+    record = predict(lambda: Linear(64), torch.randn(4, 24, 64))
+    predicted = [*record.series["forward.rms"], *record.series["backward.rms"]]
+    np.testing.assert_allclose(predicted, np.sqrt(np.mean(energies, axis=0)), rtol=0.08)

@@ -71,6 +71,6 @@ def without_bias(f: Field, axis: int) -> Field:
     weights = np.exp(seen - np.where(np.isfinite(top), top, 0.0))
     if weights.shape[axis] == 1 or not weights.any():
         return f
-    plain = base.like(base.second, base.mean)
+    plain: Field = base.like(base.second, base.mean)
     plain.visible = weights
     return plain

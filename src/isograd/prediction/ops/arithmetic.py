@@ -15,6 +15,7 @@ from isograd.prediction.gates import profile_of
 from isograd.prediction.gaussian import Nodes
 from isograd.prediction.ops import Op, Outcome
 from isograd.prediction.ops.elementwise import as_nodes, evaluated, of_one, outcome
+from isograd.prediction.proportions import of_own_sum
 from isograd.prediction.scales import DEVIATION, POWER, of_own_spread, own_scale
 from isograd.prediction.twins import Link
 
@@ -138,6 +139,9 @@ def combined(call: Call, name: str, a: Field, b: Field) -> Outcome:
     if name == "mul":
         return multiplied(call, a, b)
     if name == "div":
+        shares = of_own_sum(call, a, b)
+        if shares is not None:
+            return shares
         inverse = of_one(call, b, torch.reciprocal)
         product = multiplied(call, a, inverse.out)
 

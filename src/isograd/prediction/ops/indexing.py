@@ -12,7 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from isograd.prediction import pairs
 from isograd.prediction.fields import Field
+from isograd.prediction.masks import geometric
 from isograd.prediction.ops import Op, Outcome
 from isograd.prediction.ops.arithmetic import MASKED, hidden, mixed, multiplied, summed
 from isograd.prediction.ops.layout import relaid
@@ -234,7 +236,17 @@ class Indexing(Op):
         f = call.field(x)
         with torch._C.DisableTorchFunction():
             mask = function(torch.ones(f.shape[-2:], dtype=torch.float64), diagonal)
-        return multiplied(call, f, call.field(mask, f))
+        cuts = list(f.cuts)
+        for axis in (-2, -1):  # rows see ever more, as under a mask of attention
+            places = f.factors_of(axis)
+            if len(places) == 1:
+                cuts[places[0]] = pairs.common(cuts[places[0]], geometric(f.shape[axis]))
+        fine = f.recut(cuts)
+        done = multiplied(call, fine, call.field(mask, fine))
+        behind = done.back
+        assert behind is not None
+        back = lambda g: [(f, one) for where, one in behind(g) if where is fine]  # noqa: E731
+        return Outcome(done.out, back, [f], formula=done.formula)
 
 
 def _chain(call: Call, f: Field, steps: list[Any]) -> Outcome:

@@ -1,0 +1,51 @@
+"""A tensor over its own sum along an axis: weights that add up to one, as of linear attention.
+
+Numerator and denominator depend on each other. E x x' / (E S S') keeps the sum of each row at one,
+and S stays away from zero where 1 / S of a Gaussian does not.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from isograd.prediction import pairs
+from isograd.prediction.aligning import aligned
+from isograd.prediction.ops import Outcome
+
+if TYPE_CHECKING:
+    from isograd.prediction.fields import Field
+    from isograd.prediction.propagation import Call
+
+
+def of_own_sum(call: Call, x: Field, total: Field) -> Outcome | None:
+    """The outcome of x / total if that is the sum of x along one axis, kept; else None."""
+    step = call.run.twins.made.get(id(total))
+    if step is None or step.name != "sum" or step.inputs[0] is not x:
+        return None
+    axes = [axis for axis, size in enumerate(total.shape) if size == 1 and x.shape[axis] > 1]
+    if len(total.shape) != len(x.shape) or len(axes) != 1 or (x.mean < 0).any():
+        return None
+    from isograd.prediction.ops.softmax import contract_both, contract_one
+
+    axis = axes[0]
+    f = x.as_one(axis) if x.groups[axis] > 1 else x
+    place = f.factors_of(axis)[0]
+    cut = f.cuts[place]
+    sums = np.expand_dims(np.tensordot(f.second, pairs.counts(cut), (place, 0)), place)
+    inverse = np.where(sums > 0, 1 / np.where(sums > 0, sums, 1.0), 0.0)
+    row = np.expand_dims(np.tensordot(f.mean, np.array(cut, dtype=np.float64), (place, 0)), place)
+    out = f.like(f.second * inverse, f.mean / np.where(row > 0, row, 1.0))
+
+    def back(gradient: Field) -> list[tuple[Field, Field]]:
+        whole = gradient.as_one(axis) if gradient.groups[axis] > 1 else gradient
+        wide = f.like(np.broadcast_to(inverse, f.second.shape))
+        g, a, left = aligned(whole, out, wide)
+        at = g.factors_of(axis)[0]
+        found = g.second + contract_both(g, a.mean, at)
+        for side in (True, False):
+            found = found - contract_one(g, a.mean, at, left=side)
+        return [(x, g.like(found * left.second))]
+
+    return Outcome(out, back, [x, total], formula="x over its own sum: E x x' / E S S'")
