@@ -12,7 +12,7 @@ from isograd.prediction.fields import Field
 from isograd.prediction.known import empirical
 from isograd.prediction.pairs import Array, Sizes
 
-_MOST = 8
+_MOST = 6
 """Classes into which a masked axis is cut."""
 _LARGEST = 2_000_000
 """Entries of a mask that are all looked at; of more, some of the samples."""
