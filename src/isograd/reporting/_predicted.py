@@ -46,7 +46,7 @@ def table(diagnosis: Diagnosis, width: int, paint: Paint) -> list[str]:
     if not record.sites:
         return []
     rows, about = _rows(record)
-    longest = max(len(row.name) + 2 * row.inner for row in rows)
+    longest = max(len(row.name) + 2 * row.inner for row in rows if row.cells)
     widths = _widths(rows)
     if longest > _room(width, widths):
         rows = [replace(row, cells=tuple(c.replace(" ", "") for c in row.cells)) for row in rows]

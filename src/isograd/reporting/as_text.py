@@ -82,7 +82,8 @@ def _verdict(diagnosis: Diagnosis, pen: Pen) -> str:
         lines.append(pen.paragraph(loss, label="loss", style="dim", indent=2))
     predicted = seen.source == "predicted"
     for label, words in _predicted.about(seen).items() if predicted else ():
-        style = "error" if label == "not predictable" else "dim"
+        doubt = label == "not predictable"
+        style, label = ("error", f"{label}:") if doubt else ("dim", label)
         lines.append(pen.paragraph(words, label=label, style=style, indent=2))
     notes = _predicted.notes(seen) if predicted else seen.notes
     lines += [pen.paragraph(note, label="note", style="dim", indent=2) for note in notes]

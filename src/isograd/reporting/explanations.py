@@ -161,6 +161,5 @@ def _line(pen: Pen, name: str, numbers: tuple[str, str, str], style: str = "") -
 
 
 def _indented(pen: Pen, text: str, style: str = "") -> Iterator[str]:
-    room = pen.width - sum(_COLUMNS)
-    for line in textwrap.wrap(text, max(room, 40) - 4, break_long_words=False):
+    for line in textwrap.wrap(text, pen.width - 4, break_long_words=False):
         yield f"    {pen(line, style) if style else line}"
