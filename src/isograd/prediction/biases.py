@@ -58,7 +58,7 @@ def laid_out(out: Field, f: Field, ahead: Callable[[Field], Field]) -> None:
 
 
 def without_bias(f: Field, axis: int) -> Field:
-    """Logits without their bias, which becomes how far each entry is seen: weights along an axis."""
+    """Logits without their bias, which becomes how far each entry is seen."""
     found = f.notes.get(BIASED)
     if found is None:
         return f

@@ -69,7 +69,7 @@ def _settled(second: Array, g: Field) -> Array:
 
 
 def _alpha(f: Field, p: float, free: int) -> Outcome:
-    """Dropped entries get SELU's lower limit, and all are shifted and scaled (Klambauer et al. 2017).
+    """Dropped entries get SELU's lower limit, all are scaled (Klambauer et al. 2017).
 
     a (x m + (1 - m) limit) + b with b = -a p limit, so that what is dropped has no mean of its own.
     """
