@@ -74,7 +74,7 @@ def tell(
     lines.append(pen(f"  {head}  {feet}  verdict", "dim"))
     for point, verdict, row in zip(found.points, verdicts, rows, strict=True):
         if point.error:
-            lines.append(pen.paragraph(point.error, label=row[0].ljust(widths[0]), indent=2))
+            lines.append(pen.paragraph(point.error, label=row[0].ljust(widths[0] + 1), indent=2))
             continue
         cells = "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True))
         drawn = bar(scale, point.gradient, long)
