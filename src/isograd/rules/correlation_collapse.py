@@ -45,13 +45,11 @@ class CorrelationCollapse(Rule):
     def judge(self, reading: Reading) -> Outcome:
         """Compares the cosine at the deepest hidden weight layers with the first."""
         seen = reading.seen
-        hidden = hidden_sites(seen)
+        hidden = hidden_sites(seen) & set(seen.weight_sites())
         cosines = [
             (i, c)
             for i, c in seen.pairs("forward.correlation")
-            if i in hidden
-            and i in set(seen.weight_sites())
-            and (seen.sites[i].shape or (2,))[-1] > 1
+            if i in hidden and (seen.sites[i].shape or (2,))[-1] > 1
         ]
         if len(cosines) < 2 or idle_norms(seen):
             return needs(seen, "forward.correlation") or NotApplicable(
