@@ -155,6 +155,30 @@ def softmax():
     ]
 
 
+def composed():
+    near = {"diverse": True, "slack": 0.05, "back_slack": 0.06, "kinds": ("plain",)}
+    gated = {"diverse": True, "slack": 0.1, "back_slack": 0.1, "kinds": ("plain", "classes")}
+    pair = ((3, 50), (3, 50))
+    return [
+        Example(lambda x: F.glu(x, 1), ((3, 8, 5),), **gated),
+        Example(lambda x, w: F.prelu(x, w), ((3, 4, 5),), ((4,),)),
+        Example(lambda x: F.prelu(x, torch.full((1,), 0.25, dtype=x.dtype)), ((3, 4, 5),)),
+        Example(lambda x, y: torch.outer(x, y), ((3,), (5,)), linear="each"),
+        Example(lambda x, y: F.cosine_similarity(x, y, dim=1), pair, **near),
+        Example(F.pairwise_distance, pair, **near),
+        Example(lambda x: torch.std_mean(x, -1), ((3, 50),), **near),
+        Example(lambda x: torch.var_mean(x, dim=-1, keepdim=True), ((3, 50),), **near),
+    ]
+
+
+def log_softmax():
+    near = {"diverse": True, "slack": 0.02, "back_slack": 0.05, "kinds": ("plain",)}
+    return [
+        Example(lambda x: F.log_softmax(x, -1), ((2, 3, 30),), **near),
+        Example(lambda x: torch.log_softmax(x, 1), ((3, 30),), **near),
+    ]
+
+
 EXAMPLES = {
     "normalization": normalization(),
     "dropout": dropout(),
@@ -168,4 +192,6 @@ EXAMPLES = {
     "response": response(),
     "softmax": softmax(),
     "losses": losses(),
+    "composed": composed(),
+    "log_softmax": log_softmax(),
 }

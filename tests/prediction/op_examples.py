@@ -140,6 +140,31 @@ def arithmetic():
         Example(torch.maximum, pair, slack=0.05, back_slack=0.05),
         Example(torch.minimum, pair, slack=0.05, back_slack=0.05, kinds=("plain",)),
         Example(torch.atan2, pair, slack=0.05, back_slack=0.05, shift=1.0, kinds=("plain",)),
+        Example(lambda x, y: torch.lerp(x, y, 0.3), pair, linear="jointly"),
+        Example(
+            lambda x, y, z: torch.lerp(x, y, torch.sigmoid(z)), (*pair, (3, 5)), kinds=("plain",)
+        ),
+        Example(lambda x, y, z: torch.addcmul(x, y, z, value=0.5), (*pair, (3, 5))),
+        Example(lambda x, y, z: torch.addcdiv(x, y, z), (*pair, (3, 5)), shift=6.0, slack=0.01),
+    ]
+
+
+def choices():
+    pair = ((3, 5), (3, 5))
+
+    def between(x):
+        return ((x > -0.5) & ~(x > 1.0)).to(x.dtype)
+
+    return [
+        Example(lambda x: torch.where(x > 0, x, 0.1 * x), ((3, 5),)),
+        Example(lambda x: torch.where(x > 0, x.sigmoid(), -1.0), ((3, 5),)),
+        Example(lambda x: x.where(x < 0.5, HALF.to(x.dtype)), ((3, 5),)),
+        Example(lambda x, y: x.where(y > 0, y), pair, slack=0.05, kinds=("plain",)),
+        Example(lambda x, y: x.where(KEEP, y), pair, linear="jointly"),
+        Example(between, ((3, 5),)),
+        Example(lambda x: x * torch.logical_or(x > 1, x < -1), ((3, 5),)),
+        Example(lambda x: (x > 1) ^ (x > 0), ((3, 5),)),
+        Example(lambda x, y: ((x > 0) & (y > 0)).to(x.dtype), pair, slack=0.05),
         Example(lambda x, y: torch.where(KEEP, x, y), pair, linear="jointly"),
         Example(lambda x: torch.where(KEEP, x, 0.5), ((3, 5),)),
         Example(
@@ -149,12 +174,6 @@ def arithmetic():
             back_slack=0.05,
             kinds=("plain", "classes"),
         ),
-        Example(lambda x, y: torch.lerp(x, y, 0.3), pair, linear="jointly"),
-        Example(
-            lambda x, y, z: torch.lerp(x, y, torch.sigmoid(z)), (*pair, (3, 5)), kinds=("plain",)
-        ),
-        Example(lambda x, y, z: torch.addcmul(x, y, z, value=0.5), (*pair, (3, 5))),
-        Example(lambda x, y, z: torch.addcdiv(x, y, z), (*pair, (3, 5)), shift=6.0, slack=0.01),
     ]
 
 
@@ -301,6 +320,28 @@ def indexing():
     ]
 
 
+def put(index):
+    """A function that puts its second argument into its first."""
+
+    def function(x, y):
+        x = x.clone()
+        x[index] = y
+        return x
+
+    return function
+
+
+def setting():
+    whole = (2, 5, 4)
+    return [
+        Example(put((slice(None), 0)), (whole, (2, 4))),
+        Example(put((slice(None), slice(1, 3))), (whole, (2, 2, 4))),
+        Example(put((..., slice(2, None))), (whole, (1,)), kinds=("plain", "function")),
+        Example(put(1), (whole, (5, 4)), linear="jointly"),
+        Example(lambda x: put((slice(None), -1))(x, 0.5), (whole,)),
+    ]
+
+
 def reductions():
     whole, long = (2, 3, 5), (2, 3, 60)
     near = {"diverse": True, "slack": 0.06, "back_slack": 0.06, "kinds": ("plain", "classes")}
@@ -328,8 +369,9 @@ def reductions():
 EXAMPLES = {
     "elementwise": elementwise(),
     "arithmetic": arithmetic(),
+    "choices": choices(),
     "linear": linear(),
     "layout": layout(),
-    "indexing": indexing(),
+    "indexing": indexing() + setting(),
     "reductions": reductions(),
 }

@@ -13,6 +13,8 @@ def plain_name(name: str) -> tuple[str, bool]:
     """A function's name without decoration, and whether it works in place."""
     if name.startswith("__") and name.endswith("__"):
         inner = name.strip("_")
+        if inner == "setitem":
+            return inner, True
         in_place = inner.startswith("i") and inner[1:] in _IN_PLACE
         return (inner[1:] if in_place else inner), in_place
     if name.endswith("_") and not name.startswith("_"):

@@ -184,8 +184,7 @@ class _Trial:
                 leaf.detach().to(self.dtype) if leaf.is_floating_point() else leaf.detach()
             )
         x = next(x for f, x in zip(self.fields, inputs, strict=True) if f is found)
-        condition = self.call.name == "where" and leaf is self.template[0][0]
-        if condition or (isinstance(leaf, Tensor) and leaf.dtype == torch.bool):
+        if isinstance(leaf, Tensor) and leaf.dtype == torch.bool:
             return x > 0.5
         if found.visible is None:
             return x.clone()

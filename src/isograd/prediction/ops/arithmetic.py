@@ -38,7 +38,7 @@ class Arithmetic(Op):
     code = "arithmetic"
     functions = tuple(
         "add sub subtract mul multiply div divide true_divide truediv radd rsub rmul rtruediv rdiv "
-        "neg negative rpow maximum minimum where lerp addcmul addcdiv atan2".split()
+        "neg negative rpow maximum minimum lerp addcmul addcdiv atan2".split()
     )
     source = "second moments of sums and products of independent entries"
 
@@ -57,8 +57,6 @@ def several(call: Call, *args: Any, **kwargs: Any) -> Outcome:
         return scaled(call, call.field(args[0]), -1.0)
     if name.startswith("r") and name != "rsqrt" and len(args) == 2:
         args, name = (args[1], args[0]), name[1:]
-    if name == "where":
-        return _where(call, *args)
     if name == "lerp":
         return _lerp(call, *args)
     if name in ("addcmul", "addcdiv"):
@@ -455,8 +453,7 @@ def _widened(logits: Field, shape: tuple[int, ...]) -> Field:
 
 
 def _where(call: Call, condition: Any, x: Any, y: Any) -> Outcome:
-    if not call.known(condition):
-        return _estimated(call, condition, x, y)
+    """A choice by known truth values."""
     number = _number(call, y)
     with torch._C.DisableTorchFunction():
         if number is not None and number <= MASKED:

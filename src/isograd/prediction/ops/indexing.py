@@ -13,25 +13,24 @@ from torch import Tensor
 from torch.nn import functional
 
 from isograd.prediction import pairs
+from isograd.prediction.aligning import aligned
 from isograd.prediction.fields import Field
+from isograd.prediction.known import constant
 from isograd.prediction.masks import geometric
 from isograd.prediction.ops import Op, Outcome
 from isograd.prediction.ops.arithmetic import MASKED, hidden, mixed, multiplied, summed
 from isograd.prediction.ops.layout import relaid
 from isograd.prediction.parts import (
-    embedded,
-    gathered,
     joined,
     part,
     repeated,
     repeats_summed,
-    scattered,
 )
+from isograd.prediction.picking import bordered, known_index, steps_of, ways
 from isograd.prediction.sampling import sampled
 from isograd.prediction.twins import Link
 
 if TYPE_CHECKING:
-    from isograd.prediction.pairs import Indices
     from isograd.prediction.propagation import Call
 
 
@@ -42,38 +41,41 @@ class Indexing(Op):
     functions = tuple(
         "getitem select narrow chunk split tensor_split unbind cat concat concatenate stack flip "
         "roll pad constant_pad_nd index_select masked_fill tril triu repeat_interleave hstack "
-        "vstack split_with_sizes unsafe_chunk unsafe_split".split()
+        "vstack split_with_sizes unsafe_chunk unsafe_split setitem".split()
     )
     source = "exchangeable entries within a class"
 
     def apply(self, call: Call, *args: Any, **kwargs: Any) -> Outcome:
         """One call of any of the functions."""
-        return getattr(self, f"_{call.name}")(call, *args, **kwargs)
+        found: Outcome = getattr(self, f"_{call.name}")(call, *args, **kwargs)
+        return found
 
     # -- parts ----------------------------------------------------------------------------------
 
     def _getitem(self, call: Call, x: Any, index: Any) -> Outcome:
         f = call.field(x)
-        items = index if isinstance(index, tuple) else (index,)
-        steps: list[Any] = []
-        picks: list[tuple[int, Indices]] = []
-        axis = 0
-        for item in _spelled_out(call, items, len(f.groups)):
-            if item is None:
-                steps.append(("new", axis, None))
-                axis += 1
-            elif isinstance(item, bool):
-                raise call.refuse("is indexed by a truth value", "use a slice")
-            elif isinstance(item, int):
-                steps.append(("one", axis, item))
-            elif isinstance(item, slice):
-                if item != slice(None):
-                    steps.append(("part", axis, item))
-                axis += 1
-            else:
-                picks.append((axis, item))
-                axis += 1
-        return _chain(call, f, [*steps, *_together(call, picks)])
+        return _chain(call, f, steps_of(call, index, len(f.groups)))
+
+    def _setitem(self, call: Call, x: Any, index: Any, value: Any) -> Outcome:
+        f, v = call.field(x), call.field(value)
+        ahead, behind = ways(steps_of(call, index, len(f.groups)))
+        region = ahead(f).shape
+        mask = behind(constant(region, 1.0))
+        base, new, there = aligned(f, behind(v.expanded(region)), mask)
+        (m1, m2), (f1, f2) = there.per_pair(there.mean), base.per_pair(base.mean)
+        e1, e2 = new.per_pair(new.mean)
+        neither = 1 - m1 - m2 + there.second
+        cross = (1 - m1) * f1 * e2 + (1 - m2) * e1 * f2
+        mean = base.mean * (1 - there.mean) + new.mean
+        out = base.like(base.second * neither + new.second + cross, mean)
+
+        def back(gradient: Field) -> list[tuple[Field, Field]]:
+            g, m = aligned(gradient, mask)
+            first, other = m.per_pair(m.mean)
+            kept = g.like(g.second * (1 - first - other + m.second))
+            return [(f, kept), (v, ahead(gradient).summed_to(v.shape))]
+
+        return Outcome(out, back, [f, v], formula="classes put in place of others")
 
     def _select(self, call: Call, x: Any, dim: int, index: int) -> Outcome:
         f = call.field(x)
@@ -120,7 +122,7 @@ class Indexing(Op):
     def _index_select(self, call: Call, x: Any, dim: int, index: Any) -> Outcome:
         f = call.field(x)
         axis = dim % len(f.groups)
-        return _chain(call, f, [("pick", (axis,), (_known_index(call, index)[0],))])
+        return _chain(call, f, [("pick", (axis,), (known_index(call, index)[0],))])
 
     def _flip(self, call: Call, x: Any, *dims: Any, **kwargs: Any) -> Outcome:
         f = call.field(x)
@@ -200,7 +202,7 @@ class Indexing(Op):
         for number in range(len(pad) // 2):
             axis = len(f.groups) - 1 - number
             before, after = int(pad[2 * number]), int(pad[2 * number + 1])
-            steps += _bordered(axis, f.shape[axis], before, after, mode)
+            steps += bordered(axis, f.shape[axis], before, after, mode)
         if not steps:
             return Outcome(f)
         padded = _chain(call, f, steps)
@@ -251,97 +253,7 @@ class Indexing(Op):
 
 def _chain(call: Call, f: Field, steps: list[Any]) -> Outcome:
     """Parts taken axis by axis."""
-    sizes: list[Any] = []
-
-    def ahead(g: Field) -> Field:
-        sizes.clear()
-        for kind, axis, what in steps:
-            g, size = _forward(g, kind, axis, what)
-            sizes.append(size)
-        return g
-
-    def behind(g: Field) -> Field:
-        for (kind, axis, what), size in zip(reversed(steps), reversed(sizes), strict=True):
-            g = _backward(g, kind, axis, what, size)
-        return g
-
-    result = relaid(call, f, ahead, behind)
-    taken = list(sizes)
-
-    def back(gradient: Field) -> list[tuple[Field, Field]]:
-        sizes[:] = taken
-        return [(f, behind(gradient))]
-
-    return Outcome(result.out, back, [f], link=Link("layout", ahead, behind))
-
-
-def _forward(g: Field, kind: str, axis: Any, what: Any) -> tuple[Field, Any]:
-    """One step on a field, and what its adjoint wants to know of the field."""
-    if kind == "new":
-        return g.regrouped((*g.groups[:axis], 0, *g.groups[axis:])), None
-    if kind == "pick":
-        sizes = tuple(g.shape[a] for a in axis)
-        index = [np.where(i < 0, i + size, i) for i, size in zip(what, sizes, strict=True)]
-        return gathered(g, axis, index), sizes
-    size = g.shape[axis]
-    if kind == "one":
-        at = int(what) % size
-        g = part(g, axis, at, at + 1)
-        return g.regrouped((*g.groups[:axis], *g.groups[axis + 1 :])), size
-    if kind == "border":
-        return embedded(g, axis, what[0], size + sum(what)), size
-    start, stop, stride = what.indices(size)
-    if stride == 1:
-        return part(g, axis, start, stop), size
-    return gathered(g, (axis,), (np.arange(start, stop, stride),)), size
-
-
-def _backward(g: Field, kind: str, axis: Any, what: Any, size: Any) -> Field:
-    """The adjoint of one step."""
-    if kind == "new":
-        return g.regrouped((*g.groups[:axis], *g.groups[axis + 1 :]))
-    if kind == "pick":
-        index = [np.where(i < 0, i + n, i) for i, n in zip(what, size, strict=True)]
-        return scattered(g, axis, index, size)
-    if kind == "one":
-        g = g.regrouped((*g.groups[:axis], 0, *g.groups[axis:]))
-        return embedded(g, axis, int(what) % size, size)
-    if kind == "border":
-        return part(g, axis, what[0], what[0] + size)
-    start, stop, stride = what.indices(size)
-    if stride == 1:
-        return embedded(g, axis, start, size)
-    return scattered(g, (axis,), (np.arange(start, stop, stride),), (size,))
-
-
-def _bordered(axis: int, size: int, before: int, after: int, mode: str) -> list[Any]:
-    """Steps that pad one axis; what is negative is cut off."""
-    if mode == "constant":
-        kept = slice(max(0, -before), size - max(0, -after))
-        border = (max(0, before), max(0, after))
-        steps = [("part", axis, kept)] if before < 0 or after < 0 else []
-        return [*steps, ("border", axis, border)] if any(border) else steps
-    index = np.arange(-before, size + after)
-    if mode == "reflect":
-        index = np.abs(index)
-        index = np.where(index >= size, 2 * size - 2 - index, index)
-    elif mode == "replicate":
-        index = np.clip(index, 0, size - 1)
-    else:
-        index = index % size
-    return [("pick", (axis,), (index,))] if before or after else []
-
-
-def _together(call: Call, picks: list[tuple[int, Indices]]) -> list[Any]:
-    """The step for indices given as tensors: those of several axes go hand in hand."""
-    if not picks:
-        return []
-    axes = tuple(axis for axis, _ in picks)
-    if axes[-1] - axes[0] != len(axes) - 1:
-        raise call.refuse(
-            "indexes axes that are not next to each other", "permute them first, or measure instead"
-        )
-    return [("pick", axes, tuple(np.broadcast_arrays(*(index for _, index in picks))))]
+    return relaid(call, f, *ways(steps))
 
 
 def _several(f: Field, parts: list[Outcome]) -> Outcome:
@@ -355,32 +267,3 @@ def _several(f: Field, parts: list[Outcome]) -> Outcome:
 
     links = tuple(one.link if isinstance(one.link, Link) else None for one in parts)
     return Outcome(tuple(one.out for one in parts), back, [f], link=links)
-
-
-def _spelled_out(call: Call, items: tuple[Any, ...], ndim: int) -> list[Any]:
-    """An index without ellipsis, tensors as indices: a mask is one for each of its axes."""
-    result: list[Any] = []
-    for item in items:
-        if item is None or item is Ellipsis or isinstance(item, (bool, int, slice)):
-            result.append(item)
-        elif isinstance(item, Tensor) and item.ndim == 0 and item.dtype != torch.bool:
-            result.append(int(_known_index(call, item)[0]))
-        else:
-            result += _known_index(call, item)
-    if not any(item is Ellipsis for item in result):
-        return result
-    at = next(i for i, item in enumerate(result) if item is Ellipsis)
-    used = sum(1 for item in result if item is not None and item is not Ellipsis)
-    return [*result[:at], *([slice(None)] * (ndim - used)), *result[at + 1 :]]
-
-
-def _known_index(call: Call, item: Any) -> list[Indices]:
-    """Indices given as a tensor, list or array; those of a mask, one for each of its axes."""
-    if isinstance(item, Tensor) and not call.known(item):
-        raise call.refuse(
-            "indexes by values that are never computed", "use isograd.measure on one batch"
-        )
-    with torch._C.DisableTorchFunction():
-        found = torch.as_tensor(item)
-        masks = found.nonzero(as_tuple=True) if found.dtype == torch.bool else (found,)
-        return [one.numpy() for one in masks]

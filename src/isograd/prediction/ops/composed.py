@@ -1,0 +1,73 @@
+"""Functions that are shorthand for others, run as those others."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from isograd.prediction.ops import Op, Outcome
+
+if TYPE_CHECKING:
+    from isograd.prediction.propagation import Call
+
+
+class Composed(Op):
+    """What torch's documentation says that they are."""
+
+    code = "composed"
+    functions = tuple(
+        "glu prelu outer ger cosine_similarity pairwise_distance std_mean var_mean".split()
+    )
+    source = "torch's own definitions"
+
+    def apply(self, call: Call, *args: Any, **kwargs: Any) -> Outcome:
+        """One call of any of the functions; its steps are recorded one by one."""
+        if call.name == "prelu":
+            kwargs["usual"] = call.field(args[1] if len(args) > 1 else kwargs["weight"]).average
+        with call.run:
+            return Outcome(getattr(self, f"_{call.name}")(*args, **kwargs))
+
+    @staticmethod
+    def _glu(input: Tensor, dim: int = -1) -> Tensor:  # noqa: A002
+        kept, gate = input.chunk(2, dim)
+        return kept * torch.sigmoid(gate)
+
+    @staticmethod
+    def _prelu(input: Tensor, weight: Tensor, *, usual: float) -> Tensor:  # noqa: A002
+        """With the mean slope, and what a slope has more or less, which is independent of it."""
+        if weight.numel() > 1:
+            weight = weight.reshape(-1, *([1] * (input.ndim - 2)))
+        return functional.leaky_relu(input, usual) + input.clamp(max=0.0) * (weight - usual)
+
+    @staticmethod
+    def _outer(input: Tensor, vec2: Tensor) -> Tensor:  # noqa: A002
+        return input[:, None] * vec2
+
+    _ger = _outer
+
+    @staticmethod
+    def _cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
+        one, other = (functional.normalize(x, 2.0, dim, eps) for x in (x1, x2))
+        return (one * other).sum(dim)
+
+    @staticmethod
+    def _pairwise_distance(
+        x1: Tensor, x2: Tensor, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False
+    ) -> Tensor:
+        distance: Tensor = torch.linalg.vector_norm(x1 - x2 + eps, p, -1, keepdim)
+        return distance
+
+    @staticmethod
+    def _std_mean(input: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:  # noqa: A002
+        return input.std(*args, **kwargs), input.mean(*args, **_without_correction(kwargs))
+
+    @staticmethod
+    def _var_mean(input: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:  # noqa: A002
+        return input.var(*args, **kwargs), input.mean(*args, **_without_correction(kwargs))
+
+
+def _without_correction(kwargs: dict[str, Any]) -> dict[str, Any]:
+    return {key: kwargs[key] for key in ("dim", "axis", "keepdim") if key in kwargs}
