@@ -65,6 +65,8 @@ def depths() -> Callable[[], Any]:
     import torch
     from torch import nn
 
+    from isograd.prediction.sweeping import sweep
+
     def stack(layers: int) -> nn.Sequential:
         parts: list[nn.Module] = []
         for _ in range(layers):
@@ -72,14 +74,12 @@ def depths() -> Callable[[], Any]:
         return nn.Sequential(*parts)
 
     batch = torch.randn(16, 512)
-    tasks = [recorded(lambda layers=n: stack(layers), batch) for n in range(5, 101, 5)]
-    return lambda: [task() for task in tasks]
+    return lambda: sweep(stack, batch, "layers", range(5, 101, 5))
 
 
 def recorded(build: Callable[[], Any], batch: Any) -> Callable[[], Any]:
     """Builds without memory and predicts."""
-    from isograd.prediction.predicting import predict
-    from isograd.prediction.recording import recording
+    from isograd import predict, recording
 
     def task() -> Any:
         with recording():
