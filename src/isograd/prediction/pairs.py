@@ -181,7 +181,7 @@ def halving(sizes: Sizes, outer: int) -> Array:
 
 
 def normalized(sums: Array, sizes: Sizes) -> Array:
-    """Rows [ways of sizes, …] of sums over pairs as averages; a lone entry's differ-row is its own."""
+    """Rows [ways of sizes, …] of sums over pairs as averages; a lone entry is its own other."""
     number = counts(sizes)
     k = len(sizes)
     result = sums / np.where(number > 0, number, 1.0)[:, None]
