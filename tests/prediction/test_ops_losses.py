@@ -31,6 +31,19 @@ def test_sums_over_classes_agree_with_draws(number, variance):
     assert abs(log_of_sum(variance, number) - level.mean()) < 5 * level.std() / math.sqrt(len(x))
 
 
+@pytest.mark.parametrize("number", [3, 10, 1000])
+@pytest.mark.parametrize("deviation", [15.0, 17.0, 120.0, 1e4])
+def test_huge_logits_leave_one_class_but_for_ties(number, deviation):
+    x = np.random.default_rng(3).normal(size=(20_000 if number < 100 else 3_000, number))
+    x *= deviation
+    most = x.max(-1, keepdims=True)
+    rare = 1 - np.square(softmax(x - most)).sum(-1)
+    level = np.log(np.exp(x - most).sum(-1)) + most[:, 0]
+    found = 1 - float(participation(np.array(deviation**2), np.array(deviation**2), number))
+    assert abs(found - rare.mean()) < 5 * rare.std() / math.sqrt(len(x))
+    assert log_of_sum(deviation**2, number) == pytest.approx(level.mean(), rel=0.02)
+
+
 def test_equal_logits_are_uniform():
     assert participation(np.zeros(()), np.zeros(()), 7) == pytest.approx(1 / 7, abs=1e-12)
     assert log_of_sum(0.0, 7) == pytest.approx(math.log(7), abs=1e-6)

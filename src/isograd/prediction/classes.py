@@ -9,6 +9,8 @@ import numpy as np
 
 from isograd.prediction.pairs import Array, Sizes
 
+_WIDEST = 16.0
+"""Standard deviation of logits from which one class wins but for ties, rarer by its inverse."""
 _STEP = 0.1
 _GRID = 48
 
@@ -40,6 +42,8 @@ def _won(variance: float, number: int) -> float:
         return 1 / number
     z, weights = _hermite()
     deviation = float(np.sqrt(variance))
+    if deviation > _WIDEST:
+        return 1 - (1 - _won(_WIDEST**2, number)) * _WIDEST / deviation
     level = _levels(deviation, number)
     inner = np.exp(np.minimum(level[:, None] + deviation * z, 300.0))
     gone = np.exp(-inner)
@@ -76,6 +80,8 @@ def log_of_sum(variance: float, number: int) -> float:
     """E ln sum exp(x) over independent logits of mean 0: int (e^-t - E[e^(-t e^x)]^n) d ln t."""
     z, weights = _hermite()
     deviation = float(np.sqrt(max(variance, 0.0)))
+    if deviation > _WIDEST:  # the largest logit, which grows with them
+        return log_of_sum(_WIDEST**2, number) * deviation / _WIDEST
     level = _levels(deviation, number)
     inner = np.exp(np.minimum(level[:, None] + deviation * z, 300.0))
     rest = (np.exp(-inner) @ weights) ** number
