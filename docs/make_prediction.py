@@ -48,15 +48,15 @@ class Row:
 
     @staticmethod
     def at(errors: list[float], share: float) -> float:
+        """The error that a share of the layers stays below."""
         return errors[min(len(errors) - 1, int(share * len(errors)))] if errors else math.nan
 
 
 def judged(name: str) -> Row:
     """Predicts one architecture and compares it with its measured table."""
+    from isograd.prediction.predicting import predict
     from patients.architectures.table import FAMILIES
     from prediction_measuring import load
-
-    from isograd.prediction.predicting import predict
 
     family, table = FAMILIES[name], load(name)
     began = time.process_time()
@@ -68,7 +68,8 @@ def judged(name: str) -> Row:
     def errors(rows: Any, key: str, where: dict[str, int]) -> list[float]:
         found = []
         for row in rows:
-            measured = getattr(row, key.partition(".")[0] if "weight" not in key else "gradient").rms
+            side = "gradient" if "weight" in key else key.partition(".")[0]
+            measured = getattr(row, side).rms
             guess = record.value(key, where[row.name]) if row.name in where else None
             if measured and guess:
                 found.append(abs(guess / measured - 1))
@@ -102,7 +103,6 @@ def table(names: list[str]) -> str:
             for side in (row.forward, row.backward, row.weight)
         ]
         lines.append(f"| {name} | {row.sites} | {' | '.join(cells)} | {row.seconds:.1f} |")
-        print(lines[-1], flush=True)
     return "\n".join(lines) + "\n"
 
 
@@ -128,7 +128,6 @@ def spread() -> str:
             backward.append(row.at(row.backward, 0.5))
         else:
             refused.append(f"{name} (not predictable)")
-        print(name, f"{forward[-1]:.3f} {backward[-1]:.3f}" if forward else "", flush=True)
 
     def within(errors: list[float], limit: float) -> str:
         good = sum(error <= limit for error in errors)
@@ -148,10 +147,10 @@ def depth_figure(path: Path) -> None:
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
-    from patients.architectures.table import FAMILIES
-    from prediction_measuring import load
 
     from isograd.prediction.predicting import predict
+    from patients.architectures.table import FAMILIES
+    from prediction_measuring import load
 
     style = {"font.size": 12, "axes.spines.top": False, "axes.spines.right": False}
     with matplotlib.rc_context(style):
@@ -223,7 +222,8 @@ def width_figure(path: Path) -> None:
         for side, at in (("forward", last), ("backward", 0)):
             bands[side].append(guess.value(f"{side}.band", at) or 0.0)
             spreads[side].append(math.sqrt(sum(logs[side]) / draws))
-    with matplotlib.rc_context({"font.size": 12, "axes.spines.top": False, "axes.spines.right": False}):
+    style = {"font.size": 12, "axes.spines.top": False, "axes.spines.right": False}
+    with matplotlib.rc_context(style):
         figure, axes = plt.subplots(figsize=(7, 4.4), layout="constrained")
         for side, color in (("forward", BLUE), ("backward", ORANGE)):
             axes.loglog(widths, bands[side], color=color, linewidth=2.2, label=f"{side}: band")
@@ -242,6 +242,7 @@ def filled(text: str, parts: dict[str, str]) -> str:
 
 
 def main() -> None:
+    """Draws the figures, and fills the tables of the page."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--figures-only", action="store_true")
     options = parser.parse_args()

@@ -33,6 +33,27 @@ def test_an_example_network(
     assert told in ended.out.splitlines()[0]
 
 
+IMAGES = "--input float32[64,784]"
+
+
+@pytest.mark.parametrize(
+    ("factory", "words", "code", "told"),
+    [
+        ("mlp", f"{IMAGES} --set depth=40", 1, "gain-mismatch"),
+        ("mlp", f"{IMAGES} --sweep depth=5:50:4", 1, "healthy at depth 5"),
+        ("mlp", f"{IMAGES} --init kaiming_normal", 0, "healthy"),
+        ("stream", f"{IMAGES} --sweep residual-scale=0.1,1", 1, "healthy at residual-scale 0.1"),
+        ("llama", "--input int64[1,16]<32000 --set layers=2", 0, "healthy"),
+    ],
+)
+def test_an_example_before_training(
+    isograd: Callable[..., Any], factory: str, words: str, code: int, told: str
+) -> None:
+    ended = isograd("predict", f"{EXAMPLES}/before_training.py:{factory}", *words.split())
+    assert ended.code == code
+    assert told in ended.out.splitlines()[0]
+
+
 def test_the_example_test_passes() -> None:
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "trainable.py"]
     ended = subprocess.run(command, cwd=EXAMPLES, capture_output=True, text=True, check=False)

@@ -17,8 +17,8 @@ from torch.nn import functional
 from isograd.prediction import pairs
 from isograd.prediction.aligning import aligned
 from isograd.prediction.known import independent
-from isograd.prediction.ops.arithmetic import summed
 from isograd.prediction.propagation import Propagation
+from isograd.prediction.sums import summed
 
 BLOCKS, DRAWS = 32, 96
 """Moments are counted per block of draws; their spread over blocks gives the standard error."""

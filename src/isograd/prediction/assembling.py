@@ -187,7 +187,8 @@ def _notes(traced: Trace, facts: dict[str, Any]) -> list[str]:
     notes = [*traced.run.notes, *([traced.loss_note] if traced.loss_note else [])]
     if facts["prediction.condition"] > UNPREDICTABLE:
         notes.append(
-            f"not predictable: a deviation of the signal grows {facts['prediction.condition']:.0f} "
-            "times on its way (an unstable length map); two draws of the weights will differ by as much"
+            "not predictable: a deviation of the signal grows "
+            f"{facts['prediction.condition']:.0f} times on its way (an unstable length map); two "
+            "draws of the weights will differ by as much"
         )
     return list(dict.fromkeys(notes))

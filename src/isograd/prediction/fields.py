@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -222,14 +221,15 @@ class Field:
         cut = tuple(size * b for size in outer)
         second = np.moveaxis(whole.second, place, 0)  # outer, …, inner at `place + 1`, …
         inner_axis = place + 1
-        equal, other = second.take(0, inner_axis), second.take(1, inner_axis)
+        equal = np.asarray(second.take(0, inner_axis))
+        other = np.asarray(second.take(1, inner_axis))
         k = len(outer)
         mixed = equal / b + other * (1 - 1 / b)
         rows = np.concatenate([equal[:k], mixed[k:]])
         for c, size in enumerate(outer):
             near = other[c] * (b - 1) + mixed[k + c * k + c] * (b * (size - 1))
             rows[k + c * k + c] = near / (size * b - 1)
-        mean = whole.mean.take(0, place + 1)
+        mean = np.asarray(whole.mean.take(0, place + 1))
         cuts = (*self.cuts[:place], cut, *self.cuts[place + 2 :])
         groups = _less_one(self.groups, place)
         nodes = None if whole.nodes is None else whole.nodes.squeezed(place + 1)

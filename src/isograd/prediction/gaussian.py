@@ -15,7 +15,7 @@ import numpy as np
 
 from isograd.prediction import pairs
 from isograd.prediction.fields import Field
-from isograd.prediction.pairs import Array
+from isograd.prediction.pairs import Array, Indices
 
 _TERMS = 48
 _TAIL = 96
@@ -108,7 +108,7 @@ class Nodes:
     slopes: Array
     """Derivative by the argument, likewise."""
     steps: list[tuple[Field, Array]] = field(default_factory=list)
-    """Functions of the same argument that this one is a function of, and the derivatives by them."""
+    """Functions of the same argument that this one is a function of, with derivatives by them."""
 
     def expectation(self, values: Array) -> Array:
         """E of something known at the nodes, per class."""
@@ -170,7 +170,7 @@ class Nodes:
     def _moved(self, move: Callable[[Array, int], Array]) -> Nodes:
         return Nodes(self.quadrature.moved(move), move(self.values, 1), move(self.slopes, 1))
 
-    def take(self, indices: Array, place: int) -> Nodes:
+    def take(self, indices: Indices, place: int) -> Nodes:
         """Classes of one factor chosen by index."""
         return self._moved(lambda x, _: x.take(indices, place))
 
@@ -184,7 +184,7 @@ class Nodes:
 
     def squeezed(self, place: int) -> Nodes:
         """Without a factor of one class."""
-        return self._moved(lambda x, _: x.take(0, place))
+        return self._moved(lambda x, _: np.asarray(x.take(0, place)))
 
 
 def _series(quadrature: Quadrature, values: Array, origin: Field) -> tuple[Array, Array]:
@@ -217,7 +217,7 @@ def _series(quadrature: Quadrature, values: Array, origin: Field) -> tuple[Array
 
 
 def _powers(correlation: Array) -> Array:
-    """(…, terms): 1, rho, rho^2, …"""
+    """(…, terms): powers of rho from 0 on."""
     result = np.empty((*correlation.shape, _TERMS))
     result[..., 0] = 1.0
     result[..., 1:] = correlation[..., None]

@@ -36,7 +36,7 @@ def added(first: Field, second: Field, where: Field) -> Field:
 
 def moment_of(gradient: Field, where: Field) -> Field:
     """E[(g x)(g' x')] of a gradient g at a field x: not E[g g'] E[x x'] where g is gated by x."""
-    found = gradient.notes.get("moment")
+    found: Field | None = gradient.notes.get("moment")
     if found is not None:
         return found
     g, x = aligned(gradient, where)

@@ -16,8 +16,8 @@ from isograd.sites.batches import tensors
 from isograd.theory import activation
 
 if TYPE_CHECKING:
-    from isograd.prediction.steps import Step
     from isograd.prediction.recording import Law
+    from isograd.prediction.steps import Step
     from isograd.prediction.tracing import Trace
     from isograd.sites.batches import Batch
     from isograd.sites.tape import Node, Tape

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from functools import lru_cache
 from typing import Any
 
@@ -12,7 +13,7 @@ from isograd.prediction.fields import Field
 from isograd.prediction.known import empirical
 from isograd.prediction.pairs import Array, Sizes
 
-_MOST = 6
+_MOST = 7
 """Classes into which a masked axis is cut."""
 _LARGEST = 2_000_000
 """Entries of a mask that are all looked at; of more, some of the samples."""
@@ -129,7 +130,7 @@ def mask_classes(table: Any) -> tuple[Sizes, Sizes]:
     if (seen == seen[0]).all() and (table == table[0]).all():
         hidden_keys = np.flatnonzero(np.diff(table[0].astype(int))) + 1
         edges = [0, *hidden_keys.tolist(), columns]
-        cut = tuple(b - a for a, b in zip(edges, edges[1:], strict=False))
+        cut = tuple(b - a for a, b in itertools.pairwise(edges))
         return (rows,), cut if len(cut) <= _MOST else (columns,)
     return geometric(rows), geometric(columns)
 
@@ -143,7 +144,7 @@ def geometric(n: int) -> Sizes:
     while edges[-1] < n:
         edges.append(min(n, max(edges[-1] + 1, round(edge))))
         edge *= ratio
-    return tuple(b - a for a, b in zip(edges, edges[1:], strict=False))
+    return tuple(b - a for a, b in itertools.pairwise(edges))
 
 
 @lru_cache(maxsize=64)

@@ -8,6 +8,7 @@ back the second moments known of it (a Gaussian copula).
 from __future__ import annotations
 
 import numpy as np
+
 from isograd.prediction.fields import Field
 from isograd.prediction.gaussian import Nodes, Quadrature
 from isograd.prediction.pairs import Array

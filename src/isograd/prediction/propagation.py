@@ -23,7 +23,7 @@ from isograd.prediction.chance import Chance
 from isograd.prediction.fields import Field
 from isograd.prediction.gradients import added
 from isograd.prediction.known import cuts_of, empirical, independent, scalar
-from isograd.prediction.ops import Backward, Outcome, by_function
+from isograd.prediction.ops import Outcome, by_function
 from isograd.prediction.recording import law_of, values_law
 from isograd.prediction.steps import Slope, Step, inherit
 from isograd.prediction.twins import Link, Twins
@@ -166,13 +166,13 @@ class Propagation(TorchFunctionMode):
         if law is None and not value.is_floating_point():
             raise PredictionError(
                 f"predict: {self.where() or 'the model'!r} uses whole numbers that are never "
-                "computed (such as indices of the largest entries); use isograd.measure on one batch"
+                "computed (such as indices of the largest entries); use isograd.measure on a batch"
             )
         if law is None:
             raise PredictionError(
                 f"predict: a tensor of shape {list(value.shape)} in "
-                f"{self.where() or 'the model'!r} is on the meta device with unknown values; build the model inside "
-                "isograd.recording(), so that its initialization is known"
+                f"{self.where() or 'the model'!r} is on the meta device with unknown values; build "
+                "the model inside isograd.recording(), so that its initialization is known"
             )
         made = independent(tuple(value.shape), law.mean, law.variance)
         made.notes["draw"] = self.draws.get(id(value), id(value))
@@ -244,9 +244,7 @@ class Propagation(TorchFunctionMode):
         plain, in_place = plain_name(name)
         call = Call(self, plain, func)
         rule = by_function().get(plain)
-        if misfits.find(plain, args, kwargs) and (
-            said := misfits.told(plain, func, args, kwargs)
-        ):
+        if misfits.find(plain, args, kwargs) and (said := misfits.told(plain, func, args, kwargs)):
             raise self._misfit(plain, args, said)
         if rule is None and isinstance(func, types.FunctionType):
             with self:

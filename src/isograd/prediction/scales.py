@@ -46,13 +46,11 @@ def own_scale(call: Call, name: str, a: Field, b: Field) -> Outcome | None:
             continue
         axes = [axis for axis, size in enumerate(mean.shape) if size == 1 and x.shape[axis] > 1]
         if len(mean.shape) == len(x.shape) and axes:
-            return _as_norm(call, x, scale, mean, axes, wanted)
+            return _as_norm(call, x, scale, axes, wanted)
     return None
 
 
-def _as_norm(
-    call: Call, x: Field, scale: Field, mean: Field, axes: list[int], power: float
-) -> Outcome:
+def _as_norm(call: Call, x: Field, scale: Field, axes: list[int], power: float) -> Outcome:
     from isograd.prediction.ops.normalization import normalized
 
     assert scale.nodes is not None

@@ -4,32 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from isograd.prediction.aligning import aligned
+from isograd.prediction.biases import biased
 from isograd.prediction.fields import Field
-from isograd.prediction.biases import biased, carried
-from isograd.prediction.gates import profile_of
 from isograd.prediction.gaussian import Nodes
+from isograd.prediction.hiding import MASKED, hidden, hiding
 from isograd.prediction.ops import Op, Outcome
 from isograd.prediction.ops.elementwise import as_nodes, evaluated, of_one, outcome
 from isograd.prediction.proportions import of_own_sum
-from isograd.prediction.scales import DEVIATION, POWER, of_own_spread, own_scale
+from isograd.prediction.scales import POWER, own_scale
+from isograd.prediction.sums import _blend, _products, added, multiplied
 from isograd.prediction.twins import Link
 
 if TYPE_CHECKING:
     from isograd.prediction.propagation import Call
-
-MASKED = -1e4
-"""Added to a logit, it hides the entry."""
-_AWAY = -50.0
-"""So does this, where all others get nothing added: exp(-50) is below what a float32 sum keeps."""
-
-
-_NOTHING = 1e-12
-"""Not zero, which would mean that nothing was said."""
 
 
 class Arithmetic(Op):
@@ -73,7 +64,7 @@ def several(call: Call, *args: Any, **kwargs: Any) -> Outcome:
 
 def _of_two(call: Call, name: str, x: Any, y: Any, given: tuple[Any, ...]) -> Outcome:
     """A function of two tensors, or of a tensor and a number; `given` are the call's arguments."""
-    hidden = _hiding(call, name, x, y)
+    hidden = hiding(call, name, x, y)
     if hidden is not None:
         return hidden
     number = _number(call, y)
@@ -135,13 +126,13 @@ def combined(call: Call, name: str, a: Field, b: Field) -> Outcome:
     if name in ("add", "sub"):
         return added(call, a, b, 1.0 if name == "add" else -1.0)
     if name == "mul":
-        return multiplied(call, a, b)
+        return multiplied(a, b)
     if name == "div":
         shares = of_own_sum(call, a, b)
         if shares is not None:
             return shares
         inverse = of_one(call, b, torch.reciprocal)
-        product = multiplied(call, a, inverse.out)
+        product = multiplied(a, inverse.out)
 
         def back(gradient: Field) -> list[tuple[Field, Field]]:
             assert product.back is not None
@@ -171,153 +162,6 @@ def scaled(call: Call, x: Field, factor: float) -> Outcome:
     )
     back = lambda g: [(x, g.scaled(factor))]  # noqa: E731
     return Outcome(out, back, [x], formula=f"x times {factor:.4g}", link=link)
-
-
-def added(call: Call, a: Field, b: Field, sign: float) -> Outcome:
-    """A + sign b of independent fields."""
-    if sign < 0 and b.averaged is a:
-        return _centered(a, b)
-    out = summed(a, b, sign)
-    if call.run.twins.found:
-        _correlate(call, out, a, b, sign)
-    if a.shape == b.shape:
-        if a.nodes is not None:
-            out.notes["terms"] = (a, b, 1.0)
-        elif b.nodes is not None:
-            out.notes["terms"] = (b, a, sign)
-    out.visible = a.visible if a.visible is not None else b.visible
-    if "batch statistics" in a.notes or "batch statistics" in b.notes:
-        out.notes["batch statistics"] = True
-
-    def back(gradient: Field) -> list[tuple[Field, Field]]:
-        second = gradient if sign > 0 else _another(gradient)  # of its own: it points the other way
-        return [(a, _passed(gradient, a, out)), (b, _passed(second, b, out))]
-
-    link = Link("sum", signs=(1.0, sign))
-    return Outcome(out, back, [a, b], formula="E x^2 + E y^2 + 2 E x E y", link=link)
-
-
-def _another(gradient: Field) -> Field:
-    result = gradient.like(gradient.second)
-    result.noise, result.notes = gradient.noise, gradient.notes
-    return result
-
-
-def _correlate(call: Call, out: Field, a: Field, b: Field, sign: float) -> None:
-    """Adds what two terms have in common that were made by the same weights."""
-    if a.shape != out.shape or b.shape != out.shape:
-        return
-    shared = call.run.twins.covariance(a, b)
-    if shared is None:
-        return
-    whole, both = aligned(out, shared)
-    if whole.cuts == out.cuts:
-        out.second = whole.second + 2 * sign * both.second
-
-
-def _passed(gradient: Field, term: Field, total: Field) -> Field:
-    """The gradient of a sum at one of its terms.
-
-    The term is w total + an independent rest, w its share of the variance, so that what the
-    gradient has in common with the total it has with the term w times.
-    """
-    result = gradient.summed_to(term.shape)
-    gate, moment = gradient.notes.get("gate"), gradient.notes.get("moment")
-    if term.shape != total.shape or (gate is None and moment is None):
-        return result
-    if result is gradient:
-        result = gradient.like(gradient.second)
-        result.noise = gradient.noise
-        result.notes["kurtosis"] = gradient.notes.get("kurtosis", 3.0)
-    if gate is not None and total.notes["terms"][0] is term:
-        profile = profile_of(gate, term, total.notes["terms"][1])
-        if profile is not None:
-            result.notes["profile"] = profile
-    if moment is not None:
-        whole, part = (f.energy - f.average**2 for f in (total, term))
-        share = (part / whole) ** 2 if whole > 0 else 0.0
-        g, sums, own, joint = aligned(result, total, term, moment)
-        rest = g.second * (own.second - share * sums.second)
-        result.notes["moment"] = g.like(share * joint.second + rest)
-    return result
-
-
-def summed(a: Field, b: Field, sign: float = 1.0) -> Field:
-    """The field of a + sign b, independent."""
-    first, second = aligned(a, b)
-    cross = sign * _products(first, second)
-    out = first.like(first.second + second.second + cross, first.mean + sign * second.mean)
-    _blend(out, [(first, first.energy), (second, second.energy)])
-    return out
-
-
-def multiplied(call: Call, a: Field, b: Field) -> Outcome:
-    """A b of independent fields."""
-    first, second = aligned(a, b)
-    out = first.like(first.second * second.second, first.mean * second.mean)
-    for x, scale in ((a, b), (b, a)):
-        dependence = of_own_spread(x, scale)
-        if dependence != 1.0 and len(x.groups) == len(scale.groups):
-            same = tuple(  # pairs of entries that are divided by the same
-                slice(0, len(out.cuts[place]) if number else None)
-                for axis, number in enumerate(scale.groups)
-                for place in out.factors_of(axis)
-            )
-            out.second = np.array(out.second)
-            out.second[same] *= dependence
-    out.noise = a.noise + b.noise
-    if a.condition * b.condition < 0:  # what one gains the other loses, as in x / rms(x)
-        out.noise = (a.noise**0.5 - b.noise**0.5) ** 2 or _NOTHING
-    out.condition = a.condition + b.condition or _NOTHING
-
-    def back(gradient: Field) -> list[tuple[Field, Field]]:
-        g, one, two = aligned(gradient, first, second)
-        return [
-            (a, g.like(g.second * two.second).summed_to(a.shape)),
-            (b, g.like(g.second * one.second).summed_to(b.shape)),
-        ]
-
-    return Outcome(out, back, [a, b], formula="E x^2 E y^2")
-
-
-def _centered(x: Field, mean: Field) -> Outcome:
-    """X - mean(x): what the mean takes away is what each entry has in common with it."""
-    shape = mean.shape
-
-    def axes_of(f: Field) -> list[int]:
-        return [
-            place
-            for axis, size in enumerate(shape)
-            if size == 1 and f.groups[axis]
-            for place in f.factors_of(axis)
-        ]
-
-    whole, part = aligned(x, mean)
-    out = whole.like(whole.centered(axes_of(whole)), whole.mean - part.mean)
-    out.noise, out.condition = x.noise, x.condition
-    out.notes[DEVIATION] = x
-
-    def back(gradient: Field) -> list[tuple[Field, Field]]:
-        return [(x, gradient.like(gradient.centered(axes_of(gradient))))]
-
-    return Outcome(out, back, [x, mean], formula="E x^2 - E mean(x)^2")
-
-
-def _products(a: Field, b: Field) -> np.ndarray[Any, Any]:
-    """E x_i y_j + E y_i x_j of independent fields on the same classes."""
-    if not a.mean.any() or not b.mean.any():
-        return np.zeros(())
-    a1, a2 = a.per_pair(a.mean)
-    b1, b2 = b.per_pair(b.mean)
-    return np.asarray(a1 * b2 + b1 * a2)
-
-
-def _blend(out: Field, parts: list[tuple[Field, float]]) -> None:
-    """Deviations of parts that share a cause add up by their share of the energy."""
-    total = sum(energy for _, energy in parts)
-    if total > 0:
-        out.noise = float(sum(e / total * np.sqrt(f.noise) for f, e in parts) ** 2)
-        out.condition = sum(e / total * f.condition for f, e in parts)
 
 
 def _number(call: Call, value: Any) -> float | None:
@@ -383,14 +227,6 @@ def _remember(out: Field, x: Field, factor: float, offset: float) -> None:
     out.affine = (factor * a, factor * b + offset)
 
 
-def _alias(x: Field) -> Field:
-    out = x.like(x.second, x.mean)
-    out.origin, out.nodes, out.affine = x.origin, x.nodes, x.affine
-    out.visible, out.averaged = x.visible, x.averaged
-    carried(out, x)
-    return out
-
-
 def _node_by_node(call: Call, name: str, a: Field, b: Field) -> Outcome | None:
     """A function of two functions of the same field."""
     first, second = a.origin or a, b.origin or b
@@ -402,54 +238,6 @@ def _node_by_node(call: Call, name: str, a: Field, b: Field) -> Outcome | None:
     found, by_x, by_y = evaluated(function, x, y)
     nodes = Nodes(quadrature, found, by_x * dx + by_y * dy)
     return outcome(call, origin, nodes, [(a, by_x + by_y)] if a is b else [(a, by_x), (b, by_y)])
-
-
-def _hiding(call: Call, name: str, x: Any, y: Any) -> Outcome | None:
-    """Logits plus a mask of zeros and huge negative numbers."""
-    if name != "add":
-        return None
-    for logits, mask in ((x, y), (y, x)):
-        if not call.known(mask) or mask.numel() < 2 or not mask.is_floating_point():
-            continue
-        with torch._C.DisableTorchFunction():
-            covered = covering(mask)
-            if covered is None:
-                if bool((mask == 0).all()):
-                    return Outcome(call.field(logits))
-                continue
-            visible = (~covered).numpy()
-            rest = mask.masked_fill(covered, 0.0)
-            told = bool(rest.any())
-        field = call.field(logits)
-        done = hidden(field, visible)
-        if told:
-            biased(done.out, field, rest)
-        return done
-    return None
-
-
-def covering(mask: Tensor) -> Tensor | None:
-    """Which entries a mask hides that is added to logits; None if it is no mask."""
-    covered = mask <= MASKED
-    if bool(covered.any()):
-        return covered
-    covered = mask <= _AWAY
-    return covered if bool(covered.any() and (covered | (mask == 0)).all()) else None
-
-
-def hidden(logits: Field, visible: Any) -> Outcome:
-    """Logits some of which are not looked at."""
-    shape = np.broadcast_shapes(logits.shape, visible.shape)
-    out = _alias(logits) if shape == logits.shape else _widened(logits, shape)
-    out.visible = visible if logits.visible is None else (logits.visible & visible)
-    back = lambda g: [(logits, g.summed_to(logits.shape))]  # noqa: E731
-    return Outcome(out, back, [logits], formula="masked")
-
-
-def _widened(logits: Field, shape: tuple[int, ...]) -> Field:
-    out = logits.expanded(shape)
-    out.nodes = None
-    return out
 
 
 def _where(call: Call, condition: Any, x: Any, y: Any) -> Outcome:

@@ -111,8 +111,8 @@ def swept(
         groups: parts of the channels that do not mix.
         to: "stepped" or "read".
     """
-    from isograd.prediction.ops.arithmetic import added
     from isograd.prediction.ops.linear import fluctuation
+    from isograd.prediction.sums import added
 
     start = "read" if to == "stepped" else "stepped"
     kernel = _kernel(weight, groups)

@@ -39,7 +39,7 @@ class Elementwise(Op):
         "threshold sin cos exp exp2 expm1 log log2 log10 log1p sqrt rsqrt square abs absolute sign "
         "sgn erf erfc reciprocal clamp clip clamp_min clamp_max pow float_power nan_to_num round "
         "floor ceil trunc special_expit special_erf atan arctan sinh cosh asinh relu_ lgamma "
-        "logit sinc nan_to_num gt lt ge le eq ne heaviside threshold_ rrelu bool logical_not".split()
+        "logit sinc gt lt ge le eq ne heaviside threshold_ rrelu bool logical_not".split()
     )
     source = "Gaussian quadrature and Mehler's series (Daniely et al. 2016, section 4)"
 
@@ -77,7 +77,8 @@ class Elementwise(Op):
 
 
 def _call(function: Any, args: Any, kwargs: Any, x: Tensor) -> Tensor:
-    return function(x, *args, **kwargs)
+    out: Tensor = function(x, *args, **kwargs)
+    return out
 
 
 def of_one(call: Call, x: Field, function: Callable[[Tensor], Tensor], name: str = "") -> Outcome:
@@ -101,7 +102,7 @@ def as_nodes(x: Field, function: str = "") -> tuple[Field, Array, Array, Quadrat
 
 
 def evaluated(function: Callable[..., Tensor], *values: Array) -> Any:
-    """Values and derivatives (by each argument) of a torch function at nodes; zero where not finite."""
+    """Values of a torch function at nodes, and derivatives by each argument; zero if not finite."""
     with torch._C.DisableTorchFunction(), torch.enable_grad():
         inputs = [torch.tensor(value, dtype=torch.float64, requires_grad=True) for value in values]
         out = function(*inputs)
@@ -169,7 +170,7 @@ def _steps(inputs: list[tuple[Field, Array]]) -> list[tuple[Field, Array]]:
     """All fields on the way from the origin, each with the derivative by it, all paths together."""
     found: dict[int, tuple[Field, Array]] = {}
     for one, slope in inputs:
-        earlier = [] if one.nodes is None else one.nodes.steps
+        earlier: list[tuple[Field, Any]] = [] if one.nodes is None else list(one.nodes.steps)
         for where, inner in [(one, 1.0), *earlier]:
             _, before = found.get(id(where), (where, 0.0))
             found[id(where)] = where, before + slope * inner
@@ -177,6 +178,6 @@ def _steps(inputs: list[tuple[Field, Array]]) -> list[tuple[Field, Array]]:
 
 
 def _times(origin: Field, factor: Array, gradient: Field) -> Field:
-    """A gradient times E[f' f'] per kind of pair of `origin`, on factors and classes that fit both."""
+    """A gradient times E[f' f'] per kind of pair of `origin`, on classes that fit both."""
     chain, g = aligned(origin.like(factor), gradient)
     return g.like(g.second * chain.second)

@@ -79,8 +79,8 @@ def agreement(ids: np.ndarray[Any, Any]) -> Field:
         found[place] = np.mean([_equal_pairs(row) for row in rows])
     for axis in range(d):  # from all pairs to pairs of different positions
         n = shape[axis]
-        rows = np.moveaxis(found, axis, 0)
-        rows[1] = (rows[1] * n - rows[0]) / (n - 1)
+        along: Any = np.moveaxis(found, axis, 0)
+        along[1] = (along[1] * n - along[0]) / (n - 1)
     cuts = tuple((size,) for size in shape)
     return Field(found, cuts, tuple(int(s > 1) for s in ids.shape), np.ones((1,) * d))
 

@@ -15,10 +15,11 @@ from torch.nn import functional
 from isograd.prediction import pairs
 from isograd.prediction.aligning import aligned
 from isograd.prediction.fields import Field
+from isograd.prediction.hiding import MASKED, hidden
 from isograd.prediction.known import constant
 from isograd.prediction.masks import geometric
 from isograd.prediction.ops import Op, Outcome
-from isograd.prediction.ops.arithmetic import MASKED, hidden, mixed, multiplied, summed
+from isograd.prediction.ops.arithmetic import mixed
 from isograd.prediction.ops.layout import relaid
 from isograd.prediction.parts import (
     joined,
@@ -28,6 +29,7 @@ from isograd.prediction.parts import (
 )
 from isograd.prediction.picking import bordered, known_index, steps_of, ways
 from isograd.prediction.sampling import sampled
+from isograd.prediction.sums import multiplied, summed
 from isograd.prediction.twins import Link
 
 if TYPE_CHECKING:
@@ -244,7 +246,7 @@ class Indexing(Op):
             if len(places) == 1:
                 cuts[places[0]] = pairs.common(cuts[places[0]], geometric(f.shape[axis]))
         fine = f.recut(cuts)
-        done = multiplied(call, fine, call.field(mask, fine))
+        done = multiplied(fine, call.field(mask, fine))
         behind = done.back
         assert behind is not None
         back = lambda g: [(f, one) for where, one in behind(g) if where is fine]  # noqa: E731

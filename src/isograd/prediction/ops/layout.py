@@ -28,13 +28,11 @@ class Layout(Op):
     """Moments move with the axes; nothing is computed."""
 
     code = "layout"
-    functions = tuple(
-        [
-            *sorted(_SAME | _CUTS),
-            *"view reshape view_as reshape_as flatten unflatten squeeze unsqueeze permute transpose "
-            "swapaxes swapdims movedim moveaxis t T mT H mH adjoint ravel expand expand_as "
-            "broadcast_to repeat tile".split(),
-        ]
+    functions = (
+        *sorted(_SAME | _CUTS),
+        *"view reshape view_as reshape_as flatten unflatten squeeze unsqueeze permute "
+        "transpose swapaxes swapdims movedim moveaxis t T mT H mH adjoint ravel expand expand_as "
+        "broadcast_to repeat tile".split(),
     )
     source = "no arithmetic"
 

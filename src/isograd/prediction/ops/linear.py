@@ -202,7 +202,7 @@ def product(
     if "draw" not in x.notes and "draw" not in y.notes:
         attended(call.run, x, y)
     if bias is not None:
-        from isograd.prediction.ops.arithmetic import added
+        from isograd.prediction.sums import added
 
         out = added(call, inner, bias, 1.0).out
 

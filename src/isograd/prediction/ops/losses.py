@@ -15,8 +15,9 @@ from isograd.prediction.classes import agreement, log_of_sum, participation
 from isograd.prediction.fields import Field
 from isograd.prediction.known import empirical
 from isograd.prediction.ops import Op, Outcome
-from isograd.prediction.ops.arithmetic import combined, multiplied
+from isograd.prediction.ops.arithmetic import combined
 from isograd.prediction.ops.elementwise import of_one
+from isograd.prediction.sums import multiplied
 
 if TYPE_CHECKING:
     from isograd.prediction.pairs import Array
@@ -282,7 +283,7 @@ def _divergence(call: Call, x: Field, target: Any, given: dict[str, Any]) -> Out
     else:
         y = of_one(call, y, torch.exp).out if given.get("log_target") else y
         entropy = -of_one(call, y, torch.special.entr).out.average
-    product = multiplied(call, x, y).out
+    product = multiplied(x, y).out
     level = entropy - product.average
     shift = level**2 - product.average**2
     each = product.like(product.second + shift, np.full_like(product.mean, level))

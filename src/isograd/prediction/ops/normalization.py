@@ -38,9 +38,9 @@ class Normalization(Op):
 
     def apply(self, call: Call, x: Any, *args: Any, **kwargs: Any) -> Outcome:
         """One call of any of the functions."""
-        return getattr(self, f"_{call.name.removeprefix('native_').removeprefix('fused_')}")(
-            call, call.field(x), *args, **kwargs
-        )
+        name = call.name.removeprefix("native_").removeprefix("fused_")
+        done: Outcome = getattr(self, f"_{name}")(call, call.field(x), *args, **kwargs)
+        return done
 
     def _layer_norm(
         self,
@@ -142,6 +142,10 @@ class Normalization(Op):
         return affine(call, f, found, weight, bias, wide)
 
 
+_SETTLED = 1e-12
+"""Condition of what no longer depends on the scale of its input; 0 stands for not known."""
+
+
 def normalized(
     call: Call,
     f: Field,
@@ -182,7 +186,7 @@ def normalized(
         second = second + change
     out = f.like(second, mean)
     out.noise = 0.0
-    out.condition = f.condition * float(np.mean(eps / (variance + eps)))
+    out.condition = f.condition * float(np.mean(eps / (variance + eps))) or _SETTLED
     if drawn:
         out.notes["batch statistics"] = True
 
@@ -229,7 +233,7 @@ def affine(
         scaled.noise, scaled.condition = out.noise, out.condition
         out = scaled
     if bias is not None:
-        from isograd.prediction.ops.arithmetic import summed
+        from isograd.prediction.sums import summed
 
         beta = call.field(bias)
         if beta.energy > 0:
@@ -280,7 +284,7 @@ def _stretched(link: Any, gamma: Field | None) -> Any:
 
 def _frozen(call: Call, f: Field, mean: Any, variance: Any, eps: float) -> Outcome:
     """Running statistics: a known shift and scale per channel."""
-    from isograd.prediction.ops.arithmetic import summed
+    from isograd.prediction.sums import summed
 
     shape = [1] * len(f.groups)
     shape[1] = f.shape[1]

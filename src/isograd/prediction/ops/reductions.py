@@ -65,7 +65,7 @@ class Reductions(Op):
             correction = 1 if unbiased is None or unbiased else 0
         dim = axis if dim is None else dim
         center = reduced(f, dim, True, average=True)
-        from isograd.prediction.ops.arithmetic import added
+        from isograd.prediction.sums import added
 
         away = added(call, f, center.out, -1.0)
         square = of_one(call, away.out, torch.square)
@@ -94,6 +94,8 @@ class Reductions(Op):
         self, call: Call, f: Field, p: float = 2.0, dim: int = 1, eps: float = 1e-12, **_: Any
     ) -> Outcome:
         """X / |x|: the energy is 1 / n whatever it was before."""
+        if p != 2:
+            raise call.refuse(f"is a norm of order {p}", "write a rule for it, or measure")
         n = f.shape[dim % len(f.groups)]
         from isograd.prediction.ops.normalization import normalized
 

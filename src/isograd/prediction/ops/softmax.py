@@ -13,9 +13,10 @@ from isograd.prediction.aligning import aligned
 from isograd.prediction.biases import biased, without_bias
 from isograd.prediction.fields import Field
 from isograd.prediction.grams import EVENNESS
+from isograd.prediction.hiding import hidden
 from isograd.prediction.masks import visible_to
 from isograd.prediction.ops import Op, Outcome
-from isograd.prediction.ops.arithmetic import hidden, scaled
+from isograd.prediction.ops.arithmetic import scaled
 from isograd.prediction.ops.linear import product
 from isograd.prediction.parts import repeated, repeats_summed
 from isograd.prediction.twins import Link
@@ -121,7 +122,8 @@ def _with_mask(call: Call, logits: Field, mask: Any) -> Outcome:
 
 def _added(call: Call, logits: Field, mask: Any) -> Outcome:
     """Logits plus a mask of numbers: some hide an entry, the others are a bias."""
-    from isograd.prediction.ops.arithmetic import added, covering
+    from isograd.prediction.hiding import covering
+    from isograd.prediction.sums import added
 
     if call.known(mask):
         with torch._C.DisableTorchFunction():

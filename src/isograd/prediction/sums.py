@@ -1,0 +1,167 @@
+"""Sums and products of two fields, and how gradients go back through them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from isograd.prediction.aligning import aligned
+from isograd.prediction.fields import Field
+from isograd.prediction.gates import profile_of
+from isograd.prediction.ops import Outcome
+from isograd.prediction.scales import DEVIATION, of_own_spread
+from isograd.prediction.twins import Link
+
+if TYPE_CHECKING:
+    from isograd.prediction.propagation import Call
+
+_NOTHING = 1e-12
+"""Not zero, which would mean that nothing was said."""
+
+
+def added(call: Call, a: Field, b: Field, sign: float) -> Outcome:
+    """A + sign b of independent fields."""
+    if sign < 0 and b.averaged is a:
+        return _centered(a, b)
+    out = summed(a, b, sign)
+    if call.run.twins.found:
+        _correlate(call, out, a, b, sign)
+    if a.shape == b.shape:
+        if a.nodes is not None:
+            out.notes["terms"] = (a, b, 1.0)
+        elif b.nodes is not None:
+            out.notes["terms"] = (b, a, sign)
+    out.visible = a.visible if a.visible is not None else b.visible
+    if "batch statistics" in a.notes or "batch statistics" in b.notes:
+        out.notes["batch statistics"] = True
+
+    def back(gradient: Field) -> list[tuple[Field, Field]]:
+        second = gradient if sign > 0 else _another(gradient)  # of its own: it points the other way
+        return [(a, _passed(gradient, a, out)), (b, _passed(second, b, out))]
+
+    link = Link("sum", signs=(1.0, sign))
+    return Outcome(out, back, [a, b], formula="E x^2 + E y^2 + 2 E x E y", link=link)
+
+
+def _another(gradient: Field) -> Field:
+    result = gradient.like(gradient.second)
+    result.noise, result.notes = gradient.noise, gradient.notes
+    return result
+
+
+def _correlate(call: Call, out: Field, a: Field, b: Field, sign: float) -> None:
+    """Adds what two terms have in common that were made by the same weights."""
+    if a.shape != out.shape or b.shape != out.shape:
+        return
+    shared = call.run.twins.covariance(a, b)
+    if shared is None:
+        return
+    whole, both = aligned(out, shared)
+    if whole.cuts == out.cuts:
+        out.second = whole.second + 2 * sign * both.second
+
+
+def _passed(gradient: Field, term: Field, total: Field) -> Field:
+    """The gradient of a sum at one of its terms.
+
+    The term is w total + an independent rest, w its share of the variance, so that what the
+    gradient has in common with the total it has with the term w times.
+    """
+    result = gradient.summed_to(term.shape)
+    gate, moment = gradient.notes.get("gate"), gradient.notes.get("moment")
+    if term.shape != total.shape or (gate is None and moment is None):
+        return result
+    if result is gradient:
+        result = gradient.like(gradient.second)
+        result.noise = gradient.noise
+        result.notes["kurtosis"] = gradient.notes.get("kurtosis", 3.0)
+    if gate is not None and total.notes["terms"][0] is term:
+        profile = profile_of(gate, term, total.notes["terms"][1])
+        if profile is not None:
+            result.notes["profile"] = profile
+    if moment is not None:
+        whole, part = (f.energy - f.average**2 for f in (total, term))
+        share = (part / whole) ** 2 if whole > 0 else 0.0
+        g, sums, own, joint = aligned(result, total, term, moment)
+        rest = g.second * (own.second - share * sums.second)
+        result.notes["moment"] = g.like(share * joint.second + rest)
+    return result
+
+
+def summed(a: Field, b: Field, sign: float = 1.0) -> Field:
+    """The field of a + sign b, independent."""
+    first, second = aligned(a, b)
+    cross = sign * _products(first, second)
+    out = first.like(first.second + second.second + cross, first.mean + sign * second.mean)
+    _blend(out, [(first, first.energy), (second, second.energy)])
+    return out
+
+
+def multiplied(a: Field, b: Field) -> Outcome:
+    """A b of independent fields."""
+    first, second = aligned(a, b)
+    out = first.like(first.second * second.second, first.mean * second.mean)
+    for x, scale in ((a, b), (b, a)):
+        dependence = of_own_spread(x, scale)
+        if dependence != 1.0 and len(x.groups) == len(scale.groups):
+            same = tuple(  # pairs of entries that are divided by the same
+                slice(0, len(out.cuts[place]) if number else None)
+                for axis, number in enumerate(scale.groups)
+                for place in out.factors_of(axis)
+            )
+            out.second = np.array(out.second)
+            out.second[same] *= dependence
+    out.noise = a.noise + b.noise
+    if a.condition * b.condition < 0:  # what one gains the other loses, as in x / rms(x)
+        out.noise = (a.noise**0.5 - b.noise**0.5) ** 2 or _NOTHING
+    out.condition = a.condition + b.condition or _NOTHING
+
+    def back(gradient: Field) -> list[tuple[Field, Field]]:
+        g, one, two = aligned(gradient, first, second)
+        return [
+            (a, g.like(g.second * two.second).summed_to(a.shape)),
+            (b, g.like(g.second * one.second).summed_to(b.shape)),
+        ]
+
+    return Outcome(out, back, [a, b], formula="E x^2 E y^2")
+
+
+def _centered(x: Field, mean: Field) -> Outcome:
+    """X - mean(x): what the mean takes away is what each entry has in common with it."""
+    shape = mean.shape
+
+    def axes_of(f: Field) -> list[int]:
+        return [
+            place
+            for axis, size in enumerate(shape)
+            if size == 1 and f.groups[axis]
+            for place in f.factors_of(axis)
+        ]
+
+    whole, part = aligned(x, mean)
+    out = whole.like(whole.centered(axes_of(whole)), whole.mean - part.mean)
+    out.noise, out.condition = x.noise, x.condition
+    out.notes[DEVIATION] = x
+
+    def back(gradient: Field) -> list[tuple[Field, Field]]:
+        return [(x, gradient.like(gradient.centered(axes_of(gradient))))]
+
+    return Outcome(out, back, [x, mean], formula="E x^2 - E mean(x)^2")
+
+
+def _products(a: Field, b: Field) -> np.ndarray[Any, Any]:
+    """E x_i y_j + E y_i x_j of independent fields on the same classes."""
+    if not a.mean.any() or not b.mean.any():
+        return np.zeros(())
+    a1, a2 = a.per_pair(a.mean)
+    b1, b2 = b.per_pair(b.mean)
+    return np.asarray(a1 * b2 + b1 * a2)
+
+
+def _blend(out: Field, parts: list[tuple[Field, float]]) -> None:
+    """Deviations of parts that share a cause add up by their share of the energy."""
+    total = sum(energy for _, energy in parts)
+    if total > 0:
+        out.noise = float(sum(e / total * np.sqrt(f.noise) for f, e in parts) ** 2)
+        out.condition = sum(e / total * f.condition for f, e in parts)
