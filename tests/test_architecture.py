@@ -57,6 +57,7 @@ HEAVY: dict[str, set[str]] = {
     "theory": {"numpy", "scipy"},
     "statistics": {"torch"},
     "sites.batches": {"numpy", "torch"},
+    "sites.facts": {"torch"},
     "sites.graph": {"torch"},
     "sites.losses": {"torch"},
     "sites.parameters": {"torch"},

@@ -9,15 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from isograd.probe.facts import (
-    batch_facts,
-    norm_facts,
-    optimizer_facts,
-    output_facts,
-    target_facts,
-)
+from isograd.probe.facts import norm_facts, optimizer_facts, output_facts
 from isograd.probe.measuring import measure
+from isograd.sites import facts as data
 from isograd.sites.batches import as_batch
+from isograd.sites.facts import batch_facts
 from isograd.sites.parameters import model_facts
 
 GENERATOR = torch.Generator().manual_seed(5)
@@ -25,6 +21,10 @@ GENERATOR = torch.Generator().manual_seed(5)
 
 def normal(*shape: int) -> Tensor:
     return torch.randn(shape, generator=GENERATOR)
+
+
+def target_facts(targets: Any, out: Tensor | None, kind: str) -> dict[str, Any]:
+    return data.target_facts(targets, None if out is None else tuple(out.shape), kind)
 
 
 def test_a_batch_of_features() -> None:
@@ -177,6 +177,27 @@ def test_without_a_known_loss_there_is_no_chance() -> None:
     assert "loss.chance" not in target_facts(REAL, normal(5), "other")
     assert "loss.chance" not in target_facts(LABELS, normal(7), "mse")
     assert target_facts(LABELS * 0, normal(7, 1), "nll")["loss.chance"] is None
+
+
+def test_tensors_without_values_tell_their_shape() -> None:
+    x = torch.empty(5, 3, device="meta")
+    assert batch_facts(as_batch((x, None))) == {
+        "batch.size": 5,
+        "batch.shape": [5, 3],
+        "batch.kind": "float",
+    }
+    assert target_facts(torch.empty(5, device="meta"), None, "mse") == {}
+
+
+def test_numbers_that_are_not_finite_and_huge_ones() -> None:
+    x = torch.tensor([[1e30, -3e30], [math.inf, math.nan]], dtype=torch.float64) * 1e150
+    facts = batch_facts(as_batch(x))
+    assert facts["batch.nonfinite"] == 2
+    assert facts["batch.rms"] == pytest.approx(math.sqrt(5) * 1e180)
+    assert facts["batch.mean"] == pytest.approx(-1e180)
+    nothing = batch_facts(as_batch(torch.full((3, 2), math.nan)))
+    assert nothing["batch.nonfinite"] == 6
+    assert nothing["batch.rms"] is None
 
 
 def test_outputs() -> None:

@@ -6,15 +6,15 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from torch import Tensor
 
-from isograd.prediction import judging, pairs
+from isograd.prediction import judging
 from isograd.prediction.fields import Field
 from isograd.prediction.ops.linear import fluctuation
 from isograd.prediction.recording import law_of, same_values, values_law
 from isograd.prediction.reliance import estimated
 from isograd.records import Number, Parameter, Record, Site
+from isograd.sites.facts import batch_facts
 from isograd.sites.parameters import (
     fans,
     feeding,
@@ -82,7 +82,7 @@ def site_numbers(
     if field is not None:
         result["forward.rms"] = math.sqrt(max(field.energy, 0.0))
         result["forward.mean"] = field.average
-        result["forward.correlation"] = correlation(field)
+        result["forward.correlation"] = judging.correlation(field)
         if width_band:
             result["forward.band"] = _band(field, _FORWARD)
     if gradient is not None:
@@ -90,21 +90,6 @@ def site_numbers(
         if width_band:
             result["backward.band"] = _band(gradient, _BACKWARD)
     return result
-
-
-def correlation(field: Field) -> Number:
-    """Mean cosine between the tensors of two samples."""
-    if len(field.groups) < 2 or not field.groups[0] or field.energy <= 0:
-        return None
-    between = field.second
-    for place in reversed(range(len(field.cuts))):
-        cut = field.cuts[place]
-        weights = pairs.same_shares(cut)
-        if place in field.factors_of(0):
-            weights = pairs.counts(cut) - pairs.same_counts(cut)
-            weights = weights / weights.sum()
-        between = np.tensordot(between, weights, (place, 0))
-    return min(max(float(between) / field.energy, -1.0), 1.0)
 
 
 def _band(field: Field, rules: float) -> float:
@@ -173,7 +158,7 @@ def _facts(traced: Trace) -> dict[str, Any]:
     return {
         **model_facts(model),
         **judging.reach_facts(traced),
-        **judging.batch_facts(traced.batch),
+        **batch_facts(traced.batch),
         **judging.loss_facts(traced),
         "prediction.condition": condition,
         "prediction.predictable": condition <= UNPREDICTABLE,

@@ -226,7 +226,7 @@ def _term(
     handed: float | None = None,
     maker: int | None = None,
 ) -> Term:
-    from isograd.prediction.assembling import correlation
+    from isograd.prediction.judging import correlation
     from isograd.prediction.recording import law_of, values_law
 
     gradient = traced.run.gradient_of(field)

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor, nn
 
+from isograd.prediction import pairs
 from isograd.prediction.fields import Field
 from isograd.records import Number, Parameter, Site
 from isograd.sites import ACTIVATIONS, ELEMENTWISE, graph
-from isograd.sites.batches import tensors
+from isograd.sites.facts import target_facts
 from isograd.theory import activation
 
 if TYPE_CHECKING:
     from isograd.prediction.recording import Law
     from isograd.prediction.steps import Step
     from isograd.prediction.tracing import Trace
-    from isograd.sites.batches import Batch
     from isograd.sites.tape import Node, Tape
 
 _FLAT = 0.05
@@ -49,17 +49,39 @@ def site_numbers(
     return {
         "forward.count": None if field is None else entries,
         "backward.count": None if gradient is None else entries,
-        "forward.spread": _spread(site, numbers),
+        "forward.spread": None
+        if site.kind in _PASSING
+        else spread(numbers.get("forward.rms"), numbers.get("forward.correlation"), site.shape),
         **_steepness(site, field, maker),
     }
 
 
-def _spread(site: Site, numbers: dict[str, Number]) -> Number:
-    """sqrt(mean_j var_i x_ij), the population variance over the samples i."""
-    rms, between = numbers.get("forward.rms"), numbers.get("forward.correlation")
-    if rms is None or between is None or site.kind in _PASSING:
+def spread(rms: Number, between: Number, shape: tuple[int, ...]) -> Number:
+    """sqrt(mean_j var_i x_ij), the population variance over the samples i.
+
+    Args:
+        rms: of all entries.
+        between: mean cosine of two samples.
+        shape: samples first.
+    """
+    if rms is None or between is None:
         return None
-    return rms * math.sqrt(max(1.0 - between, 0.0) * (1 - 1 / site.shape[0]))
+    return rms * math.sqrt(max(1.0 - between, 0.0) * (1 - 1 / shape[0]))
+
+
+def correlation(field: Field) -> Number:
+    """Mean cosine between the tensors of two samples."""
+    if len(field.groups) < 2 or not field.groups[0] or field.energy <= 0:
+        return None
+    between = field.second
+    for place in reversed(range(len(field.cuts))):
+        cut = field.cuts[place]
+        weights = pairs.same_shares(cut)
+        if place in field.factors_of(0):
+            weights = pairs.counts(cut) - pairs.same_counts(cut)
+            weights = weights / weights.sum()
+        between = np.tensordot(between, weights, (place, 0))
+    return min(max(float(between) / field.energy, -1.0), 1.0)
 
 
 def _steepness(site: Site, field: Field | None, step: Step | None) -> dict[str, Number]:
@@ -101,17 +123,6 @@ def row_spread(law: Law, parameter: Parameter) -> Number:
     return math.sqrt(law.variance / energy * (1 - 1 / parameter.shape[0]))
 
 
-def batch_facts(batch: Batch) -> dict[str, Any]:
-    """Facts `batch.*`: what went in."""
-    inputs = batch.inputs()
-    facts: dict[str, Any] = {"batch.size": batch.size}
-    if inputs:
-        x = next((one for one in inputs if one.is_floating_point()), None)
-        facts["batch.shape"] = list((inputs[0] if x is None else x).shape)
-        facts["batch.kind"] = "ids" if x is None else "float"
-    return facts
-
-
 def row_cosine(mean: Number, rms: Number, fan_in: int) -> Number:
     """Mean squared cosine between the units of a weight whose entries are independent.
 
@@ -140,9 +151,27 @@ def loss_facts(traced: Trace) -> dict[str, Any]:
     facts["graph.cuts"] = [
         {"op": n.op, "module": n.module, "site": n.sources[-1] if n.sources else None} for n in cuts
     ]
-    out = None if node is None else graph.entering_node(traced.tape, node)
-    chance = None if out is None else _chance(facts.get("loss.kind"), out.shape, traced.batch)
-    return facts | ({} if chance is None else {"loss.chance": chance})
+    if node is None:
+        return facts
+    out = graph.entering_node(traced.tape, node)
+    shape = None if out is None else out.shape
+    facts |= target_facts(traced.batch.targets, shape, facts.get("loss.kind"))
+    facts |= _output_facts(traced, graph.entering_tensor(traced.tape, node))
+    if "softmax" in " ".join(facts.get("loss.input_ops", ())):
+        facts["output.softmax_width"] = graph.softmax_width(traced.tape, node)
+    return facts
+
+
+def _output_facts(traced: Trace, out: Tensor | None) -> dict[str, Any]:
+    """Facts `output.*` of the tensor that enters the loss."""
+    field = None if out is None else traced.run.field_of(out)
+    if field is None:
+        return {}
+    rms = math.sqrt(max(field.energy, 0.0))
+    facts: dict[str, Any] = {"output.shape": list(field.shape)}
+    facts |= {"output.rms": rms, "output.mean": field.average}
+    apart = spread(rms, correlation(field), field.shape)
+    return facts | ({} if apart is None else {"output.spread": apart})
 
 
 def _cuts(node: Node) -> bool:
@@ -150,33 +179,21 @@ def _cuts(node: Node) -> bool:
 
 
 def reach_facts(traced: Trace) -> dict[str, Any]:
-    """Facts `model.unused` and `model.unreached`: parameters without a use or a gradient."""
+    """Facts `model.unused` and `model.unreached`: parameters without a use or a gradient.
+
+    Behind an operation that the prediction could not differentiate nothing is said of gradients.
+    """
     unused, unreached = [], []
+    broken = any(note.startswith("no gradient passes") for note in traced.run.notes)
     for name, parameter in traced.model.named_parameters():
         if not parameter.requires_grad:
             continue
         field = traced.run.parameter_field(parameter)
         if field is None:
             unused.append(name)
-        elif traced.run.gradient_of(field) is None:
+        elif not broken and traced.run.gradient_of(field) is None:
             unreached.append(name)
     return {"model.unused": unused, "model.unreached": unreached}
-
-
-def _chance(kind: Any, shape: tuple[int, ...], batch: Batch) -> Number:
-    """The loss of a prediction that knows nothing."""
-    targets = next(tensors(batch.targets), None)
-    if targets is None or not targets.numel() or targets.is_meta:
-        return None
-    if kind in ("cross_entropy", "nll") and len(shape) > 1 and not targets.is_floating_point():
-        last = len(shape) == targets.ndim + 1 and shape[:-1] == tuple(targets.shape)
-        classes = shape[-1] if last else shape[1]
-        return math.log(classes) if classes > 1 else None
-    if kind in ("bce", "bce_logits"):
-        return math.log(2)
-    if kind == "mse" and targets.is_floating_point():
-        return float(targets.double().std(correction=0)) ** 2
-    return None
 
 
 def norm_facts(model: nn.Module, tape: Tape) -> dict[str, Any]:

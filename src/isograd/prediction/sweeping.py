@@ -12,8 +12,9 @@ from typing import Any
 from torch import nn
 
 from isograd.errors import InputError, IsogradError
-from isograd.prediction.assembling import assemble, correlation, site_numbers
+from isograd.prediction.assembling import assemble, site_numbers
 from isograd.prediction.changes import Change, activations, inits
+from isograd.prediction.judging import correlation
 from isograd.prediction.tracing import Trace, build
 from isograd.prediction.variants import traced
 from isograd.records import Number, Record

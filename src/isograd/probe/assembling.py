@@ -8,13 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from isograd import statistics
-from isograd.probe.facts import batch_facts, output_facts, target_facts
+from isograd.probe.facts import output_facts
 from isograd.probe.recorder import Recorder
 from isograd.probe.slopes import slopes
 from isograd.probe.weights import weight_series
 from isograd.records import Number, Parameter, Record, Site
 from isograd.sites import ELEMENTWISE, NORMS
-from isograd.sites.graph import ancestors, entering_tensor, loss_facts
+from isograd.sites.facts import batch_facts, target_facts
+from isograd.sites.graph import entering_tensor, loss_facts, softmax_width
 from isograd.sites.parameters import feeding, following, model_facts, parameters_of, uses
 from isograd.sites.places import Row
 from isograd.sites.tape import Tape
@@ -216,7 +217,11 @@ def _facts(
         facts.setdefault("loss.kind", "model")
     out = None if done.loss_node is None else entering_tensor(tape, done.loss_node)
     facts.update(output_facts(out))
-    facts.update(target_facts(done.batch.targets, out, facts.get("loss.kind")))
+    facts.update(
+        target_facts(
+            done.batch.targets, None if out is None else tuple(out.shape), facts.get("loss.kind")
+        )
+    )
     facts["loss.name"], facts["loss.chosen"] = done.loss_name, done.loss_chosen
     if done.summed is not None:
         facts["loss.summed"] = done.summed
@@ -224,14 +229,10 @@ def _facts(
         facts["loss.value"] = float(done.loss.detach())
     if recorder.batch_norms:
         facts["norm.min_values"] = min(recorder.batch_norms)
-    softmax = [
-        n for n in tape.nodes if n.op.strip("_") in ("softmax", "log_softmax") and n.depth > 0
-    ]
-    if softmax and done.loss_node is not None:
-        before = {n.index for n in ancestors(tape, done.loss_node)}
-        last = next((n for n in reversed(softmax) if n.index in before), None)
-        if last is not None and "softmax" in " ".join(facts.get("loss.input_ops", ())):
-            facts["output.softmax_width"] = last.width
+    if done.loss_node is not None and "softmax" in " ".join(facts.get("loss.input_ops", ())):
+        width = softmax_width(tape, done.loss_node)
+        if width is not None:
+            facts["output.softmax_width"] = width
     facts["model.unregistered"] = _unregistered(tape, recorder)
     facts["model.unused"], facts["model.unreached"] = _reach(model, done, parameters, used_by)
     return facts

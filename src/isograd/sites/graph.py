@@ -52,6 +52,13 @@ def loss_facts(tape: Tape, loss: Node | None) -> dict[str, Any]:
     return facts
 
 
+def softmax_width(tape: Tape, loss: Node) -> int | None:
+    """Length of the axis of the last softmax that the loss comes through, if there is one."""
+    before = (n for n in reversed(ancestors(tape, loss)) if n.depth > 0)
+    last = next((n for n in before if n.op.strip("_") in ("softmax", "log_softmax")), None)
+    return None if last is None else last.width
+
+
 def entering_node(tape: Tape, loss: Node) -> Node | None:
     """The node of the tensor that enters the loss: the model's prediction."""
     named = [n for n in ancestors(tape, loss) if n.op in _LOSSES and n.depth >= 0]
