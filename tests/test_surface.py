@@ -40,8 +40,8 @@ SIGNATURES = {
 
 COMMANDS = {
     "check": "target --data --loss --optimizer --lr --momentum --weight-decay --steps --batch-size "
-    "--format --output --save --fail-on --select --ignore --no-predict --device --dtype --seed "
-    "--train --eval",
+    "--format --output --save --fail-on --select --ignore --no-predict --predict-only --input "
+    "--device --dtype --seed --train --eval",
     "demo": "--output",
     "doctor": "--format",
     "explain": "code",

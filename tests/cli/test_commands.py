@@ -71,6 +71,68 @@ def test_check_predicts_unless_told_not_to(folder: Path, isograd: Run, check: St
     assert check.options["predict"] is False
 
 
+def test_a_prediction_alone_is_judged_by_the_same_rules(folder: Path, isograd: Run) -> None:
+    (folder / "deep.py").write_text(DEEP)
+    spec = ("--predict-only", "--input", "float32[32,64] -> int64[32]<10")
+    ended = isograd("check", "deep.py:sigmoids", *spec)
+    assert ended.code == 1
+    assert "IG302 saturating-activation" in ended.out
+    assert "predicted" in ended.out
+    assert isograd("check", "deep.py:healthy", *spec).code == 0
+    data = isograd("check", "deep.py:healthy", "--predict-only", "--data", "digits")
+    assert data.code == 0
+    found = isograd("check", "deep.py:sigmoids", *spec, "--select", "IG204", "--format", "json")
+    assert json.loads(found.out)["reading"]["seen"]["source"] == "predicted"
+
+
+DEEP = """
+from torch import nn
+
+def stack(act, norm):
+    layers = [m for _ in range(20) for m in (nn.Linear(64, 64), norm(), act())]
+    return nn.Sequential(*layers, nn.Linear(64, 10))
+
+def sigmoids():
+    return stack(nn.Sigmoid, nn.Identity)
+
+def healthy():
+    return stack(nn.ReLU, lambda: nn.LayerNorm(64))
+"""
+
+
+def test_nothing_is_built_for_a_prediction_alone(folder: Path, isograd: Run) -> None:
+    (folder / "huge.py").write_text(
+        "from torch import nn\n"
+        "def make():\n"
+        "    width = 100_000\n"  # 40 GB a layer
+        "    layers = [m for _ in range(3) for m in (nn.Linear(width, width), nn.Tanh())]\n"
+        "    return nn.Sequential(*layers, nn.Linear(width, 10))\n"
+    )
+    ended = isograd("check", "huge.py:make", "--predict-only", "--input", "float32[16,100000]")
+    assert ended.code == 0
+    assert "30,001,300,010 parameters" in ended.out
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ("--input float32[3,64]", "so give --data; or --predict-only"),
+        ("--predict-only --data digits --input float32[3,64]", "give one of them"),
+        ("--predict-only --data digits --optimizer sgd --lr 0.1", "--optimizer: nothing is meas"),
+        ("--predict-only --data digits --device cpu", "--device: nothing is measured"),
+        ("--predict-only --data digits --no-predict", "--no-predict: nothing is measured"),
+        ("--predict-only --input float31[3]", "float31"),
+        ("--predict-only", "there is nothing to predict on; add --input"),
+    ],
+)
+def test_words_that_do_not_go_with_a_prediction(
+    folder: Path, isograd: Run, options: str, words: str
+) -> None:
+    ended = isograd("check", "net.py:make", *options.split())
+    assert ended.code == 2
+    assert words in ended.err
+
+
 def test_check_uses_the_factorys_own_batch(folder: Path, isograd: Run, check: Stub) -> None:
     isograd("check", "net.py:with_batch")
     assert check.batch[0].shape == (5, 64)

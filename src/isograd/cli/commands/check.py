@@ -1,13 +1,20 @@
-"""`isograd check`: measures a model on one batch and says what is wrong, where and why."""
+"""`isograd check`: measures a model on one batch and says what is wrong, where and why.
+
+With --predict-only nothing is measured: the prediction is judged by the same rules.
+"""
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from isograd.cli import _batches, _options, _output, _targets
+from isograd.cli import _batches, _options, _output, _predict, _targets
+from isograd.cli import _predict_words as words
 from isograd.cli._progress import progress
 from isograd.errors import InputError
+
+if TYPE_CHECKING:
+    from isograd.findings import Diagnosis
 
 EXAMPLE = """\
 \b
@@ -15,6 +22,7 @@ Examples:
   isograd check net.py:make --data digits
   isograd check net.py:make --data digits --optimizer adam --lr 1e-3 --steps 50
   isograd check shop.models:Ranker --data batch.npz --output report.html
+  isograd check net.py:make --predict-only --input 'float32[32,3,224,224]'
 """
 
 
@@ -62,7 +70,20 @@ Examples:
     "--select", multiple=True, metavar="CODES", help="Judge by these rules only: IG1,IG204."
 )
 @click.option("--ignore", multiple=True, metavar="CODES", help="Leave these rules out.")
-@click.option("--no-predict", "predict", flag_value=False, default=True, help="Measure only.")
+@click.option(
+    "--no-predict", "predict", flag_value=False, default=True, help="No theory beside it."
+)
+@click.option(
+    "--predict-only",
+    is_flag=True,
+    help="Measure nothing and judge the prediction; the network is built without its parameters.",
+)
+@click.option(
+    "--input",
+    "inputs",
+    metavar="SPEC",
+    help="With --predict-only, types and shapes in place of --data, as in `isograd predict`.",
+)
 @click.option("--device", help="cpu, cuda, cuda:1, mps or xpu. Default: where the model is.")
 @click.option("--dtype", type=click.Choice(_options.DTYPES), help="Default: what the model has.")
 @click.option(
@@ -89,6 +110,8 @@ def command(
     select: tuple[str, ...],
     ignore: tuple[str, ...],
     predict: bool,
+    predict_only: bool,
+    inputs: str | None,
     device: str | None,
     dtype: str | None,
     seed: int,
@@ -106,6 +129,11 @@ def command(
     make_optimizer = _options.optimizer(
         optimizer, steps=steps, lr=lr, momentum=momentum, weight_decay=weight_decay
     )
+    if predict_only:
+        _without(optimizer=optimizer, device=device, dtype=dtype, no_predict=None if predict else 1)
+        given = words.batch(inputs, data, loss=loss, batch_size=batch_size, seed=seed)
+    elif inputs is not None:
+        raise InputError("--input: a measurement needs values, so give --data; or --predict-only")
     source = None if data is None else _batches.source(data, batch_size=batch_size, seed=seed)
     _options.check_device(device)
     _output.check_output(output, form)
@@ -113,6 +141,13 @@ def command(
         _output.check_file(save)
     selected, ignored = _options.codes(select), _options.codes(ignore)
 
+    if predict_only:
+        with progress("predicting"):
+            make = _predict.factory(place, {}, None)
+            change = words.change((), (), None)
+            network = _predict.Network(make, given, change, make_loss(), training, seed)
+            diagnosis = network.judged(select=selected, ignore=ignored)
+        return _tell(diagnosis, place, form, output, save, fail_on)
     with progress(f"loading {target}"):
         model, batch = _load(place, seed)
         drawn = _own_batch(target, batch) if source is None else source()
@@ -138,12 +173,34 @@ def command(
             seed=seed,
             progress=tell,
         )
+    return _tell(diagnosis, place, form, output, save, fail_on)
+
+
+def _tell(
+    diagnosis: "Diagnosis",
+    place: _targets.Target,
+    form: str | None,
+    output: str | None,
+    save: str | None,
+    fail_on: str,
+) -> int:
     if save is not None:
         from isograd import storage
 
-        storage.save(save, diagnosis, target)
+        storage.save(save, diagnosis, place.text)
     _output.write(diagnosis, form, output, artifact=place.file)
-    return _output.exit_code(diagnosis, fail_on)
+    doubtful = diagnosis.reading.seen.fact("prediction.predictable") is False
+    return int(doubtful and fail_on != "never") or _output.exit_code(diagnosis, fail_on)
+
+
+def _without(**options: Any) -> None:
+    """Refuses what says how to measure where nothing is measured."""
+    for name, value in options.items():
+        if value is not None:
+            raise InputError(
+                f"--{name.replace('_', '-')}: nothing is measured with --predict-only; leave one "
+                "of them out"
+            )
 
 
 def _load(place: _targets.Target, seed: int) -> tuple[Any, Any]:
