@@ -160,6 +160,18 @@ def test_statistics_of_the_inputs() -> None:
         isograd.predict(Net, TEXT, input_stats={"correlation": 2.0})
 
 
+def test_a_batch_made_with_its_model_counts_as_it_was_drawn() -> None:
+    with isograd.recording():
+        model, batch = nn.Linear(IN, OUT), 5 * torch.rand(SAMPLES, IN) + 1  # mean 3.5
+        nn.init.normal_(model.weight, std=0.5)
+        nn.init.zeros_(model.bias)
+    energy = 3.5**2 + 25 / 12
+    rms = isograd.predict(model, batch).value("forward.rms", 0)
+    assert rms == pytest.approx(0.5 * math.sqrt(IN * energy), rel=1e-6)
+    given = isograd.predict(model, batch, input_stats={"mean": 0.0})
+    assert given.value("forward.rms", 0) == pytest.approx(0.5 * math.sqrt(IN * 25 / 12), rel=1e-6)
+
+
 def test_a_loss_of_ones_own() -> None:
     def double(outputs: Tensor, targets: Tensor) -> Tensor:
         return 2 * nn.functional.mse_loss(outputs, targets)

@@ -15,6 +15,7 @@ from isograd.prediction.fields import Field
 from isograd.prediction.known import empirical, independent
 from isograd.prediction.pairs import Array, Sizes
 from isograd.prediction.propagation import Propagation
+from isograd.prediction.recording import law_of
 from isograd.prediction.specs import Spec, parse
 from isograd.sites.batches import Batch, as_batch
 
@@ -33,7 +34,7 @@ def batch_of(inputs: Any, seed: int = 0) -> Batch:
             numbers drawn below a bound), several joined by `;`, each with `name=` in front where
             the model takes it by keyword; then targets, `-> int64[32]<1000`. Floating-point inputs
             of text, and those on the meta device, stand for independent entries of mean 0 and
-            variance 1.
+            variance 1, or of what they were drawn by where that was recorded.
         seed: of whole numbers and targets.
 
     Raises:
@@ -108,7 +109,9 @@ def field_of_input(value: Tensor, stats: Mapping[str, float], *, stepwise: bool 
     """The field of one floating-point input; arguments are those of `abstract`."""
     shape = tuple(value.shape)
     if value.is_meta or stats:
-        mean, std = float(stats.get("mean", 0.0)), float(stats.get("std", 1.0))
+        law = law_of(value) if value.is_meta else None  # of a batch made with its model
+        mean = float(stats.get("mean", 0.0 if law is None else law.mean))
+        std = float(stats.get("std", 1.0 if law is None else math.sqrt(law.variance)))
         between = float(
             stats.get("correlation", mean * mean / max(mean * mean + std * std, 1e-300))
         )
