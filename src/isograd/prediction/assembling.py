@@ -13,6 +13,8 @@ from isograd.prediction.fields import Field
 from isograd.prediction.ops.linear import fluctuation
 from isograd.prediction.recording import law_of, same_values, values_law
 from isograd.prediction.reliance import estimated
+from isograd.prediction.times import time_numbers
+from isograd.prediction.units import unit_numbers
 from isograd.records import Number, Parameter, Record, Site
 from isograd.sites.facts import batch_facts
 from isograd.sites.parameters import (
@@ -55,6 +57,11 @@ def assemble(traced: Trace, width_band: bool = True) -> Record:
         numbers.update(
             judging.site_numbers(sites[index], field, gradient, numbers, makers.get(id(field)))
         )
+        given, time = reader.loops.get(index, (None, None))
+        arrived = None if given is None else run.gradient_of(given)
+        numbers.update(time_numbers(field, time, arrived))
+        axis = 1 if reader.rows[index].node.channels else -1
+        numbers.update(unit_numbers(sites[index], axis, field, makers.get(id(field))))
         for key, value in numbers.items():
             series.setdefault(key, []).append(value)
     series.update(estimated(run, reader.fields))

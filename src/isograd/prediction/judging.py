@@ -15,6 +15,7 @@ from isograd.records import Number, Parameter, Site
 from isograd.sites import ACTIVATIONS, ELEMENTWISE, graph
 from isograd.sites.facts import target_facts
 from isograd.theory import activation
+from isograd.theory.gains import gains
 
 if TYPE_CHECKING:
     from isograd.prediction.recording import Law
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 _FLAT = 0.05
 """A derivative below this share of the largest one counts as flat, as in a measurement."""
+_STEEPNESS = ("forward.slope", "forward.saturated", "forward.slope_theory")
 _CUTTING = ("detach", "detach_", "data")
 _PASSING = ACTIVATIONS | {"dropout", "pool", "softmax", "log_softmax"}
 """Kinds whose samples are as far apart as those of the site before them."""
@@ -86,7 +88,9 @@ def correlation(field: Field) -> Number:
 
 def _steepness(site: Site, field: Field | None, step: Step | None) -> dict[str, Number]:
     """Rms of an activation's derivative, and the share of entries at which it is small."""
-    found: dict[str, Number] = {"forward.slope": None, "forward.saturated": None}
+    found: dict[str, Number] = dict.fromkeys(_STEEPNESS)
+    if site.kind in ELEMENTWISE and (known := gains(site.kind)) is not None:
+        found["forward.slope_theory"] = 1 / known.slope
     if site.kind not in ELEMENTWISE or field is None or field.nodes is None:
         return found
     slopes = field.nodes.slopes

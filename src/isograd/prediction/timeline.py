@@ -20,6 +20,8 @@ _CLASSES = 8
 """Segments that the time axis is cut into at most."""
 _ALIKE = 1e-3
 """Steps are of one segment while that changes the energies by less, relatively."""
+OVER_TIME = "over time"
+"""Note of a field: steps walked through, how many each stands for, and their energies."""
 WALKED = 96
 """Sequences up to this length are walked through step by step."""
 
@@ -211,7 +213,9 @@ def field_of(
         if units == 1:
             second[:, :, k + c * k + c] = second[:, :, c]
     means = np.stack([averages.of_steps(m) for _, m in parts], axis=-1)[None]
-    return reduced(second, ((batch,), cut, wide), means).permuted(order)
+    found = reduced(second, ((batch,), cut, wide), means).permuted(order)
+    found.notes[OVER_TIME] = timeline.at, timeline.weights, energies
+    return found
 
 
 class _Averages:

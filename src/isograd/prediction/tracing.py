@@ -31,11 +31,17 @@ class Reader(Places):
         self.residual_scale = residual_scale
         self.fields: list[Field | None] = []
         self.branches: dict[int, tuple[Field | None, Field | None]] = {}
+        self.loops: dict[int, tuple[Field | None, int]] = {}
+        """Of recurrent layers: the field of the input, and its axis of time."""
         self._branch: tuple[Field | None, Field | None] | None = None
 
     def read(self, tape: Tape, row: Row, out: Tensor, frame: Frame | None, /) -> None:
         """Keeps the field of a new site."""
-        del tape, frame
+        del tape
+        if frame is not None and isinstance(frame.module, nn.RNNBase) and out.ndim == 3:
+            given = frame.arguments[0] if frame.arguments else None
+            before = self.run.field_of(given) if isinstance(given, Tensor) else None
+            self.loops[len(self.fields)] = before, 1 if frame.module.batch_first else 0
         if row.kind == "add" and self._branch is not None:
             self.branches[len(self.fields)] = self._branch
         self._branch = None

@@ -72,7 +72,7 @@ class GainMismatch(Rule):
         # An adaptive optimizer makes up for lost scale; IG201 says when there is nothing left.
         ill = up or (down and not seen.fact("optimizer.adaptive"))
         severity = weighed(Severity.WARNING, result) if ill else Severity.INFO
-        cause = why_lost(seen) if typical < 0 else why_grows(seen)
+        cause = why_lost(seen) if total < 0 else why_grows(seen)
         told = f"over {len(plain)} layers that is a factor {show(math.exp(min(total, 700.0)))}"
         return Finding(
             self.code,
