@@ -43,6 +43,17 @@ def test_every_key_that_is_measured_is_documented(name: str) -> None:
         assert set(record.series) | set(record.facts) | set(record.histograms) <= documented()
 
 
+@pytest.mark.parametrize("name", ["resnet18", "gpt2", "lstm_two_layers", "encoder_pre_norm"])
+def test_every_key_that_is_predicted_is_documented(name: str) -> None:
+    patient = HEALTHY[name]()
+    record = isograd.predict(patient.model, patient.batch, loss=patient.loss)
+    text = (DOCS / "records.md").read_text()
+    section = text[text.index("## What a prediction has") : text.index("## Histograms")]
+    assert set(record.series) == set(re.findall(r"`((?:forward|backward|weight)\.\w+)`", section))
+    assert set(record.facts) <= documented()
+    assert not record.histograms
+
+
 def test_keys_of_trouble_are_documented() -> None:
     for name in ("square root", "cut graph", "double softmax", "broadcast", "residuals"):
         patient = ILL[name].build()

@@ -91,7 +91,7 @@ def test_behind_a_sampled_operation_nothing_is_said() -> None:
 def test_silence_where_no_number_is_predictable() -> None:
     reading = beside(30.0)
     assert reading.expected is not None
-    facts = {**reading.expected.facts, "prediction.condition": 40.0}
+    facts = {"prediction.condition": 40.0, "prediction.predictable": False}
     outcome = judged("IG701", replace(reading, expected=replace(reading.expected, facts=facts)))
     assert isinstance(outcome, NotApplicable)
     assert "40 times" in outcome.reason

@@ -54,8 +54,6 @@ class BesidePrediction(Rule):
     """Mean squared cosine between units from which a weight is of rank three or less in effect."""
     above: float = 5.0
     """Times the squared cosine of independent draws: small kernels are alike by chance."""
-    unpredictable: float = 10.0
-    """Growth of a deviation on its way through the network from which no number is predictable."""
 
     def judge(self, reading: Reading) -> Outcome:
         """Compares the signal, then the gradient, then the weights."""
@@ -83,11 +81,11 @@ class BesidePrediction(Rule):
             return NotApplicable("nothing was measured that a prediction could be compared with")
         if expected is None:
             return NotApplicable("nothing was predicted (check() does, or a note says why not)")
-        condition = fact(expected, "prediction.condition")
-        if condition is not None and condition > self.unpredictable:
+        if expected.fact("prediction.predictable") is False:
+            condition = fact(expected, "prediction.condition")
             return NotApplicable(
-                f"not predictable: a deviation of the signal grows {show(condition)} times on its "
-                "way, so that two draws of the weights differ by as much"
+                f"not predictable: a deviation of the signal grows {show(condition or math.inf)} "
+                "times on its way, so that two draws of the weights differ by as much"
             )
         if learnt(seen):
             return NotApplicable("the network has learned: its weights are no draws any more")
@@ -224,7 +222,7 @@ def _example(factor: float, *, way: str = "forward", at: int = 6, band: float = 
         8,
         activation="tanh",
         series={**columns, "forward.band": band, "backward.band": band},
-        facts={"prediction.condition": 1.0},
+        facts={"prediction.condition": 1.0, "prediction.predictable": True},
     )
     scaled = tuple(
         number * (factor if (i >= at if way == "forward" else i <= at) else 1.0)
