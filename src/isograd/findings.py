@@ -104,6 +104,22 @@ class Verdict:
 
 
 @dataclass(frozen=True)
+class Alarm:
+    """A finding of a watched run over time: raised once, and withdrawn when it has healed."""
+
+    finding: Finding
+    """As it was at its worst."""
+    state: str
+    """raised or withdrawn."""
+    first_step: int
+    """Step at which it was seen first."""
+    worst_step: int
+    """Step at which it was most severe; of equals the first."""
+    last_step: int
+    """Step at which it was seen last."""
+
+
+@dataclass(frozen=True)
 class Diagnosis:
     """All findings, causes before symptoms, with one verdict per rule and the numbers behind."""
 

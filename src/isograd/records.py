@@ -120,7 +120,8 @@ class Reading:
     expected: Record | None = None
     """The same network by theory alone, where it was predicted."""
     history: Sequence[Record] = ()
-    """Later looks, in order of their `step`; the last one holds the fact `rehearsal.losses`."""
+    """Later looks, in order of their `step`; the last one holds the fact `rehearsal.losses`, in a
+    watched run `watch.losses`."""
 
     @property
     def last(self) -> Record:
