@@ -22,6 +22,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "findings": {"records"},
     "catalogue": {"errors"},
     "storage": GROUND,
+    "sinks": {*GROUND, "catalogue", "storage"},
     "theory": {"errors"},
     "statistics": {"errors", "catalogue"},
     "sites": {"errors", "records"},

@@ -24,7 +24,7 @@ ROOT = Path(__file__).parent.parent
 NAMES = """
     DataError Diagnosis Finding InputError IsogradError LossError ModelError PredictionError
     Reading Record Severity UntrainableError __version__ assert_trainable check diagnose explain
-    measure predict recording
+    measure open_run predict recording
 """.split()
 
 SIGNATURES = {
@@ -34,6 +34,7 @@ SIGNATURES = {
     "diagnose": "reading, *, select, ignore, rules",
     "explain": "code",
     "measure": "model, batch, loss, *, seed, step",
+    "open_run": "path, *, session",
     "predict": "model, inputs, *, input_stats, loss, width_band, seed",
     "recording": "",
 }
@@ -74,7 +75,7 @@ FINDING_KEYS = "cause code evidence explains message remedies severity sites sym
 
 ERRORS = """
     CatalogueError DataError InputError IsogradError LossError ModelError PredictionError
-    StorageError TargetError UntrainableError
+    RunTakenError StorageError TargetError UntrainableError
 """.split()
 
 

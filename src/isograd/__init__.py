@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from isograd.probe.measuring import measure as measure
     from isograd.records import Reading as Reading
     from isograd.records import Record as Record
+    from isograd.storage import open_run as open_run
 
 _HOMES = {
     "check": "isograd.checking",
@@ -34,6 +35,7 @@ _HOMES = {
     "measure": "isograd.probe.measuring",
     "predict": "isograd.prediction.predicting",
     "recording": "isograd.prediction.recording",
+    "open_run": "isograd.storage",
     "Diagnosis": "isograd.findings",
     "Finding": "isograd.findings",
     "Severity": "isograd.findings",

@@ -1,5 +1,8 @@
 """Every error a user can meet: each says where, what was found and what to do."""
 
+import sys
+import warnings
+
 
 class IsogradError(Exception):
     """The parent of all errors raised on purpose; catching it catches them all."""
@@ -33,9 +36,25 @@ class StorageError(IsogradError):
     """A run file cannot be read or written, or is of another schema."""
 
 
+class RunTakenError(StorageError):
+    """A process that is alive writes this run file already."""
+
+
 class CatalogueError(IsogradError):
     """An entry of a catalogue is missing, given twice, or breaks its contract."""
 
 
 class UntrainableError(AssertionError, IsogradError):
     """`assert_trainable` found something at or above its threshold; the message is the report."""
+
+
+class IsogradWarning(UserWarning):
+    """Something went wrong that a training must not stop for; it says what was lost."""
+
+
+def warn(message: str) -> None:
+    """Warns, and never raises, not even where warnings are errors: somebody's training goes on."""
+    try:
+        warnings.warn(message, IsogradWarning, stacklevel=3)
+    except IsogradWarning:
+        print(f"IsogradWarning: {message}", file=sys.stderr)  # noqa: T201  # nobody else tells it

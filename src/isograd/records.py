@@ -127,3 +127,18 @@ class Reading:
     def last(self) -> Record:
         """The latest look."""
         return self.history[-1] if self.history else self.seen
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """What is known of a watched run when it begins."""
+
+    name: str
+    """What the user calls it."""
+    path: str
+    """Its run file; what else is written about it stands beside that file by default."""
+    started: str
+    """When: ISO 8601, UTC."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """Plain values about model, optimizer, machine and how it is watched: `model.name`,
+    `optimizer.lr`, `torch.version` …"""

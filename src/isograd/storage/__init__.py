@@ -1,9 +1,30 @@
 """Records and findings as plain JSON values, and as one SQLite file per run.
 
-The schema number lives here: raise it whenever what `records.py` or `findings.py` hold changes.
+Two numbers live here: SCHEMA, of the form in which `records.py` and `findings.py` are written, and
+TABLES, of the run file. Raise the one that changes.
 """
 
+from isograd.storage._diagnoses import Stored, load, save
+from isograd.storage._files import TABLES
 from isograd.storage._plain import SCHEMA, dumps, from_plain, loads, to_plain
-from isograd.storage._runs import Stored, load, save
+from isograd.storage._reader import Mark, News, Run, Session, open_run, sessions
+from isograd.storage._writer import RunWriter
 
-__all__ = ["SCHEMA", "Stored", "dumps", "from_plain", "load", "loads", "save", "to_plain"]
+__all__ = [
+    "SCHEMA",
+    "TABLES",
+    "Mark",
+    "News",
+    "Run",
+    "RunWriter",
+    "Session",
+    "Stored",
+    "dumps",
+    "from_plain",
+    "load",
+    "loads",
+    "open_run",
+    "save",
+    "sessions",
+    "to_plain",
+]

@@ -8,11 +8,11 @@ number, and `{"$map": [[key, value], ...]}` for a mapping whose keys are not pla
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from isograd.errors import StorageError
-from isograd.findings import Diagnosis, Finding, Severity, Verdict
+from isograd.findings import Alarm, Diagnosis, Finding, Severity, Verdict
 from isograd.records import Number, Parameter, Reading, Record, Site
 
 SCHEMA = 1
@@ -20,10 +20,10 @@ SCHEMA = 1
 
 _NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
-T = TypeVar("T", Diagnosis, Reading, Record, Finding, Verdict)
+T = TypeVar("T", Diagnosis, Reading, Record, Finding, Verdict, Alarm)
 
 
-def to_plain(thing: Diagnosis | Reading | Record | Finding | Verdict) -> dict[str, Any]:
+def to_plain(thing: Diagnosis | Reading | Record | Finding | Verdict | Alarm) -> dict[str, Any]:
     """A thing as nested dicts and lists of strings, finite numbers, booleans and None.
 
     Raises:
@@ -48,7 +48,7 @@ def from_plain(kind: type[T], plain: Mapping[str, Any]) -> T:
     return thing
 
 
-def dumps(plain: Mapping[str, Any]) -> str:
+def dumps(plain: Mapping[str, Any] | Sequence[Any]) -> str:
     """Plain values as strict JSON on one line, ASCII only."""
     return json.dumps(plain, allow_nan=False, separators=(",", ":"))
 
@@ -75,7 +75,7 @@ def _as_number(value: float | str | None) -> Number:
     return _NOT_FINITE[value] if isinstance(value, str) else value
 
 
-def _free(value: Any, where: str) -> Any:
+def free(value: Any, where: str) -> Any:
     """A fact or a piece of evidence as a plain value; `where` names it in the error."""
     if value is None or isinstance(value, (bool, int)):
         return value
@@ -84,33 +84,34 @@ def _free(value: Any, where: str) -> Any:
     if isinstance(value, str):
         return {"$text": value} if value in _NOT_FINITE else value
     if isinstance(value, tuple):
-        return {"$tuple": [_free(item, where) for item in value]}
+        return {"$tuple": [free(item, where) for item in value]}
     if isinstance(value, list):
-        return [_free(item, where) for item in value]
+        return [free(item, where) for item in value]
     if isinstance(value, Mapping):
         if all(isinstance(key, str) and not key.startswith("$") for key in value):
-            return {key: _free(item, f"{where}.{key}") for key, item in value.items()}
-        return {"$map": [[_free(k, where), _free(v, where)] for k, v in value.items()]}
+            return {key: free(item, f"{where}.{key}") for key, item in value.items()}
+        return {"$map": [[free(k, where), free(v, where)] for k, v in value.items()]}
     raise StorageError(
         f"{where} holds a {type(value).__module__}.{type(value).__qualname__}, which cannot be "
         "stored; put a number, word, list or mapping of those there"
     )
 
 
-def _as_free(value: Any) -> Any:
+def as_free(value: Any) -> Any:
+    """The value of which `free` made a plain one."""
     if isinstance(value, str):
         return _NOT_FINITE.get(value, value)
     if isinstance(value, list):
-        return [_as_free(item) for item in value]
+        return [as_free(item) for item in value]
     if not isinstance(value, dict):
         return value
     if "$tuple" in value:
-        return tuple(_as_free(item) for item in value["$tuple"])
+        return tuple(as_free(item) for item in value["$tuple"])
     if "$text" in value:
         return value["$text"]
     if "$map" in value:
-        return {_as_free(key): _as_free(item) for key, item in value["$map"]}
-    return {key: _as_free(item) for key, item in value.items()}
+        return {as_free(key): as_free(item) for key, item in value["$map"]}
+    return {key: as_free(item) for key, item in value.items()}
 
 
 def _site(site: Site) -> dict[str, Any]:
@@ -151,7 +152,7 @@ def _record(record: Record) -> dict[str, Any]:
         "parameters": [_parameter(parameter) for parameter in record.parameters],
         "series": {k: [_number(x) for x in column] for k, column in record.series.items()},
         "histograms": {k: [list(row) for row in rows] for k, rows in record.histograms.items()},
-        "facts": {key: _free(value, f"fact {key}") for key, value in record.facts.items()},
+        "facts": {key: free(value, f"fact {key}") for key, value in record.facts.items()},
         "notes": list(record.notes),
     }
 
@@ -162,7 +163,7 @@ def _as_record(plain: Mapping[str, Any]) -> Record:
         parameters=tuple(_as_parameter(parameter) for parameter in plain["parameters"]),
         series={k: tuple(_as_number(x) for x in column) for k, column in plain["series"].items()},
         histograms={k: tuple(tuple(r) for r in rows) for k, rows in plain["histograms"].items()},
-        facts={key: _as_free(value) for key, value in plain["facts"].items()},
+        facts={key: as_free(value) for key, value in plain["facts"].items()},
         notes=tuple(plain["notes"]),
         source=plain["source"],
         step=plain["step"],
@@ -193,7 +194,7 @@ def _finding(finding: Finding) -> dict[str, Any]:
         "message": finding.message,
         "sites": list(finding.sites),
         "evidence": {
-            key: _free(value, f"{finding.code}: evidence {key}")
+            key: free(value, f"{finding.code}: evidence {key}")
             for key, value in finding.evidence.items()
         },
         "remedies": list(finding.remedies),
@@ -209,7 +210,7 @@ def _as_finding(plain: Mapping[str, Any]) -> Finding:
         cause=plain["cause"],
         message=plain["message"],
         sites=tuple(plain["sites"]),
-        evidence={key: _as_free(value) for key, value in plain["evidence"].items()},
+        evidence={key: as_free(value) for key, value in plain["evidence"].items()},
         remedies=tuple(plain["remedies"]),
         explains=tuple(plain["explains"]),
         symptoms=tuple(_as_finding(symptom) for symptom in plain["symptoms"]),
@@ -222,6 +223,20 @@ def _verdict(verdict: Verdict) -> dict[str, Any]:
 
 def _as_verdict(plain: Mapping[str, Any]) -> Verdict:
     return Verdict(code=plain["code"], state=plain["state"], reason=plain["reason"])
+
+
+def _alarm(alarm: Alarm) -> dict[str, Any]:
+    return {
+        "finding": _finding(alarm.finding),
+        "state": alarm.state,
+        "first_step": alarm.first_step,
+        "worst_step": alarm.worst_step,
+        "last_step": alarm.last_step,
+    }
+
+
+def _as_alarm(plain: Mapping[str, Any]) -> Alarm:
+    return Alarm(**{**plain, "finding": _as_finding(plain["finding"])})
 
 
 def _diagnosis(diagnosis: Diagnosis) -> dict[str, Any]:
@@ -246,6 +261,7 @@ _WRITERS: dict[type, Callable[[Any], dict[str, Any]]] = {
     Record: _record,
     Finding: _finding,
     Verdict: _verdict,
+    Alarm: _alarm,
 }
 _READERS: dict[type, Callable[[Mapping[str, Any]], Any]] = {
     Diagnosis: _as_diagnosis,
@@ -253,4 +269,5 @@ _READERS: dict[type, Callable[[Mapping[str, Any]], Any]] = {
     Record: _as_record,
     Finding: _as_finding,
     Verdict: _as_verdict,
+    Alarm: _as_alarm,
 }

@@ -14,7 +14,7 @@ import pytest
 from isograd.errors import StorageError
 from isograd.findings import Diagnosis, Finding, Severity, Verdict
 from isograd.records import Parameter, Reading, Record, Site
-from isograd.storage import _runs, dumps, from_plain, load, loads, save, to_plain
+from isograd.storage import _files, dumps, from_plain, load, loads, save, to_plain
 
 ODD = {
     "shape": (3, 5),
@@ -172,7 +172,7 @@ def test_another_schema_is_refused(tmp_path, change, found):
     run.execute(change)
     run.close()
     for act in (load, lambda path: save(path, diagnosis())):
-        with pytest.raises(StorageError, match=f"{found}, this version .* schema 1"):
+        with pytest.raises(StorageError, match=f"{found}, this version .* schema 1, 2"):
             act(tmp_path / "run")
 
 
@@ -186,7 +186,7 @@ def test_a_damaged_document_is_refused(tmp_path):
 
 
 def test_a_locked_file_says_so(tmp_path, monkeypatch):
-    monkeypatch.setattr(_runs, "LOCK_SECONDS", 0.05)
+    monkeypatch.setattr(_files, "LOCK_SECONDS", 0.05)
     save(tmp_path / "run", diagnosis())
     holder = sqlite3.connect(tmp_path / "run", isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")
@@ -222,7 +222,7 @@ def test_a_folder_without_write_permission(tmp_path):
 WRITER = """
 import sys
 sys.path.insert(0, {folder!r})
-from test_storage import diagnosis
+from test_diagnoses import diagnosis
 from isograd.storage import save
 for i in range(100_000):
     save({file!r}, diagnosis(f"number {{i}}"))
@@ -252,7 +252,7 @@ def test_a_killed_writer_loses_nothing_committed(tmp_path):
 def test_a_writer_killed_between_its_statements_leaves_nothing(tmp_path):
     file = tmp_path / "run.isograd"
     save(file, diagnosis("whole"))
-    code = WRITER.replace("for i in", "import os, isograd.storage._runs as runs\nfor i in").format(
+    code = WRITER.replace("for i in", "import os, isograd.storage._files\nfor i in").format(
         folder=os.path.dirname(__file__), file=str(file)
     )
     # The records follow the diagnosis row: dying at the first of them is dying half-way.
