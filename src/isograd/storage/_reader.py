@@ -18,7 +18,6 @@ from isograd.storage._files import open_to_read, troubles
 from isograd.storage._owners import Owner
 from isograd.storage._plain import as_free, from_plain, loads
 
-
 LATEST = 512
 """Losses of the latest steps that rules see one by one; about as many older ones are kept."""
 
