@@ -11,7 +11,7 @@ SETTINGS := pyproject.toml constraints.txt
 # Two test processes with one thread each: more threads than cores make small networks slower.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test lint wheel picture clean
+.PHONY: demo test lint wheel picture gallery clean
 
 demo: $(VENV)/demo.stamp
 	$(BIN)/isograd demo
@@ -35,6 +35,9 @@ wheel: $(VENV)/demo.stamp
 
 picture: $(VENV)/demo.stamp
 	$(BIN)/python docs/images/draw.py
+
+gallery: $(VENV)/dev.stamp
+	$(BIN)/python docs/make_gallery.py
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit( \

@@ -34,8 +34,22 @@ MAY_IMPORT: dict[str, set[str]] = {
     "explaining": {"errors", "rules"},
     "checking": {*GROUND, "diagnosis", "prediction", "probe"},
     "reporting": {*GROUND, "storage", "prediction", "rules"},
+    "lab": {
+        *GROUND,
+        "catalogue",
+        "datasets",
+        "diagnosis",
+        "checking",
+        "prediction",
+        "probe",
+        "rules",
+        "sites",
+        "statistics",
+        "theory",
+    },
     "cli": {
         *GROUND,
+        "lab",
         "storage",
         "datasets",
         "rules",
@@ -68,9 +82,16 @@ HEAVY: dict[str, set[str]] = {
     "prediction.changes": set(),
     "prediction.specs": set(),
     "probe": {"numpy", "torch"},
+    "lab.bench": {"torch"},
+    "lab.experiments": {"numpy", "torch"},
+    "lab.fleet": {"torch"},
+    "lab.images": {"numpy", "torch"},
+    "lab.networks": {"torch"},
+    "lab.running": {"torch"},
+    "lab.verifying": {"torch"},
     "cli": {"click"},
 }
-"""Packages beyond the standard library that a room, or one file of it, may import at module level.
+"""Packages beyond the standard library that a room, folder or file may import at module level.
 
 What loads torch may itself be imported at module level only by what may load torch.
 """
@@ -120,7 +141,10 @@ def room_of(module: str) -> str:
 
 def heavy(module: str) -> set[str]:
     """What a module of this package may load."""
-    return HEAVY.get(module.removeprefix("isograd."), HEAVY.get(room_of(module), set()))
+    name = module.removeprefix("isograd.")
+    while name not in HEAVY and "." in name:
+        name = name.rpartition(".")[0]
+    return HEAVY.get(name, set())
 
 
 def breaches(module: str, source: str) -> list[str]:

@@ -46,6 +46,7 @@ COMMANDS = {
     "demo": "--output",
     "doctor": "--format",
     "explain": "code",
+    "lab": "",
     "predict": "target --input --data --set --init --activation --residual-scale --sweep --figure "
     "--loss --batch-size --explain --format --output --save --fail-on --select --ignore --seed "
     "--train --eval",
@@ -63,6 +64,15 @@ THEORY = {
     "transform": "activation --depth --method --param --format --figure",
 }
 """Subcommands of `isograd theory`."""
+
+LAB = {
+    "data": "",
+    "fetch": "name --output",
+    "list": "",
+    "run": "name --all --set --data --seed --scale --device --output",
+    "verify": "names --fast --all --jobs --output",
+}
+"""Subcommands of `isograd lab`."""
 
 THEORY_KEYS = {
     "phase": "q_star stable chi_1 chi_q c_star chi_c xi_q xi_c phase usable_depth",
@@ -130,6 +140,15 @@ def test_the_flags_of_a_theory_command(name: str) -> None:
     assert sorted(group.commands) == sorted(THEORY)
     words = [flag for parameter in group.commands[name].params for flag in parameter.opts]
     assert words == THEORY[name].split()
+
+
+@pytest.mark.parametrize("name", LAB)
+def test_the_flags_of_a_lab_command(name: str) -> None:
+    group = app.get_command(click.Context(app), "lab")
+    assert isinstance(group, click.Group)
+    assert sorted(group.commands) == sorted(LAB)
+    words = [flag for parameter in group.commands[name].params for flag in parameter.opts]
+    assert words == LAB[name].split()
 
 
 @pytest.mark.parametrize("name", THEORY_KEYS)

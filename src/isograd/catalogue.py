@@ -3,9 +3,13 @@
 Adding the file is the registration. A file whose name begins with an underscore is not an entry.
 """
 
+import ast
 import importlib
 import importlib.metadata
+import inspect
+import itertools
 import pkgutil
+import textwrap
 from collections.abc import Iterator
 from functools import cached_property
 from typing import Generic, Protocol, TypeVar
@@ -102,3 +106,15 @@ class Catalogue(Generic[T]):
 
     def __contains__(self, code: object) -> bool:
         return code in self._entries
+
+
+def field_texts(kind: type) -> dict[str, str]:
+    """The strings below the annotated fields of a class, line breaks removed, by field."""
+    (definition,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
+    assert isinstance(definition, ast.ClassDef)
+    texts: dict[str, str] = {}
+    for line, below in itertools.pairwise(definition.body):
+        if isinstance(line, ast.AnnAssign) and isinstance(below, ast.Expr):
+            text = below.value.value if isinstance(below.value, ast.Constant) else ""
+            texts[ast.unparse(line.target)] = " ".join(str(text).split())
+    return texts

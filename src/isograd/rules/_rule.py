@@ -1,14 +1,12 @@
 """What a rule is: it sees a Reading, never a model, and says exactly one thing."""
 
-import ast
 import inspect
-import itertools
 import re
-import textwrap
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
 from typing import ClassVar
 
+from isograd.catalogue import field_texts
 from isograd.findings import Finding
 from isograd.records import Reading
 
@@ -68,13 +66,7 @@ class Rule(ABC):
 
     def thresholds(self) -> list[tuple[str, object, str]]:
         """(name, value, reason) of each field; the reasons are the docstrings under the fields."""
-        (definition,) = ast.parse(textwrap.dedent(inspect.getsource(type(self)))).body
-        assert isinstance(definition, ast.ClassDef)
-        reasons: dict[str, str] = {}
-        for line, below in itertools.pairwise(definition.body):
-            if isinstance(line, ast.AnnAssign) and isinstance(below, ast.Expr):
-                text = below.value.value if isinstance(below.value, ast.Constant) else ""
-                reasons[ast.unparse(line.target)] = " ".join(str(text).split())
+        reasons = field_texts(type(self))
         own = (field.name for field in fields(self) if field.name in reasons)  # type: ignore[arg-type]  # subclasses are dataclasses
         return [(name, getattr(self, name), reasons[name]) for name in own]
 
