@@ -82,7 +82,7 @@ class HundredsOfLayers(Experiment):
         "fast": {"depths": (8, 50), "steps": 40, "seeds": 1},
     }
 
-    depths: tuple[int, ...] = (8, 20, 54, 108)
+    depths: tuple[int, ...] = (8, 54, 108)
     """Weight layers between stem and head; even."""
     width: int = 64
     """Units of every layer."""
