@@ -80,7 +80,7 @@ def new(
     total = panels * width if panels > 1 else 1.35 * width
     figure = Figure(figsize=(total, rows * height), layout="constrained")
     FigureCanvasAgg(figure)  # no pyplot: it would keep every figure, and choose a window system
-    lines = textwrap.fill(finding, int(9.2 * total))
+    lines = textwrap.fill(finding, int(8.7 * total))
     figure.suptitle(lines, x=0.012, ha="left", fontsize=13.5, fontweight="bold")
     return figure, [figure.add_subplot(rows, panels, i + 1) for i in range(rows * panels)]
 
