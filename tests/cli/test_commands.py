@@ -246,7 +246,7 @@ def test_what_cannot_be_done_is_told_before_anything_runs(
 def test_a_command_that_is_none_is_told_with_those_there_are(isograd: Run) -> None:
     ended = isograd("chek")
     assert ended.code == 2
-    assert "'chek'; there is check, demo, doctor, explain, predict, report, rules" in ended.err
+    assert "'chek'; there is check, demo, doctor, explain, lab, predict, report, rules" in ended.err
 
 
 def test_piped_output_has_no_color_and_no_progress(folder: Path, isograd: Run, check: Stub) -> None:
