@@ -2,20 +2,25 @@
 
 from isograd.statistics._layout import thin
 from isograd.statistics.brief import brief
+from isograd.statistics.columns import COLUMNS, SUMS, merge, unscale
 from isograd.statistics.derived import derive, shares
 from isograd.statistics.extremes import units
 from isograd.statistics.histogram import EXPONENT_HIGH, EXPONENT_LOW, exponents
-from isograd.statistics.reference import SUMS, sums
 from isograd.statistics.samples import correlation, row_cosine, row_spread, sign_agreement, spread
+from isograd.statistics.table import Place, Table, sums
 
 __all__ = [
+    "COLUMNS",
     "EXPONENT_HIGH",
     "EXPONENT_LOW",
     "SUMS",
+    "Place",
+    "Table",
     "brief",
     "correlation",
     "derive",
     "exponents",
+    "merge",
     "row_cosine",
     "row_spread",
     "shares",
@@ -24,4 +29,5 @@ __all__ = [
     "sums",
     "thin",
     "units",
+    "unscale",
 ]

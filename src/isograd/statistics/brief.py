@@ -7,7 +7,7 @@ from torch import Tensor
 
 from isograd.statistics._layout import flatten
 from isograd.statistics.derived import Number, derive
-from isograd.statistics.reference import sums
+from isograd.statistics.table import sums
 
 _SAFE = (1e-15, 1e15)
 """Largest magnitudes whose squares neither underflow nor overflow in float32."""

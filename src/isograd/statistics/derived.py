@@ -3,8 +3,8 @@
 import math
 from collections.abc import Sequence
 
+from isograd.statistics.columns import SUMS
 from isograd.statistics.histogram import EXPONENT_LOW
-from isograd.statistics.reference import SUMS
 
 Number = float | None
 

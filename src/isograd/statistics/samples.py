@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from isograd.statistics._layout import rows, stride_for, working_dtype
-from isograd.statistics.reference import SUMS, device_scale, sums
+from isograd.statistics.columns import SUMS, scale_for
+from isograd.statistics.table import sums
 
 _TILE = 1 << 17
 # Entries of a tile: it stays in the second-level cache while it is read several times.
@@ -16,6 +17,10 @@ _ROWS = 4
 # Rows of a tile, at the least: they are added up in one go.
 _SAFE_SPREAD = 2.0**-45
 # A mean square above 2^-90 leaves nothing that counts below 2^-126, where float32 ends.
+_SAFE = (2.0**-16, 2.0**24)
+# Largest magnitudes whose squares, summed over a tile, are far from both ends of float32.
+_LIMIT = {torch.float32: 2.0**126, torch.float64: 2.0**1020}
+# Scales whose reciprocal is a normal number too.
 SAMPLES = 32
 FEATURES = 1 << 14
 """The correlation is taken of at most this many evenly spaced samples and features: the error of a
@@ -185,7 +190,7 @@ def _scale(table: Tensor) -> Tensor:
     columns = torch.split(table, _width(table), dim=1)
     extremes = [torch.aminmax(tile) for part in columns for tile in _differences(part)]
     largest = torch.stack([torch.maximum(-low, high) for low, high in extremes]).amax()
-    return device_scale(largest.double(), working_dtype(table))
+    return scale_for(largest.double(), _SAFE, _LIMIT[working_dtype(table)])
 
 
 def _differences(table: Tensor) -> Iterator[Tensor]:

@@ -1,0 +1,151 @@
+"""Table: the statistics of many places, one row each, on the device where the tensors are."""
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from isograd.statistics.backends import BACKENDS, Backend, Read, best
+from isograd.statistics.columns import FLAT, SUMS, clear, empty, merge
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What is asked of the tensors of one row besides their sums.
+
+    `low` and `high` are the ends of the part on which an activation is not flat, in units of its
+    output: finite entries at or below `low` count as `below`, those at or above `high` as `above`
+    (None: none do). Both are rounded to float32.
+    """
+
+    low: float | None = None
+    high: float | None = None
+    units: int = 0
+    """Units that are told apart: one is dead if all its entries are below or above. 0: none are."""
+    axis: int = -1
+    """Along which the units are: 1 for the channels of a convolution's output, -1 for features."""
+
+
+class Table:
+    """Rows of `COLUMNS`, one per place, to which tensors are added as they come by.
+
+    A row stands for all tensors that were read into it since it was last cleared, as if they had
+    been one: the forwards of several micro-batches, or the calls of a shared module. Nothing is
+    read back and no tensor is kept. Under torch.compile a read becomes part of the graph.
+
+    Args:
+        places: what is asked, per row.
+        device: where most tensors are. One on another device is measured there, its row sent over.
+        backend: code of a backend for that device; None: the fastest.
+
+    Attributes:
+        values: float64 [places, len(COLUMNS)]; may be summed over ranks by `merge`.
+        flags: uint8 [units of all places], UNREAD, FLAT or ALIVE; over ranks the largest holds.
+        backend: what reads.
+    """
+
+    def __init__(
+        self, places: Sequence[Place], device: torch.device | str, backend: str | None = None
+    ) -> None:
+        device = torch.device(device)
+        if device.type == "mps":  # which has no float64
+            device = torch.device("cpu")
+        self.values = empty(len(places), device)
+        self.device = self.values.device
+        units = [place.units for place in places]
+        self.flags = torch.zeros(sum(units), dtype=torch.uint8, device=device)
+        self.backend: Backend = best(device.type) if backend is None else BACKENDS[backend]
+        self._graph = BACKENDS["graph"]
+        owners = torch.repeat_interleave(torch.arange(len(places)), torch.tensor(units))
+        self._owners = owners.to(device)
+        # Views made once: indexing a tensor costs as much as reading 16 KB.
+        self._targets = [
+            (
+                row,
+                _single(place.low),
+                _single(place.high),
+                flags if place.units else None,
+                place.axis,
+            )
+            for place, row, flags in zip(
+                places, self.values.unbind(0), self.flags.split(units), strict=True
+            )
+        ]
+
+    def read(self, row: int, x: Tensor) -> None:
+        """Adds a tensor to a row.
+
+        Args:
+            row: index of the place.
+            x: any floating-point or complex dtype (a complex entry counts as two), shape, strides.
+
+        Raises:
+            InputError: the tensor holds integers or booleans.
+        """
+        if torch.compiler.is_compiling():
+            self._graph.read(x, *self._targets[row])
+        elif x.device == self.device:
+            self.backend.read(x, *self._targets[row])
+        else:
+            self._from_elsewhere(row, x)
+
+    def read_all(self, rows: Sequence[int], tensors: Sequence[Tensor]) -> None:
+        """Adds tensors to rows, as few calls on the device as there can be."""
+        here = []
+        for row, x in zip(rows, tensors, strict=True):
+            if x.device == self.device and not torch.compiler.is_compiling():
+                here.append(Read(x, *self._targets[row]))
+            else:
+                self.read(row, x)
+        self.backend.read_all(here)
+
+    def dead(self) -> Tensor:
+        """Units that were read and, of these, units that are dead: float64 [places, 2]."""
+        seen = torch.stack([self.flags >= FLAT, self.flags == FLAT], dim=1).double()
+        return seen.new_zeros(len(self.values), 2).index_add_(0, self._owners, seen)
+
+    def clear(self) -> None:
+        """Forgets everything that was read."""
+        clear(self.values)
+        self.flags.zero_()
+
+    def _from_elsewhere(self, row: int, x: Tensor) -> None:
+        mine, low, high, flags, axis = self._targets[row]
+        if x.device.type == "mps":
+            x = x.cpu()
+        theirs = empty(1, x.device)[0]
+        raised = None if flags is None else torch.zeros_like(flags, device=x.device)
+        best(x.device.type).read(x, theirs, low, high, raised, axis)
+        mine.copy_(merge(mine, theirs.to(self.device, non_blocking=True)))
+        if flags is not None and raised is not None:
+            flags.copy_(torch.maximum(flags, raised.to(self.device, non_blocking=True)))
+
+
+def sums(x: Tensor) -> Tensor:
+    """Every sum of `SUMS` over all entries of a tensor, without reading back from its device.
+
+    Counts, min and max are exact; the error of a sum is below 1e-6 of the sum of magnitudes.
+
+    Args:
+        x: any floating-point or complex dtype (a complex entry counts as two), shape and strides.
+
+    Returns:
+        float64 vector [len(SUMS)] on the tensor's device. An empty tensor has count 0; one without
+        finite entries has min = inf, max = -inf.
+
+    Raises:
+        InputError: the tensor holds integers or booleans.
+    """
+    device = torch.device("cpu") if x.device.type == "mps" else x.device
+    row = empty(1, device)[0]
+    best(device.type).read(x.to(device), row)
+    return row[: len(SUMS)]
+
+
+def _single(threshold: float | None) -> float | None:
+    if threshold is None:
+        return None
+    rounded: float = struct.unpack("f", struct.pack("f", threshold))[0]
+    return rounded
