@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Build tools come from constraints.txt too, hence no isolated build with its own newest ones.
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
-SETTINGS := pyproject.toml constraints.txt
+SETTINGS := pyproject.toml constraints.txt setup.py $(wildcard native/*)
 
 # Two test processes with one thread each: more threads than cores make small networks slower.
 export OMP_NUM_THREADS ?= 1

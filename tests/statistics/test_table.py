@@ -111,7 +111,7 @@ def test_a_tensor_of_another_device_is_sent_as_a_row(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("backend", ["eager", "aot_eager"])
 def test_reads_become_part_of_a_graph(backend: str) -> None:
-    table, expected = Table(PLACES, "cpu"), Table(PLACES, "cpu")
+    table, expected = Table(PLACES, "cpu", "graph"), Table(PLACES, "cpu")
 
     def forward(x: torch.Tensor) -> torch.Tensor:
         y = x.relu()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from isograd.statistics.backends import BACKENDS, Backend, Read, best
+from isograd.statistics.backends import BACKENDS, Backend, Target, best
 from isograd.statistics.columns import FLAT, SUMS, clear, empty, merge
 
 
@@ -33,7 +33,7 @@ class Table:
 
     A row stands for all tensors that were read into it since it was last cleared, as if they had
     been one: the forwards of several micro-batches, or the calls of a shared module. Nothing is
-    read back and no tensor is kept. Under torch.compile a read becomes part of the graph.
+    read back and no tensor is kept. Reads that torch.compile is to trace need the backend `graph`.
 
     Args:
         places: what is asked, per row.
@@ -57,12 +57,11 @@ class Table:
         units = [place.units for place in places]
         self.flags = torch.zeros(sum(units), dtype=torch.uint8, device=device)
         self.backend: Backend = best(device.type) if backend is None else BACKENDS[backend]
-        self._graph = BACKENDS["graph"]
         owners = torch.repeat_interleave(torch.arange(len(places)), torch.tensor(units))
         self._owners = owners.to(device)
         # Views made once: indexing a tensor costs as much as reading 16 KB.
         self._targets = [
-            (
+            Target(
                 row,
                 _single(place.low),
                 _single(place.high),
@@ -73,6 +72,7 @@ class Table:
                 places, self.values.unbind(0), self.flags.split(units), strict=True
             )
         ]
+        self._readers = [self.backend.reader(target) for target in self._targets]
 
     def read(self, row: int, x: Tensor) -> None:
         """Adds a tensor to a row.
@@ -84,22 +84,23 @@ class Table:
         Raises:
             InputError: the tensor holds integers or booleans.
         """
-        if torch.compiler.is_compiling():
-            self._graph.read(x, *self._targets[row])
-        elif x.device == self.device:
-            self.backend.read(x, *self._targets[row])
+        reader = self._readers[row]
+        if reader is not None and reader(x):
+            return
+        if x.device == self.device:
+            self.backend.read(x, self._targets[row])
         else:
-            self._from_elsewhere(row, x)
+            self._from_elsewhere(self._targets[row], x)
 
     def read_all(self, rows: Sequence[int], tensors: Sequence[Tensor]) -> None:
-        """Adds tensors to rows, as few calls on the device as there can be."""
+        """Adds tensors to rows, in as few calls on the device as there can be."""
         here = []
         for row, x in zip(rows, tensors, strict=True):
-            if x.device == self.device and not torch.compiler.is_compiling():
-                here.append(Read(x, *self._targets[row]))
+            if x.device == self.device:
+                here.append((x, self._targets[row]))
             else:
-                self.read(row, x)
-        self.backend.read_all(here)
+                self._from_elsewhere(self._targets[row], x)
+        self.backend.read_all([x for x, _ in here], [target for _, target in here])
 
     def dead(self) -> Tensor:
         """Units that were read and, of these, units that are dead: float64 [places, 2]."""
@@ -111,16 +112,17 @@ class Table:
         clear(self.values)
         self.flags.zero_()
 
-    def _from_elsewhere(self, row: int, x: Tensor) -> None:
-        mine, low, high, flags, axis = self._targets[row]
+    def _from_elsewhere(self, target: Target, x: Tensor) -> None:
         if x.device.type == "mps":
             x = x.cpu()
-        theirs = empty(1, x.device)[0]
-        raised = None if flags is None else torch.zeros_like(flags, device=x.device)
-        best(x.device.type).read(x, theirs, low, high, raised, axis)
-        mine.copy_(merge(mine, theirs.to(self.device, non_blocking=True)))
-        if flags is not None and raised is not None:
-            flags.copy_(torch.maximum(flags, raised.to(self.device, non_blocking=True)))
+        flags = None if target.flags is None else torch.zeros_like(target.flags, device=x.device)
+        theirs = target._replace(row=empty(1, x.device)[0], flags=flags)
+        best(x.device.type).read(x, theirs)
+        row = theirs.row.to(self.device, non_blocking=True)
+        target.row.copy_(merge(target.row, row))
+        if target.flags is not None and flags is not None:
+            flags = flags.to(self.device, non_blocking=True)
+            target.flags.copy_(torch.maximum(target.flags, flags))
 
 
 def sums(x: Tensor) -> Tensor:
@@ -140,7 +142,7 @@ def sums(x: Tensor) -> Tensor:
     """
     device = torch.device("cpu") if x.device.type == "mps" else x.device
     row = empty(1, device)[0]
-    best(device.type).read(x.to(device), row)
+    best(device.type).read(x.to(device), Target(row))
     return row[: len(SUMS)]
 
 

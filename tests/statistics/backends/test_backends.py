@@ -11,7 +11,7 @@ from witness import FLOATS, agree, expected, expected_flags, row_of
 
 from isograd.errors import InputError
 from isograd.statistics import COLUMNS, merge
-from isograd.statistics.backends import BACKENDS, Backend, Read
+from isograd.statistics.backends import BACKENDS, Backend, Target
 from isograd.statistics.columns import ALIVE, FLAT, UNREAD, empty
 
 ODD = (math.nan, math.inf, -math.inf)
@@ -61,7 +61,7 @@ def test_flags(
     if not -x.dim() <= axis < x.dim() or not x.numel():
         return
     flags = torch.zeros(x.shape[axis], dtype=torch.uint8)
-    backend.read(x, empty(1, "cpu")[0], low, high, flags, axis)
+    backend.read(x, Target(empty(1, "cpu")[0], low, high, flags, axis))
     assert flags.tolist() == expected_flags(x, axis, low, high)
 
 
@@ -121,7 +121,7 @@ def test_complex_counts_both_parts(backend: Backend) -> None:
     for z in (x, x.conj(), x.t(), x.conj().imag):
         check(backend, z, -1.0, 1.0)
         flags = torch.zeros(z.shape[1], dtype=torch.uint8)
-        backend.read(z, empty(1, "cpu")[0], 0.5, 1.0, flags, 1)
+        backend.read(z, Target(empty(1, "cpu")[0], 0.5, 1.0, flags, 1))
         both = torch.view_as_real(z.resolve_conj()) if z.is_complex() else z
         assert flags.tolist() == expected_flags(both, 1, 0.5, 1.0)
 
@@ -154,10 +154,10 @@ def test_two_tensors_are_one(backend: Backend, first: Tensor, second: Tensor) ->
     both = torch.cat([first.double().reshape(-1), second.double().reshape(-1)])
     truth = expected(both, 0.5)
     table = empty(3, "cpu")
-    backend.read(first, table[0], 0.5)
-    backend.read(second, table[0], 0.5)
-    backend.read_all([Read(first, table[1], 0.5), Read(second, table[1], 0.5)])
-    backend.read(second, table[2], 0.5)
+    backend.read(first, Target(table[0], 0.5))
+    backend.read(second, Target(table[0], 0.5))
+    backend.read_all([first, second], [Target(table[1], 0.5)] * 2)
+    backend.read(second, Target(table[2], 0.5))
     apart = merge(row_of(backend, first, 0.5), table[2])
     for row in (table[0], table[1], apart):
         # A scale that is right for one of them costs the other at most what nobody can see.
@@ -166,16 +166,16 @@ def test_two_tensors_are_one(backend: Backend, first: Tensor, second: Tensor) ->
 
 def test_flags_only_rise(backend: Backend) -> None:
     flags = torch.zeros(3, dtype=torch.uint8)
-    row = empty(1, "cpu")[0]
-    backend.read(torch.empty(0, 3), row, 0.0, None, flags, 1)
+    target = Target(empty(1, "cpu")[0], 0.0, None, flags, 1)
+    backend.read(torch.empty(0, 3), target)
     assert flags.tolist() == [UNREAD, UNREAD, UNREAD]
-    backend.read(torch.tensor([[-1.0, 0.0, 2.0], [-1.0, 0.0, -2.0]]), row, 0.0, None, flags, 1)
+    backend.read(torch.tensor([[-1.0, 0.0, 2.0], [-1.0, 0.0, -2.0]]), target)
     assert flags.tolist() == [FLAT, FLAT, ALIVE]
-    backend.read(torch.tensor([[1.0, 0.0, -2.0]]), row, 0.0, None, flags, 1)
+    backend.read(torch.tensor([[1.0, 0.0, -2.0]]), target)
     assert flags.tolist() == [ALIVE, FLAT, ALIVE]
-    backend.read(torch.ones(2, 4), row, 0.0, None, flags, 1)  # other units than these
+    backend.read(torch.ones(2, 4), target)  # other units than these
     assert flags.tolist() == [ALIVE, FLAT, ALIVE]
-    backend.read(torch.full((1, 3), math.nan), row, 0.0, None, flags, 1)
+    backend.read(torch.full((1, 3), math.nan), target)
     assert flags.tolist() == [ALIVE, ALIVE, ALIVE]
 
 

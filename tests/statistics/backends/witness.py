@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from isograd.statistics import COLUMNS, unscale
-from isograd.statistics.backends import Backend
+from isograd.statistics.backends import Backend, Target
 from isograd.statistics.columns import empty
 
 EXACT = ("count", "nonfinite", "zero", "positive", "min", "max", "below", "above")
@@ -67,7 +67,7 @@ def row_of(
 ) -> Tensor:
     """What a backend says of a tensor."""
     row = empty(1, "cpu")[0]
-    backend.read(x, row, low, high)
+    backend.read(x, Target(row, low, high))
     return row
 
 

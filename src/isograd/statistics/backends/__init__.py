@@ -3,11 +3,11 @@
 from functools import cache
 
 from isograd.catalogue import Catalogue
-from isograd.statistics.backends._backend import Backend, Read
+from isograd.statistics.backends._backend import Backend, Target
 
 BACKENDS: Catalogue[Backend] = Catalogue(__name__, Backend)  # type: ignore[type-abstract]  # only subclasses
 
-__all__ = ["BACKENDS", "Backend", "Read", "best"]
+__all__ = ["BACKENDS", "Backend", "Target", "best"]
 
 
 @cache

@@ -1,31 +1,29 @@
 """What a backend is: it reads a tensor and adds its numbers to a row."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar, NamedTuple
 
 from torch import Tensor
 
 
-class Read(NamedTuple):
-    """One tensor, what is asked of it and where the answer goes."""
+class Target(NamedTuple):
+    """Where the numbers of tensors go, and what is asked of them besides their sums."""
 
-    x: Tensor
-    """Any floating-point or complex dtype (a complex entry counts as two), shape and strides."""
     row: Tensor
-    """float64 [len(COLUMNS)] on the device of x, to which the numbers of x are added."""
+    """float64 [len(COLUMNS)], on the device of the tensors; their numbers are added to it."""
     low: float | None = None
     """A float32 number; finite entries at or below are counted as `below`. None: none are."""
     high: float | None = None
     """The same for entries at or above, counted as `above`."""
     flags: Tensor | None = None
-    """uint8 [units] on the device of x, raised to FLAT or ALIVE (see `columns`)."""
+    """uint8 [units], beside the row, raised to FLAT or ALIVE (see `columns`)."""
     axis: int = -1
-    """Axis of x along which the units are; where its length is not theirs, no flag is raised."""
+    """Axis of a tensor along which its units are; where it has others, no flag is raised."""
 
 
 class Backend(ABC):
-    """Reads tensors into rows, waiting for nothing and leaving them as they are."""
+    """Reads tensors into rows, waiting for nothing and leaving the tensors as they are."""
 
     code: ClassVar[str]
     devices: ClassVar[frozenset[str]]
@@ -38,22 +36,22 @@ class Backend(ABC):
         return None
 
     @abstractmethod
-    def read(
-        self,
-        x: Tensor,
-        row: Tensor,
-        low: float | None = None,
-        high: float | None = None,
-        flags: Tensor | None = None,
-        axis: int = -1,
-    ) -> None:
-        """Adds the numbers of a tensor to a row; the arguments are those of `Read`.
+    def read(self, x: Tensor, target: Target) -> None:
+        """Adds the numbers of a tensor to a row.
+
+        Args:
+            x: any floating-point or complex dtype (a complex entry counts as two), shape, strides.
+            target: the row.
 
         Raises:
             InputError: the tensor holds integers or booleans.
         """
 
-    def read_all(self, reads: Sequence[Read]) -> None:
+    def read_all(self, tensors: Sequence[Tensor], targets: Sequence[Target]) -> None:
         """The same for several tensors at once."""
-        for one in reads:
-            self.read(*one)
+        for x, target in zip(tensors, targets, strict=True):
+            self.read(x, target)
+
+    def reader(self, _: Target, /) -> Callable[[Tensor], bool] | None:
+        """A short cut: reads a tensor into this row, or returns False and leaves it to `read`."""
+        return None

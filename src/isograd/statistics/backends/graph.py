@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from isograd.statistics._layout import flatten, real
-from isograd.statistics.backends import Backend
+from isograd.statistics.backends import Backend, Target
 from isograd.statistics.columns import ALIVE, FLAT, merge, scale_for
 
 _CHUNK = 1 << 22
@@ -21,16 +21,9 @@ class Graph(Backend):
     devices: ClassVar[frozenset[str]] = frozenset({"cuda", "xpu", "meta"})
     rank: ClassVar[int] = 0
 
-    def read(
-        self,
-        x: Tensor,
-        row: Tensor,
-        low: float | None = None,
-        high: float | None = None,
-        flags: Tensor | None = None,
-        axis: int = -1,
-    ) -> None:
+    def read(self, x: Tensor, target: Target) -> None:
         """Adds the numbers of a tensor to a row, see `Backend.read`."""
+        row, low, high, flags, axis = target
         flat = flatten(x)
         for chunk in torch.split(flat, _CHUNK) if flat.numel() else (flat,):
             row.copy_(merge(row, measured(chunk, low, high)))

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from isograd.statistics._layout import flatten
-from isograd.statistics.backends import Backend
+from isograd.statistics.backends import Backend, Target
 from isograd.statistics.backends.graph import raise_flags
 from isograd.statistics.columns import merge, scale_for
 
@@ -23,16 +23,9 @@ class Reference(Backend):
     devices: ClassVar[frozenset[str]] = frozenset({"cpu"})
     rank: ClassVar[int] = 0
 
-    def read(
-        self,
-        x: Tensor,
-        row: Tensor,
-        low: float | None = None,
-        high: float | None = None,
-        flags: Tensor | None = None,
-        axis: int = -1,
-    ) -> None:
+    def read(self, x: Tensor, target: Target) -> None:
         """Adds the numbers of a tensor to a row, see `Backend.read`."""
+        row, low, high, flags, axis = target
         row.copy_(merge(row, _measured(flatten(x), low, high)))
         if flags is not None:
             raise_flags(x, flags, axis, low, high)
