@@ -58,6 +58,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "diagnosis",
         "prediction",
         "reporting",
+        "statistics",
         "theory",
     },
     "testing": {*GROUND, "rules"},
@@ -71,6 +72,7 @@ LATE = {"findings": {"reporting"}}
 HEAVY: dict[str, set[str]] = {
     "theory": {"numpy", "scipy"},
     "statistics": {"torch"},
+    "statistics.backends._kernels": {"torch", "triton"},
     "sites.batches": {"numpy", "torch"},
     "sites.facts": {"torch"},
     "sites.graph": {"torch"},

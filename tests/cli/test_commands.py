@@ -285,12 +285,20 @@ def test_rules_and_explain_tell_the_same(isograd: Run) -> None:
 
 def test_doctor_tells_versions_and_devices(isograd: Run) -> None:
     facts = json.loads(isograd("doctor", "--format", "json").out)
-    assert set(facts) == {"versions", "extras", "devices"}
+    assert set(facts) == {"versions", "extras", "devices", "statistics"}
+    assert set(facts["statistics"]) >= {"reference", "graph", "native", "triton"}
     assert facts["versions"]["torch"] == version("torch")
     assert facts["devices"]["torch"] == f"build {torch.__version__}"
     assert "cpu" in facts["devices"]
     text = isograd("doctor").out
     assert f"torch          {version('torch')}\n" in text
+
+
+def test_doctor_says_what_is_slower(isograd: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("isograd.statistics.backends.native.extension", lambda: None)
+    told = json.loads(isograd("doctor", "--format", "json").out)["statistics"]
+    assert "ten times as long" in told["native"]
+    assert told["reference"] == "reads cpu"
 
 
 def test_doctor_works_without_torch(isograd: Run, monkeypatch: pytest.MonkeyPatch) -> None:

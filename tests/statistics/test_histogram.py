@@ -1,6 +1,7 @@
 """Binary exponents against numpy's frexp."""
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -12,8 +13,20 @@ from torch import Tensor
 from isograd.errors import InputError
 from isograd.records import EXPONENTS
 from isograd.statistics import EXPONENT_HIGH, EXPONENT_LOW, exponents
+from isograd.statistics._extension import extension
 from isograd.statistics._layout import stride_for
 from isograd.statistics.histogram import SAMPLE
+
+
+@pytest.fixture(autouse=True, scope="module", params=["native", "torch"])
+def way(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Both ways of counting."""
+    if request.param == "native" and extension() is None:
+        pytest.skip("the extension was built without a compiler")
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "torch":
+            patch.setattr("isograd.statistics.histogram.reads", lambda _: None)
+        yield
 
 
 def brute_force(x: Tensor) -> list[int]:
@@ -27,7 +40,7 @@ def test_bins_are_those_of_a_record() -> None:
     assert range(EXPONENT_LOW, EXPONENT_HIGH) == EXPONENTS
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     st.lists(st.floats(width=64) | st.sampled_from([0.0, -0.0, math.nan, math.inf]), max_size=40),
     st.sampled_from([torch.float64, torch.float32, torch.float16, torch.bfloat16]),

@@ -31,7 +31,7 @@ def real(x: Tensor) -> Tensor:
 def flatten(x: Tensor) -> Tensor:
     """All entries as one axis, in the order of memory: a view wherever the entries are dense."""
     x = real(x)
-    return (x if x.is_contiguous() else _in_memory_order(x, 0)).reshape(-1)
+    return (x if x.is_contiguous() else in_memory_order(x, 0)).reshape(-1)
 
 
 def rows(x: Tensor) -> Tensor:
@@ -40,7 +40,7 @@ def rows(x: Tensor) -> Tensor:
     if not x.dim():
         x = x.reshape(1)
     if not x.is_contiguous():
-        x = _in_memory_order(x, 1)
+        x = in_memory_order(x, 1)
     return x.reshape(x.shape[0], math.prod(x.shape[1:]))
 
 
@@ -67,7 +67,7 @@ def stride_for(count: int, at_most: int) -> int:
     return step
 
 
-def _in_memory_order(x: Tensor, first: int) -> Tensor:
+def in_memory_order(x: Tensor, first: int) -> Tensor:
     strides = x.stride()
     later = sorted(range(first, x.dim()), key=lambda axis: -strides[axis])
     return x.permute(*range(first), *later)

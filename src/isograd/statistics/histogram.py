@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from isograd.statistics._layout import thin
+from isograd.statistics._extension import DTYPES, reads
+from isograd.statistics._layout import flatten, stride_for
 
 EXPONENT_LOW = -150
 EXPONENT_HIGH = 129
@@ -35,22 +36,33 @@ def exponents(x: Tensor) -> Tensor:
     Raises:
         InputError: the tensor holds integers or booleans.
     """
-    sample, count = thin(x, SAMPLE), x.numel() * (2 if x.is_complex() else 1)
+    flat = flatten(x)
+    count = flat.numel()
+    step = stride_for(count, SAMPLE) if count > SAMPLE else 1
+    sample = flat[::step]
+    if (native := reads(sample)) is not None:
+        bins = torch.zeros(EXPONENT_HIGH - EXPONENT_LOW, dtype=torch.int64)
+        seen, stride = len(sample), sample.stride(0)
+        native.exponents(sample.data_ptr(), DTYPES[sample.dtype], seen, stride, bins.data_ptr())
+    else:
+        bins = _bins(sample)
+    return bins if step == 1 else (bins * count + len(sample) // 2) // len(sample)
+
+
+def _bins(sample: Tensor) -> Tensor:
     # Every narrower format, its subnormals too, is a normal float64: the exponent can be read off.
     magnitude = sample.abs().double()
     stored = magnitude.view(torch.int64) >> _FRACTION
     counts = _histogram(stored)
     below = counts[1:_FIRST].sum()
-    if x.dtype in (torch.float64, torch.complex128):
+    if sample.dtype == torch.float64:
         # Stored 0 is zero or, below 2^-1022, a float64 subnormal, which belongs to the first bin.
         below += torch.count_nonzero(magnitude) - counts[1:].sum()
     above = counts[_LAST + 1 : _STORED - 1].sum()
     bins = counts[_FIRST : _LAST + 1].clone()
     bins[0] += below
     bins[-1] += above
-    if len(sample) == count:
-        return bins
-    return (bins * count + len(sample) // 2) // len(sample)
+    return bins
 
 
 def _histogram(stored: Tensor) -> Tensor:

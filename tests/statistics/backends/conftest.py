@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from isograd.statistics._extension import extension
 from isograd.statistics.backends import BACKENDS, Backend
-from isograd.statistics.backends.native import extension
 
 NATIVE = extension()
 LEVELS = [] if NATIVE is None else NATIVE.levels()

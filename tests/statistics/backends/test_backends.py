@@ -7,44 +7,23 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
-from witness import FLOATS, agree, expected, expected_flags, row_of
+from witness import (
+    FLOATS,
+    LARGE,
+    THRESHOLDS,
+    agree,
+    check,
+    expected,
+    expected_flags,
+    random,
+    row_of,
+    tensors,
+)
 
 from isograd.errors import InputError
 from isograd.statistics import COLUMNS, merge
 from isograd.statistics.backends import BACKENDS, Backend, Target
 from isograd.statistics.columns import ALIVE, FLAT, UNREAD, empty
-
-ODD = (math.nan, math.inf, -math.inf)
-
-
-def check(backend: Backend, x: Tensor, low: float | None = None, high: float | None = None) -> None:
-    tolerance = 1e-13 if backend.code in ("reference", "graph") else 1e-6
-    agree(row_of(backend, x, low, high), expected(x, low, high), relative=tolerance)
-
-
-def random(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-@st.composite
-def tensors(draw: st.DrawFn) -> Tensor:
-    dtype = draw(st.sampled_from(FLOATS))
-    shape = draw(st.lists(st.sampled_from([1, 2, 3, 5, 7, 11]), max_size=4))
-    power = {torch.float16: 3, torch.float64: 300}.get(dtype, 36)
-    size = draw(st.integers(-power, power))
-    generator = torch.Generator().manual_seed(draw(st.integers(0, 2**31)))
-    x = torch.randn(shape, generator=generator, dtype=torch.float64) * 10.0**size
-    mask = torch.rand(shape, generator=generator)
-    x = torch.where(mask < draw(st.sampled_from([0.0, 0.3, 1.0])), 0.0, x)
-    for odd in draw(st.lists(st.sampled_from(ODD), max_size=2)):
-        x = torch.where(torch.rand(shape, generator=generator) < 0.1, odd, x)
-    x = x.to(dtype).permute(draw(st.permutations(range(x.dim()))))
-    if x.dim() and draw(st.booleans()):
-        x = x[:: draw(st.sampled_from([1, 2]))]
-    return x
-
-
-THRESHOLDS = st.sampled_from([None, 0.0, -0.5, 0.5, 1.0, 6.0])
 
 
 @settings(max_examples=120, deadline=None)
@@ -63,20 +42,6 @@ def test_flags(
     flags = torch.zeros(x.shape[axis], dtype=torch.uint8)
     backend.read(x, Target(empty(1, "cpu")[0], low, high, flags, axis))
     assert flags.tolist() == expected_flags(x, axis, low, high)
-
-
-LARGE = {
-    "rows": lambda: random(3, 70_001),
-    "rectified": lambda: random(210_011).relu(),
-    "equal": lambda: torch.full((300_007,), 0.1),
-    "large mean": lambda: random(200_003) * 0.3 + 30.0,
-    "channels last": lambda: random(5, 7, 67, 71).to(memory_format=torch.channels_last),
-    "every third": lambda: random(2, 150_009).t()[::3],
-    "expanded": lambda: torch.tensor(0.3).expand(411, 1_009),
-    "mixed": lambda: random(200_003) * torch.linspace(-9, 4, 200_003).exp(),
-    "tiny then large": lambda: torch.cat([random(50_003) * 1e-6, random(50_003) * 1e3]),
-    "odd ends": lambda: torch.cat([random(9_001), torch.tensor(ODD).repeat(3_001)]),
-}
 
 
 @pytest.mark.parametrize("dtype", FLOATS)

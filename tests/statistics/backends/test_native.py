@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from witness import FLOATS, agree, expected, row_of
 
 from isograd.statistics import Place, Table
+from isograd.statistics._extension import extension
 from isograd.statistics.backends import BACKENDS
-from isograd.statistics.backends.native import extension
 from isograd.statistics.columns import empty
 
 NATIVE = BACKENDS["native"]

@@ -25,7 +25,7 @@ Example:
     "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True
 )
 def command(form: str) -> None:
-    """Show the versions, devices and number formats that isograd finds on this machine."""
+    """Show the versions, devices and backends that isograd finds on this machine."""
     facts = examine()
     if form == "json":
         import json
@@ -49,6 +49,7 @@ def examine() -> dict[str, dict[str, str]]:
         },
         "extras": {name: _extra(name, extra) for name, extra in _OPTIONAL.items()},
         "devices": _devices(),
+        "statistics": _backends(),
     }
 
 
@@ -62,6 +63,17 @@ def _version(name: str) -> str:
 def _extra(name: str, extra: str) -> str:
     version = _version(name)
     return f"missing: pip install 'isograd[{extra}]'" if version == "missing" else version
+
+
+def _backends() -> dict[str, str]:
+    """Ways of reading tensors, and what is slower without those that are missing."""
+    try:
+        from isograd.statistics.backends import BACKENDS
+    except (ImportError, OSError):
+        return {"none": "needs torch"}
+    return {
+        one.code: one.missing() or f"reads {', '.join(sorted(one.devices))}" for one in BACKENDS
+    }
 
 
 def _devices() -> dict[str, str]:

@@ -1,0 +1,155 @@
+"""Triton: two kernels for any number of tensors on a GPU, and nothing that the host waits for."""
+
+import importlib
+import importlib.util
+import math
+from array import array
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import cache
+from types import ModuleType
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from isograd.statistics._layout import flatten, in_memory_order, real
+from isograd.statistics.backends._backend import Backend, Target
+from isograd.statistics.columns import COLUMNS, FLAT
+
+_TILE = 4096
+# Entries that a program holds at a time: 16 for each of 256 threads.
+_WARPS = 8
+_TILES = 16
+# Tiles of a piece, at the least: its row is then a hundredth of what is read, or less.
+_PIECES = 4096
+# Pieces of a tensor, at the most (but float64): several for each place on the largest GPUs.
+_ROWS = 128
+# Rows of pieces that are added at a time.
+_DTYPES = {
+    torch.float32: "float32",
+    torch.float64: "float64",
+    torch.float16: "float16",
+    torch.bfloat16: "int16",  # see the kernels
+}
+
+
+class Triton(Backend):
+    """One pass at the speed of the GPU's memory, one launch for several tensors of a dtype."""
+
+    code: ClassVar[str] = "triton"
+    devices: ClassVar[frozenset[str]] = frozenset({"cuda", "xpu"})
+    rank: ClassVar[int] = 1
+
+    def missing(self) -> str | None:
+        """Why triton is not there; None if it is."""
+        if importlib.util.find_spec("triton") is None:
+            return (
+                "not installed: statistics of tensors on a GPU take dozens of small kernels each, "
+                "instead of two for all. pip install triton, where there is one for the platform"
+            )
+        return None
+
+    def read(self, x: Tensor, target: Target) -> None:
+        """Adds the numbers of a tensor to a row, see `Backend.read`."""
+        self.read_all([x], [target])
+
+    def read_all(self, tensors: Sequence[Tensor], targets: Sequence[Target]) -> None:
+        """The same for several tensors, one launch per dtype and pair of thresholds."""
+        groups: dict[Any, list[tuple[Tensor, Target]]] = {}
+        for x, target in zip(tensors, targets, strict=True):
+            flat = flatten(x).resolve_neg().contiguous()
+            if flat.numel():
+                alike = (flat.dtype, flat.device, target.low, target.high)
+                groups.setdefault(alike, []).append((flat, target))
+            if target.flags is not None:
+                _raise(x, target)
+        for group in groups.values():
+            _add(group)
+
+
+def _add(group: list[tuple[Tensor, Target]]) -> None:
+    """Adds flat tensors of one dtype and device to rows with the same thresholds."""
+    kernels = _kernels()
+    first, (_, low, high, _, _) = group[0]
+    wide = first.dtype == torch.float64
+    # Pieces of one row are neighbours, also where several tensors are added to it.
+    group.sort(key=lambda pair: pair[1].row.data_ptr())
+    plan, ends = array("q"), array("q")
+    count = last = 0
+    for flat, target in group:
+        begin, entries, item = flat.data_ptr(), flat.numel(), flat.itemsize
+        tiles = 1 if wide else max(_TILES, -(-entries // (_TILE * _PIECES)))
+        size = _TILE * tiles
+        for start in range(0, entries, size):
+            plan.extend((begin + start * item, min(size, entries - start)))
+        pieces = -(-entries // size)
+        if target.row.data_ptr() == last:
+            ends[-1] += pieces
+        else:
+            last = target.row.data_ptr()
+            ends.extend((last, count, pieces))
+        count += pieces
+    where = first.device
+    rows = torch.empty(count, len(COLUMNS), dtype=torch.float64, device=where)
+    with _on(where):
+        kernels.pieces[(count,)](
+            _sent(plan, where),
+            rows,
+            *_thresholds(low, high),
+            dtype=_entries(first.dtype),
+            wide=wide,
+            ends=low is not None or high is not None,
+            tile=_TILE,
+            num_warps=_WARPS,
+        )
+        kernels.totals[(len(ends) // 3,)](_sent(ends, where), rows, tile=_ROWS)
+
+
+def _raise(x: Tensor, target: Target) -> None:
+    """Raises the flags of a tensor's units."""
+    flags, axis = target.flags, target.axis
+    if flags is None or not x.numel() or not x.dim() or x.shape[axis] != len(flags):
+        return
+    axis %= x.dim()
+    x = real(x).resolve_neg()
+    dense = in_memory_order(x, 0)
+    if not dense.is_contiguous():
+        x = dense = x.contiguous()
+    flags.clamp_(min=FLAT)
+    with _on(x.device):
+        _kernels().flags[(-(-x.numel() // _TILE),)](
+            dense.view(torch.int16) if dense.dtype == torch.bfloat16 else dense,
+            flags,
+            x.numel(),
+            len(flags),
+            x.stride(axis),
+            *_thresholds(target.low, target.high),
+            wide=x.dtype == torch.float64,
+            tile=_TILE,
+            num_warps=_WARPS,
+        )
+
+
+def _sent(numbers: "array[int]", where: torch.device) -> Tensor:
+    """Numbers on a device, without waiting for it: from memory that its own engine copies."""
+    here = torch.frombuffer(numbers, dtype=torch.int64)
+    return here if where.type == "cpu" else here.pin_memory().to(where, non_blocking=True)
+
+
+def _thresholds(low: float | None, high: float | None) -> tuple[float, float]:
+    return math.nan if low is None else low, math.nan if high is None else high
+
+
+def _on(where: torch.device) -> AbstractContextManager[Any]:
+    """Kernels are launched on the current device, which need not be that of the tensors."""
+    return nullcontext() if where.type == "cpu" else torch.get_device_module(where).device(where)
+
+
+def _entries(dtype: torch.dtype) -> Any:
+    return getattr(importlib.import_module("triton.language"), _DTYPES[dtype])
+
+
+@cache
+def _kernels() -> ModuleType:
+    return importlib.import_module("isograd.statistics.backends._kernels")

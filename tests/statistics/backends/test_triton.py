@@ -1,0 +1,112 @@
+"""The Triton backend: on a GPU where there is one, else its kernels are interpreted on the CPU."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from witness import FLOATS, LARGE, THRESHOLDS, agree, check, expected, expected_flags, tensors
+
+from isograd.statistics import Place, Table, unscale
+from isograd.statistics.backends import BACKENDS, Target
+from isograd.statistics.backends.triton import _add
+from isograd.statistics.columns import empty
+
+TRITON = BACKENDS["triton"]
+WHERE = "cuda" if torch.cuda.is_available() else "cpu"
+pytestmark = pytest.mark.skipif(TRITON.missing() is not None, reason="triton is not installed")
+
+
+@pytest.fixture(autouse=True)
+def interpreted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read when the kernels are imported, which happens at the first use."""
+    if WHERE == "cpu":
+        monkeypatch.setenv("TRITON_INTERPRET", "1")
+
+
+@settings(max_examples=40, deadline=None)
+@given(x=tensors(), low=THRESHOLDS, high=THRESHOLDS)
+def test_any_tensor(x: Tensor, low: float | None, high: float | None) -> None:
+    check(TRITON, x.to(WHERE), low, high)
+
+
+@settings(max_examples=30, deadline=None)
+@given(x=tensors(), low=THRESHOLDS, high=THRESHOLDS, axis=st.integers(-4, 3))
+def test_flags(x: Tensor, low: float | None, high: float | None, axis: int) -> None:
+    if not -x.dim() <= axis < x.dim() or not x.numel():
+        return
+    flags = torch.zeros(x.shape[axis], dtype=torch.uint8, device=WHERE)
+    TRITON.read(x.to(WHERE), Target(empty(1, WHERE)[0], low, high, flags, axis))
+    assert flags.tolist() == expected_flags(x, axis, low, high)
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("make", LARGE.values(), ids=LARGE)
+def test_many_pieces(make, dtype: torch.dtype) -> None:
+    check(TRITON, make().to(dtype).to(WHERE), -0.5, 0.5)
+
+
+@pytest.mark.parametrize("size", [1e-42, 1e-30, 1e-12, 1e12, 1e30, 1e38])
+def test_no_power_leaves_the_range(size: float) -> None:
+    x = torch.randn(9_001, generator=torch.Generator().manual_seed(1)).clamp(-3, 3) * size
+    check(TRITON, x.to(WHERE))
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_smallest_and_largest_numbers(dtype: torch.dtype) -> None:
+    info = torch.finfo(dtype)
+    for value in (info.smallest_normal * info.eps, info.smallest_normal, info.max):
+        check(TRITON, torch.tensor([value, -value, value, 0.0, -0.0], dtype=dtype, device=WHERE))
+
+
+def test_several_tensors_at_once_are_two_launches_a_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of different dtypes and thresholds, two of them into one row."""
+    launched = []
+    monkeypatch.setattr(
+        "isograd.statistics.backends.triton._add", lambda g: (launched.append(len(g)), _add(g))
+    )
+    generator = torch.Generator().manual_seed(3)
+    given = [torch.randn(n, generator=generator) for n in (70_001, 3, 0, 5_000, 70_000)]
+    given[3] = given[3].double() * 1e-250
+    given[4][::7] = math.nan
+    rows = [0, 1, 2, 3, 1]
+    places = [Place(), Place(), Place(), Place(0.0), Place()]
+    table = Table(places, WHERE, backend="triton")
+    truth = Table(places, "cpu", backend="reference")
+    for one in (table, truth):
+        one.read_all(rows, [x.to(one.device) for x in given])
+        one.read(0, torch.ones(7, device=one.device))
+    assert launched == [3, 1, 1]
+    for seen, exact in zip(
+        unscale(table.values).tolist(), unscale(truth.values).tolist(), strict=True
+    ):
+        for place, (one, other) in enumerate(zip(seen, exact, strict=True)):
+            size = exact[6] if place == 4 else abs(other)
+            assert one == other or abs(one - other) <= 1e-6 * size, place
+
+
+def test_a_slice_of_units() -> None:
+    x = torch.randn(7, 11, 5, generator=torch.Generator().manual_seed(4))[:, 2:9, 1:4]
+    x[:, 3] = -1.0
+    flags = torch.zeros(7, dtype=torch.uint8, device=WHERE)
+    row = empty(1, WHERE)[0]
+    TRITON.read(x.to(WHERE), Target(row, 0.0, None, flags, 1))
+    agree(row.cpu(), expected(x, 0.0), relative=1e-6)
+    assert flags.tolist() == [2, 2, 2, 1, 2, 2, 2]
+
+
+@pytest.mark.skipif(WHERE == "cpu", reason="needs a GPU")
+def test_the_host_waits_for_nothing() -> None:
+    table = Table([Place(0.0, units=5)] * 2, "cuda", backend="triton")
+    x = torch.randn(7, 5, device="cuda")
+    table.read_all([0, 1], [x, x.bfloat16()])  # compiles
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        table.read(0, x)
+        table.read_all([0, 1], [x, x.bfloat16()])
+        table.dead()
+        table.clear()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
