@@ -5,6 +5,9 @@ import os
 # Before torch is imported: small tensors gain nothing from threads, and nothing may be downloaded.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# Before triton is imported, by whomever: without a GPU its kernels are interpreted.
+if not os.path.exists("/dev/nvidiactl"):
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 from hypothesis import settings
 

@@ -1,4 +1,4 @@
-"""The Triton backend: on a GPU where there is one, else its kernels are interpreted on the CPU."""
+"""The Triton backend: on a GPU where there is one, else interpreted on the CPU, see conftest."""
 
 import math
 
@@ -19,20 +19,13 @@ WHERE = "cuda" if torch.cuda.is_available() else "cpu"
 pytestmark = pytest.mark.skipif(TRITON.missing() is not None, reason="triton is not installed")
 
 
-@pytest.fixture(autouse=True)
-def interpreted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Read when the kernels are imported, which happens at the first use."""
-    if WHERE == "cpu":
-        monkeypatch.setenv("TRITON_INTERPRET", "1")
-
-
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(x=tensors(), low=THRESHOLDS, high=THRESHOLDS)
 def test_any_tensor(x: Tensor, low: float | None, high: float | None) -> None:
     check(TRITON, x.to(WHERE), low, high)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(x=tensors(), low=THRESHOLDS, high=THRESHOLDS, axis=st.integers(-4, 3))
 def test_flags(x: Tensor, low: float | None, high: float | None, axis: int) -> None:
     if not -x.dim() <= axis < x.dim() or not x.numel():
@@ -42,7 +35,7 @@ def test_flags(x: Tensor, low: float | None, high: float | None, axis: int) -> N
     assert flags.tolist() == expected_flags(x, axis, low, high)
 
 
-@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("make", LARGE.values(), ids=LARGE)
 def test_many_pieces(make, dtype: torch.dtype) -> None:
     check(TRITON, make().to(dtype).to(WHERE), -0.5, 0.5)
