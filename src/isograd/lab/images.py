@@ -53,7 +53,7 @@ class Images:
         return self.inputs[0].numel()
 
     def take(self, train: int, test: int | None = None) -> "Images":
-        """The first samples only; the order of every set is a shuffled one."""
+        """The first samples only; every set is in a shuffled order, always the same."""
         return self._with(
             self.inputs[:train],
             self.test_inputs[:test],
@@ -143,9 +143,12 @@ def load(name: str) -> Images:
         raise DataError(
             f"{folder}: {len(x)} and {len(xe)} images for {len(y)} and {len(ye)} labels"
         )
-    inputs, test_inputs = (torch.from_numpy(a.astype(np.float32)) for a in (x, xe))
-    labels, test_labels = (torch.from_numpy(a.astype(np.int64)) for a in (y, ye))
-    return Images(name, inputs, labels, test_inputs, test_labels, 255.0)
+    parts: list[Tensor] = []
+    for images, numbers in ((x, y), (xe, ye)):
+        order = _order(len(numbers)).numpy()  # some files are sorted by class
+        parts += [torch.from_numpy(images[order].astype(np.float32))]
+        parts += [torch.from_numpy(numbers[order].astype(np.int64))]
+    return Images(name, *parts, 255.0)
 
 
 def absent(name: str) -> str:
@@ -182,9 +185,14 @@ def _folder(name: str) -> Path | None:
     return None
 
 
+def _order(count: int) -> Tensor:
+    """A shuffled order, always the same."""
+    return torch.randperm(count, generator=torch.Generator().manual_seed(0))
+
+
 def _bundled(name: str) -> Images:
     inputs, labels = load_bundled(f"{name}-raw")
-    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
+    order = _order(len(labels))
     inputs, labels = inputs[order], labels[order]
     if name == "digits":
         inputs = inputs.view(-1, 1, 8, 8)
