@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,11 +39,18 @@ XE, YE = draw(3, 28, 28, seed=2), draw(3, seed=3, top=10)
 
 
 def assert_read(name: str, x: Bytes, y: Bytes, xe: Bytes, ye: Bytes) -> None:
+    """The same pairs of image and label, whatever their order."""
     read = images.load(name)
-    assert np.array_equal(read.inputs.numpy(), x)
-    assert np.array_equal(read.test_inputs.numpy(), xe)
-    assert np.array_equal(read.labels.numpy(), y)
-    assert np.array_equal(read.test_labels.numpy(), ye)
+    for inputs, labels, wanted, classes in (
+        (read.inputs, read.labels, x, y),
+        (read.test_inputs, read.test_labels, xe, ye),
+    ):
+        assert inputs.shape == wanted.shape
+        assert pairs(inputs.numpy(), labels.numpy()) == pairs(wanted, classes)
+
+
+def pairs(x: NDArray[Any], y: NDArray[Any]) -> list[tuple[bytes, int]]:
+    return sorted((a.astype(np.uint8).tobytes(), int(b)) for a, b in zip(x, y, strict=True))
 
 
 def test_npz(folder: Path) -> None:
@@ -78,11 +86,17 @@ def test_sheets(folder: Path) -> None:
             grid = sheet.reshape(50, 50, 3, 32, 32).transpose(0, 3, 1, 4, 2).reshape(1600, 1600, 3)
             Image.fromarray(grid).save(made / f"{part}-{index:02}.webp", lossless=True)
         np.save(made / f"{part}-labels.npy", draw(2500 * sheets, seed=9, top=10))
-    read = images.load("cifar10")
-    assert np.array_equal(
-        read.inputs.numpy(), draw(2, 2500, 3, 32, 32, seed=2).reshape(-1, 3, 32, 32)
-    )
-    assert np.array_equal(read.test_labels.numpy(), draw(2500, seed=9, top=10))
+    train, test = (draw(n, 2500, 3, 32, 32, seed=n).reshape(-1, 3, 32, 32) for n in (2, 1))
+    labels = [draw(len(x), seed=9, top=10) for x in (train, test)]
+    assert_read("cifar10", train, labels[0], test, labels[1])
+
+
+def test_a_sorted_file_is_shuffled(folder: Path) -> None:
+    (folder / "mnist").mkdir()
+    classes = np.repeat(np.arange(10, dtype=np.uint8), 30)
+    for part in ("train", "test"):
+        np.savez(folder / "mnist" / f"{part}.npz", x=draw(300, 2, 2, seed=1), y=classes)
+    assert len(set(images.load("mnist").take(30).labels.tolist())) > 5
 
 
 def records(folder: Path) -> tuple[Bytes, Bytes]:

@@ -148,7 +148,8 @@ def load(name: str) -> Images:
         order = _order(len(numbers)).numpy()  # some files are sorted by class
         parts += [torch.from_numpy(images[order].astype(np.float32))]
         parts += [torch.from_numpy(numbers[order].astype(np.int64))]
-    return Images(name, *parts, 255.0)
+    inputs, labels, test_inputs, test_labels = parts
+    return Images(name, inputs, labels, test_inputs, test_labels, 255.0)
 
 
 def absent(name: str) -> str:

@@ -57,7 +57,7 @@ class StalledTraining(Experiment):
             "Steps that end before the minimum, on the loss of a chain of weights of 0.5.",
             (
                 above("chain_loss_left", 0.99, "a gradient of 0.5^(depth - 1) moves nothing"),
-                below("chain_moved", 1e-2, "likewise"),
+                below("chain_moved", 1e-2, "that gradient, 60 steps of it"),
             ),
         ),
     )
