@@ -20,6 +20,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "records": set(),
     "findings": {"records"},
+    "alarms": {"findings"},
     "catalogue": {"errors"},
     "storage": GROUND,
     "sinks": {*GROUND, "catalogue", "storage"},
