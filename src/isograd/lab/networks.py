@@ -7,6 +7,15 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+
+class Sine(nn.Module):
+    """sin x, which torch has as a function only."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Entry by entry."""
+        return torch.sin(x)
+
+
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "linear": nn.Identity,
     "relu": nn.ReLU,
@@ -19,6 +28,9 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "softplus": nn.Softplus,
     "sigmoid": nn.Sigmoid,
     "tanh": nn.Tanh,
+    "softsign": nn.Softsign,
+    "prelu": nn.PReLU,
+    "sin": Sine,
 }
 """By the names that `isograd.theory` has for them."""
 
