@@ -7,6 +7,7 @@ from torch import Tensor
 from isograd.statistics import (
     correlation,
     exponents,
+    rank,
     row_cosine,
     row_spread,
     sign_agreement,
@@ -22,7 +23,8 @@ SHAPES = [(5, 7), (3, 90_001), (3, 5, 7, 11), (100_003,), (1,), ()]
 @pytest.mark.parametrize("shape", SHAPES)
 def test_no_read_back(shape: tuple[int, ...], dtype: torch.dtype) -> None:
     x = torch.empty(shape, dtype=dtype, device="meta")
-    for function in (sums, exponents, spread, correlation, row_cosine, row_spread, sign_agreement):
+    samplewise = (spread, correlation, rank, row_cosine, row_spread, sign_agreement)
+    for function in (sums, exponents, *samplewise):
         result = function(x)
         here = function(torch.zeros(shape, dtype=dtype))
         assert (result.shape, result.dtype) == (here.shape, here.dtype)

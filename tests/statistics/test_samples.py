@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from isograd.errors import InputError
-from isograd.statistics import correlation, row_cosine, row_spread, sign_agreement, spread
+from isograd.statistics import correlation, rank, row_cosine, row_spread, sign_agreement, spread
 from isograd.statistics.samples import FEATURES, SAMPLES, _scale, _spread
 
 FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
-FUNCTIONS = (spread, correlation, row_cosine, row_spread, sign_agreement)
+FUNCTIONS = (spread, correlation, rank, row_cosine, row_spread, sign_agreement)
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:
@@ -46,6 +46,14 @@ def brute_correlation(x: Tensor) -> float:
     return float(gram[np.triu_indices(len(rows), 1)].mean())
 
 
+def brute_rank(x: Tensor) -> float:
+    rows = table(x)
+    rows = rows - rows[0]
+    rows = rows / (np.abs(rows).max() or 1.0)
+    values = np.linalg.svd(rows - rows.mean(axis=0), compute_uv=False) ** 2
+    return float(values.sum() ** 2 / np.square(values).sum()) if values.any() else 0.0
+
+
 @settings(max_examples=150, deadline=None)
 @given(
     st.sampled_from(FLOATS),
@@ -64,6 +72,7 @@ def test_any_tensor(dtype, shape: tuple[int, ...], seed: int, size: int, mean: f
         assert spread(layout).item() == pytest.approx(truth, rel=1e-5)
         assert spread(layout).dtype == torch.float64
         assert correlation(layout).item() == pytest.approx(brute_correlation(layout), abs=3e-6)
+        assert rank(layout).item() == pytest.approx(brute_rank(layout), rel=1e-9)
         assert row_cosine(layout).item() == pytest.approx(brute_cosine(layout), abs=3e-6)
         rms = brute_rms(layout)
         assert row_spread(layout).item() == pytest.approx(truth / rms, rel=2e-5)
@@ -131,6 +140,31 @@ def test_correlation_of_a_large_batch_is_sampled() -> None:
     assert correlation(x).item() == pytest.approx(0.5, abs=5 * features**-0.5)
 
 
+@pytest.mark.parametrize("directions", [1, 3, 7])
+def test_rank_counts_the_directions(directions: int) -> None:
+    plain, mixing = noise(directions, 41), noise(29, directions, seed=1)
+    mixing = torch.linalg.qr(mixing - mixing.mean(dim=0)).Q  # equally far along each of them
+    x = 1e6 + mixing @ torch.linalg.qr(plain.T).Q.T
+    assert rank(x).item() == pytest.approx(directions, rel=1e-6)
+    uneven = mixing * torch.tensor([2.0**-k for k in range(directions)])
+    weights = [4.0**-k for k in range(directions)]
+    few = sum(weights) ** 2 / sum(w**2 for w in weights)
+    assert rank(uneven).item() == pytest.approx(few, rel=1e-9)
+
+
+def test_rank_of_samples_that_are_the_same_is_zero() -> None:
+    assert rank(noise(1, 3, 5, 7).float().expand(11, 3, 5, 7)).item() == 0.0
+    assert rank(noise(2, 5)).item() == pytest.approx(1.0)
+
+
+def test_rank_of_a_large_batch_is_sampled() -> None:
+    samples, features = 3 * SAMPLES + 1, 3 * FEATURES + 1
+    # Independent entries: (tr G)^2 / |G|^2 = (n - 1) / (1 + (n - 1) / d), n samples, d features.
+    found = rank(noise(samples, features).float()).item()
+    n = len(range(0, samples, -(-samples // SAMPLES)))
+    assert found == pytest.approx((n - 1) / (1 + (n - 1) / FEATURES), rel=0.01)
+
+
 def test_zero_samples_have_no_direction() -> None:
     x = noise(3, 11).float()
     padded = torch.cat([x, torch.zeros(2, 11)])
@@ -140,7 +174,7 @@ def test_zero_samples_have_no_direction() -> None:
 
 @pytest.mark.parametrize("x", [torch.ones(1, 5), torch.empty(0, 5), torch.empty(5, 0)])
 def test_too_little_to_compare(x: Tensor) -> None:
-    for function in (spread, correlation, row_cosine, row_spread):
+    for function in (spread, correlation, rank, row_cosine, row_spread):
         assert math.isnan(function(x).item())
 
 
@@ -155,7 +189,7 @@ def test_a_number_alone(function) -> None:
 def test_non_finite_entries_show(odd: float) -> None:
     x = noise(3, 5).float()
     x[1, 2] = odd
-    for function in (spread, correlation, row_cosine, row_spread):
+    for function in (spread, correlation, rank, row_cosine, row_spread):
         assert math.isnan(function(x).item())
 
 

@@ -120,6 +120,7 @@ def _look(row: Row, measures: Measures, out: Tensor) -> None:
     if out.shape[0] > 1 and row.kind not in _PASSING:
         measures.numbers["forward.spread"] = statistics.spread(out)
         measures.numbers["forward.correlation"] = statistics.correlation(out)
+        measures.numbers["forward.rank"] = statistics.rank(out)
     if row.kind in ACTIVATIONS:
         low, high = units(out, 1 if row.node.channels else -1)
         measures.numbers["forward.constant"] = (low == high).double().mean()

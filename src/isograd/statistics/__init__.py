@@ -6,7 +6,14 @@ from isograd.statistics.columns import COLUMNS, SUMS, merge, unscale
 from isograd.statistics.derived import derive, shares
 from isograd.statistics.extremes import units
 from isograd.statistics.histogram import EXPONENT_HIGH, EXPONENT_LOW, exponents
-from isograd.statistics.samples import correlation, row_cosine, row_spread, sign_agreement, spread
+from isograd.statistics.samples import (
+    correlation,
+    rank,
+    row_cosine,
+    row_spread,
+    sign_agreement,
+    spread,
+)
 from isograd.statistics.table import Place, Table, sums
 
 __all__ = [
@@ -21,6 +28,7 @@ __all__ = [
     "derive",
     "exponents",
     "merge",
+    "rank",
     "row_cosine",
     "row_spread",
     "shares",

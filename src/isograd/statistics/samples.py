@@ -65,13 +65,9 @@ def correlation(x: Tensor) -> Tensor:
     Raises:
         InputError: the tensor holds integers or booleans.
     """
-    table = rows(x)
-    samples, features = table.shape
-    if samples < 2 or not features:
+    table = _some_samples(x)
+    if table.shape[0] < 2 or not table.shape[1]:
         return _nan(table)
-    table = table[:: -(-samples // SAMPLES)]
-    if features > FEATURES:
-        table = table[:, :: stride_for(features, FEATURES)]
     table = table.to(working_dtype(table))
     # Each row by its own size: samples of very different size have a direction all the same.
     table = table / table.abs().amax(dim=1, keepdim=True).clamp(min=torch.finfo(table.dtype).tiny)
@@ -84,6 +80,42 @@ def correlation(x: Tensor) -> Tensor:
     lengths = units.square().sum(dtype=torch.float64)
     between = total.square().sum(dtype=torch.float64) - lengths
     return torch.div(between, count * (count - 1))
+
+
+def rank(x: Tensor) -> Tensor:
+    """Number of directions in which the samples (axis 0) differ: (sum l)^2 / sum l^2.
+
+    The l are the eigenvalues of the Gram matrix of the samples, each minus their mean: the
+    participation ratio. It is k where the samples differ equally along k directions, at most
+    min(samples - 1, features), and 0 where they are all the same. Of the samples and features of
+    `correlation`. What differs by rounding alone counts like any other difference.
+
+    Returns:
+        float64 [] on the tensor's device; NaN for fewer than two samples, no features, or a
+        non-finite entry.
+
+    Raises:
+        InputError: the tensor holds integers or booleans.
+    """
+    table = _some_samples(x)
+    if table.shape[0] < 2 or not table.shape[1]:
+        return _nan(table)
+    table = table.to(torch.float64)  # which neither autocast nor TF32 touches in the product
+    table = table - table[0]  # first, so that a large common part leaves no rounding behind
+    largest = table.abs().amax()
+    table = table / torch.where(largest == 0, 1.0, largest)
+    table = table - table.mean(dim=0)
+    gram = table @ table.T
+    squares = gram.square().sum()
+    return torch.where(squares == 0, squares, gram.diagonal().sum().square() / squares)
+
+
+def _some_samples(x: Tensor) -> Tensor:
+    """At most `SAMPLES` evenly spaced rows, and `FEATURES` evenly strided entries of each."""
+    table = rows(x)
+    samples, features = table.shape
+    table = table[:: max(1, -(-samples // SAMPLES))]
+    return table[:, :: stride_for(features, FEATURES)] if features > FEATURES else table
 
 
 UNITS, WEIGHTS = 64, 1 << 12
