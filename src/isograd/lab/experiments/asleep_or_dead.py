@@ -118,14 +118,15 @@ class AsleepOrDead(Experiment):
         x = data.inputs - data.inputs.mean(0)
         plane = x @ torch.linalg.svd(x, full_matrices=False)[2][:2].T
         plane = plane / plane.std(0)
-        net = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 10))
+        first = nn.Linear(2, 2)
+        net = nn.Sequential(first, nn.ReLU(), nn.Linear(2, 10))
         with torch.no_grad():
-            net[0].weight.copy_(torch.tensor([[1.0, 0.6], [0.5, -1.0]]))
-            net[0].bias.copy_(torch.tensor([-0.2, -4.5]))
-            shares = (net[0](plane) > 0).double().mean(0)
+            first.weight.copy_(torch.tensor([[1.0, 0.6], [0.5, -1.0]]))
+            first.bias.copy_(torch.tensor([-0.2, -4.5]))
+            shares = (first(plane) > 0).double().mean(0)
         record = measure(net, (plane, data.labels))
         loss = nn.functional.cross_entropy(net(plane), data.labels)
-        (gradient,) = torch.autograd.grad(loss, net[0].weight)
+        (gradient,) = torch.autograd.grad(loss, first.weight)
         numbers = {
             "active_cutting": shares[0],
             "dead_cutting": float(shares[0] == 0),

@@ -238,7 +238,7 @@ def pixels(bench: "Bench") -> dict[str, float]:
         signs = []
         for x, y in zip(inputs[:50], data.labels[:50], strict=True):
             loss = nn.functional.cross_entropy(net(x[None]), y[None])
-            (gradient,) = torch.autograd.grad(loss, net[1].weight)
+            (gradient,) = torch.autograd.grad(loss, next(net.parameters()))
             signs.append(one_sign(gradient))
         numbers[f"{name}_one_sign"] = sum(signs) / len(signs)
         # Pixels of 0 have no gradient; isograd counts the signs of the others.
