@@ -31,6 +31,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "datasets": {"errors"},
     "probe": {"errors", "records", "statistics", "theory", "sites"},
     "rules": {"records", "findings", "catalogue", "sites"},
+    "remedies": {*GROUND, "catalogue", "theory", "sites", "probe"},
     "diagnosis": {*GROUND, "rules"},
     "explaining": {"errors", "rules"},
     "checking": {*GROUND, "diagnosis", "prediction", "probe"},
@@ -62,7 +63,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "statistics",
         "theory",
     },
-    "testing": {*GROUND, "rules"},
+    "testing": {*GROUND, "rules", "remedies", "probe"},
     "__main__": {"cli"},
 }
 """What each room may name, anywhere in its files. The root only lists the public names."""
@@ -92,6 +93,7 @@ HEAVY: dict[str, set[str]] = {
     "lab.networks": {"torch"},
     "lab.running": {"torch"},
     "lab.verifying": {"torch"},
+    "remedies": {"numpy", "torch"},
     "cli": {"click"},
 }
 """Packages beyond the standard library that a room, folder or file may import at module level.

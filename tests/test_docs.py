@@ -15,13 +15,15 @@ from patients.zoo import HEALTHY
 DOCS = Path(__file__).parents[1] / "docs"
 
 
-def test_the_page_of_rules_is_up_to_date() -> None:
-    spec = importlib.util.spec_from_file_location("make_rules", DOCS / "make_rules.py")
+@pytest.mark.parametrize("name", ["rules", "remedies"])
+def test_a_generated_page_is_up_to_date(name: str) -> None:
+    spec = importlib.util.spec_from_file_location(f"make_{name}", DOCS / f"make_{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    assert (DOCS / "rules.md").read_text() == module.page(), "run python docs/make_rules.py"
+    written = (DOCS / f"{name}.md").read_text()
+    assert written == module.page(), f"run python docs/make_{name}.py"
 
 
 def documented() -> set[str]:

@@ -85,7 +85,7 @@ FINDING_KEYS = "cause code evidence explains message remedies severity sites sym
 
 ERRORS = """
     CatalogueError DataError InputError IsogradError LossError ModelError PredictionError
-    RunTakenError StorageError TargetError UntrainableError
+    RemedyError RunTakenError StorageError TargetError UntrainableError
 """.split()
 
 

@@ -32,6 +32,10 @@ class PredictionError(InputError):
     """The model cannot be predicted: an operation needs values that nobody has computed."""
 
 
+class RemedyError(InputError):
+    """A remedy does not fit a network: a precondition of it fails."""
+
+
 class StorageError(IsogradError):
     """A run file cannot be read or written, or is of another schema."""
 

@@ -1,16 +1,23 @@
-"""check_rule(): the contract that every rule keeps, for third parties' rules too."""
+"""check_rule(), check_remedy(): the contracts of rules and remedies, for third parties' too."""
 
+import copy
 import dataclasses
+import io
 import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from isograd.errors import CatalogueError
-from isograd.findings import Finding, Severity
+from isograd.findings import CAUSES, Finding, Severity
 from isograd.records import EXPONENTS, Number, Parameter, Reading, Record, Site
 from isograd.rules import RULES, NotApplicable, Outcome, Passed, Rule
 from isograd.rules._rule import HEADINGS
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from isograd.remedies import Case, Plan, Remedy
 
 _RANKS = range(71)
 _TITLE = 80
@@ -232,3 +239,116 @@ def _odd() -> Iterator[tuple[str, Reading]]:
             yield f"{what}, and a rehearsal", Reading(look, history=(trained,))
     for fact in ("word", [], {}, [1, 2], {"op": None}, [[2], [3]], True):
         yield f"facts that are {fact!r}", Reading(_filled(9, 1.0, fact))
+
+
+def check_remedy(remedy: "Remedy") -> None:
+    """Runs a remedy through everything that a remedy has to be; one line in a test is enough.
+
+    It names itself and its source; it has a plan for its `sick` case and a reason to leave its
+    `well` one alone; planning changes nothing; the change depends on nothing but the seed, leaves
+    the global generators alone, trains, survives copying and saving, says what becomes of the keys
+    of `state_dict`, and is undone bit for bit.
+
+    Raises:
+        CatalogueError: everything that is broken.
+    """
+    broken = [*_described(remedy)]
+    broken = broken or [*_planned(remedy)]
+    if broken:
+        raise CatalogueError(
+            f"{type(remedy).__name__} breaks the contract of remedies: {'; '.join(broken)}"
+        )
+
+
+def _described(remedy: "Remedy") -> Iterator[str]:
+    from isograd.remedies import FAMILIES
+    from isograd.remedies._remedy import HEADINGS as WANTED
+
+    if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", getattr(remedy, "code", "")):
+        yield "its code is not in kebab-case"
+    if getattr(remedy, "family", None) not in FAMILIES:
+        yield f"its family is none of {', '.join(FAMILIES)}"
+    strange = sorted(set(getattr(remedy, "addresses", ("",))) - set(CAUSES))
+    if strange or not remedy.addresses:
+        yield f"it addresses {strange or 'nothing'}; causes are those of isograd.findings.CAUSES"
+    sections = remedy.sections()
+    if tuple(sections) != WANTED or not remedy.title():
+        yield f"the docstring's headings are {', '.join(sections)}, not {', '.join(WANTED)}"
+    if any(len(text.split()) < _REASON or not text.endswith(".") for text in sections.values()):
+        yield "a section of the docstring is no sentence"
+    reasons = {name: reason for name, _, reason in remedy.settings()}
+    for field in dataclasses.fields(remedy):  # type: ignore[arg-type]  # every remedy is one
+        if not reasons.get(field.name, "").endswith("."):
+            yield f"setting {field.name} has no docstring below it that gives the reason"
+
+
+def _planned(remedy: "Remedy") -> Iterator[str]:
+    import torch
+
+    well = remedy.plan(remedy.well())
+    if not isinstance(well, str):
+        yield f"it would change its well case: {well.script}"
+    case = remedy.sick()
+    before, state = _fingerprint(case.model), torch.get_rng_state()
+    plan = remedy.plan(case)
+    if isinstance(plan, str):
+        yield f"it leaves its sick case alone: {plan}"
+        return
+    if _fingerprint(case.model) != before:
+        yield "planning changed the model"
+    if not plan.script or not plan.effect.endswith("."):
+        yield "its plan has no code, or its effect is no sentence"
+    twin = copy.deepcopy(case.model)
+    change = plan.apply(case.model, seed=3)
+    yield from _changed(case, plan, change.model, change.loss or case.loss, before)
+    again = plan.apply(twin, seed=3)
+    if _values(again.model) != _values(change.model):
+        yield "two copies changed with one seed differ"
+    change.undo()
+    if _fingerprint(case.model) != before:
+        yield "undo does not give back the same model"
+    if not torch.equal(state, torch.get_rng_state()):
+        yield "it drew from the global generator"
+
+
+def _changed(
+    case: "Case", plan: "Plan", model: "nn.Module", loss: Any, before: list[Any]
+) -> Iterator[str]:
+    import torch
+
+    from isograd.probe.measuring import measure
+
+    if plan.code and model is case.model and loss is case.loss and _fingerprint(model) == before:
+        yield "its code changes nothing"
+    stays = list(model.state_dict()) == before[-1]
+    if stays == bool(plan.keys):
+        yield "the keys of state_dict change unsaid" if not stays else "the keys do not change"
+    value = measure(model, case.batch, loss).fact("loss.value")
+    if value is None or not math.isfinite(value):
+        yield f"the loss of the changed model is {value}"
+    stored = io.BytesIO()
+    torch.save(model, stored)
+    stored.seek(0)
+    for what, other in (
+        ("copied", copy.deepcopy(model)),
+        ("saved", torch.load(stored, weights_only=False)),
+    ):
+        if measure(other, case.batch, loss).fact("loss.value") != value:
+            yield f"the changed model gives another loss once it was {what}"
+
+
+def _values(model: "nn.Module") -> list[tuple[str, bytes]]:
+    """Every parameter and buffer, bit for bit."""
+    held = [*model.named_parameters(), *model.named_buffers()]
+    return [(name, t.detach().cpu().numpy().tobytes()) for name, t in held]
+
+
+def _fingerprint(model: "nn.Module") -> list[Any]:
+    """What a model is: values, modules, attributes, hooks, modes, gradients."""
+    modules = [
+        (name, id(m), type(m), m.training, sorted(vars(m)), m.extra_repr(),
+         [(k, list(v)) for k, v in vars(m).items() if isinstance(v, dict)])
+        for name, m in model.named_modules(remove_duplicate=False)
+    ]  # fmt: skip
+    asks = [(id(p), p.requires_grad, id(p.grad)) for p in model.parameters()]
+    return [_values(model), modules, asks, [name for name, _ in model.state_dict().items()]]

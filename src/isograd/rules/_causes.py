@@ -11,6 +11,7 @@ from isograd.rules._graph import NORMS, readers
 from isograd.rules._numbers import show
 from isograd.rules._profile import hidden_sites
 from isograd.sites import ACTIVATIONS
+from isograd.sites.paths import unavoidable
 
 SMALLEST_GAIN = 0.4
 """Below this no standard initializer starts: torch's own default, the smallest, has 0.577, and
@@ -69,7 +70,7 @@ class Cause:
 
 def hidden_layers(record: Record) -> list[Layer]:
     """The weight layers that feed another weight layer, with what follows them."""
-    nexts, unavoidable = readers(record), _unavoidable(record)
+    nexts, everywhere = readers(record), unavoidable(record)
     layers = []
     for site in record.weight_sites():
         weights = [
@@ -95,28 +96,10 @@ def hidden_layers(record: Record) -> list[Layer]:
                 _usable(record.value("weight.gain_slope", weights[0])),
                 activations[0] if activations else None,
                 any(k in NORMS for k in kinds),
-                site not in unavoidable,
+                site not in everywhere,
             )
         )
     return layers
-
-
-def _unavoidable(record: Record) -> set[int]:
-    """Sites that lie on every path from an input to the output, by counting paths."""
-    if not record.sites:
-        return set()
-    sources = [[i for i in s.inputs if 0 <= i < k] for k, s in enumerate(record.sites)]
-    end = record.fact("loss.input_site")
-    end = end if isinstance(end, int) and 0 <= end < len(sources) else len(sources) - 1
-    arriving = [0] * len(sources)
-    leaving = [0] * len(sources)
-    leaving[end] = 1
-    for k, before in enumerate(sources):
-        arriving[k] = sum(arriving[i] for i in before) or 1
-    for k in range(end, -1, -1):
-        for i in sources[k]:
-            leaving[i] += leaving[k]
-    return {k for k in range(end + 1) if arriving[k] * leaving[k] == arriving[end]}
 
 
 def _usable(value: float | None) -> float | None:

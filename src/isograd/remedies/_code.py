@@ -1,0 +1,73 @@
+"""Code about a model, in its user's words: names of modules and parameters, short loops."""
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from textwrap import indent
+
+_LITERAL = 3
+"""Names that are written out; more of one pattern become a range."""
+
+
+def loop(variable: str, names: Sequence[str], body: str) -> str:
+    """`for variable in names: body`, the names as short as they can be said."""
+    if len(names) == 1:
+        return f"{variable} = {quoted(names[0])}\n{body}"
+    return f"for {variable} in {listing(names)}:\n{indent(body, '    ')}"
+
+
+def listing(names: Sequence[str]) -> str:
+    """A tuple of names; those that differ in one counting number as a range.
+
+    Order is kept within a pattern only.
+    """
+    parts = [part for group in _patterns(names).values() for part in _parts(group)]
+    if len(parts) == 1 and not parts[0].startswith("*"):
+        return f"({parts[0]},)"
+    if len(parts) == 1:
+        return parts[0].removeprefix("*")
+    flat = ", ".join(parts)
+    if len(flat) < 70:
+        return f"({flat})"
+    return "(\n" + "".join(f"    {part},\n" for part in parts) + ")"
+
+
+def _patterns(names: Iterable[str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for name in names:
+        found.setdefault(re.sub(r"\d+", "0", name), []).append(name)
+    return found
+
+
+def _parts(names: list[str]) -> list[str]:
+    if len(names) > _LITERAL and not any(c in names[0] for c in "{}\"'\\"):
+        pieces = [re.split(r"(\d+)", name) for name in names]
+        differing = [i for i in range(len(pieces[0])) if len({p[i] for p in pieces}) > 1]
+        if len(differing) == 1:
+            counts = [int(p[differing[0]]) for p in pieces]
+            step = counts[1] - counts[0]
+            rest = list(range(counts[0], counts[0] + step * len(counts), step)) if step else []
+            if (
+                step > 0
+                and rest == counts
+                and all(str(c) == p[differing[0]] for c, p in zip(counts, pieces, strict=True))
+            ):
+                text = (
+                    "".join(pieces[0][: differing[0]])
+                    + "{i}"
+                    + "".join(pieces[0][differing[0] + 1 :])
+                )
+                by = f", {step}" if step > 1 else ""
+                start = f"{counts[0]}, " if counts[0] or by else ""
+                return [f'*(f"{text}" for i in range({start}{counts[-1] + 1}{by}))']
+    return [quoted(name) for name in names]
+
+
+def quoted(name: str) -> str:
+    """A name as Python writes it, in double quotes."""
+    return json.dumps(name)
+
+
+def number(value: float) -> str:
+    """A number of code: 6 digits, which no draw can tell from more."""
+    return f"{value:.6g}"

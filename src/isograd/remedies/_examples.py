@@ -1,0 +1,50 @@
+"""Small networks for the sick and healthy examples of remedies; seeded, measured, not judged."""
+
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from isograd.remedies._applying import case_of
+from isograd.remedies._remedy import Case
+
+
+def classes(samples: int = 48, features: int = 20, of: int = 7) -> tuple[Tensor, Tensor]:
+    """Standard normal features, with labels that a linear map of them decides."""
+    x = torch.randn(samples, features)
+    return x, (x @ torch.randn(features, of)).argmax(1)
+
+
+def plain(
+    depth: int = 12,
+    act: type[nn.Module] = nn.ReLU,
+    gain: float | None = None,
+    *,
+    width: int = 32,
+    features: int = 20,
+    out: int = 7,
+) -> nn.Sequential:
+    """A stack of linear layers and activations; torch's default initialization without a gain."""
+    sizes = [features, *[width] * depth]
+    body = [part for a, b in pairwise(sizes) for part in (nn.Linear(a, b), act())]
+    model = nn.Sequential(*body, nn.Linear(width, out))
+    if gain is not None:
+        for layer in model:
+            if isinstance(layer, nn.Linear):
+                nn.init.normal_(layer.weight, std=gain / layer.in_features**0.5)
+                nn.init.zeros_(layer.bias)
+    return model
+
+
+def example(
+    make: Callable[[], nn.Module],
+    batch: Callable[[], Any] = classes,
+    loss: Callable[[Any, Any], Any] | None = None,
+    **more: Any,
+) -> Case:
+    """A case of a network and a batch, drawn from a seed of their own."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(5)
+        return case_of(make(), batch(), loss, **more)

@@ -1,0 +1,162 @@
+"""The weight layers of a measured network: what they feed, and what stands around them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from torch import nn
+
+from isograd.errors import InputError
+from isograd.records import WEIGHT_KINDS, Record
+from isograd.remedies._remedy import Case
+from isograd.sites import ELEMENTWISE, NORMS
+from isograd.sites.paths import unavoidable
+from isograd.theory import Activation, activation
+
+_LINEAR = "linear"
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One weight of a weight layer, of the first of its calls."""
+
+    site: int
+    """Index of its site."""
+    name: str
+    """Of the parameter, as in `model.get_parameter(name)`."""
+    module: str
+    """Of the module that holds it."""
+    kind: str
+    """linear, conv or recurrent."""
+    shape: tuple[int, ...]
+    fan_in: int
+    fan_out: int
+    gain: float
+    """rms(w) sqrt(fan_in)."""
+    spread: float
+    """How far the units' weights differ from each other, over their size."""
+    trainable: bool
+    bias: str | None
+    """Name of its bias, where there is one."""
+    activation: Activation
+    """What it feeds; linear where it feeds none."""
+    reader: int | None
+    """Index of that activation's site."""
+    normalized: bool
+    """Whether a norm sets the scale before the next weight layer."""
+    bypassed: bool
+    """Whether a path from the input to the output goes around it, such as a skip connection."""
+    output: bool
+    """Whether no weight layer comes after it."""
+    calls: int
+    """Sites that use it."""
+    blocks: int
+    """Matrices one above the other: 3 of an attention's projection, 4 of an LSTM."""
+    transposed: bool
+    """Whether it is laid out [in, out]."""
+
+    @property
+    def plain(self) -> bool:
+        """Whether nothing but its own gain sets the scale that the next layer sees."""
+        return not (self.normalized or self.bypassed)
+
+
+def layers(case: Case) -> list[Layer]:
+    """The layers in order of execution, each weight once."""
+    record = case.record
+    readers = _readers(record)
+    everywhere = unavoidable(record)
+    calls = [p for site in record.sites for p in site.parameters]
+    found: dict[int, Layer] = {}
+    for index in record.weight_sites():
+        for place in record.sites[index].parameters:
+            parameter = record.parameters[place]
+            fan_in, fan_out = (record.value(f"weight.fan_{way}", place) for way in ("in", "out"))
+            gain = record.value("weight.gain", place)
+            if not parameter.is_weight or place in found or not fan_in or not fan_out:
+                continue
+            module, _, last = parameter.name.rpartition(".")
+            ahead = list(_ahead(record, readers, index))
+            kinds = [record.sites[i].kind for i in ahead]
+            reader = next((i for i in ahead if record.sites[i].kind in ELEMENTWISE), None)
+            if parameter.kind == "recurrent" or record.sites[index].kind in (
+                "recurrent",
+                "attention",
+            ):
+                reader = None
+            found[place] = Layer(
+                index,
+                parameter.name,
+                module,
+                parameter.kind,
+                parameter.shape,
+                int(fan_in),
+                int(fan_out),
+                gain or 0.0,
+                record.value("weight.row_spread", place) or 0.0,
+                parameter.trainable,
+                _bias(record, index, module, last),
+                _activation(case, reader),
+                reader,
+                any(kind in NORMS for kind in kinds),
+                index not in everywhere,
+                not any(kind in WEIGHT_KINDS for kind in kinds),
+                calls.count(place),
+                _blocks(case.model, module, last),
+                len(parameter.shape) == 2 and fan_in == parameter.shape[0] != parameter.shape[1],
+            )
+    return list(found.values())
+
+
+def _readers(record: Record) -> list[list[int]]:
+    found: list[list[int]] = [[] for _ in record.sites]
+    for index, site in enumerate(record.sites):
+        for source in site.inputs:
+            if 0 <= source < index:
+                found[source].append(index)
+    return found
+
+
+def _ahead(record: Record, readers: list[list[int]], site: int) -> Iterator[int]:
+    """Sites after one, nearest first, up to and with the next weight layers and additions."""
+    waiting, done = list(readers[site]), set[int]()
+    while waiting:
+        here = waiting.pop(0)
+        if here in done:
+            continue
+        done.add(here)
+        yield here
+        kind = record.sites[here].kind
+        if kind not in WEIGHT_KINDS:
+            waiting.extend(readers[here])
+
+
+def _bias(record: Record, site: int, module: str, weight: str) -> str | None:
+    wanted = f"{module}.{weight.replace('weight', 'bias')}".lstrip(".")
+    own = [record.parameters[p] for p in record.sites[site].parameters]
+    return next((p.name for p in own if p.name == wanted and len(p.shape) == 1), None)
+
+
+def _activation(case: Case, site: int | None) -> Activation:
+    """What the theory knows of an activation's site: of its module, else of its kind."""
+    if site is None:
+        return activation(_LINEAR)
+    place = case.record.sites[site]
+    try:
+        return activation(case.model.get_submodule(place.name.split("#")[0]))
+    except (AttributeError, InputError):
+        pass
+    try:
+        return activation(place.kind)
+    except InputError:
+        return activation(_LINEAR)
+
+
+def _blocks(model: nn.Module, module: str, weight: str) -> int:
+    owner = model.get_submodule(module)
+    if isinstance(owner, nn.MultiheadAttention) and weight == "in_proj_weight":
+        return 3
+    if isinstance(owner, nn.RNNBase):
+        return {"LSTM": 4, "GRU": 3}.get(owner.mode, 1)
+    if isinstance(owner, nn.LSTMCell):
+        return 4
+    return 3 if isinstance(owner, nn.GRUCell) else 1

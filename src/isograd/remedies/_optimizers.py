@@ -1,0 +1,178 @@
+"""Factories of optimizers, `params -> Optimizer`: picklable, and they say themselves as code."""
+
+import inspect
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from isograd.errors import InputError
+from isograd.remedies._code import number
+from isograd.remedies._remedy import Case, MakeOptimizer
+
+
+@dataclass(frozen=True)
+class Like:
+    """Makes an optimizer like the one that was handed in, for other parameters.
+
+    Groups are told by the order of the parameters. A model that has more or fewer of them gets one
+    group, with the settings of the first.
+    """
+
+    kind: type[torch.optim.Optimizer]
+    groups: tuple[tuple[dict[str, Any], tuple[int, ...]], ...]
+    """Settings and positions in `model.parameters()`."""
+    count: int
+
+    def __call__(self, parameters: Iterable[Any]) -> torch.optim.Optimizer:
+        """The optimizer."""
+        given = list(parameters)
+        if len(self.groups) == 1 and self.count != len(given):
+            return self.kind(given, **self.groups[0][0])
+        if self.count != len(given) or any(isinstance(p, dict) for p in given):
+            return self.kind(given, **self.groups[0][0])
+        made = [
+            {**settings, "params": [given[i] for i in places]} for settings, places in self.groups
+        ]
+        return self.kind(made, **self.groups[0][0])
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """An optimizer with every learning rate times a factor."""
+
+    make: MakeOptimizer
+    factor: float
+
+    def __call__(self, parameters: Iterable[Any]) -> torch.optim.Optimizer:
+        """The optimizer."""
+        made = self.make(parameters)
+        for group in made.param_groups:
+            group["lr"] = group["lr"] * self.factor
+        return made
+
+
+@dataclass(frozen=True)
+class Made:
+    """An optimizer of torch.optim with settings."""
+
+    kind: type[torch.optim.Optimizer]
+    settings: dict[str, Any]
+
+    def __call__(self, parameters: Iterable[Any]) -> torch.optim.Optimizer:
+        """The optimizer."""
+        return self.kind(parameters, **self.settings)
+
+    def code(self) -> str:
+        """The constructor's call, settings that are torch's own left out."""
+        return constructor(self.kind, self.settings)
+
+
+@dataclass
+class _Before:
+    """Something to do before every step; picklable, and made anew for every optimizer."""
+
+    steps: int = 0
+    rates: list[float] = field(default_factory=list)
+    done: int = 0
+    max_norm: float = 0.0
+
+    def __call__(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        """Sets the learning rates of a warm-up, clips the gradients."""
+        if self.steps:
+            self.rates = self.rates or [float(group["lr"]) for group in optimizer.param_groups]
+            self.done += 1
+            if self.done <= self.steps:
+                for group, rate in zip(optimizer.param_groups, self.rates, strict=True):
+                    group["lr"] = rate * self.done / self.steps
+        if self.max_norm:
+            held = [p for group in optimizer.param_groups for p in group["params"]]
+            nn.utils.clip_grad_norm_(held, self.max_norm)
+
+
+@dataclass(frozen=True)
+class Warmed:
+    """An optimizer whose learning rates rise linearly over the first steps."""
+
+    make: MakeOptimizer
+    steps: int
+
+    def __call__(self, parameters: Iterable[Any]) -> torch.optim.Optimizer:
+        """The optimizer, which warms itself up."""
+        made = self.make(parameters)
+        made.register_step_pre_hook(_Before(steps=self.steps))
+        return made
+
+
+@dataclass(frozen=True)
+class Clipped:
+    """An optimizer that clips the norm of all gradients before every step."""
+
+    make: MakeOptimizer
+    max_norm: float
+
+    def __call__(self, parameters: Iterable[Any]) -> torch.optim.Optimizer:
+        """The optimizer, which clips by itself."""
+        made = self.make(parameters)
+        made.register_step_pre_hook(_Before(max_norm=self.max_norm))
+        return made
+
+
+def factory_of(case: Case) -> MakeOptimizer | str:
+    """The case's optimizer as a factory, or why there is none."""
+    given = case.optimizer
+    if given is None:
+        return "it needs the optimizer: hand it in as optimizer="
+    if not isinstance(given, torch.optim.Optimizer):
+        return given
+    places = {id(p): i for i, p in enumerate(case.model.parameters())}
+    groups = []
+    for group in given.param_groups:
+        held = tuple(places[id(p)] for p in group["params"] if id(p) in places)
+        groups.append((_settings(type(given), group), held))
+    if not any(held for _, held in groups):  # the optimizer of another copy
+        groups = [(groups[0][0], tuple(places.values()))]
+    return Like(type(given), tuple(groups), len(places))
+
+
+def settings_of(case: Case) -> tuple[type[torch.optim.Optimizer], dict[str, Any], int] | None:
+    """Class, settings of the first group, and number of groups; None where there is no telling."""
+    given = case.optimizer
+    if given is None:
+        return None
+    if not isinstance(given, torch.optim.Optimizer):
+        try:
+            given = given(case.model.parameters())
+        except Exception as error:
+            raise InputError(
+                f"optimizer: the factory raised {type(error).__name__}: {error}; it is called with "
+                "model.parameters()"
+            ) from error
+    return type(given), _settings(type(given), given.param_groups[0]), len(given.param_groups)
+
+
+def _settings(kind: type, group: dict[str, Any]) -> dict[str, Any]:
+    known = inspect.signature(kind).parameters
+    return {name: value for name, value in group.items() if name in known and name != "params"}
+
+
+def constructor(kind: type, settings: dict[str, Any]) -> str:
+    """`optimizer = torch.optim.SGD(model.parameters(), lr=0.1)`, defaults left out."""
+    known = inspect.signature(kind).parameters
+    own = {n: v for n, v in settings.items() if n == "lr" or v != known[n].default}
+    told = ", ".join(f"{n}={number(v) if type(v) is float else repr(v)}" for n, v in own.items())
+    home = "torch.optim" if kind.__module__.startswith("torch.optim") else kind.__module__
+    return f"optimizer = {home}.{kind.__name__}(model.parameters(), {told})"
+
+
+def with_rate(case: Case, factor: float) -> str:
+    """The lines that multiply the learning rate, in the words of the user's optimizer."""
+    told = settings_of(case)
+    if told is None or told[2] > 1 or not told[0].__module__.startswith("torch.optim"):
+        return f'for group in optimizer.param_groups:\n    group["lr"] *= {number(factor)}'
+    kind, settings, _ = told
+    return "import torch\n\n" + constructor(
+        kind, {**settings, "lr": float(settings["lr"]) * factor}
+    )

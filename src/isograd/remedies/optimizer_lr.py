@@ -1,0 +1,104 @@
+"""optimizer-lr: the learning rate that curvature and weights ask for."""
+
+import math
+from dataclasses import dataclass, replace
+from statistics import median
+from typing import ClassVar
+
+import torch
+from torch import nn
+
+from isograd.remedies._code import number
+from isograd.remedies._examples import classes, example, plain
+from isograd.remedies._optimizers import Scaled, factory_of, with_rate
+from isograd.remedies._remedy import Case, Plan, Remedy
+
+
+@dataclass(frozen=True)
+class OptimizerLr(Remedy):
+    """Set the learning rate by the curvature and by the size of the steps.
+
+    Does: multiplies the learning rate so that a typical weight moves by `step` of its size at the
+        first step; for optimizers whose steps follow the gradient at most to half of the
+        2 (1 + momentum)/lambda_max beyond which they overshoot in the sharpest direction.
+
+    Needs: the optimizer; a learning rate that is off by more than `worth` from this, on the side
+        that the findings name. Gradients that vanish or explode over depth are no matter of the
+        learning rate: then something else has to come first.
+
+    Source: LeCun, Simard and Pearlmutter 1993, Automatic learning rate maximization by on-line
+        estimation of the Hessian's eigenvectors; Cohen et al. 2021, Gradient descent on neural
+        networks typically occurs at the edge of stability.
+    """
+
+    code: ClassVar[str] = "optimizer-lr"
+    family: ClassVar[str] = "optimizer"
+    addresses: ClassVar[tuple[str, ...]] = ("lr-too-high", "lr-too-low", "dead-units")
+
+    step: float = 3e-3
+    """First update over weight. About 1e-3 to 1e-2 is what networks that learn well start with."""
+    worth: float = 3.0
+    """A factor less than this is a matter of taste."""
+    margin: float = 0.5
+    """Share of the limit of stability, which falls as training goes on."""
+
+    def plan(self, case: Case) -> Plan | str:
+        """Compares the learning rate with the one that fits."""
+        make = factory_of(case)
+        if isinstance(make, str):
+            return make
+        record = case.record
+        rate = record.fact("optimizer.lr")
+        moved = [
+            r
+            for i, r in record.pairs("weight.update_ratio")
+            if record.parameters[i].is_weight and r > 0
+        ]
+        if not rate or not moved:
+            return "it needs a learning rate and the size of a first step (check(..., optimizer=))"
+        momentum = (
+            0.0 if record.fact("optimizer.adaptive") else record.fact("optimizer.momentum") or 0.0
+        )
+        step = median(moved) / max(1 - momentum, 0.01)
+        wanted = rate * self.step / step
+        sharp = record.fact("sharpness.lambda_max")
+        if sharp and math.isfinite(sharp) and not record.fact("optimizer.adaptive"):
+            wanted = min(wanted, self.margin * 2 * (1 + momentum) / sharp)
+        factor = wanted / rate
+        if max(factor, 1 / factor) < self.worth:
+            return (
+                f"the learning rate {number(rate)} is within a factor {self.worth:g} of the "
+                f"{number(wanted)} that fits"
+            )
+        high, low = case.has("lr-too-high", "dead-units"), case.has("lr-too-low")
+        if case.findings and not (high if factor < 1 else low):
+            told = "lowered" if factor < 1 else "raised"
+            return f"it would be {told} to {number(wanted)}, which no finding asks for"
+        return Plan(
+            self.code,
+            f"A typical weight moves by {number(step * factor)} of its size per step in place of "
+            f"{number(step)}.",
+            training=with_rate(case, factor),
+            optimizer=Scaled(make, factor),
+        )
+
+    def variants(self) -> tuple[Remedy, ...]:
+        """A typical, a bold and a timid step."""
+        return (self, replace(self, step=3 * self.step), replace(self, step=self.step / 3))
+
+    @staticmethod
+    def sick() -> Case:
+        """Plain SGD at 5."""
+        return _case(5.0)
+
+    @staticmethod
+    def well() -> Case:
+        """The same network at 0.1."""
+        return _case(0.02)
+
+
+def _case(lr: float) -> Case:
+    def model() -> nn.Module:
+        return plain(2, gain=math.sqrt(2))
+
+    return example(model, classes, optimizer=lambda p: torch.optim.SGD(p, lr=lr))
