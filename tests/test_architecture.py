@@ -60,6 +60,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "diagnosis",
         "prediction",
         "reporting",
+        "sinks",
         "statistics",
         "theory",
     },

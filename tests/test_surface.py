@@ -52,6 +52,8 @@ COMMANDS = {
     "--train --eval",
     "report": "run --list --entry --format --output",
     "rules": "--format",
+    "runs": "folder --format",
+    "tail": "run --session",
     "theory": "",
 }
 

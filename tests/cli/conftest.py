@@ -1,5 +1,6 @@
 """A command line to call in this process, and a folder with a network in it."""
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from isograd.cli import main
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "storage"))  # made runs
 
 NET = """\
 import torch

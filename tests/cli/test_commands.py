@@ -246,7 +246,10 @@ def test_what_cannot_be_done_is_told_before_anything_runs(
 def test_a_command_that_is_none_is_told_with_those_there_are(isograd: Run) -> None:
     ended = isograd("chek")
     assert ended.code == 2
-    assert "'chek'; there is check, demo, doctor, explain, lab, predict, report, rules" in ended.err
+    assert (
+        "'chek'; there is check, demo, doctor, explain, lab, predict, report, rules, runs"
+        in ended.err
+    )
 
 
 def test_piped_output_has_no_color_and_no_progress(folder: Path, isograd: Run, check: Stub) -> None:
@@ -321,7 +324,9 @@ def test_nothing_said_is_a_call_for_help(isograd: Run) -> None:
     assert isograd().out == isograd("--help").out
 
 
-@pytest.mark.parametrize("name", ["check", "demo", "doctor", "explain", "report", "rules"])
+@pytest.mark.parametrize(
+    "name", ["check", "demo", "doctor", "explain", "report", "rules", "runs", "tail"]
+)
 def test_every_help_has_an_example(isograd: Run, name: str) -> None:
     assert f"  isograd {name}" in isograd(name, "-h").out
 

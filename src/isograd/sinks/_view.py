@@ -19,30 +19,37 @@ WEIGHTS = ("weight.rms", "weight.grad_rms", "weight.update_ratio")
 KEYS = (*SIGNALS, *SHARES, *WEIGHTS)
 """The series that are shown."""
 
-Alarms = dict[tuple[str, int], Alarm]
-"""The alarms that stand, by code and first step."""
+Key = tuple[str, str, int]
+"""What makes an alarm one: code, cause and first step."""
+
+Alarms = dict[Key, Alarm]
+"""The alarms that stand."""
+
+
+def key(alarm: Alarm) -> Key:
+    """What it has in common with what is said of it later."""
+    return alarm.finding.code, alarm.finding.cause, alarm.first_step
 
 
 def update(standing: Alarms, changes: Sequence[Alarm]) -> None:
     """Follows alarms as they are raised, get worse and are withdrawn."""
     for alarm in changes:
-        key = alarm.finding.code, alarm.first_step
-        standing.pop(key, None)
+        standing.pop(key(alarm), None)
         if alarm.state != "withdrawn":
-            standing[key] = alarm
+            standing[key(alarm)] = alarm
 
 
-def column(record: Record, key: str) -> list[tuple[int, str, float]]:
+def column(record: Record, series: str) -> list[tuple[int, str, float]]:
     """(index, kind, number) of the rows of a series that are shown; numbers may be inf or NaN."""
-    if key in WEIGHTS:
+    if series in WEIGHTS:
         kinds = [p.kind if p.is_weight else "" for p in record.parameters]
         all_kinds = [p.kind for p in record.parameters]
     else:
         all_kinds = [site.kind for site in record.sites]
-        kinds = [kind if kind in WEIGHT_KINDS or key in SHARES else "" for kind in all_kinds]
+        kinds = [kind if kind in WEIGHT_KINDS or series in SHARES else "" for kind in all_kinds]
     if not any(kinds):
         kinds = all_kinds
-    numbers = record.series.get(key, ())
+    numbers = record.series.get(series, ())
     return [
         (index, kind, number)
         for index, (kind, number) in enumerate(zip(kinds, numbers, strict=False))

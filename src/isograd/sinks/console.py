@@ -43,12 +43,15 @@ class Console(Sink):
 
     Args:
         file: where; standard error where left out, so that what a program prints stays its own.
+        every_look: whether each look gets a line where there is no terminal, and losses none; else
+            one every half minute.
     """
 
     code = "console"
 
-    def __init__(self, file: TextIO | None = None) -> None:
+    def __init__(self, file: TextIO | None = None, *, every_look: bool = False) -> None:
         self._file = file
+        self._every_look = every_look
         self._standing: view.Alarms = {}
         self._losses: list[tuple[int, float]] = []
         self._record: Record | None = None
@@ -77,14 +80,15 @@ class Console(Sink):
     def record(self, record: Record) -> None:
         """Shows a look."""
         self._record = record
-        self._refresh()
+        self._refresh(now=self._every_look and self._live is None)
 
     def losses(self, pairs: Sequence[tuple[int, float]]) -> None:
         """Shows the latest loss."""
         self._losses += pairs
         if len(self._losses) > MOST_LOSSES:
             self._losses = [*self._losses[:-1:2], self._losses[-1]]
-        self._refresh()
+        if self._live is not None or not self._every_look:
+            self._refresh()
 
     def alarms(self, changes: Sequence[Alarm]) -> None:
         """Tells alarms at once."""
@@ -93,9 +97,8 @@ class Console(Sink):
         known = {key: alarm.state for key, alarm in self._standing.items()}
         view.update(self._standing, changes)
         for alarm in changes:
-            if known.get((alarm.finding.code, alarm.first_step)) != alarm.state:
+            if known.get(view.key(alarm)) != alarm.state:
                 self._terminal.print(Text(_told(alarm), style=_style(alarm)))
-        self._refresh()
 
     def close(self, diagnosis: Diagnosis | None, outcome: str) -> None:
         """Leaves the table as it stands last, and tells how the run ended."""
@@ -108,11 +111,11 @@ class Console(Sink):
         causes = ", ".join(f"{finding.code} {finding.cause}" for finding in findings)
         self._say(f"{self._name}: {outcome}" + (f"; {causes}" if causes else ""))
 
-    def _refresh(self) -> None:
-        now = time.monotonic()
-        if now - self._last < (QUIET_SECONDS if self._live is None else REFRESH_SECONDS):
+    def _refresh(self, *, now: bool = False) -> None:
+        wait = QUIET_SECONDS if self._live is None else REFRESH_SECONDS
+        if not now and time.monotonic() < self._last + wait:
             return
-        self._last = now
+        self._last = time.monotonic()
         if self._live is None:
             self._say(self._line())
         else:
@@ -133,7 +136,7 @@ class Console(Sink):
         if isinstance(lr, (int, float)):
             parts.append(f"lr {lr:.3g}")
         if self._standing:
-            parts.append("alarms " + ", ".join(sorted({code for code, _ in self._standing})))
+            parts.append("alarms " + ", ".join(sorted({code for code, *_ in self._standing})))
         return " · ".join(parts)
 
     def _line(self) -> str:

@@ -61,7 +61,7 @@ class Wandb(Sink):
 
     def alarms(self, changes: Sequence[Alarm]) -> None:
         """Sends an alert for each that is raised."""
-        new = [a for a in changes if (a.finding.code, a.first_step) not in self._standing]
+        new = [a for a in changes if view.key(a) not in self._standing]
         view.update(self._standing, changes)
         for alarm in new:
             if alarm.state != "withdrawn":

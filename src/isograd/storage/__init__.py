@@ -7,7 +7,8 @@ TABLES, of the run file. Raise the one that changes.
 from isograd.storage._diagnoses import Stored, load, save
 from isograd.storage._files import TABLES
 from isograd.storage._plain import SCHEMA, dumps, from_plain, loads, to_plain
-from isograd.storage._reader import Mark, News, Run, Session, open_run, sessions
+from isograd.storage._reader import Mark, News, Progress, Run, open_run
+from isograd.storage._sessions import Session, sessions
 from isograd.storage._writer import RunWriter
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "TABLES",
     "Mark",
     "News",
+    "Progress",
     "Run",
     "RunWriter",
     "Session",

@@ -12,40 +12,26 @@ from typing import Any
 
 from isograd.errors import StorageError
 from isograd.findings import Alarm, Diagnosis, Finding, Verdict
-from isograd.records import Number, Reading, Record, RunInfo
+from isograd.records import Number, Reading, Record
 from isograd.storage._columns import entry, size, unpack, unpack_histograms
 from isograd.storage._files import open_to_read, troubles
-from isograd.storage._owners import Owner
 from isograd.storage._plain import as_free, from_plain, loads
+from isograd.storage._sessions import Session, read_sessions
 
 LATEST = 512
 """Losses of the latest steps that rules see one by one; about as many older ones are kept."""
 
 
 @dataclass(frozen=True)
-class Session:
-    """One watched training of a run file: from its beginning to its end, or to its death."""
+class Progress:
+    """How far a run is."""
 
-    number: int
-    """From 1, in the order in which they were begun."""
-    info: RunInfo
-    ended: str | None
-    """When, ISO 8601, UTC; `None` while it runs, and for one that died."""
-    outcome: str | None
-    """How it ended: `finished`, or what stopped it; `None` while it runs."""
-    host: str
-    pid: int
-    alive: bool | None
-    """Whether it is being written; `None` where that cannot be told: on another machine."""
-    key: int
-    """Its id in the tables."""
-
-    @property
-    def state(self) -> str:
-        """`running`, `died`, `unknown` (on another machine), or its outcome."""
-        if self.outcome is not None:
-            return self.outcome
-        return {True: "running", False: "died", None: "unknown"}[self.alive]
+    step: int | None
+    """The latest step of which anything is known."""
+    looks: int
+    """At how many steps the network was looked at."""
+    loss: float | None
+    """The latest."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +67,7 @@ class Run:
             self._run = open_to_read(self.path)
         self._layouts: dict[int, tuple[Record, tuple[str, ...]]] = {}
         try:
-            count = len(_sessions(self._run, self.path))
+            count = len(read_sessions(self._run, self.path))
             if not count:
                 raise StorageError(
                     f"{self.path}: holds no watched run; isograd.watch(run=...) writes one, and "
@@ -116,7 +102,7 @@ class Run:
     def session(self) -> Session:
         """What is known of the run, and whether it goes on."""
         with self._troubles():
-            return _sessions(self._run, self.path)[self._number - 1]
+            return read_sessions(self._run, self.path)[self._number - 1]
 
     @property
     def steps(self) -> tuple[int, ...]:
@@ -184,11 +170,23 @@ class Run:
         rows = self._all("SELECT step, value FROM losses WHERE session = ? ORDER BY id", self._key)
         return tuple(s for s, _ in rows), tuple(_loss(value) for _, value in rows)
 
+    def progress(self) -> Progress:
+        """How far it is, without reading all of it."""
+        looks, step = self._all(
+            "SELECT count(*), max(step) FROM readings WHERE session = ?", self._key
+        )[0]
+        last = self._all(
+            "SELECT step, value FROM losses WHERE session = ? ORDER BY id DESC LIMIT 1", self._key
+        )
+        steps = [number for number in (step, *(row[0] for row in last)) if number is not None]
+        loss = _loss(last[0][1]) if last else None
+        return Progress(max(steps, default=None), looks, loss)
+
     def alarms(self) -> tuple[Alarm, ...]:
         """Every alarm as it stands now, in the order in which they were raised."""
-        latest: dict[tuple[str, int], Alarm] = {}
+        latest: dict[tuple[str, str, int], Alarm] = {}
         for alarm in self.since(Mark(reading=_FAR, loss=_FAR)).alarms:
-            latest[alarm.finding.code, alarm.first_step] = alarm
+            latest[alarm.finding.code, alarm.finding.cause, alarm.first_step] = alarm
         return tuple(latest.values())
 
     def reading(self, most: int = 60) -> Reading:
@@ -221,13 +219,20 @@ class Run:
             reading=self.reading(),
         )
 
-    def since(self, mark: Mark) -> News:
-        """What was added since `mark`, to follow a run: `news = run.since(news.mark)`."""
+    def since(self, mark: Mark, most: int = -1) -> News:
+        """What was added since `mark`, to follow a run: `news = run.since(news.mark)`.
+
+        Args:
+            mark: how far was read already.
+            most: looks at once, all where it is negative.
+        """
         with self._troubles(), _snapshot(self._run):
             looks = self._all(
-                f"SELECT id, {_FIELDS} FROM readings WHERE session = ? AND id > ? ORDER BY id",
+                f"SELECT id, {_FIELDS} FROM readings WHERE session = ? AND id > ? ORDER BY id "
+                "LIMIT ?",
                 self._key,
                 mark.reading,
+                most,
             )
             losses = self._all(
                 "SELECT id, step, value FROM losses WHERE session = ? AND id > ? ORDER BY id",
@@ -308,42 +313,10 @@ def open_run(path: str | PathLike[str], *, session: int | None = None) -> Run:
     return Run(path, session)
 
 
-def sessions(path: str | PathLike[str]) -> list[Session]:
-    """The watched trainings of a run file; a file of diagnoses alone has none.
-
-    Raises:
-        StorageError: there is no such file, or it is no run file.
-    """
-    file = Path(path)
-    with troubles(file, "read"):
-        run = open_to_read(file)
-        try:
-            return _sessions(run, file)
-        finally:
-            run.close()
-
-
 _FIELDS = "step, layout, forms, facts, histograms, data"
 
 _FAR = 2**62
 """Beyond every row."""
-
-
-def _sessions(run: sqlite3.Connection, file: Path) -> list[Session]:
-    if not run.execute("SELECT 1 FROM sqlite_master WHERE name = 'sessions'").fetchone():
-        return []
-    rows = run.execute(
-        "SELECT id, name, started, facts, ended, outcome, host, pid, birth FROM sessions "
-        "ORDER BY id"
-    )
-    found = []
-    for number, row in enumerate(rows.fetchall(), start=1):
-        key, name, started, facts, ended, outcome, *owner = row
-        info = RunInfo(name, str(file), started, {k: as_free(v) for k, v in loads(facts).items()})
-        alive = False if outcome is not None else Owner(*owner).alive()
-        host, pid, _ = owner
-        found.append(Session(number, info, ended, outcome, host, pid, alive, key))
-    return found
 
 
 def _thinned(steps: Sequence[int], losses: Sequence[float]) -> list[list[float]]:
