@@ -2,9 +2,9 @@
 
 Gradient descent on parabolas of two curvatures, kappa times apart, from points of equal loss, with
 the best learning rate for each: the steps to a millionth of the loss follow from kappa alone. The
-second half multiplies one and the same cost by 1000, which makes every gradient 1000 times as
-large and changes nothing once the learning rate is adapted: not the size of the gradient
-counts, but how differently curved the directions are.
+second half multiplies one and the same cost by 1000, which makes every gradient 1000 times as large
+and changes nothing once the learning rate is adapted: not the size of the gradient counts, but how
+differently curved the directions are.
 """
 
 import math

@@ -2,8 +2,8 @@
 
 Ten thousand networks of one sigmoid unit per layer, in float64. The gradient of the output by the
 formula, slope times weight layer after layer, against autograd; how large two slopes can be
-together; how many weights of N(0, 1) lie between -1 and 1; and what a layer multiplies the
-gradient by. All of it holds for one unit per layer; `sigmoid-and-width` is about more.
+together; how many weights of N(0, 1) lie between -1 and 1; and what a layer multiplies the gradient
+by. All of it holds for one unit per layer; `sigmoid-and-width` is about more.
 """
 
 import math

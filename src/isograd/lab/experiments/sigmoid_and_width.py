@@ -1,9 +1,9 @@
 """Do weights of N(0, 1) make the gradient of a sigmoid network vanish?
 
 Only of a narrow one. A unit's gradient is a sum over all n units behind it, so that a layer
-multiplies its energy by chi = n E s'^2, at the size of the pre-activations that weights of
-N(0, 1) lead to. Theory says that chi is 1 at a width of 103: below, gradients vanish, above, they
-explode. Networks of ten layers are measured by isograd at widths from 4 to 1000.
+multiplies its energy by chi = n E s'^2, at the size of the pre-activations that weights of N(0, 1)
+lead to. Theory says that chi is 1 at a width of 103: below, gradients vanish, above, they explode.
+Networks of ten layers are measured by isograd at widths from 4 to 1000.
 """
 
 import math

@@ -1,8 +1,8 @@
 """How steep is a sigmoid, and where does it end?
 
 The sigmoid and its derivative by autograd against s (1 - s), the height and width of the bell, and
-what floating-point numbers make of "between 0 and 1": from 24 ln 2 on, a float32 sigmoid is
-exactly 1. The derivative that is at most 1/4 is the activation's; that of a cost need not be.
+what floating-point numbers make of "between 0 and 1": from 24 ln 2 on, a float32 sigmoid is exactly
+1. The derivative that is at most 1/4 is the activation's; that of a cost need not be.
 """
 
 import math

@@ -1,10 +1,11 @@
 """A network does not learn: is its signal gone, or only its gradient?
 
 Two networks that stay at chance under plain SGD. Twenty ReLU layers as nn.Linear initializes them:
-every input gives the same output, so that nothing reaches the loss, whatever the optimizer. Five
-sigmoid layers: the outputs differ well enough, only the gradient of the first layers is tiny, and
-Adam, which divides by its size, trains them. The spread of the outputs over inputs tells the two
-apart before the first step.
+every input gives the same output, so that a gradient tells nothing of the inputs. Five sigmoid
+layers: the outputs differ well enough, only the gradient of the first layers is tiny, and Adam,
+which divides by its size, trains them. The spread of the outputs over inputs tells the two apart
+before the first step. Adam's steps in a collapsed network are noise of full size; most draws wander
+out of the collapse in the end, after a plateau several times as long, and some do not.
 """
 
 import math
@@ -39,14 +40,20 @@ class StalledTraining(Experiment):
             "S0.17",
             "imprecise",
             "What counts is the update against the weight, not the learning rate alone. Adam takes "
-            "the gradient's size out of it and rescues a network whose gradient alone has "
-            "vanished; none can rescue one whose outputs no longer depend on the input.",
+            "the gradient's size out of it, and a network whose gradient alone has vanished starts "
+            "to learn within tens of steps. One whose outputs no longer depend on the input waits "
+            "several times as long, until steps of noise have made its weights large enough, or "
+            "for ever.",
             (
                 below("accuracy_relu_sgd", 0.2, "one class for all: at most the largest class"),
-                below("accuracy_relu_adam", 0.3, "likewise; Adam sees noise only"),
                 below("accuracy_sigmoid_sgd", 0.3, "first layers move by 1e-4 of their size"),
-                above("accuracy_sigmoid_adam", 0.8, "0.89; seeds scatter by 0.03", on=("mnist",)),
+                above("accuracy_sigmoid_adam", 0.75, "0.85; seeds scatter by 0.03", on=("mnist",)),
                 above("accuracy_sigmoid_adam", 0.5, "fewer samples, fewer steps", on=("digits",)),
+                above(
+                    "plateau_ratio",
+                    1.5,
+                    "3 to 5 in the mean; draws scatter from 1.3 to no end at all",
+                ),
                 below("spread_relu", 1e-6, "sqrt(1/6) per layer over 20 layers, times 0.05"),
                 above("spread_sigmoid", 1e-4, "a signal that float32 tells from 1 a thousandfold"),
             ),
@@ -61,7 +68,7 @@ class StalledTraining(Experiment):
             ),
         ),
     )
-    scales: ClassVar = {"fast": {"steps": 120, "seeds": 1, "adam_lr": 0.003}}
+    scales: ClassVar = {"fast": {"steps": 150, "seeds": 2, "adam_lr": 0.003}}
 
     steps: int = 400
     """Of training, batches of 100."""
@@ -71,7 +78,7 @@ class StalledTraining(Experiment):
     """Learning rate of Adam."""
     width: int = 100
     """Units of every layer."""
-    seeds: int = 3
+    seeds: int = 6
     """Networks of each kind."""
     chain: int = 12
     """Weights in the chain of the figure."""
@@ -106,6 +113,8 @@ class StalledTraining(Experiment):
                 )
                 numbers[f"accuracy_{name}_{optimizer}"] = trained.accuracy.mean()
                 losses[f"{name}_{optimizer}"] = trained.losses.mean(1)
+                numbers[f"plateau_{name}_{optimizer}"] = plateau(trained.losses).mean()
+        numbers["plateau_ratio"] = numbers["plateau_relu_adam"] / numbers["plateau_sigmoid_adam"]
         path = descend(self.chain, steps=60)
         numbers["chain_loss_left"] = path[-1][1] / path[0][1]
         numbers["chain_moved"] = abs(path[-1][0] - path[0][0])
@@ -114,8 +123,9 @@ class StalledTraining(Experiment):
     def figure(self, result: "Result") -> "Figure":
         told, numbers = result.series, result.numbers
         figure, (stall, course, spread) = figures.new(
-            f"Adam rescues a vanished gradient ({numbers['accuracy_sigmoid_adam']:.0%} right), but "
-            f"not a vanished signal ({numbers['accuracy_relu_adam']:.0%})",
+            "Adam gets a network without gradient going after "
+            f"{numbers['plateau_sigmoid_adam']:.0f} steps; one without signal after "
+            f"{numbers['plateau_relu_adam']:.0f}, or never",
             3,
             width=4.9,
         )
@@ -144,6 +154,13 @@ class StalledTraining(Experiment):
         spread.set_title("before the first step")
         spread.legend(loc="upper left")
         return figure
+
+
+def plateau(losses: torch.Tensor) -> torch.Tensor:
+    """Steps until the mean loss of ten is below ln 10 by a tenth, [n], of losses [steps, n]."""
+    means = losses.unfold(0, 10, 1).mean(-1)
+    above_chance = means > math.log(10) - 0.1
+    return above_chance.float().cumprod(0).sum(0) + 10
 
 
 def descend(depth: int, *, steps: int) -> list[tuple[float, float]]:

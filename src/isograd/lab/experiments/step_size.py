@@ -1,9 +1,9 @@
 """How large may a step be: between 0 and 1, or as large as the curvature allows?
 
-Gradient descent on parabolas of curvature 0.01, 1 and that of real, raw features; the learning
-rate from which on it diverges is found by bisection, and is 2 / curvature each time. Then a small
-network on digits by full batches, with steps below and above 2 / lambda_max, the largest
-eigenvalue of its loss's Hessian as isograd measures it: below, every step lowers the loss.
+Gradient descent on parabolas of curvature 0.01, 1 and that of real, raw features; the learning rate
+from which on it diverges is found by bisection, and is 2 / curvature each time. Then a small
+network on digits by full batches, with steps below and above 2 / lambda_max, the largest eigenvalue
+of its loss's Hessian as isograd measures it: below, every step lowers the loss.
 """
 
 import math
