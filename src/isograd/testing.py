@@ -237,6 +237,11 @@ def _odd() -> Iterator[tuple[str, Reading]]:
             yield what, Reading(look)
             yield f"{what}, and a second look", Reading(look, history=(last,))
             yield f"{what}, and a rehearsal", Reading(look, history=(trained,))
+            facts = _Every(number)
+            facts["watch.losses"] = [list(range(60)), [2.0, number, 1.0] * 20]
+            later = [dataclasses.replace(look, step=step) for step in range(7, 70, 7)]
+            later.append(dataclasses.replace(look, step=70, facts=facts))
+            yield f"{what}, in a watched run", Reading(look, history=tuple(later))
     for fact in ("word", [], {}, [1, 2], {"op": None}, [[2], [3]], True):
         yield f"facts that are {fact!r}", Reading(_filled(9, 1.0, fact))
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from signal_readings import SIGNAL
 
 from isograd.records import Reading
-from isograd.rules._examples import chain, with_history
+from isograd.rules._examples import chain, over_steps, run, with_history
 from isograd.rules.beside_prediction import _aligned as parallel
 from isograd.rules.beside_prediction import _example as beside
 from isograd.rules.initial_loss import _loss
@@ -92,13 +92,43 @@ def targets(**facts: object) -> Reading:
     return Reading(chain(2, facts={**changed, "batch.size": 64}))
 
 
+def leap() -> Reading:
+    """Updates a hundred times those of the looks before, and a loss that rises with them."""
+    losses = [2.3 * 0.97**k for k in range(60)] + [2.2] * 40
+    facts = {"loss.kind": "cross_entropy", "loss.chance": math.log(10)}
+    column = [1e-3] * 7 + [9e-2] * 3
+    return over_steps({"weight.update_ratio": column}, losses, facts=facts)
+
+
+def standing_still() -> Reading:
+    """Updates of nothing, and a loss that has not moved."""
+    facts = {"loss.kind": "cross_entropy", "loss.chance": math.log(10)}
+    return over_steps({"weight.update_ratio": [1e-6] * 10}, [2.303] * 100, facts=facts)
+
+
+def adversarial() -> Reading:
+    """A loss of unknown chance level that rises tenfold."""
+    return run(chain(3), chain(3, step=60), losses=[0.7 * 1.05**k for k in range(60)])
+
+
+def two_overflows() -> Reading:
+    """A product overflows at two looks in a row of a run with a GradScaler."""
+    event = {"op": "linear", "module": "layers.1", "site": 2, "count": 5}
+    event["inputs"] = [{"min": -1.0, "max": 6e3, "nonfinite": 0}]
+    broken = {"event.forward": event, "loss.value": math.nan, "watch.scale": 1024.0}
+    looks = [chain(3, facts=facts, step=k) for k, facts in enumerate(({}, broken, broken))]
+    return run(*looks, losses=[2.3, math.nan, math.nan])
+
+
 FURTHER: dict[str, tuple[Reading, ...]] = {
     **SIGNAL,
     "IG401": (
         overflow(dtype="float32", peak=1e25),
         log_of_weights(),
         broken_weights(losses=[2.3, 2.4, math.nan]),
+        two_overflows(),
     ),
+    "IG304": (*SIGNAL["IG304"], leap(), standing_still()),
     "IG402": (Reading(chain(3, series={"backward.share_fp16_underflow": 0.2})),),
     "IG502": (norms(momentum=0.1, gap=0.8), norms(momentum=0.02, gap=0.8)),
     "IG503": (collapsed(), plain_stack()),
@@ -115,6 +145,7 @@ FURTHER: dict[str, tuple[Reading, ...]] = {
         _loss(1.5, kind="cross_entropy", chance=math.log(10)),
         _loss(36.0, kind="cross_entropy", chance=math.log(10), **{"loss.summed": True}),
     ),
+    "IG609": (adversarial(),),
     "IG604": (
         plateau(FLAT, spread=0.5),
         plateau([2.3 - 0.001 * k for k in range(120)], spread=0.5),

@@ -63,6 +63,46 @@ def reading(depth: int = 3, **options: Any) -> Reading:
     return Reading(chain(depth, **options))
 
 
+def run(*looks: Record, losses: Sequence[Number], **facts: Any) -> Reading:
+    """A watched run: the losses of all its steps are put where `Reading.history` keeps them."""
+    told = {"watch.losses": [list(range(len(losses))), list(losses)], **facts}
+    last = replace(looks[-1], facts={**looks[-1].facts, **told})
+    return Reading(looks[0], history=(*looks[1:-1], last)) if len(looks) > 1 else Reading(last)
+
+
+def over_steps(
+    columns: Mapping[str, Sequence[Sequence[Number] | float]],
+    losses: Sequence[Number],
+    *,
+    depth: int = 4,
+    every: int = 10,
+    facts: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> Reading:
+    """A watched run of a chain, one look for each entry of the columns.
+
+    Args:
+        columns: a key, and what `chain` takes for it at each look.
+        losses: losses of all its steps.
+        depth: weight layers.
+        every: steps between two looks.
+        facts: facts of every look.
+        **options: of `chain`.
+    """
+    count = max(len(column) for column in columns.values())
+    looks = [
+        chain(
+            depth,
+            series={key: column[k] for key, column in columns.items()},
+            facts=facts,
+            step=every * k,
+            **options,
+        )
+        for k in range(count)
+    ]
+    return run(*looks, losses=losses)
+
+
 def with_history(first: Record, *later: Record, losses: Sequence[float]) -> Reading:
     """A Reading with a rehearsal; the losses are put where `Reading.history` keeps them."""
     last = replace(later[-1], facts={**later[-1].facts, "rehearsal.losses": list(losses)})

@@ -8,8 +8,9 @@ from typing import Literal
 
 from isograd.findings import Severity
 from isograd.records import WEIGHT_KINDS, Reading, Record
-from isograd.rules._course import uninformed
+from isograd.rules._course import course, noise, uninformed
 from isograd.rules._numbers import dependence, fact
+from isograd.rules._remembering import remembered
 from isograd.rules._rule import NotApplicable
 
 UNDERFLOW = math.log(1e-20)
@@ -175,23 +176,25 @@ def learnt(record: Record) -> bool:
     return many and value is not None and bool(chance) and 0 <= value < LEARNT * (chance or 0.0)
 
 
+@remembered
 def outcome(reading: Reading) -> Result | None:
-    """What the rehearsal came to; `None` without one, or where it is too short or unclear.
+    """What the training came to; `None` without one, or where it is too short or unclear.
 
-    A network that has learned before, and does not forget in the rehearsal, trains.
+    A network that has learned before, and does not forget in the training, trains. Of a watched
+    run whose loss has no known chance level none is flat: that of a GAN stands as it learns.
     """
-    last = reading.last
-    if last.fact("rehearsal.stopped"):
+    last, path = reading.last, course(reading)
+    if last.fact("rehearsal.stopped") or (path is not None and path.broke_at is not None):
         return "diverges"
-    losses = [x for x in last.fact("rehearsal.losses") or () if isinstance(x, (int, float))]
-    if any(not math.isfinite(x) for x in losses):
-        return "diverges"
+    losses = path.losses if path is not None else ()
     if len(losses) < FEWEST_STEPS:
         return "trains" if learnt(reading.seen) and learnt(last) else None
     part = max(3, len(losses) // 4)
-    head, tail = losses[:part], losses[-part:]
+    # Of a watched run a quarter is much more than its beginning.
+    first = min(part, FEWEST_STEPS) if path is not None and path.watched else part
+    head, tail = losses[:first], losses[-part:]
     start, end = fmean(head), fmean(tail)
-    error = noise(losses) * math.sqrt(2 / part)
+    error = noise(losses) * math.sqrt(1 / first + 1 / part)
     chance = uninformed(reading.seen)
     if end > ESCAPED * max(abs(start), chance or 0.0):
         return "diverges"
@@ -204,23 +207,11 @@ def outcome(reading: Reading) -> Result | None:
     if below and start - end > CLEAR * error:
         return "trains"
     late = fmean(losses[-2 * part : -part]) if len(losses) >= PATIENCE else start
+    if chance is None and path is not None and path.watched:
+        return None
     if not below and abs(late - end) <= max(2 * error, STILL * abs(late)):
         return "flat"
     return None
-
-
-def noise(losses: Sequence[float]) -> float:
-    """Standard deviation of the losses around their course, from their second differences.
-
-    These cancel any steady fall, and their median a steep one at the start, neither of which is
-    noise; for independent noise their variance is six times its own.
-    """
-    bends = [abs(a - 2 * b + c) for a, b, c in zip(losses, losses[1:], losses[2:], strict=False)]
-    return median(bends) / (GAUSSIAN_MEDIAN * math.sqrt(6)) if bends else 0.0
-
-
-GAUSSIAN_MEDIAN = 0.6745
-"""Median of |x| of a standard Gaussian."""
 
 
 def weighed(severity: Severity, result: Result | None) -> Severity:

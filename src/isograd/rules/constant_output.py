@@ -10,6 +10,7 @@ from isograd.rules._examples import reading
 from isograd.rules._numbers import dependence, show
 from isograd.rules._profile import ROUNDING, hidden_sites, idle_norms, outcome
 from isograd.rules._rule import NotApplicable, Outcome, Passed, Rule
+from isograd.rules._watched import latest_with
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,7 @@ class ConstantOutput(Rule):
     """The outputs do not depend on the inputs.
 
     Sees: the spread of the tensor that enters the loss over the samples of the batch, relative to
-        its rms, at the first look and at the last one of a rehearsal.
+        its rms, at the first look and at the last one of a rehearsal or of a watched run.
 
     Matters: such a network can learn the mean target or the frequencies of the labels, and
         nothing else; the loss then stands on a plateau that has a name (ln of the number of
@@ -42,7 +43,7 @@ class ConstantOutput(Rule):
 
     def judge(self, reading: Reading) -> Outcome:
         """Judges the first look, then the last."""
-        seen, last = reading.seen, reading.last
+        seen, last = reading.seen, latest_with(reading, "output.spread")
         before, after = dependence(seen), dependence(last)
         idle = idle_norms(seen)
         if idle:

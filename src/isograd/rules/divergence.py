@@ -1,4 +1,4 @@
-"""A rehearsal that diverges."""
+"""A loss that diverges."""
 
 from dataclasses import dataclass
 from statistics import median
@@ -6,18 +6,22 @@ from typing import ClassVar
 
 from isograd.findings import Finding, Severity
 from isograd.records import Reading
-from isograd.rules._course import course, uninformed
+from isograd.rules._course import Course, course, uninformed
 from isograd.rules._examples import chain, with_history
 from isograd.rules._numbers import fact, show
 from isograd.rules._rule import NotApplicable, Outcome, Passed, Rule
+from isograd.rules._watched import RECENT
+
+SHOWN = 100
+"""Losses that are handed on as evidence."""
 
 
 @dataclass(frozen=True)
 class Divergence(Rule):
-    """The loss of the rehearsal diverges.
+    """The loss diverges.
 
-    Sees: the losses of the rehearsal: one that is no longer finite, or that has risen to a
-        multiple of its start and stays there.
+    Sees: the losses of a rehearsal or of a watched run: one that is no longer finite, or that has
+        risen to a multiple of its start and stays there.
 
     Matters: an update that overshoots raises the loss, the next gradient is larger and the next
         update overshoots more. It happens when the learning rate exceeds 2 over the largest
@@ -25,7 +29,8 @@ class Divergence(Rule):
         saturated, standing at a worse loss than an untrained one.
 
     Wrong when: the loss started near zero, as that of a trained network does, or has a schedule
-        of its own.
+        of its own. In a watched run, a loss without a known chance level (of a GAN, of
+        reinforcement learning) may wander and must rise further.
 
     Do: divide the learning rate by ten; warm it up; clip the gradient norm. Where another finding
         names a reason for steep curvature (inputs, initialization), remove that first.
@@ -37,6 +42,9 @@ class Divergence(Rule):
 
     rise: float = 3.0
     """Multiple of the larger of start and chance; noise between batches stays below."""
+    unknown: float = 30.0
+    """The same in a watched run whose chance level nobody knows: adversarial losses rise tenfold
+    while all is well."""
     steps: int = 4
     """Losses needed to tell a jump from a rise: the last quarter is then one of them."""
 
@@ -45,25 +53,29 @@ class Divergence(Rule):
         path = course(reading)
         if path is None or not path.losses:
             return NotApplicable(
-                "no rehearsal from a finite loss (check(..., optimizer=, steps=) makes one)"
+                "no rehearsal or run from a finite loss (check(..., optimizer=, steps=) makes one)"
             )
-        reference = max(abs(path.start), uninformed(reading.seen) or 0.0)
+        chance = uninformed(reading.seen)
+        reference = max(abs(path.start), chance or 0.0)
+        rise = self.rise if chance or not path.watched else self.unknown
         if path.broke_at is not None:
             return self._finding(
                 reading,
+                path,
                 f"The loss starts at {show(path.start)} and is no longer finite at step "
                 f"{path.broke_at}; the largest before was {show(max(path.losses))}.",
             )
-        end = median(path.losses[-max(1, path.steps // 4) :])
-        if path.steps < self.steps or end <= self.rise * reference:
+        end = median(path.losses[-max(1, _latest(path)) :])
+        if path.steps < self.steps or end <= rise * reference:
             return Passed(f"the loss goes from {show(path.start)} to {show(end)}")
         return self._finding(
             reading,
+            path,
             f"The loss rises from {show(path.start)} to {show(end)} over {path.steps} steps and "
             "stays there.",
         )
 
-    def _finding(self, reading: Reading, message: str) -> Finding:
+    def _finding(self, reading: Reading, path: Course, message: str) -> Finding:
         rate = fact(reading.last, "optimizer.lr") or fact(reading.seen, "optimizer.lr")
         told = f" from {show(rate)} to {show(rate / 10)}" if rate else " by ten"
         return Finding(
@@ -71,7 +83,7 @@ class Divergence(Rule):
             Severity.ERROR,
             "lr-too-high",
             message,
-            evidence={"losses": list(reading.last.fact("rehearsal.losses")), "lr": rate},
+            evidence={"losses": list(path.losses[-SHOWN:]), "lr": rate},
             remedies=(
                 f"Lower the learning rate{told}, or warm it up over the first steps.",
                 "Clip the gradient norm to 1.",
@@ -90,3 +102,8 @@ class Divergence(Rule):
         """Falls."""
         losses = [2.3 * 0.9**k for k in range(12)]
         return with_history(chain(3), chain(3, step=12), losses=losses)
+
+
+def _latest(path: Course) -> int:
+    """Losses that are now: a quarter of a rehearsal, of a watched run not more than a few."""
+    return min(len(path.losses) // 4, RECENT if path.watched else len(path.losses))

@@ -75,11 +75,12 @@ class FormatRange(Rule):
 
     def _worst(self, seen: Record, name: str, *, in_use: bool) -> _Loss | None:
         found: list[_Loss] = []
-        for way, values in (("forward", "outputs"), ("backward", "gradients")):
+        scaled = seen.fact("watch.scale") is not None  # then gradients are larger than they look
+        for way, values in (("forward", "outputs"), ("backward", "gradients"))[: 2 - scaled]:
             for end in ("underflow", "overflow"):
                 for index, share in seen.pairs(f"{way}.share_{name}_{end}"):
                     found.append(_Loss(share, seen.sites[index].name, way, values, end))
-        if in_use:
+        if in_use and not scaled:
             found.extend(self._blurred(seen))
         return max(found, key=lambda loss: loss.share, default=None)
 

@@ -52,6 +52,8 @@ class InitialLoss(Rule):
     def judge(self, reading: Reading) -> Outcome:
         """Compares with chance, per sample if the loss is a sum."""
         seen = reading.seen
+        if seen.step:
+            return NotApplicable(f"the first look is that of step {seen.step}, not of the start")
         value, chance = fact(seen, "loss.value"), _of_chance(seen)
         if value is None or chance is None or chance <= 0:
             return NotApplicable(

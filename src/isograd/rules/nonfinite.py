@@ -1,18 +1,19 @@
 """The first value that is not a number."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from isograd.findings import Finding, Severity
 from isograd.records import Reading, Record
 from isograd.rules._course import course
+from isograd.rules._events import Event, describe, event_of, largest
 from isograd.rules._examples import chain, with_history
 from isograd.rules._formats import FULL, format_of
-from isograd.rules._numbers import fact, finite, middle, sizes
+from isograd.rules._numbers import fact, middle, sizes
 from isograd.rules._rule import NotApplicable, Outcome, Passed, Rule
 from isograd.rules._symptoms import OVER_DEPTH
+from isograd.rules._watched import watched
 
 _CURES = {
     "sqrt": "keep its argument above zero: sqrt(x + eps), since its derivative at 0 is infinite",
@@ -29,39 +30,13 @@ _CURES = {
 
 
 @dataclass(frozen=True)
-class _Event:
-    """The first operation with a non-finite value, in one look."""
-
-    record: Record
-    way: str
-    op: str
-    site: str
-    """The nearest site at or before it."""
-    module: str
-    peak: float | None
-    """Largest finite magnitude that goes in, backward that of any gradient; `None` if unknown."""
-    dirty: int
-    """Entries of its inputs that were not finite already."""
-    inputs: tuple[Mapping[str, Any], ...]
-    count: int
-    step: int
-    in_loss: bool = False
-
-    @property
-    def where(self) -> str:
-        """Operation and place."""
-        if self.module:
-            return f"`{self.op}` in {self.module}"
-        return f"`{self.op}` in the {'loss' if self.in_loss else 'model itself'}"
-
-
-@dataclass(frozen=True)
 class Nonfinite(Rule):
     """A value is NaN or infinite.
 
     Sees: the first operation, in order of execution, whose result (forward) or whose gradient
         (backward) holds a NaN or an infinity, with the range of the numbers that went in; in the
-        batch as it is handed in, at the first look, and at every look of a rehearsal.
+        batch as it is handed in, at the first look, and at every look of a rehearsal or of a
+        watched run.
 
     Matters: one NaN reaches every weight at the next update and the model is lost. What to
         change depends on what went in. Ordinary numbers in and NaN out is a local fault: log(0),
@@ -70,7 +45,8 @@ class Nonfinite(Rule):
         upstream: weights that amplify, or updates that are too large.
 
     Wrong when: the infinity is meant, as in an attention mask; the rule stays silent as long as
-        loss and weight gradients are finite. An intermittent NaN needs the batch that causes it.
+        loss and weight gradients are finite, and about what a later look shows to have healed. An
+        intermittent NaN needs the batch that causes it.
 
     Do: for a local fault, change the operation named, and mask its input rather than its output.
         For an overflow at the first look, change the initialization. For one that appears only
@@ -104,6 +80,8 @@ class Nonfinite(Rule):
     blown_up: float = 1e3
     """Growth over the largest number of the first look; three decades are no ordinary drift, and
     only updates can have caused it."""
+    again: int = 2
+    """Looks in a row with an event, in a run with a GradScaler, that are no single batch."""
     swell: float = 3.0
     """Growth of the loss over its start before it breaks: a diverging loss passes this within a
     few steps, one that breaks for a local reason does not."""
@@ -114,14 +92,15 @@ class Nonfinite(Rule):
         dirty = fact(seen, "batch.nonfinite") or 0
         if dirty > 0:
             return self._batch(seen, int(dirty))
-        weights = {seen.parameters[i].name: n for i, n in seen.pairs("weight.nonfinite") if n}
-        if weights:
-            return self._weights(weights)
+        if _bad_weights(seen):
+            return self._weights(seen)
+        if watched(reading):
+            return self._over_time(reading)
         looks = [r for r in (seen, *reading.history) if r.sites or r.facts]
         if not looks:
             return NotApplicable("the record holds no numbers; measure() makes one that does")
         for record in looks:
-            event = _event(record)
+            event = event_of(record)
             if event is None:
                 continue
             if _harmless(record, event):
@@ -129,20 +108,55 @@ class Nonfinite(Rule):
             return self._found(event, reading)
         return Passed(f"{len(looks)} looks, 0 non-finite values")
 
-    def _weights(self, weights: dict[str, float]) -> Finding:
+    def _over_time(self, reading: Reading) -> Outcome:
+        """Judges what has not healed: a batch that was left out does no harm."""
+        count = 1 + len(reading.history)
+        ill = _not_healed(reading)
+        latent: Event | None = None
+        for record in ill:
+            event = event_of(record)
+            if event is None:
+                continue
+            if _harmless(record, event):
+                latent = event if event.way == "backward" else latent
+                continue
+            # The scaler leaves such steps out and goes down until none is left.
+            scale, lost = fact(record, "watch.scale"), fact(record, "loss.value") is None
+            curable = scale is not None and scale > 1 and (event.way == "backward" or not lost)
+            if curable or (scale is not None and len(ill) < self.again):
+                continue
+            return self._found(event, reading)
+        broken = next((record for record in ill if _bad_weights(record)), None)
+        if broken is not None:
+            return self._weights(broken)
+        if latent is not None:
+            return self._latent(latent)
+        return Passed(f"{count} looks, 0 with a non-finite value that has done harm")
+
+    def _weights(self, record: Record) -> Finding:
+        weights = _bad_weights(record)
+        when = f"after {record.step} steps" if record.step else "before the first step"
+        lost = fact(record, "loss.value") is None
+        still = "" if lost or not record.step else ", although the loss is finite"
         worst = max(weights, key=lambda name: weights[name])
         return Finding(
             self.code,
             Severity.ERROR,
             "local-nan",
-            f"{int(weights[worst])} entries of the parameter {worst} are NaN or infinite before "
-            f"the first step ({len(weights)} parameters in all).",
+            f"{int(weights[worst])} entries of the parameter {worst} are NaN or infinite "
+            f"{when}{still} ({len(weights)} parameters in all).",
             sites=tuple(weights),
             evidence={"parameters": dict(weights)},
             remedies=(
                 f"Initialize {worst} again, or load a checkpoint from before the values broke.",
+            )
+            if not record.step
+            else (
+                "Load a checkpoint from before the values broke.",
+                "A gradient was not finite where the loss did not show it. Look for sqrt, norm, "
+                "log, pow or a division at 0 behind torch.where or a mask, and mask their inputs.",
             ),
-            explains=self.explains,
+            explains=self.later if record.step else self.explains,
         )
 
     def _batch(self, seen: Record, dirty: int) -> Finding:
@@ -161,11 +175,12 @@ class Nonfinite(Rule):
             explains=self.explains,
         )
 
-    def _found(self, event: _Event, reading: Reading) -> Finding:
+    def _found(self, event: Event, reading: Reading) -> Finding:
         cause = self._cause(event, reading)
         follows = self.later if event.step else self.explains
         when = f"after {event.step} steps" if event.step else "at the first look"
-        went_in = ", ".join(_describe(i) for i in event.inputs) or "its inputs were not recorded"
+        went_in = ", ".join(describe(i) for i in event.inputs) or "its inputs were not recorded"
+        on = f" on rank {event.rank}" if event.rank is not None else ""
         amount = "the gradient that leaves it"
         if event.way == "forward":
             amount = f"{event.count or 'some'} entries of its result"
@@ -173,8 +188,8 @@ class Nonfinite(Rule):
             self.code,
             Severity.ERROR,
             cause,
-            f"The first non-finite value appears {when} in the {event.way} pass of {event.where}: "
-            f"{amount}; what went in: {went_in}.",
+            f"The first non-finite value appears {when}{on} in the {event.way} pass of "
+            f"{event.where}: {amount}; what went in: {went_in}{event.history}.",
             sites=tuple(filter(None, (event.module or event.site,))),
             evidence={
                 "op": event.op,
@@ -187,7 +202,7 @@ class Nonfinite(Rule):
             explains=(*follows, "IG504") if cause == "recurrent-jacobian" else follows,
         )
 
-    def _cause(self, event: _Event, reading: Reading) -> str:
+    def _cause(self, event: Event, reading: Reading) -> str:
         step, peak, form = event.step, event.peak, format_of(reading.seen)
         if event.way == "forward" and event.dirty:
             # A weight is not finite already: an update before this look made it so.
@@ -195,7 +210,7 @@ class Nonfinite(Rule):
                 ("lr-too-high" if self._swelled(reading) else "local-nan") if step else "data-bug"
             )
         if not peak or math.log(peak) < self.huge * math.log(form.largest):
-            usual = _largest(reading.seen, "forward")
+            usual = largest(reading.seen, "forward")
             blown = step and peak and usual and peak > self.blown_up * usual
             return "lr-too-high" if blown else "local-nan"
         if max(math.log(peak), math.log(form.largest)) < self.huge * math.log(FULL.largest):
@@ -207,7 +222,7 @@ class Nonfinite(Rule):
         path = course(reading)
         return path is None or path.steps < 2 or max(path.losses) > self.swell * path.start
 
-    def _latent(self, event: _Event) -> Finding:
+    def _latent(self, event: Event) -> Finding:
         return Finding(
             self.code,
             Severity.INFO,
@@ -242,73 +257,24 @@ class Nonfinite(Rule):
         return with_history(first, later, losses=[2.3, 2.2, 2.1])
 
 
-def _event(record: Record) -> _Event | None:
-    """The event to report: the forward one, unless it stayed without effect on the loss."""
-    forward = _recorded(record, "forward") or _from_series(record)
-    backward = _recorded(record, "backward")
-    if forward is not None and backward is not None and fact(record, "loss.value") is not None:
-        return backward
-    return forward or backward
+def _bad_weights(record: Record) -> dict[str, float]:
+    """Parameters with entries that are not finite, and how many."""
+    return {record.parameters[i].name: n for i, n in record.pairs("weight.nonfinite") if n}
 
 
-def _recorded(record: Record, way: str) -> _Event | None:
-    event = record.fact(f"event.{way}")
-    if not isinstance(event, Mapping):
-        return None
-    given = event.get("inputs")
-    inputs = tuple(i for i in given if isinstance(i, Mapping)) if isinstance(given, list) else ()
-    edges = [abs(n) for i in inputs for k in ("min", "max") if (n := finite(i.get(k))) is not None]
-    if way == "backward":
-        edges.append(_largest(record, "backward") or 0.0)
-    return _Event(
-        record,
-        way,
-        str(event.get("op") or "an operation").strip("_"),
-        _name(record, event.get("site")),
-        str(event.get("module") or ""),
-        max(edges, default=None),
-        int(sum(finite(i.get("nonfinite")) or 0 for i in inputs)),
-        inputs,
-        int(finite(event.get("count")) or 0),
-        int(finite(event.get("step")) or record.step),
-        event.get("phase") == "loss",
-    )
+def _not_healed(reading: Reading) -> list[Record]:
+    """The looks since the last one at which loss and weights were finite and nothing happened."""
+    ill: list[Record] = []
+    for record in reversed((reading.seen, *reading.history)):
+        quiet = event_of(record) is None and not _bad_weights(record)
+        if quiet and (fact(record, "loss.value") is not None):
+            break
+        if not quiet:
+            ill.append(record)
+    return ill[::-1]
 
 
-def _name(record: Record, site: Any) -> str:
-    if isinstance(site, int) and 0 <= site < len(record.sites):
-        return record.sites[site].name
-    return site if isinstance(site, str) else ""
-
-
-def _from_series(record: Record) -> _Event | None:
-    """The event as far as the columns tell it, for a record without one."""
-    for index, count in record.pairs("forward.nonfinite"):
-        if count > 0:
-            site = record.sites[index]
-            inputs = tuple(
-                {"min": record.value("forward.min", i), "max": record.value("forward.max", i)}
-                for i in site.inputs
-                if 0 <= i < index
-            )
-            edges = [abs(n) for i in inputs for v in i.values() if (n := finite(v)) is not None]
-            peak = max(edges, default=None)
-            return _Event(
-                record,
-                "forward",
-                site.kind,
-                site.name,
-                site.name,
-                peak,
-                0,
-                inputs,
-                int(count),
-                record.step,
-            )
-    return None
-
-
-def _harmless(record: Record, event: _Event) -> bool:
+def _harmless(record: Record, event: Event) -> bool:
     """Whether loss and weight gradients are known to be finite all the same."""
     if fact(record, "loss.value") is None:
         return False
@@ -318,19 +284,14 @@ def _harmless(record: Record, event: _Event) -> bool:
     return not any(counts) and record.fact("rehearsal.stopped") is None
 
 
-def _contained(event: _Event) -> Passed:
+def _contained(event: Event) -> Passed:
     return Passed(
         f"{event.count or 'some'} non-finite values at {event.where}, as a mask makes them: "
         "0 reach the loss or a gradient"
     )
 
 
-def _largest(record: Record, way: str) -> float | None:
-    numbers = [abs(v) for end in ("min", "max") for _, v in record.pairs(f"{way}.{end}")]
-    return max(numbers, default=None)
-
-
-def _reason_of_overflow(event: _Event) -> str:
+def _reason_of_overflow(event: Event) -> str:
     record = event.record
     site = next((s for s in record.sites if s.name == event.site), None)
     called_again = site is not None and "#" in site.name and ":" not in site.name  # a module
@@ -343,19 +304,7 @@ def _reason_of_overflow(event: _Event) -> str:
     return "unscaled-residual" if record.has("forward.branch_ratio") else "exploding-activation"
 
 
-def _describe(given: Mapping[str, Any]) -> str:
-    low, high = finite(given.get("min")), finite(given.get("max"))
-    known = low is not None and high is not None
-    span = f"values in [{low:.3g}, {high:.3g}]" if known else "values"
-    extras = [
-        f"{int(n)} {word}"
-        for key, word in (("zeros", "zeros"), ("nonfinite", "non-finite"))
-        if (n := finite(given.get(key)))
-    ]
-    return span + (f" with {', '.join(extras)}" if extras else "")
-
-
-def _remedies(cause: str, event: _Event) -> tuple[str, ...]:
+def _remedies(cause: str, event: Event) -> tuple[str, ...]:
     where = event.where
     if cause == "local-nan" and event.dirty:
         return (

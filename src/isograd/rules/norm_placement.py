@@ -10,6 +10,7 @@ from isograd.rules._graph import NORMS, fewest_on_a_path, readers
 from isograd.rules._numbers import dependence, show
 from isograd.rules._rule import NotApplicable, Outcome, Passed, Rule
 from isograd.rules._symptoms import OF_TRAINING, OVER_DEPTH
+from isograd.rules._watched import latest_with
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,8 @@ class NormPlacement(Rule):
         )
 
     def _collapsed(self, reading: Reading) -> float | None:
-        before, after = dependence(reading.seen), dependence(reading.last)
+        last = latest_with(reading, "output.spread")
+        before, after = dependence(reading.seen), dependence(last)
         if not reading.history or before is None or after is None:
             return None
         return after if before > self.constant > after else None
@@ -87,7 +89,7 @@ class NormPlacement(Rule):
             f"{sublayers} sublayers in a row normalize after the residual addition (post-norm), so "
             "that no skip reaches the input unscaled."
             + (
-                f" In the rehearsal the outputs became constant: they vary by {show(collapsed)} of "
+                f" In training the outputs became constant: they vary by {show(collapsed)} of "
                 "their rms over the samples."
                 if collapsed is not None
                 else ""

@@ -1,4 +1,4 @@
-"""A rehearsal that stands still."""
+"""A loss that stands still."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -9,22 +9,25 @@ from isograd.rules._course import Course, course, terms, uninformed
 from isograd.rules._examples import chain, with_history
 from isograd.rules._numbers import dependence, fact, first_update, show
 from isograd.rules._rule import NotApplicable, Outcome, Passed, Rule
+from isograd.rules._watched import latest, latest_with, warming
 
 
 @dataclass(frozen=True)
 class Plateau(Rule):
-    """The loss of the rehearsal stands still.
+    """The loss stands still.
 
-    Sees: the second half of the rehearsal's losses: whether they fall by more than their noise,
-        and at which value they stand. ln C (0.693, 2.303, 6.908), the entropy of the labels and
-        the variance of the targets are the losses of a constant answer.
+    Sees: the second half of the losses of a rehearsal or of a watched run: whether they fall by
+        more than their noise, and at which value they stand. ln C (0.693, 2.303, 6.908), the
+        entropy of the labels and the variance of the targets are the losses of a constant answer.
 
     Matters: a loss that stands exactly there says that the network ignores its input and has
         learned how often each answer occurs. The reason is upstream: a signal that
         does not arrive, dead units, updates that are too small or too large.
 
-    Wrong when: the rehearsal is short. Saddles near a small initialization take hundreds of
+    Wrong when: the run is short. Saddles near a small initialization take hundreds of
         steps to leave, so without a second reading that explains it a plateau is only a remark.
+        So it is during a warm-up, and in a watched run whose loss has no known chance level, such
+        as that of a GAN.
 
     Do: read the finding named with it first. If there is none: rehearse longer, raise the
         learning rate by ten, and try to overfit one small batch.
@@ -40,7 +43,7 @@ class Plateau(Rule):
     errors: float = 2.0
     """Standard errors by which the loss must have fallen to count as falling."""
     fall: float = 0.005
-    """The same as a share of its level; half a percent over a quarter of the rehearsal."""
+    """The same as a share of its level; half a percent over a quarter of the steps."""
     near: float = 0.95
     """Level over that of a constant answer from which nothing has been learned from the input."""
     constant: float = 1e-3
@@ -53,7 +56,7 @@ class Plateau(Rule):
         path = course(reading)
         if path is None or path.steps < self.steps or path.broke_at is not None:
             return NotApplicable(
-                f"no rehearsal of {self.steps} steps with finite losses (optimizer=, steps=)"
+                f"no rehearsal or run of {self.steps} steps with finite losses (optimizer=, steps=)"
             )
         chance = uninformed(reading.seen)
         reference = path.start if chance is None else chance
@@ -63,12 +66,16 @@ class Plateau(Rule):
             return Passed(f"the loss stands at {show(path.level)}, below {show(reference)}")
         cause, reason = self._cause(reading)
         bad = bool(reason) or path.steps >= self.patience
+        if path.watched and (chance is None or (warming(reading) and cause == "lr-too-low")):
+            bad = cause in ("dead-units", "lr-too-high")
+        elif path.watched and warming(reading):
+            bad = bool(reason)
         return Finding(
             self.code,
             Severity.WARNING if bad else Severity.INFO,
             cause,
-            f"The loss stands at {show(path.level)} in the second half of {path.steps} steps"
-            f"{self._name(reading.seen, path)}{reason}.",
+            f"The loss stands at {show(path.level)} in the latest {path.latest} of "
+            f"{path.steps} steps{self._name(reading.seen, path)}{reason}.",
             evidence={"start": path.start, "level": path.level, "chance": chance},
             remedies=(
                 "Try to overfit one small batch; if that fails, nothing else will work.",
@@ -88,11 +95,14 @@ class Plateau(Rule):
 
     def _cause(self, reading: Reading) -> tuple[str, str]:
         """The best guess, and what supports it."""
-        before, after = dependence(reading.seen), dependence(reading.last)
-        update = first_update(reading.seen)
+        last = latest_with(reading, "output.spread")
+        before, after = dependence(reading.seen), dependence(last)
+        update = first_update(latest(reading, "weight.update_ratio"))
         if after is not None and after < self.constant:
             said = f"; the outputs vary by only {show(after)} of their rms over the samples"
-            dead = max((v for _, v in reading.last.pairs("forward.dead")), default=0.0)
+            dead = max(
+                (v for _, v in latest(reading, "forward.dead").pairs("forward.dead")), default=0.0
+            )
             if dead == 1:
                 return "dead-units", said
             if before is not None and before < self.constant:
@@ -104,7 +114,7 @@ class Plateau(Rule):
         if update is not None and update < self.tiny:
             return (
                 "lr-too-low",
-                f"; the first step moved the weights by {show(update)} of their size",
+                f"; a step moves the weights by {show(update)} of their size",
             )
         return "optimizer-hyperparameter", ""
 

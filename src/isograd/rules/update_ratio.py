@@ -11,7 +11,8 @@ from isograd.records import Reading, Record
 from isograd.rules._causes import Cause, hidden_layers, why_grows, why_lost
 from isograd.rules._examples import reading
 from isograd.rules._graph import NORMS
-from isograd.rules._numbers import fact, show
+from isograd.rules._numbers import fact, finite, show
+from isograd.rules._numbers import middle as middle_of
 from isograd.rules._profile import (
     effective_updates,
     gradient,
@@ -21,6 +22,7 @@ from isograd.rules._profile import (
     weighed,
 )
 from isograd.rules._rule import NotApplicable, Outcome, Passed, Rule
+from isograd.rules._watched import NOW, cooling, over, suffers, warming, watched
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,8 @@ class UpdateRatio(Rule):
     """The optimizer's steps do not fit the weights.
 
     Sees: the size of the optimizer's first update of every weight over the size of the weight,
-        measured on a copy; for being too small with the 1/(1 - momentum) that it builds up to.
+        measured on a copy; for being too small with the 1/(1 - momentum) that it builds up to. In
+        a watched run, the updates of every look, beside those of the looks before.
 
     Matters: this ratio is the speed of learning, whatever the loss, the batch and the optimizer
         are. About 1e-3 is usual. At a tenth and more per step the weights are replaced before the
@@ -37,7 +40,7 @@ class UpdateRatio(Rule):
 
     Wrong when: a weight started at zero, whose ratio means nothing; it is left out. Weights in
         front of a norm may take large steps, since the norm takes their size away again. Small
-        steps at the start of a warm-up or in fine-tuning are meant.
+        steps during a warm-up, at the end of a schedule or in fine-tuning are meant.
 
     Do: change the learning rate by the factor that is named. If only early layers stand still the
         gradient vanishes, and a larger learning rate is not the cure.
@@ -66,6 +69,8 @@ class UpdateRatio(Rule):
     low_where_lost: float = 1e-4
     """Where the depth loses signal or gradient, ten times more: networks that learn from such a
     start have at least this in every layer, those that stand still have less."""
+    jump: float = 10.0
+    """Times the updates of the looks before, in a watched run: schedules and noise stay below."""
     loses: float = 0.05
     """Share of signal or gradient left over depth below which the depth takes part in it."""
 
@@ -78,14 +83,12 @@ class UpdateRatio(Rule):
         ratios = effective_updates(seen)
         if not ratios:
             return NotApplicable("no weight that moves from a value that is not zero")
+        if watched(reading):
+            return self._over_time(reading, ratios)
         steps = _first_steps(seen, ratios)
         middle = median(steps.values()) if steps else 0.0
-        adaptive = bool(seen.fact("optimizer.adaptive"))
-        high = self.high_adaptive if adaptive else self.high
-        if any(site.kind in NORMS for site in seen.sites):
-            high *= self.normalized
-        momentum = 0.0 if adaptive else fact(seen, "optimizer.momentum") or 0.0
-        built_up = self.built_up * high / self.high * (1 - momentum) if momentum < 1 else high
+        high, built_up, momentum = self._limits(seen)
+        built_up = built_up * (1 - momentum) if momentum < 1 else high
         if middle > min(high, built_up):
             return self._too_high(reading, steps, middle)
         left = _left(seen)
@@ -96,6 +99,65 @@ class UpdateRatio(Rule):
                 f"a typical weight moves by {show(median(ratios.values()))} of its size per step"
             )
         return self._too_low(reading, ratios, slow, left)
+
+    def _limits(self, record: Record) -> tuple[float, float, float]:
+        """Largest update without momentum, with momentum built up, and the momentum."""
+        adaptive = bool(record.fact("optimizer.adaptive"))
+        high = self.high_adaptive if adaptive else self.high
+        if any(site.kind in NORMS for site in record.sites):
+            high *= self.normalized
+        momentum = 0.0 if adaptive else fact(record, "optimizer.momentum") or 0.0
+        return high, self.built_up * high / self.high, momentum
+
+    def _over_time(self, reading: Reading, ratios: dict[int, float]) -> Outcome:
+        """Judges the updates of now: too high, far above those before, or too low to learn."""
+        seen = reading.seen
+        high, built_up, momentum = self._limits(seen)
+        column = over(reading, "weight.update_ratio", fewest=NOW)
+        if isinstance(column, NotApplicable):
+            steps = _first_steps(seen, ratios)
+            middle = median(steps.values()) if steps else 0.0
+            if middle > min(high, built_up * max(1 - momentum, 0.0) or high):
+                return self._too_high(reading, steps, middle)
+            return Passed(f"the first step changes a typical weight by {show(middle)} of its size")
+        rows = [column.rows[i] for i in _hidden(seen, ratios)]
+        typical = [
+            middle_of(v for v in map(finite, look) if v is not None) or 0.0
+            for look in zip(*rows, strict=True)
+        ]
+        now, before = median(typical[-NOW:]), median(typical[:-NOW] or typical)
+        told = f"a typical weight moves by {show(now)} of its size per step"
+        usual = f", where it was {show(before)}" if len(typical) > NOW else ""
+        step, rate = column.steps[-1], fact(reading.last, "optimizer.lr")
+        evidence = {"median": now, "before": before, "step": step, "lr": rate}
+        worst = max(ratios, key=lambda i: column.now(i) or 0.0)
+        jumped = len(typical) >= 2 * NOW and now > max(self.jump * before, self.high / 10)
+        if now > (built_up if momentum else high) or jumped:
+            return Finding(
+                self.code,
+                Severity.INFO if suffers(reading) is False else Severity.WARNING,
+                "lr-too-high",
+                f"At step {step} {told}{usual}.",
+                (seen.parameters[worst].name,),
+                evidence,
+                (
+                    f"Lower the learning rate{_from_to(rate, now / USUAL)}.",
+                    "Clip the gradient norm, if single batches do this.",
+                ),
+                self.explains if suffers(reading) else (),
+            )
+        if now < self.low and suffers(reading) and not warming(reading) and not cooling(reading):
+            return Finding(
+                self.code,
+                Severity.WARNING,
+                "lr-too-low",
+                f"At step {step} {told}, and the loss has not left its start.",
+                tuple(seen.parameters[i].name for i in ratios),
+                evidence,
+                (f"Raise the learning rate{_from_to(rate, now / USUAL)}, or use Adam at 1e-3.",),
+                self.explains,
+            )
+        return Passed(f"{told}{usual}")
 
     def _too_high(self, reading: Reading, ratios: dict[int, float], middle: float) -> Outcome:
         seen = reading.seen
@@ -160,15 +222,29 @@ def _first_steps(record: Record, ratios: Mapping[int, float]) -> dict[int, float
     smaller than what fits is measured by what fits, since growing does it no harm. Of a single
     layer nothing is left: it may go to its optimum in one step, and no unit behind it dies.
     """
-    hidden = {layer.parameter for layer in hidden_layers(record)}
     if len(ratios) < 2:
         return {}
     steps = {}
-    for index in (i for i in ratios if i in hidden or not hidden):
+    for index in _hidden(record, ratios):
         gain, fit = record.value("weight.gain", index), record.value("weight.gain_fit", index)
         size = min(1.0, gain / fit) if gain is not None and fit else 1.0
         steps[index] = (record.value("weight.update_ratio", index) or 0.0) * size
     return steps or dict(ratios)
+
+
+def _hidden(record: Record, ratios: Mapping[int, float]) -> list[int]:
+    """The weights of hidden layers among those that move; all where none is known to be."""
+    hidden = {layer.parameter for layer in hidden_layers(record)}
+    return [i for i in ratios if i in hidden] or list(ratios)
+
+
+def _from_to(rate: float | None, factor: float) -> str:
+    """To which learning rate, where the updates are so many times the usual ones."""
+    if factor <= 0:
+        return ""
+    if not rate:
+        return f" by a factor {show(max(factor, 1 / factor))}"
+    return f" from {show(rate)} to about {show(rate / factor)}"
 
 
 def _left(record: Record) -> float:
