@@ -10,6 +10,7 @@ from isograd.records import WEIGHT_KINDS, Record
 from isograd.rules._graph import NORMS, readers
 from isograd.rules._numbers import show
 from isograd.rules._profile import hidden_sites
+from isograd.rules._remembering import remembered
 from isograd.sites import ACTIVATIONS
 from isograd.sites.paths import unavoidable
 
@@ -68,6 +69,7 @@ class Cause:
     evidence: Mapping[str, Any] = field(default_factory=dict)
 
 
+@remembered
 def hidden_layers(record: Record) -> list[Layer]:
     """The weight layers that feed another weight layer, with what follows them."""
     nexts, everywhere = readers(record), unavoidable(record)

@@ -62,6 +62,7 @@ class Profile:
         return max(min(whole, steady), inner, 0.0)
 
 
+@remembered
 def gradient(record: Record) -> Profile | None:
     """Norm of dLoss/d(output) of the weight layers: widths cancel, unlike in the rms."""
 
@@ -72,11 +73,13 @@ def gradient(record: Record) -> Profile | None:
     return _profile(record, norm, "backward.band", at_input=True)
 
 
+@remembered
 def signal(record: Record) -> Profile | None:
     """Part of the weight layers' outputs that depends on the input."""
     return _profile(record, lambda i: record.value("forward.spread", i), "forward.band")
 
 
+@remembered
 def scale(record: Record) -> Profile | None:
     """Rms of the weight layers' outputs."""
     return _profile(record, lambda i: record.value("forward.rms", i), "forward.band")
@@ -318,6 +321,7 @@ def needs(record: Record, *keys: str) -> NotApplicable | None:
     return None
 
 
+@remembered
 def hidden_sites(record: Record) -> frozenset[int]:
     """Sites from which a weight layer lies ahead: everything but the network's output end."""
     hidden: set[int] = set()

@@ -7,7 +7,7 @@ from statistics import median
 
 from isograd.records import Number, Reading, Record
 from isograd.rules._course import Course, course, uninformed
-from isograd.rules._numbers import fact
+from isograd.rules._numbers import fact, show
 from isograd.rules._remembering import remembered
 from isograd.rules._rule import NotApplicable
 
@@ -147,3 +147,13 @@ def levels(path: Course) -> tuple[float, float, float]:
     parts = [path.losses[k : k + count] for k in range(0, len(path.losses) - count + 1, count)]
     now = median(path.losses[-count:])
     return median(parts[0]), now, min(now, *(median(part) for part in parts))
+
+
+def cures(reading: Reading) -> tuple[str, ...]:
+    """What to do about a training that steps have harmed."""
+    rate = fact(reading.last, "optimizer.lr")
+    told = f" from {show(rate)} to {show(rate / 10)}" if rate else " by a factor of ten"
+    return (
+        f"Lower the learning rate{told}, or warm it up; go back to a checkpoint from before.",
+        "Clip the gradient norm, so that one bad batch cannot do this.",
+    )

@@ -9,6 +9,7 @@ from isograd.records import Reading, Record
 from isograd.rules._examples import reading
 from isograd.rules._numbers import fact, show
 from isograd.rules._profile import hidden_sites, names, needs, outcome, weighed
+from isograd.rules._remembering import remembered
 from isograd.rules._rule import NotApplicable, Outcome, Passed, Rule
 from isograd.rules._watched import watched
 from isograd.sites import ACTIVATIONS
@@ -175,6 +176,7 @@ def chance_dead(correlation: float, samples: float) -> float:
     return total * step / math.sqrt(2 * math.pi)
 
 
+@remembered
 def _layers(record: Record) -> list[_Layer]:
     hidden = hidden_sites(record)
     samples = fact(record, "batch.size") or 1.0
