@@ -35,7 +35,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "diagnosis": {*GROUND, "rules"},
     "explaining": {"errors", "rules"},
     "checking": {*GROUND, "diagnosis", "prediction", "probe"},
-    "reporting": {*GROUND, "storage", "prediction", "rules"},
+    "repairs": {*GROUND, "diagnosis", "checking", "remedies", "probe", "sites"},
+    "reporting": {*GROUND, "storage", "prediction", "rules", "repairs"},
     "lab": {
         *GROUND,
         "catalogue",
@@ -59,6 +60,8 @@ MAY_IMPORT: dict[str, set[str]] = {
         "checking",
         "diagnosis",
         "prediction",
+        "remedies",
+        "repairs",
         "reporting",
         "sinks",
         "statistics",
@@ -69,8 +72,8 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 """What each room may name, anywhere in its files. The root only lists the public names."""
 
-LATE = {"findings": {"reporting"}}
-"""What a room may import inside a function only: a Diagnosis shows itself, see decision 3."""
+LATE = {"findings": {"reporting"}, "repairs": {"reporting"}}
+"""What a room may import inside a function only: results show themselves, see decision 3."""
 
 HEAVY: dict[str, set[str]] = {
     "theory": {"numpy", "scipy"},
@@ -95,6 +98,9 @@ HEAVY: dict[str, set[str]] = {
     "lab.running": {"torch"},
     "lab.verifying": {"torch"},
     "remedies": {"numpy", "torch"},
+    "repairs": {"torch"},
+    "repairs.comparing": set(),
+    "repairs.result": set(),
     "cli": {"click"},
 }
 """Packages beyond the standard library that a room, folder or file may import at module level.

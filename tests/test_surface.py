@@ -23,8 +23,8 @@ ROOT = Path(__file__).parent.parent
 
 NAMES = """
     DataError Diagnosis Finding InputError IsogradError LossError ModelError PredictionError
-    Reading Record Severity UntrainableError __version__ assert_trainable check diagnose explain
-    measure open_run predict recording
+    Reading Record Repair Severity UntrainableError __version__ assert_trainable check diagnose
+    explain measure open_run predict recording repair
 """.split()
 
 SIGNATURES = {
@@ -37,6 +37,7 @@ SIGNATURES = {
     "open_run": "path, *, session",
     "predict": "model, inputs, *, input_stats, loss, width_band, seed",
     "recording": "",
+    "repair": "model, batch, loss, *, optimizer, data, budget, allow, seed, progress",
 }
 
 COMMANDS = {
@@ -50,6 +51,8 @@ COMMANDS = {
     "predict": "target --input --data --set --init --activation --residual-scale --sweep --figure "
     "--loss --batch-size --explain --format --output --save --fail-on --select --ignore --seed "
     "--train --eval",
+    "repair": "target --data --loss --optimizer --lr --momentum --weight-decay --budget --allow "
+    "--batch-size --format --output --device --dtype --seed --train --eval",
     "report": "run --list --entry --format --output",
     "rules": "--format",
     "runs": "folder --format",

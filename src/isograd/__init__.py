@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from isograd.probe.measuring import measure as measure
     from isograd.records import Reading as Reading
     from isograd.records import Record as Record
+    from isograd.repairs.repairing import repair as repair
+    from isograd.repairs.result import Repair as Repair
     from isograd.storage import open_run as open_run
 
 _HOMES = {
@@ -35,12 +37,14 @@ _HOMES = {
     "measure": "isograd.probe.measuring",
     "predict": "isograd.prediction.predicting",
     "recording": "isograd.prediction.recording",
+    "repair": "isograd.repairs.repairing",
     "open_run": "isograd.storage",
     "Diagnosis": "isograd.findings",
     "Finding": "isograd.findings",
     "Severity": "isograd.findings",
     "Reading": "isograd.records",
     "Record": "isograd.records",
+    "Repair": "isograd.repairs.result",
     "IsogradError": "isograd.errors",
     "InputError": "isograd.errors",
     "DataError": "isograd.errors",

@@ -247,7 +247,7 @@ def test_a_command_that_is_none_is_told_with_those_there_are(isograd: Run) -> No
     ended = isograd("chek")
     assert ended.code == 2
     assert (
-        "'chek'; there is check, demo, doctor, explain, lab, predict, report, rules, runs"
+        "'chek'; there is check, demo, doctor, explain, lab, predict, repair, report, rules, runs"
         in ended.err
     )
 

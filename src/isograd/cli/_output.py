@@ -16,6 +16,7 @@ from isograd.findings import Severity
 
 if TYPE_CHECKING:
     from isograd.findings import Diagnosis
+    from isograd.repairs.result import Repair
 
 FORMS = ("text", "json", "html", "sarif", "markdown")
 
@@ -49,9 +50,13 @@ fail_option = click.option(
 
 
 def write(
-    diagnosis: "Diagnosis", form: str | None, output: str | None, *, artifact: Path | None = None
+    diagnosis: "Diagnosis | Repair",
+    form: str | None,
+    output: str | None,
+    *,
+    artifact: Path | None = None,
 ) -> None:
-    """Renders a diagnosis and puts it where the user wants it.
+    """Renders a diagnosis or a repair and puts it where the user wants it.
 
     Args:
         diagnosis: what to tell.

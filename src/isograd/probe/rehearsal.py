@@ -13,15 +13,16 @@ from typing import Any
 import torch
 from torch import nn
 
-from isograd.errors import DataError, InputError, IsogradError, ModelError
+from isograd.errors import DataError, InputError
 from isograd.probe.batches import check_finite
 from isograd.probe.borrowing import borrowed
 from isograd.probe.facts import optimizer_facts
 from isograd.probe.measuring import measure
 from isograd.probe.sharpness import lambda_max
+from isograd.probe.stepping import Stepper
 from isograd.records import Number, Reading, Record
 from isograd.sites.batches import Batch, as_batch
-from isograd.sites.losses import Loss, as_scalar, choose
+from isograd.sites.losses import Loss
 
 MakeOptimizer = Callable[[Any], torch.optim.Optimizer]
 
@@ -151,7 +152,8 @@ class _Run:
     def __init__(
         self, model: nn.Module, optimizer: torch.optim.Optimizer, loss: Loss | None, seed: int
     ) -> None:
-        self.model, self.optimizer, self.loss, self.seed = model, optimizer, loss, seed
+        self.model, self.loss, self.seed = model, loss, seed
+        self.stepper = Stepper(model, optimizer, loss, seed, "rehearsal")
         self.losses: list[float] = []
         self.notes: list[str] = []
         self.stopped: str | None = None
@@ -167,59 +169,24 @@ class _Run:
             if batch is None:
                 self.notes.append(f"rehearsal: the data ended after {step} of {steps} steps")
                 break
-            value = self._forward(_taken(batch, step))
+            value = self.stepper.forward(_taken(batch, step))
             self.losses.append(float(value.detach()))
             if not math.isfinite(self.losses[-1]):
                 self._stop(step, batch)
                 break
             before = [p.detach().clone() for p in self.model.parameters()] if step == 0 else []
-            if value.requires_grad:
-                self._update(value)
+            self.stepper.update(value)
             if step == 0:
                 ratios = [
                     _ratio(old, new.detach())
                     for old, new in zip(before, self.model.parameters(), strict=True)
                 ]
-            if not self._finite_weights():
+            if not self.stepper.finite_weights():
                 self._stop(step + 1, batch)
                 break
             if progress is not None:
                 progress(step + 1, steps)
         return ratios
-
-    def _forward(self, batch: Batch) -> torch.Tensor:
-        try:
-            outputs = batch.call(self.model)
-            chosen = choose(outputs, batch.targets, self.loss, self.seed)
-            return as_scalar(chosen.compute(), chosen.name)
-        except IsogradError:
-            raise
-        except Exception as error:
-            raise ModelError(
-                f"rehearsal: step {len(self.losses)} raised {type(error).__name__}: {error}; "
-                "check that the model trains on every batch of data"
-            ) from error
-
-    def _update(self, value: torch.Tensor) -> None:
-        name = type(self.optimizer).__name__
-        try:
-            self.optimizer.zero_grad()
-            value.backward()
-        except RuntimeError as error:
-            raise ModelError(
-                f"rehearsal: the backward of step {len(self.losses) - 1} raised {error}; check "
-                "that loss.backward() runs"
-            ) from error
-        try:
-            self.optimizer.step()
-        except Exception as error:  # whatever an optimizer asks of its parameters
-            raise InputError(
-                f"optimizer: {name}.step() raised {type(error).__name__}: {error}; a rehearsal "
-                "calls it without a closure after zero_grad() and backward()"
-            ) from error
-
-    def _finite_weights(self) -> bool:
-        return all(bool(torch.isfinite(p.detach().sum())) for p in self.model.parameters())
 
     def _stop(self, step: int, batch: Any) -> None:
         self.stopped, self.failing = f"non-finite at step {step}", batch

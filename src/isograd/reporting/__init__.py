@@ -1,18 +1,21 @@
-"""A diagnosis as text, JSON, HTML, SARIF or Markdown: one file per form."""
+"""A diagnosis as text, JSON, HTML, SARIF or Markdown: one file per form; a repair likewise."""
 
 import importlib
 from os import PathLike
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from isograd.errors import InputError
 from isograd.findings import Diagnosis
+
+if TYPE_CHECKING:
+    from isograd.repairs.result import Repair
 
 FORMS = ("text", "json", "html", "html-fragment", "sarif", "markdown")
 """Every form that `render` knows."""
 
 
 def render(
-    diagnosis: Diagnosis,
+    diagnosis: "Diagnosis | Repair",
     form: str,
     *,
     width: int | None = None,
@@ -33,6 +36,10 @@ def render(
     """
     if form not in FORMS:
         raise InputError(f"render: there is no form {form!r}; the forms are {', '.join(FORMS)}")
+    if not isinstance(diagnosis, Diagnosis):
+        from isograd.reporting import repairs
+
+        return repairs.tell(diagnosis, width=width, color=color)
     options: dict[str, Any] = {
         "text": {"width": width, "color": color},
         "sarif": {"artifact": artifact},

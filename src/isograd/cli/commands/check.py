@@ -3,13 +3,13 @@
 With --predict-only nothing is measured: the prediction is judged by the same rules.
 """
 
-import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from isograd.cli import _batches, _options, _output, _predict, _targets
 from isograd.cli import _predict_words as words
+from isograd.cli._loading import load, own_batch
 from isograd.cli._progress import progress
 from isograd.errors import InputError
 
@@ -149,8 +149,8 @@ def command(
             diagnosis = network.judged(select=selected, ignore=ignored)
         return _tell(diagnosis, place, form, output, save, fail_on)
     with progress(f"loading {target}"):
-        model, batch = _load(place, seed)
-        drawn = _own_batch(target, batch) if source is None else source()
+        model, batch = load(place, seed)
+        drawn = own_batch(target, batch) if source is None else source()
         kind = _options.place(model, device, dtype)
         if training is not None:
             model.train(training)
@@ -201,22 +201,3 @@ def _without(**options: Any) -> None:
                 f"--{name.replace('_', '-')}: nothing is measured with --predict-only; leave one "
                 "of them out"
             )
-
-
-def _load(place: _targets.Target, seed: int) -> tuple[Any, Any]:
-    # The weights a factory draws must be the same in every run. A source that imports nothing
-    # but the standard library draws none, and its errors should not wait for torch.
-    if place.needs_more or "torch" in sys.modules:
-        import torch
-
-        torch.manual_seed(seed)
-    return _targets.model(place)
-
-
-def _own_batch(target: str, batch: Any) -> _batches.Data:
-    if batch is None:
-        raise InputError(
-            f"{target}: came without a batch to measure on; add --data (digits, batch.npz, "
-            "module:factory …), or let the factory return (model, batch)"
-        )
-    return _batches.Data(batch)

@@ -1,0 +1,59 @@
+"""Comparison: whether one way of training is better than another, seed by seed."""
+
+import math
+import statistics
+from dataclasses import dataclass
+
+LEVEL = 0.05
+"""Chance of calling a change better that is not: one-sided, of one comparison."""
+SMALLEST = 0.02
+"""A gain below two percent of the score is not worth a change, however sure it is."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Scores of the same seeds before and after a change; lower is better.
+
+    The differences are judged by Student's paired t-test, one-sided. Scores are finite: who makes
+    them puts the score of an untrained network in the place of a run that broke.
+    """
+
+    before: tuple[float, ...]
+    after: tuple[float, ...]
+
+    @property
+    def gain(self) -> float:
+        """Mean of before - after."""
+        return statistics.fmean(self._differences)
+
+    @property
+    def spread(self) -> float:
+        """Standard deviation of before - after over the seeds."""
+        return statistics.stdev(self._differences) if len(self.before) > 1 else math.nan
+
+    @property
+    def p(self) -> float:
+        """Probability of such a gain, or a larger one, if the change did nothing."""
+        from scipy.special import stdtr
+
+        count = len(self.before)
+        if count < 2:
+            return 1.0
+        if self.spread <= 1e-12 * abs(self.gain):  # nothing is random here
+            return 0.0 if self.gain > 0 else 1.0
+        return float(stdtr(count - 1, -self.gain / (self.spread / math.sqrt(count))))
+
+    @property
+    def better(self) -> bool:
+        """Whether the gain is more than chance and more than next to nothing."""
+        scale = abs(statistics.fmean(self.before))
+        return self.p < LEVEL and self.gain > SMALLEST * scale
+
+    @property
+    def worse(self) -> bool:
+        """The same the other way around."""
+        return Comparison(self.after, self.before).better
+
+    @property
+    def _differences(self) -> list[float]:
+        return [b - a for b, a in zip(self.before, self.after, strict=True)]

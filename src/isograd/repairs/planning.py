@@ -1,0 +1,90 @@
+"""The plan: which remedies the findings call for, the most promising first."""
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+from isograd.findings import Finding, Severity
+from isograd.remedies import REMEDIES, Case, Plan, Remedy
+from isograd.repairs.result import Skipped
+from isograd.repairs.scoring import failed
+from isograd.repairs.treatments import Treatment, treatment
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """What could be tried, and what could not."""
+
+    treatments: tuple[Treatment, ...]
+    skipped: tuple[Skipped, ...]
+
+
+def flagged(findings: Collection[Finding]) -> list[Finding]:
+    """Findings of severity warning or above: what a repair is about."""
+    return [f for f in findings if f.severity.reaches(Severity.WARNING)]
+
+
+def candidates(case: Case, allow: Collection[str]) -> Candidates:
+    """Every treatment that addresses a cause that was found.
+
+    Causes come before the symptoms that they explain, the first finding before the second, and
+    remedies that were made for a cause before those that help against it too.
+
+    Args:
+        case: the network and its diagnosis.
+        allow: families of remedies that may be used.
+    """
+    found: list[Treatment] = []
+    skipped: dict[str, str] = {}
+    for cause, remedy in _wanted(case):
+        if any(t.plans[0].remedy == remedy.code for t in found) or remedy.code in skipped:
+            continue
+        if remedy.family not in allow:
+            skipped[remedy.code] = f"changes of the family {remedy.family!r} are not allowed"
+            continue
+        plans, reason = _planned(remedy, case)
+        if not plans:
+            skipped[remedy.code] = reason
+        found += [treatment(variant, plan, cause) for variant, plan in plans]
+    return Candidates(
+        tuple(_firsts_first(found)), tuple(Skipped(code, why) for code, why in skipped.items())
+    )
+
+
+def _wanted(case: Case) -> Iterator[tuple[str, Remedy]]:
+    """(cause, remedy) in the order of promise."""
+    serious = flagged(case.findings)
+    causes = [f.cause for f in serious]
+    causes += [s.cause for f in serious for s in flagged(f.symptoms)]
+    for cause in dict.fromkeys(causes):
+        made_for = [r for r in REMEDIES if cause in r.addresses]
+        made_for.sort(key=lambda r: (r.addresses.index(cause), r.invasive))
+        for remedy in made_for:
+            yield cause, remedy
+
+
+def _planned(remedy: Remedy, case: Case) -> tuple[list[tuple[Remedy, Plan]], str]:
+    """Plans of a remedy and its variants that differ; the reason of the first where none fits."""
+    plans: list[tuple[Remedy, Plan]] = []
+    reasons: list[str] = []
+    for variant in remedy.variants():
+        try:
+            plan = variant.plan(case)
+        except Exception as error:  # one remedy that fails must not hide the others
+            plan = f"the remedy itself failed: {failed(error)}"
+        if isinstance(plan, str):
+            reasons.append(plan)
+        elif all(plan.script != other.script for _, other in plans):
+            plans.append((variant, plan))
+    return plans, (reasons or ["it has nothing to do"])[0]
+
+
+def _firsts_first(found: list[Treatment]) -> list[Treatment]:
+    """The first setting of every remedy before the second of any."""
+    seen: dict[str, int] = {}
+    ranks = []
+    for one in found:
+        code = one.plans[0].remedy
+        seen[code] = seen.get(code, -1) + 1
+        ranks.append(seen[code])
+    order = sorted(range(len(found)), key=lambda i: (ranks[i], i))
+    return [found[i] for i in order]

@@ -1,0 +1,206 @@
+"""repair(): diagnose, plan, try, prove, and keep the least invasive change that really helps."""
+
+import functools
+import re
+import time
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from isograd.checking import check
+from isograd.errors import InputError
+from isograd.findings import Diagnosis
+from isograd.probe.borrowing import borrowed
+from isograd.remedies import FAMILIES, Case
+from isograd.repairs.attempting import Attempt, Budget
+from isograd.repairs.comparing import Comparison
+from isograd.repairs.planning import Candidates, candidates
+from isograd.repairs.proving import compared
+from isograd.repairs.result import Cost, Repair, Skipped, Trial
+from isograd.repairs.scoring import MEASURES
+from isograd.repairs.supply import gather
+from isograd.repairs.treatments import AS_IT_IS, Treatment
+
+DEFAULT_LR = 1e-3
+"""Of Adam, with which trials train where no optimizer is handed in."""
+MOST_BATCHES = 1000
+"""Taken from the data where the budget is a time; with steps, no trial takes a quarter of them."""
+
+
+def repair(
+    model: nn.Module,
+    batch: Any,
+    loss: Callable[[Any, Any], Any] | None = None,
+    *,
+    optimizer: Any = None,
+    data: Iterable[Any] | None = None,
+    budget: int | str = 300,
+    allow: Collection[str] = FAMILIES,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Repair:
+    """Finds the least invasive change that really makes a network train better, and proves it.
+
+    Nothing is done to the model that is handed in: changes are made on copies. A healthy network
+    is left alone, at the cost of a few training steps.
+
+    Args:
+        model: any module.
+        batch: as in `check`.
+        loss: as in `check`.
+        optimizer: the model's optimizer, or a factory that takes parameters; Adam in the trials
+            where it is left out.
+        data: batches to train on, some of which are held out to judge by; the one batch where
+            left out. An iterator loses the batches that are taken.
+        budget: how many optimizer steps all trials may take together, or a time such as `"30s"`.
+        allow: families of changes that may be used: init, activation, normalization, residual,
+            preprocessing, optimizer, loss.
+        seed: of everything drawn.
+        progress: called with (steps done, steps) during the trials.
+
+    Raises:
+        InputError: an argument cannot be used.
+    """
+    began = time.perf_counter()
+    steps, seconds = _budget(budget)
+    allow = _families(allow)
+    diagnosis = check(model, batch, loss, optimizer=optimizer, predict=False, seed=seed)
+    same = Repair("healthy", "", model, loss, _instance(optimizer), diagnosis)
+    if diagnosis.healthy:
+        reason = "No rule found anything that needs a change."
+        return replace(same, reason=reason, cost=_cost(0, began))
+    _check_can_train(diagnosis)
+    supply = gather(data, batch, MOST_BATCHES if seconds else max(steps // 4, 16))
+    notes = list(supply.notes)
+    if optimizer is None:
+        optimizer = functools.partial(torch.optim.Adam, lr=DEFAULT_LR)
+        notes.append(f"optimizer: none was handed in; trials train with Adam, lr {DEFAULT_LR}")
+    case = Case(model, batch, diagnosis, loss, optimizer, supply.items or None)
+    same = replace(same, notes=tuple(notes))
+    with borrowed(model), torch.enable_grad():
+        found = candidates(case, allow)
+        same = replace(same, skipped=found.skipped)
+        if not found.treatments:
+            return replace(same, verdict="no-remedy", reason=_untried(found), cost=_cost(0, began))
+        spending = Budget(steps, progress=progress)
+        attempt = Attempt(case, supply, allow, spending, seed)
+        if seconds is not None:
+            attempt.afford(began + seconds)
+        done = _tried(attempt, found, same)
+    return replace(done, cost=_cost(spending.spent, began))
+
+
+def _tried(attempt: Attempt, found: Candidates, same: Repair) -> Repair:
+    change = attempt.find(found)
+    if change is None:
+        reason = "Every change that was tried broke in training."
+        return replace(
+            same, verdict="nothing-helps", reason=reason, skipped=_skipped(attempt, found)
+        )
+    trials = attempt.prove(change)
+    comparison = compared(*trials, attempt.untrained)
+    told = replace(
+        same,
+        trials=trials,
+        comparison=comparison,
+        measure=MEASURES[attempt.judge.measure],
+    )
+    if not comparison.better:
+        attempt.dropped[change.name] = "no significant difference to the network as it is"
+        return replace(
+            told,
+            verdict="nothing-helps",
+            reason=f"{change.name} came nearest: {_words(comparison, trials, told.measure)}",
+            skipped=_skipped(attempt, found),
+        )
+    trainee, diagnosis = attempt.after(change)
+    return replace(
+        told,
+        verdict="repaired",
+        reason=f"{change.name}: {_words(comparison, trials, told.measure)}",
+        model=trainee.model,
+        loss=trainee.loss,
+        optimizer=trainee.optimizer,
+        after=diagnosis,
+        remedies=tuple(plan.remedy for plan in change.plans),
+        code="\n".join(plan.script for plan in change.plans),
+        effects=tuple(plan.effect for plan in change.plans),
+        notes=(*told.notes, *_notes(change)),
+        skipped=_skipped(attempt, found),
+    )
+
+
+def _words(comparison: Comparison, trials: tuple[Trial, Trial], measure: str) -> str:
+    """`loss 2.3 -> 0.41 after 30 steps, mean of 3 seeds (p = 0.002)`."""
+    before = sum(comparison.before) / len(comparison.before)
+    after = sum(comparison.after) / len(comparison.after)
+    steps = max(len(curve) for trial in trials for curve in trial.losses)
+    sure = f"p = {comparison.p:.2g}" if comparison.better else "no significant difference"
+    return (
+        f"{measure} {after:.4g} after {steps} steps, where the network {AS_IT_IS} comes to "
+        f"{before:.4g} (means of {len(comparison.before)} seeds; {sure})."
+    )
+
+
+def _notes(change: Treatment) -> tuple[str, ...]:
+    notes = [note for plan in change.plans for note in plan.notes]
+    notes += [f"state_dict: {plan.keys}" for plan in change.plans if plan.keys]
+    return tuple(dict.fromkeys(notes))
+
+
+def _skipped(attempt: Attempt, found: Candidates) -> tuple[Skipped, ...]:
+    tried = (Skipped(name, reason) for name, reason in attempt.dropped.items())
+    return (*tried, *found.skipped)
+
+
+def _untried(found: Candidates) -> str:
+    if found.skipped:
+        return (
+            "No remedy fits: see why each was skipped; what the findings advise is for you to do."
+        )
+    return "No remedy addresses what was found; what the findings advise is for you to do."
+
+
+def _cost(steps: int, began: float) -> Cost:
+    return Cost(steps, time.perf_counter() - began)
+
+
+def _instance(optimizer: Any) -> torch.optim.Optimizer | None:
+    return optimizer if isinstance(optimizer, torch.optim.Optimizer) else None
+
+
+def _check_can_train(diagnosis: Diagnosis) -> None:
+    if diagnosis.reading.seen.fact("loss.kind") == "probe":
+        raise InputError(
+            f"repair: {diagnosis.findings[0].message} Without targets nothing can be tried; give "
+            "batch=(inputs, targets), or a model that returns its loss"
+        )
+
+
+def _families(allow: Collection[str]) -> tuple[str, ...]:
+    names = (allow,) if isinstance(allow, str) else tuple(allow)
+    for name in names:
+        if name not in FAMILIES:
+            known = ", ".join(FAMILIES)
+            raise InputError(f"repair: allow holds {name!r}; the families are {known}")
+    if not names:
+        raise InputError("repair: allow is empty, so that nothing could be tried; use check()")
+    return names
+
+
+def _budget(budget: int | str) -> tuple[int, float | None]:
+    """(steps, seconds) of a budget; seconds are None where steps were given."""
+    if isinstance(budget, str):
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|min)?", budget.strip())
+        if match and match[2] and float(match[1]) > 0:
+            return 0, float(match[1]) * (60 if match[2] == "min" else 1)
+        budget = int(match[1]) if match and match[1].isdigit() else budget
+    if isinstance(budget, bool) or not isinstance(budget, int) or budget < 1:
+        raise InputError(
+            f"repair: budget={budget!r}; give a whole number of optimizer steps, or a time such "
+            "as '30s' or '2min'"
+        )
+    return budget, None

@@ -1,0 +1,162 @@
+"""Score: one number for how well a network does, by the same measure for every candidate."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from isograd.errors import IsogradError
+from isograd.probe.borrowing import borrowed
+from isograd.repairs.supply import Supply
+from isograd.sites.batches import Batch, tensors
+from isograd.sites.losses import as_scalar, choose, form_of
+
+COARSE = tuple(2.0**k for k in range(-10, 11))
+FINE = tuple(2.0 ** (k / 4) for k in range(-3, 4))
+"""Factors on logits that are tried, and those around the best of them. Cross entropy is convex in
+the factor, and within an eighth of an octave of its minimum as good as there."""
+
+MEASURES = {
+    "classes": "cross entropy at the best temperature",
+    "variance": "share of the targets' variance that is left",
+    "loss": "loss",
+}
+"""What a score is, in words; lower is better in all of them."""
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Judges networks on the batches that are held out.
+
+    Where the targets are classes, by the cross entropy that is left when the scale of the outputs
+    is taken out: a fresh initialization often starts with outputs that are too large, which a
+    few steps mend, and a second softmax with ones that are too small. Otherwise by the user's
+    loss; or, where a candidate has another loss, by the variance that is not explained.
+    """
+
+    supply: Supply
+    loss: Any
+    """The user's own."""
+    measure: str
+    """A key of MEASURES."""
+    training: bool
+    """The mode of the network while it is judged."""
+    seed: int
+
+    def __call__(self, model: nn.Module) -> float:
+        """The score; infinite where the network gives no finite numbers."""
+        with borrowed(model), torch.no_grad():
+            torch.manual_seed(self.seed)
+            model.train(self.training) if self.training != model.training else None
+            values = [self._one(batch.call(model), batch) for batch in self.supply.held]
+        weights = [batch.size for batch in self.supply.held]
+        total = sum(v * w for v, w in zip(values, weights, strict=True)) / sum(weights)
+        return total if math.isfinite(total) else math.inf
+
+    def _one(self, outputs: Any, batch: Batch) -> float:
+        if self.measure == "loss":
+            chosen = choose(outputs, batch.targets, self.loss, self.seed)
+            return float(as_scalar(chosen.compute(), chosen.name))
+        out = _signal(outputs)
+        if self.measure == "classes":
+            return calibrated(*_classes(out, batch.targets))
+        return unexplained(out, batch.targets)
+
+
+def judge(
+    model: nn.Module, supply: Supply, loss: Any, *, new_loss: bool, training: bool, seed: int
+) -> Judge:
+    """The judge for one network and its candidates.
+
+    Args:
+        model: the network as it is.
+        supply: what is held out.
+        loss: the user's own.
+        new_loss: whether any candidate is trained on another one.
+        training: mode in which networks are judged.
+        seed: of what is random in a forward.
+    """
+    batch = supply.held[0]
+    with borrowed(model), torch.no_grad():
+        outputs = batch.call(model)
+    measure = "loss"
+    try:
+        _classes(_signal(outputs), batch.targets)
+        measure = "classes"
+    except (TypeError, ValueError):
+        if new_loss and _comparable(outputs, batch.targets):
+            measure = "variance"
+    return Judge(supply, loss, measure, training, seed)
+
+
+def calibrated(logits: Tensor, labels: Tensor) -> float:
+    """Smallest mean cross entropy [nats] over factors on the logits.
+
+    Args:
+        logits: [samples, classes]
+        labels: [samples]
+    """
+    x = logits.detach().double()
+    if not bool(torch.isfinite(x).all()):
+        return math.inf
+    x = x - x.amax(1, keepdim=True)
+
+    def left(factor: float) -> float:
+        return float(F.cross_entropy(x * factor, labels))
+
+    best = min(COARSE, key=left)
+    return min(left(best * factor) for factor in FINE)
+
+
+def unexplained(out: Tensor, targets: Tensor) -> float:
+    """Mean squared error over the variance of the targets; logits of binary ones are squashed."""
+    y = targets.double().flatten()
+    x = out.detach()
+    if bool(((y == 0) | (y == 1)).all()) and form_of(x, None) == "logits":
+        x = x.sigmoid()
+    error = float((x.double().flatten() - y).square().mean())
+    return error / max(float(y.var(correction=0)), 1e-300)
+
+
+def _classes(out: Tensor, targets: Any) -> tuple[Tensor, Tensor]:
+    """Logits [samples, classes] and labels [samples] of a classification, without ignored ones."""
+    if not isinstance(targets, Tensor) or targets.is_floating_point() or targets.is_complex():
+        raise TypeError("no classes")
+    if out.ndim != targets.ndim + 1 or out.numel() == targets.numel() or len(out) != len(targets):
+        raise ValueError("no class axis")
+    last = targets.ndim > 1 and out.shape[:-1] == targets.shape
+    logits = out if last else out.movedim(1, -1)
+    logits, labels = logits.flatten(0, -2), targets.long().flatten()
+    kept = (labels >= 0) & (labels < logits.shape[1])
+    if not bool(kept.any()):
+        raise ValueError("no label is in range")
+    return logits[kept], labels[kept]
+
+
+def _comparable(outputs: Any, targets: Any) -> bool:
+    return (
+        isinstance(targets, Tensor)
+        and not targets.is_complex()
+        and _signal(outputs).numel() == targets.numel() > 1
+    )
+
+
+def _signal(outputs: Any) -> Tensor:
+    """The first floating-point tensor of what a model returned, past its own loss.
+
+    Raises:
+        TypeError: there is none.
+    """
+    for tensor in tensors(outputs):
+        if tensor.is_floating_point() and tensor.ndim > 0:
+            return tensor
+    raise TypeError("no output is a floating-point tensor")
+
+
+def failed(error: Exception) -> str:
+    """Why a candidate was given up, in one line."""
+    first = (str(error).strip() or "no message").splitlines()[0]
+    return first if isinstance(error, IsogradError) else f"{type(error).__name__}: {first}"

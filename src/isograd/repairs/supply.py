@@ -1,0 +1,100 @@
+"""Supply: the batches of all trials, in an order of each seed, and a portion held out."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from isograd.errors import DataError
+from isograd.probe.batches import check_finite
+from isograd.sites.batches import Batch, as_batch, tensors
+
+HELD_SAMPLES = 256
+"""Samples to judge by: an accuracy then has a standard error of three percent or less."""
+HELD_SHARE = 0.2
+"""At most this part of the batches is held out."""
+MOST_BYTES = 2**30
+"""Batches are kept in memory, so that every candidate sees the same; up to this size."""
+
+
+@dataclass(frozen=True)
+class Supply:
+    """Batches to train on and batches to judge by, the same for every candidate."""
+
+    train: tuple[Batch, ...]
+    held: tuple[Batch, ...]
+    apart: bool
+    """Whether those to judge by are never trained on."""
+    items: tuple[Any, ...] = ()
+    """Those to train on as the user's data gave them."""
+    notes: tuple[str, ...] = ()
+
+    def order(self, seed: int) -> Iterator[Batch]:
+        """The training batches again and again, each time in another order, told by the seed."""
+        generator = torch.Generator().manual_seed(seed)
+        while True:
+            for place in torch.randperm(len(self.train), generator=generator).tolist():
+                yield self.train[place]
+
+
+def gather(data: Iterable[Any] | None, batch: Any, steps: int) -> Supply:
+    """Takes batches from the user's data, once.
+
+    Args:
+        data: batches; the one batch where None. An iterator loses those that are taken.
+        batch: what the network was measured on.
+        steps: the longest trial; no more batches are taken than it can use.
+
+    Raises:
+        DataError: the data cannot be gone through, or a batch cannot be read.
+    """
+    first = as_batch(batch)
+    notes: list[str] = []
+    taken: list[Batch] = []
+    items: list[Any] = []
+    held_most = max(1, -(-HELD_SAMPLES // max(first.size, 1)))
+    if data is not None:
+        room = MOST_BYTES
+        for place, item in enumerate(_through(data)):
+            taken.append(_read(item, place))
+            items.append(item)
+            room -= sum(t.numel() * t.element_size() for t in _all(taken[-1]))
+            if len(taken) >= steps + held_most or room < 0:
+                break
+        if not taken:
+            notes.append("data: it held no batch; all trials train on the one batch")
+    held = min(held_most, int(len(taken) * HELD_SHARE)) or int(len(taken) > 1)
+    if not held:
+        if not notes:
+            notes.append(
+                "trials: there is one batch, so that networks were trained and judged on the same "
+                "samples; data= would hold some out"
+            )
+        every = tuple(taken) or (first,)
+        return Supply(every, every, False, tuple(items), tuple(notes))
+    return Supply(tuple(taken[held:]), tuple(taken[:held]), True, tuple(items[held:]), tuple(notes))
+
+
+def _through(data: Iterable[Any]) -> Iterator[Any]:
+    try:
+        return iter(data)
+    except TypeError as error:
+        raise DataError(
+            "data: expected an iterable of batches, such as a DataLoader or a list, found a "
+            f"{type(data).__name__}"
+        ) from error
+
+
+def _read(item: Any, place: int) -> Batch:
+    try:
+        batch = as_batch(item)
+        check_finite(batch)
+    except DataError as error:
+        what = str(error).removeprefix("batch: ")
+        raise DataError(f"data: batch {place}: {what}") from error
+    return batch
+
+
+def _all(batch: Batch) -> list[torch.Tensor]:
+    return [*batch.inputs(), *tensors(batch.targets)]

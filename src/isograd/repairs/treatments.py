@@ -1,0 +1,140 @@
+"""Treatment: no, one or two planned changes, made on a copy that is then trained."""
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from isograd.errors import InputError, ModelError
+from isograd.remedies import Case, Plan, Remedy
+
+AS_IT_IS = "as it is"
+"""Name of the treatment that changes nothing."""
+
+
+@dataclass(frozen=True)
+class Trainee:
+    """A copy of the user's network, changed, with its optimizer and loss."""
+
+    model: nn.Module
+    loss: Any
+    """None where it is chosen by the types of output and targets."""
+    optimizer: torch.optim.Optimizer
+    new_loss: bool
+    """Whether it is trained on another loss than the user's."""
+
+
+@dataclass(frozen=True)
+class Treatment:
+    """What is done to a network before it is trained."""
+
+    plans: tuple[Plan, ...] = ()
+    labels: tuple[str, ...] = ()
+    """Of each change its remedy, with the settings that are not the usual ones."""
+    families: tuple[str, ...] = ()
+    invasive: int = -1
+    """Of the most invasive change; -1 of none."""
+    cause: str = ""
+    """Of the finding that the first change addresses."""
+
+    @property
+    def name(self) -> str:
+        """`init-gain`, `init-gain (keep=compromise) + optimizer-lr`."""
+        return " + ".join(self.labels) or AS_IT_IS
+
+    def then(self, other: "Treatment") -> "Treatment":
+        """This one and another after it, as one."""
+        return Treatment(
+            (*self.plans, *other.plans),
+            (*self.labels, *other.labels),
+            (*self.families, *other.families),
+            max(self.invasive, other.invasive),
+            self.cause,
+        )
+
+    def start(self, case: Case, seed: int) -> Trainee:
+        """A copy of the case's network after the changes, ready to be trained.
+
+        Raises:
+            RemedyError: a change does not fit.
+            ModelError: the network cannot be copied.
+            InputError: the optimizer cannot be made.
+        """
+        model, optimizer = copied(case)
+        before = list(model.parameters())
+        loss, make, new_loss = case.loss, None, False
+        for place, plan in enumerate(self.plans):
+            change = plan.apply(model, seed=seed + place)
+            model = change.model
+            if change.loss is not None:
+                loss, new_loss = change.loss, True
+            make = change.optimizer or make
+        if make is not None or not isinstance(optimizer, torch.optim.Optimizer):
+            optimizer = made(make or optimizer, model)
+        elif self.plans:
+            refit(optimizer, before, model)
+        return Trainee(model, loss, optimizer, new_loss)
+
+
+def treatment(remedy: Remedy, plan: Plan, cause: str) -> Treatment:
+    """One planned change as a treatment."""
+    usual = {name: value for name, value, _ in type(remedy)().settings()}
+    own = [f"{name}={value}" for name, value, _ in remedy.settings() if value != usual[name]]
+    label = f"{remedy.code} ({', '.join(own)})" if own else remedy.code
+    return Treatment((plan,), (label,), (remedy.family,), remedy.invasive, cause)
+
+
+def copied(case: Case) -> tuple[nn.Module, Any]:
+    """A copy of the model, with a copy of its optimizer or the factory that there is.
+
+    Raises:
+        ModelError: the network cannot be copied.
+    """
+    both = isinstance(case.optimizer, torch.optim.Optimizer)
+    try:
+        if both:
+            model, optimizer = copy.deepcopy((case.model, case.optimizer))
+            return model, optimizer
+        return copy.deepcopy(case.model), case.optimizer
+    except Exception as error:  # whatever the user's classes raise when copied
+        raise ModelError(
+            f"repair: the model cannot be copied ({type(error).__name__}: {error}), and nothing "
+            "is tried on the original; give it a __deepcopy__ that works"
+        ) from error
+
+
+def refit(optimizer: torch.optim.Optimizer, before: list[nn.Parameter], model: nn.Module) -> None:
+    """Fits an optimizer to a changed model: parameters that are gone go, new ones come.
+
+    New ones join the first group. What the optimizer remembers is of the old weights: forgotten.
+    """
+    now = list(model.parameters())
+    known, here = {id(p) for p in before}, {id(p) for p in now}
+    for group in optimizer.param_groups:
+        group["params"] = [p for p in group["params"] if id(p) in here]
+    new = [p for p in now if id(p) not in known and p.requires_grad]
+    optimizer.param_groups[0]["params"] += new
+    optimizer.state.clear()
+
+
+def made(make: Any, model: nn.Module) -> torch.optim.Optimizer:
+    """The optimizer that a factory makes.
+
+    Raises:
+        InputError: it raised, or returned something else.
+    """
+    try:
+        optimizer = make(model.parameters())
+    except Exception as error:
+        raise InputError(
+            f"optimizer: the factory raised {type(error).__name__}: {error}; it is called with "
+            "model.parameters()"
+        ) from error
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        raise InputError(
+            f"optimizer: the factory returned a {type(optimizer).__name__}, not a "
+            "torch.optim.Optimizer"
+        )
+    return optimizer

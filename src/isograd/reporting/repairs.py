@@ -1,0 +1,133 @@
+"""A repair as text: the verdict, the change as code, the proof, and what was not kept."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from isograd.reporting import _summary as summary
+from isograd.reporting._numbers import counted, printable, short
+from isograd.reporting._textplot import sparkline
+from isograd.reporting.as_text import NARROWEST, WIDTH, Pen
+
+if TYPE_CHECKING:
+    from isograd.repairs.result import Repair, Trial
+
+SIGNS = {"healthy": "✓", "repaired": "✓", "nothing-helps": "✗", "no-remedy": "✗"}
+HEADLINES = {
+    "healthy": "healthy: leave it as it is",
+    "repaired": "repaired",
+    "nothing-helps": "nothing helps",
+    "no-remedy": "nothing to try",
+}
+
+
+def tell(repair: Repair, *, width: int | None = None, color: bool = False) -> str:
+    """The whole report as text, without a line break at its end.
+
+    Args:
+        repair: as `isograd.repair` gave it.
+        width: columns.
+        color: whether ANSI colors may be used.
+    """
+    pen = Pen(max(width or WIDTH, NARROWEST), color)
+    blocks = [
+        _verdict(repair, pen),
+        "\n".join(_found(repair, pen)),
+        "\n".join(_change(repair, pen)),
+        "\n".join(_proof(repair, pen)),
+        "\n".join(_skipped(repair, pen)),
+    ]
+    return "\n\n".join(block for block in blocks if block)
+
+
+def headline(repair: Repair) -> str:
+    """`repaired: init-gain`, `nothing helps`."""
+    words = HEADLINES[repair.verdict]
+    return f"{words}: {' + '.join(repair.remedies)}" if repair.remedies else words
+
+
+def cost(repair: Repair) -> str:
+    """`300 steps of training in 2.1 s`."""
+    return f"{counted(repair.cost.steps, 'step')} of training, {repair.cost.seconds:.2g} s in all"
+
+
+def seeds(trial: Trial) -> str:
+    """`1.31 ± 0.12 over 3 seeds`, and how many broke."""
+    whole = [score for score in trial.scores if math.isfinite(score)]
+    broke = f", {len(trial.scores) - len(whole)} broke" if len(whole) < len(trial.scores) else ""
+    if not whole:
+        return f"all {len(trial.scores)} runs broke"
+    spread = f" ± {short(statistics.stdev(whole))}" if len(whole) > 1 else ""
+    return f"{short(statistics.fmean(whole))}{spread} over {counted(len(whole), 'seed')}{broke}"
+
+
+def _verdict(repair: Repair, pen: Pen) -> str:
+    good = repair.verdict in ("healthy", "repaired")
+    head = f"{SIGNS[repair.verdict]} {headline(repair)}"
+    lines = [pen(head, "healthy" if good else "error"), pen.paragraph(repair.reason, indent=2)]
+    lines.append(pen.paragraph(summary.subject(repair.before.reading.seen), indent=2))
+    lines.append(pen.paragraph(cost(repair), label="cost", style="dim", indent=2))
+    lines += [pen.paragraph(note, label="note", style="dim", indent=2) for note in repair.notes]
+    return "\n".join(lines)
+
+
+def _found(repair: Repair, pen: Pen) -> Iterator[str]:
+    if not repair.before.findings:
+        return
+    yield pen("Found", "bold")
+    for finding in repair.before.findings:
+        label = f"{finding.code} {printable(finding.cause)}:"
+        style = finding.severity.value
+        yield pen.paragraph(finding.message, label=label, style=style, indent=2)
+        if repair.verdict == "no-remedy":
+            for advice in finding.remedies:
+                yield pen.paragraph(advice, label="do:", style="do", indent=4)
+    if repair.after is not None:
+        yield pen.paragraph(
+            f"after the change: {summary.headline(repair.after)}", indent=2, style=""
+        )
+
+
+def _change(repair: Repair, pen: Pen) -> Iterator[str]:
+    if not repair.code:
+        return
+    yield pen("Change", "bold")
+    for effect in repair.effects:
+        yield pen.paragraph(effect, indent=2)
+    yield ""
+    for line in repair.code.splitlines():
+        yield pen(f"    {printable(line)}", "do")
+
+
+def _proof(repair: Repair, pen: Pen) -> Iterator[str]:
+    if not repair.trials:
+        return
+    steps = max(len(curve) for trial in repair.trials for curve in trial.losses)
+    yield f"{pen('Proof', 'bold')}  {printable(repair.measure)} after {counted(steps, 'step')}"
+    for trial in repair.trials:
+        yield f"  {printable(trial.treatment)}: {seeds(trial)}"
+        for curve in trial.losses:
+            ends = f"loss {short(curve[0])} → {short(curve[-1])}" if curve else "no step"
+            yield f"    {pen(sparkline(curve, 30).ljust(30), 'forward')} {ends}"
+    if repair.comparison is not None:
+        yield f"  {verdict_of(repair)}"
+
+
+def verdict_of(repair: Repair) -> str:
+    """`a gain of 0.9 (p = 0.002, paired t-test)`, or that there is no significant difference."""
+    found = repair.comparison
+    if found is None:
+        return ""
+    words = f"a difference of {short(found.gain)}, p = {found.p:.2g} (one-sided paired t-test)"
+    return words if found.better else f"no significant difference: {words}"
+
+
+def _skipped(repair: Repair, pen: Pen) -> Iterator[str]:
+    if not repair.skipped:
+        return
+    yield pen("Not kept", "bold")
+    for one in repair.skipped:
+        yield pen.paragraph(one.reason, label=f"{one.remedy}:", style="dim", indent=2)

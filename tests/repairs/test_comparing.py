@@ -1,0 +1,50 @@
+"""Comparison: Student's paired test against scipy's, and what is too small to count."""
+
+import math
+
+import pytest
+from scipy import stats
+
+from isograd.repairs.comparing import Comparison
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ((2.3, 2.1, 2.4), (1.2, 1.3, 0.9)),
+        ((2.3, 2.1, 2.4, 2.2), (2.2, 2.2, 2.3, 2.3)),
+        ((0.1, 0.2), (0.3, 0.25)),
+    ],
+)
+def test_p_is_that_of_students_paired_test(
+    before: tuple[float, ...], after: tuple[float, ...]
+) -> None:
+    found = Comparison(before, after)
+    told = stats.ttest_rel(before, after, alternative="greater")
+    assert found.p == pytest.approx(told.pvalue, rel=1e-9)
+    assert found.gain == pytest.approx(sum(before) / len(before) - sum(after) / len(after))
+
+
+def test_a_lucky_seed_does_not_win() -> None:
+    assert not Comparison((2.3, 2.3, 2.3), (0.2, 2.3, 2.3)).better
+
+
+def test_a_sure_gain_wins_and_a_sure_loss_is_worse() -> None:
+    sure = Comparison((2.3, 2.2, 2.4), (1.1, 1.2, 1.1))
+    assert sure.better
+    assert not sure.worse
+    assert Comparison(sure.after, sure.before).worse
+
+
+def test_a_gain_of_one_percent_is_none_however_sure() -> None:
+    tiny = Comparison((1.0, 1.01, 1.02), (0.99, 1.0, 1.01))
+    assert tiny.p < 0.001
+    assert not tiny.better
+    assert Comparison((1.0, 1.01, 1.02), (0.9, 0.91, 0.92)).better
+
+
+def test_where_nothing_is_random_the_sign_decides() -> None:
+    assert Comparison((2.0, 2.0), (1.0, 1.0)).p == 0
+    assert Comparison((1.0, 1.0), (1.0, 1.0)).p == 1
+    assert not Comparison((1.0,), (0.1,)).better
+    assert math.isnan(Comparison((1.0,), (0.1,)).spread)

@@ -1,0 +1,146 @@
+"""repair(): finds what helps, proves it, and leaves everything as found."""
+
+import copy
+import functools
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import isograd
+from isograd.errors import InputError
+from patients import data
+from patients.dense import mlp
+from patients.ill import he, stack
+from patients.snapshot import changes, snapshot
+
+SGD = functools.partial(torch.optim.SGD, lr=0.05, momentum=0.9)
+
+
+def digits(count: int = 12) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    x, y = data.digits(count * 64)
+    return list(zip(x.split(64), y.split(64), strict=True))
+
+
+@pytest.fixture(scope="module")
+def deep() -> tuple[nn.Module, isograd.Repair]:
+    torch.manual_seed(0)
+    model = stack(12, nn.ReLU, width=48)
+    return model, isograd.repair(model, digits()[0], optimizer=SGD, data=digits())
+
+
+def test_a_deep_network_is_repaired(deep: tuple[nn.Module, isograd.Repair]) -> None:
+    model, done = deep
+    assert done.verdict == "repaired"
+    assert done.changed
+    assert done.remedies == ("init-gain",)
+    assert done.comparison.better
+    assert done.model is not model
+    assert not done.before.healthy
+    assert done.after.healthy
+    before, after = done.trials
+    assert before.treatment == "as it is"
+    assert len(before.scores) == len(after.scores) == 5
+    assert max(after.scores) < min(before.scores)
+    assert done.cost.steps <= 300
+
+
+def test_the_optimizer_is_that_of_the_repaired_model(
+    deep: tuple[nn.Module, isograd.Repair],
+) -> None:
+    _, done = deep
+    held = {id(p) for group in done.optimizer.param_groups for p in group["params"]}
+    assert held == {id(p) for p in done.model.parameters()}
+    assert done.optimizer.defaults["lr"] == 0.05
+
+
+def test_the_code_makes_the_same_change(deep: tuple[nn.Module, isograd.Repair]) -> None:
+    model, done = deep
+    twin = copy.deepcopy(model)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        exec(done.code, {"model": twin, "loss": None})
+    kept = done.model.state_dict()
+    assert all(torch.equal(value, kept[key]) for key, value in twin.state_dict().items())
+
+
+def test_it_trains_as_the_proof_says(deep: tuple[nn.Module, isograd.Repair]) -> None:
+    _, done = deep
+    model, optimizer = copy.deepcopy((done.model, done.optimizer))
+    for x, y in digits() * 3:
+        optimizer.zero_grad()
+        F.cross_entropy(model(x), y).backward()
+        optimizer.step()
+    assert float((model(x).argmax(1) == y).float().mean()) > 0.5
+
+
+def test_everything_is_left_as_found() -> None:
+    torch.manual_seed(0)
+    model = stack(12, nn.ReLU, width=48)
+    optimizer = SGD(model.parameters())
+    for p in model.parameters():
+        p.grad = torch.ones_like(p)
+    batches = digits()
+    before = snapshot(model, optimizer)
+    done = isograd.repair(model, batches[0], optimizer=optimizer, data=batches, budget=60)
+    assert changes(before, snapshot(model, optimizer)) == []
+    assert done.optimizer is not optimizer or not done.changed
+
+
+def test_the_same_seed_gives_the_same_repair() -> None:
+    torch.manual_seed(0)
+    model = stack(12, nn.ReLU, width=32)
+    batches = digits()
+    one, two = (
+        isograd.repair(model, batches[0], optimizer=SGD, data=batches, budget=90) for _ in range(2)
+    )
+    assert one.trials == two.trials
+    assert one.verdict == two.verdict
+
+
+def test_a_healthy_network_is_left_alone() -> None:
+    torch.manual_seed(0)
+    model = he(mlp(64, 100, 90, 10))
+    done = isograd.repair(model, digits()[0], optimizer=SGD, data=digits())
+    assert done.verdict == "healthy"
+    assert done.model is model
+    assert done.cost.steps == 0
+    assert not done.changed
+
+
+def test_families_that_are_not_allowed_are_not_used() -> None:
+    torch.manual_seed(0)
+    model = stack(12, nn.ReLU, width=32)
+    done = isograd.repair(
+        model, digits()[0], optimizer=SGD, data=digits(), budget=60, allow=("optimizer",)
+    )
+    reasons = {one.remedy: one.reason for one in done.skipped}
+    assert "not allowed" in reasons["init-gain"]
+    assert "init-gain" not in done.remedies
+
+
+@pytest.mark.parametrize("budget", [0, -3, 2.5, True, "soon", "0s", None])
+def test_a_budget_that_is_none_is_refused(budget: object) -> None:
+    with pytest.raises(InputError, match="budget"):
+        isograd.repair(nn.Linear(4, 2), torch.randn(8, 4), budget=budget)
+
+
+@pytest.mark.parametrize(("allow", "told"), [((), "empty"), (("magic",), "'magic'.*init")])
+def test_families_that_are_none_are_refused(allow: tuple[str, ...], told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        isograd.repair(nn.Linear(4, 2), torch.randn(8, 4), allow=allow)
+
+
+def test_without_a_loss_nothing_can_be_tried() -> None:
+    torch.manual_seed(0)
+    with pytest.raises(InputError, match="Without targets"):
+        isograd.repair(stack(20, nn.ReLU), digits()[0][0])
+
+
+def test_a_time_is_kept() -> None:
+    torch.manual_seed(0)
+    model = stack(12, nn.ReLU, width=32)
+    done = isograd.repair(model, digits()[0], optimizer=SGD, data=digits(), budget="2s")
+    assert done.cost.seconds < 4
+    assert done.cost.steps > 10

@@ -1,0 +1,91 @@
+"""Scores: what a network knows of the targets, whatever the scale of its outputs."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from isograd.repairs.scoring import calibrated, judge, unexplained
+from isograd.repairs.supply import gather
+
+
+def logits(samples: int = 200, classes: int = 5) -> tuple[torch.Tensor, torch.Tensor]:
+    torch.manual_seed(0)
+    labels = torch.randint(classes, (samples,))
+    return 1.5 * F.one_hot(labels, classes) + torch.randn(samples, classes), labels
+
+
+def test_the_best_temperature_is_that_of_a_search() -> None:
+    x, y = logits()
+    best = min(float(F.cross_entropy(x.double() * t, y)) for t in torch.logspace(-3, 3, 2000))
+    assert calibrated(x, y) == pytest.approx(best, rel=0.002)
+    assert calibrated(x, y) >= best - 1e-6
+
+
+@pytest.mark.parametrize("scale", [2.0**-6, 2.0**6])
+def test_a_scale_of_the_outputs_does_not_count(scale: float) -> None:
+    x, y = logits()
+    assert calibrated(x * scale, y) == pytest.approx(calibrated(x, y), rel=1e-6)
+
+
+def test_no_network_is_worse_than_chance_and_no_number_is_worst() -> None:
+    x, y = logits()
+    assert calibrated(-x, y) <= math.log(5) + 1e-3
+    assert calibrated(x * float("nan"), y) == math.inf
+
+
+def test_variance_that_is_left() -> None:
+    torch.manual_seed(0)
+    y = torch.randn(500)
+    assert unexplained(y[:, None], y) == pytest.approx(0, abs=1e-9)
+    assert unexplained(torch.full((500, 1), float(y.mean())), y) == pytest.approx(1, rel=1e-5)
+    binary = (y > 0).float()
+    assert unexplained(100 * (binary - 0.5), binary) == pytest.approx(0, abs=1e-6)
+
+
+class Noisy(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.norm, self.drop = nn.Linear(4, 3), nn.BatchNorm1d(3), nn.Dropout(0.5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.drop(self.norm(self.layer(x)))
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_judge_leaves_no_trace_and_says_the_same_again(training: bool) -> None:
+    torch.manual_seed(0)
+    model = Noisy()
+    batch = torch.randn(32, 4), torch.randint(3, (32,))
+    supply = gather(None, batch, steps=1)
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    score = judge(model, supply, F.cross_entropy, new_loss=False, training=training, seed=0)
+    state = torch.get_rng_state()
+    assert score.measure == "classes"
+    assert score(model) == score(model)
+    assert torch.equal(state, torch.get_rng_state())
+    assert model.training
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("targets", "loss", "new_loss", "measure"),
+    [
+        (torch.randn(32, 3), F.mse_loss, False, "loss"),
+        (torch.randn(32, 3), F.mse_loss, True, "variance"),
+        (torch.randint(3, (32,)), F.cross_entropy, True, "classes"),
+        (torch.randint(3, (32, 1)), lambda out, y: out.mean(), True, "loss"),
+    ],
+)
+def test_the_measure_fits_the_targets(
+    targets: torch.Tensor, loss: object, new_loss: bool, measure: str
+) -> None:
+    model, x = nn.Linear(4, 3), torch.randn(32, 4)
+    supply = gather(None, (x, targets), steps=1)
+    score = judge(model, supply, loss, new_loss=new_loss, training=True, seed=0)
+    assert score.measure == measure
+    assert math.isfinite(score(model))
+    if measure == "loss" and not new_loss:
+        assert score(model) == pytest.approx(F.mse_loss(model(x), targets).item(), rel=1e-6)

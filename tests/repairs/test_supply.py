@@ -1,0 +1,69 @@
+"""Supply: the same batches for everybody, some held out, and the user's data as it was."""
+
+from itertools import islice
+
+import pytest
+import torch
+
+from isograd.errors import DataError
+from isograd.repairs.supply import HELD_SAMPLES, gather
+
+
+def batches(count: int, size: int = 64) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    return [(torch.full((size, 3), float(i)), torch.full((size,), i)) for i in range(count)]
+
+
+def first_value(batch: object) -> int:
+    return int(batch.targets[0])
+
+
+def test_what_is_held_out_is_never_trained_on() -> None:
+    supply = gather(batches(40), batches(1)[0], steps=100)
+    held, train = map(first_value, supply.held), map(first_value, supply.train)
+    assert supply.apart
+    assert len(supply.held) * 64 == HELD_SAMPLES
+    assert sorted([*held, *train]) == list(range(40))
+    assert [int(y[0]) for _, y in supply.items] == [first_value(b) for b in supply.train]
+
+
+@pytest.mark.parametrize(("count", "held"), [(2, 1), (4, 1), (10, 2)])
+def test_of_few_batches_a_fifth_is_held_out(count: int, held: int) -> None:
+    supply = gather(batches(count), batches(1)[0], steps=100)
+    assert (len(supply.held), len(supply.train)) == (held, count - held)
+
+
+@pytest.mark.parametrize("data", [None, batches(1), []])
+def test_with_one_batch_it_says_that_nothing_is_held_out(data: object) -> None:
+    supply = gather(data, batches(1)[0], steps=100)
+    assert not supply.apart
+    assert len(supply.train) == len(supply.held) == 1
+    assert len(supply.notes) == 1
+
+
+def test_no_more_is_taken_than_trials_need() -> None:
+    stream = iter(batches(100))
+    supply = gather(stream, batches(1)[0], steps=20)
+    assert len(supply.train) == 20
+    assert first_value_of(next(stream)) == 20 + len(supply.held)
+
+
+def first_value_of(item: tuple[torch.Tensor, torch.Tensor]) -> int:
+    return int(item[1][0])
+
+
+def test_an_order_is_told_by_its_seed_and_goes_through_all() -> None:
+    supply = gather(batches(10), batches(1)[0], steps=100)
+    size = len(supply.train)
+    first = [first_value(b) for b in islice(supply.order(1), 2 * size)]
+    again = [first_value(b) for b in islice(supply.order(1), 2 * size)]
+    other = [first_value(b) for b in islice(supply.order(2), 2 * size)]
+    assert first == again != other
+    assert sorted(first[:size]) == sorted(first[size:]) == sorted(map(first_value, supply.train))
+
+
+def test_data_that_cannot_be_used_is_refused() -> None:
+    with pytest.raises(DataError, match="an iterable of batches"):
+        gather(3, batches(1)[0], steps=10)
+    bad = [*batches(1), (torch.full((4, 3), float("nan")), torch.zeros(4))]
+    with pytest.raises(DataError, match=r"data: batch 1: .*NaN"):
+        gather(bad, batches(1)[0], steps=10)
