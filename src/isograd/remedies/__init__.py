@@ -2,8 +2,9 @@
 
 from isograd.catalogue import Catalogue
 from isograd.remedies._applying import apply, case_of
+from isograd.remedies._lsuv import lsuv_
 from isograd.remedies._remedy import FAMILIES, Case, Change, Plan, Remedy
 
 REMEDIES: Catalogue[Remedy] = Catalogue(__name__, Remedy)  # type: ignore[type-abstract]  # only subclasses
 
-__all__ = ["FAMILIES", "REMEDIES", "Case", "Change", "Plan", "Remedy", "apply", "case_of"]
+__all__ = ["FAMILIES", "REMEDIES", "Case", "Change", "Plan", "Remedy", "apply", "case_of", "lsuv_"]

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterable, Sequence
+from itertools import groupby
 from textwrap import indent
 
 _LITERAL = 3
@@ -16,12 +17,15 @@ def loop(variable: str, names: Sequence[str], body: str) -> str:
     return f"for {variable} in {listing(names)}:\n{indent(body, '    ')}"
 
 
-def listing(names: Sequence[str]) -> str:
+def listing(names: Sequence[str], *, ordered: bool = False) -> str:
     """A tuple of names; those that differ in one counting number as a range.
 
-    Order is kept within a pattern only.
+    Args:
+        names: the names.
+        ordered: whether their order matters; else it is kept within a pattern only.
     """
-    parts = [part for group in _patterns(names).values() for part in _parts(group)]
+    groups = _runs(names) if ordered else list(_patterns(names).values())
+    parts = [part for group in groups for part in _parts(group)]
     if len(parts) == 1 and not parts[0].startswith("*"):
         return f"({parts[0]},)"
     if len(parts) == 1:
@@ -39,24 +43,23 @@ def _patterns(names: Iterable[str]) -> dict[str, list[str]]:
     return found
 
 
+def _runs(names: Iterable[str]) -> list[list[str]]:
+    """The same for neighbors only."""
+    runs = groupby(names, lambda name: re.sub(r"\d+", "0", name))
+    return [list(group) for _, group in runs]
+
+
 def _parts(names: list[str]) -> list[str]:
     if len(names) > _LITERAL and not any(c in names[0] for c in "{}\"'\\"):
         pieces = [re.split(r"(\d+)", name) for name in names]
         differing = [i for i in range(len(pieces[0])) if len({p[i] for p in pieces}) > 1]
         if len(differing) == 1:
-            counts = [int(p[differing[0]]) for p in pieces]
+            at = differing[0]
+            counts = [int(p[at]) for p in pieces]
             step = counts[1] - counts[0]
-            rest = list(range(counts[0], counts[0] + step * len(counts), step)) if step else []
-            if (
-                step > 0
-                and rest == counts
-                and all(str(c) == p[differing[0]] for c, p in zip(counts, pieces, strict=True))
-            ):
-                text = (
-                    "".join(pieces[0][: differing[0]])
-                    + "{i}"
-                    + "".join(pieces[0][differing[0] + 1 :])
-                )
+            even = [counts[0] + k * step for k in range(len(counts))]
+            if step > 0 and even == counts and all(str(int(p[at])) == p[at] for p in pieces):
+                text = "".join((*pieces[0][:at], "{i}", *pieces[0][at + 1 :]))
                 by = f", {step}" if step > 1 else ""
                 start = f"{counts[0]}, " if counts[0] or by else ""
                 return [f'*(f"{text}" for i in range({start}{counts[-1] + 1}{by}))']

@@ -1,12 +1,13 @@
 """Drawing weights anew: which ones, and the code that does it."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from isograd.remedies._code import loop
+from isograd.remedies._code import loop, number
 from isograd.remedies._layers import Layer
+from isograd.theory import Gains, gains
 
 OFF = 1.15
 """A factor on the gain that is worth a change: 1.15 is 4 over ten layers; draws differ by less."""
@@ -23,18 +24,83 @@ class Drawn:
     """Said once, beside the call."""
 
 
-def drawing(drawn: Sequence[Drawn], *, bias: str = "nn.init.zeros_(bias)") -> str:
-    """Code that fills the weights, equal calls in one loop, and then all their biases."""
+def keeping(layer: Layer, of: Callable[[Gains], float] = lambda g: g.second_moment) -> float:
+    """The gain of a layer: it undoes what the activation that it reads does to the signal.
+
+    A first layer has what its own activation will undo, if that is a rectifier, as He's
+    initialization does; a last layer has 1, so that outputs start small.
+
+    Args:
+        layer: the layer.
+        of: which of the gains.
+    """
+    if layer.output:
+        return 1.0
+    if layer.reads is not None:
+        return of(gains(layer.reads))
+    return of(gains(layer.activation)) if layer.activation.homogeneous else 1.0
+
+
+def reading(layer: Layer) -> str:
+    """What a draw says of its gain."""
+    name = "the output" if layer.output else (layer.reads or layer.activation).name
+    return f"after {name}" if layer.reads and not layer.output else f"for {name}"
+
+
+def normal(layer: Layer, gain: float) -> str:
+    """The call that draws independent entries of a gain."""
+    return f"nn.init.normal_(weight, std={number(gain / math.sqrt(layer.fan_in))})"
+
+
+def orthogonal(layer: Layer, gain: float) -> str:
+    """The call that draws a (semi-)orthogonal matrix: a norm kept where it is square or narrows.
+
+    torch gives orthonormal rows or columns, whichever are fewer: where a layer widens, every unit
+    then has only sqrt(in/out) of its gain, so that the factor here makes up for it.
+    """
+    if layer.kind == "conv" and layer.fan_in != math.prod(layer.shape[1:]):
+        return normal(layer, gain)  # transposed: no one matrix maps a patch to a patch
+    out = layer.shape[1] if layer.transposed else layer.shape[0]
+    told = number(gain * math.sqrt(max(1.0, out / layer.blocks / layer.fan_in)))
+    if layer.blocks == 1:
+        return f"nn.init.orthogonal_(weight, gain={told})"
+    return (
+        f"for block in weight.detach().chunk({layer.blocks}):\n"
+        f"    nn.init.orthogonal_(block, gain={told})"
+    )
+
+
+def scattered(layer: Layer) -> bool:
+    """Whether the units' weights are independent draws, or worse, rather than orthogonal."""
+    return layer.cosine > 0.3 / layer.fan_in and layer.shape[0] <= layer.fan_in
+
+
+def drawing(
+    drawn: Sequence[Drawn], *, zero: bool = True, biases: Mapping[str, float] | None = None
+) -> str:
+    """Code that fills the weights, equal calls in one loop, and then their biases.
+
+    Args:
+        drawn: the weights, at least one.
+        zero: whether their biases become zero.
+        biases: names of biases that are drawn instead, with their standard deviation.
+    """
     groups: dict[tuple[str, str], list[str]] = {}
     for one in drawn:
         groups.setdefault((one.call, one.why), []).append(one.layer.name)
     lines = ["from torch import nn", ""]
     for (call, why), names in groups.items():
-        body = f"weight = model.get_parameter(name)\n{call}  # {why}"
+        body = f"weight = model.get_parameter(name)\n{call}" + (f"  # {why}" if why else "")
         lines.append(loop("name", names, body))
-    biases = list(dict.fromkeys(d.layer.bias for d in drawn if d.layer.bias))
-    if biases and bias:
-        lines.append(loop("name", biases, f"bias = model.get_parameter(name)\n{bias}"))
+    noisy = biases or {}
+    for std in sorted(set(noisy.values())):
+        same = [name for name, its in noisy.items() if its == std]
+        fill = f"nn.init.normal_(model.get_parameter(name), std={number(std)})"
+        lines.append(loop("name", same, fill))
+    still = list(dict.fromkeys(d.layer.bias for d in drawn if d.layer.bias))
+    still = [name for name in still if name not in noisy]
+    if still and zero:
+        lines.append(loop("name", still, "nn.init.zeros_(model.get_parameter(name))"))
     return "\n".join(lines)
 
 
@@ -43,6 +109,21 @@ def misfit(layer: Layer, wanted: float) -> float:
     if layer.gain <= 0:
         return math.inf
     return max(layer.gain / wanted, wanted / layer.gain)
+
+
+DEEP = 10
+"""Plain layers from which it matters that weights are orthogonal: by then the singular values of
+a product of Gaussian matrices are spread over a decade."""
+
+
+def orthogonal_misfit(found: Sequence[Layer], wanted: Callable[[Layer], float]) -> str:
+    """`unfit` of a draw that is orthogonal: in deep networks that is worth a change by itself."""
+    deep = sum(x.plain and not x.output for x in found) >= DEEP
+
+    def off(layer: Layer) -> float:
+        return max(misfit(layer, wanted(layer)), 2.0 if deep and scattered(layer) else 1.0)
+
+    return unfit(found, off)
 
 
 def unfit(found: Sequence[Layer], off: Callable[[Layer], float]) -> str:

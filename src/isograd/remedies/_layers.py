@@ -13,6 +13,8 @@ from isograd.sites.paths import unavoidable
 from isograd.theory import Activation, activation
 
 _LINEAR = "linear"
+_KEEPING = ("dropout", "pool", "module")
+"""Kinds of sites behind which the law of an activation's output is about what it was."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +36,13 @@ class Layer:
     """rms(w) sqrt(fan_in)."""
     spread: float
     """How far the units' weights differ from each other, over their size."""
+    cosine: float
+    """Mean squared cosine between two units' weights: 0 where orthogonal, 1/fan_in where drawn."""
     trainable: bool
     bias: str | None
     """Name of its bias, where there is one."""
+    reads: Activation | None
+    """The activation whose output it reads; None where it reads data, a norm or a sum."""
     activation: Activation
     """What it feeds; linear where it feeds none."""
     reader: int | None
@@ -83,6 +89,7 @@ def layers(case: Case) -> list[Layer]:
                 "attention",
             ):
                 reader = None
+            behind = _behind(record, index)
             found[place] = Layer(
                 index,
                 parameter.name,
@@ -93,8 +100,10 @@ def layers(case: Case) -> list[Layer]:
                 int(fan_out),
                 gain or 0.0,
                 record.value("weight.row_spread", place) or 0.0,
+                record.value("weight.row_cosine", place) or 0.0,
                 parameter.trainable,
                 _bias(record, index, module, last),
+                _activation(case, behind) if behind is not None else None,
                 _activation(case, reader),
                 reader,
                 any(kind in NORMS for kind in kinds),
@@ -128,6 +137,19 @@ def _ahead(record: Record, readers: list[list[int]], site: int) -> Iterator[int]
         kind = record.sites[here].kind
         if kind not in WEIGHT_KINDS:
             waiting.extend(readers[here])
+
+
+def _behind(record: Record, site: int) -> int | None:
+    """The activation that a site reads, directly or through what keeps its law."""
+    waiting = list(record.sites[site].inputs)
+    while waiting:
+        here = waiting.pop(0)
+        kind = record.sites[here].kind
+        if kind in ELEMENTWISE:
+            return here
+        if kind in _KEEPING:
+            waiting.extend(record.sites[here].inputs)
+    return None
 
 
 def _bias(record: Record, site: int, module: str, weight: str) -> str | None:

@@ -1,15 +1,16 @@
 """init-gain: weights drawn with exactly the gain that the activation behind them needs."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from isograd.remedies._code import number
-from isograd.remedies._drawing import Drawn, drawing, misfit, unfit
+from isograd.remedies._drawing import Drawn, drawing, keeping, misfit, reading, unfit
 from isograd.remedies._examples import example, plain
 from isograd.remedies._layers import Layer, layers
 from isograd.remedies._remedy import Case, Plan, Remedy
-from isograd.theory import gains
+from isograd.theory import Gains
 
 
 @dataclass(frozen=True)
@@ -18,10 +19,10 @@ class InitGain(Remedy):
 
     Does: draws every weight anew from a normal or uniform law with variance gain^2/fan, where the
         gain is 1/sqrt(E phi^2) (`keep="forward"`, fan_in: the signal keeps its rms) or
-        1/sqrt(E phi'^2) (`"backward"`, fan_out: the gradient does), of the activation that the
-        layer feeds, by quadrature for any activation; `"compromise"` takes the mean of the two
-        variances' inverses, as Glorot does. Biases start at zero. For ReLU this is He's
-        initialization, for a linear layer LeCun's.
+        1/sqrt(E phi'^2) (`"backward"`, fan_out: the gradient does), of the activation whose output
+        the layer reads, by quadrature for any activation; `"compromise"` takes the mean of the two
+        variances' inverses, as Glorot does. A layer that reads data or feeds the loss has 1. Biases
+        start at zero. For ReLU this is He's initialization, for a linear layer LeCun's.
 
     Needs: hidden layers without a norm behind them or a skip connection around them, most of
         whose gains are off. Behind a norm the gain is a matter of the learning rate alone.
@@ -47,7 +48,7 @@ class InitGain(Remedy):
     """The two train alike; a uniform law has no outliers."""
 
     def plan(self, case: Case) -> Plan | str:
-        """Draws all weight layers, each for the activation that it feeds."""
+        """Draws all weight layers, each for the activation that it reads."""
         found = layers(case)
         reason = unfit(found, lambda layer: misfit(layer, self.gain(layer) * self._fan(layer)))
         if reason:
@@ -65,13 +66,8 @@ class InitGain(Remedy):
         return (self, InitGain("compromise", self.law))
 
     def gain(self, layer: Layer) -> float:
-        """The factor on 1/sqrt(fan_in), were fans equal."""
-        fit = gains(layer.activation)
-        if self.keep == "forward":
-            return fit.second_moment
-        if self.keep == "backward":
-            return fit.slope
-        return math.sqrt(2 / (fit.second_moment**-2 + fit.slope**-2))
+        """The factor on 1/sqrt(fan), were fans equal."""
+        return keeping(layer, _GAINS[self.keep])
 
     def _fan(self, layer: Layer) -> float:
         """sqrt(fan_in / fan), of the fan that counts."""
@@ -83,7 +79,7 @@ class InitGain(Remedy):
 
     def _draw(self, layer: Layer) -> Drawn:
         std = self.gain(layer) * self._fan(layer) / math.sqrt(layer.fan_in)
-        why = f"gain {number(self.gain(layer))} for {layer.activation.name}"
+        why = f"gain {number(self.gain(layer))} {reading(layer)}"
         if self.law == "uniform":
             limit = number(std * math.sqrt(3))
             return Drawn(layer, f"nn.init.uniform_(weight, -{limit}, {limit})", why)
@@ -105,3 +101,10 @@ class InitGain(Remedy):
     def well() -> Case:
         """The same with He's."""
         return example(lambda: plain(gain=math.sqrt(2)))
+
+
+_GAINS: dict[str, Callable[[Gains], float]] = {
+    "forward": lambda g: g.second_moment,
+    "backward": lambda g: g.slope,
+    "compromise": lambda g: math.sqrt(2 / (g.second_moment**-2 + g.slope**-2)),
+}

@@ -39,6 +39,10 @@ class OptimizerLr(Remedy):
     """First update over weight. About 1e-3 to 1e-2 is what networks that learn well start with."""
     worth: float = 3.0
     """A factor less than this is a matter of taste."""
+    least: float = 1e-4
+    """Below this a step is unusually small, whatever the findings say."""
+    most: float = 0.1
+    """Above this one is unusually large."""
     margin: float = 0.5
     """Share of the limit of stability, which falls as training goes on."""
 
@@ -56,21 +60,24 @@ class OptimizerLr(Remedy):
         ]
         if not rate or not moved:
             return "it needs a learning rate and the size of a first step (check(..., optimizer=))"
-        momentum = (
-            0.0 if record.fact("optimizer.adaptive") else record.fact("optimizer.momentum") or 0.0
-        )
+        adaptive = bool(record.fact("optimizer.adaptive"))
+        momentum = 0.0 if adaptive else record.fact("optimizer.momentum") or 0.0
         step = median(moved) / max(1 - momentum, 0.01)
         wanted = rate * self.step / step
         sharp = record.fact("sharpness.lambda_max")
-        if sharp and math.isfinite(sharp) and not record.fact("optimizer.adaptive"):
-            wanted = min(wanted, self.margin * 2 * (1 + momentum) / sharp)
+        limit = math.inf
+        if sharp and math.isfinite(sharp) and not adaptive:
+            limit = 2 * (1 + momentum) / sharp
+        wanted = min(wanted, self.margin * limit)
         factor = wanted / rate
+        high, low = case.has("lr-too-high", "dead-units"), case.has("lr-too-low")
+        if not (high or low) and self.least < step < self.most and rate < limit:
+            return f"a typical weight moves by {number(step)} of its size per step, which is usual"
         if max(factor, 1 / factor) < self.worth:
             return (
                 f"the learning rate {number(rate)} is within a factor {self.worth:g} of the "
                 f"{number(wanted)} that fits"
             )
-        high, low = case.has("lr-too-high", "dead-units"), case.has("lr-too-low")
         if case.findings and not (high if factor < 1 else low):
             told = "lowered" if factor < 1 else "raised"
             return f"it would be {told} to {number(wanted)}, which no finding asks for"

@@ -1,0 +1,118 @@
+"""init-head: a last layer that starts by knowing how frequent the classes are."""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from isograd.remedies._code import number
+from isograd.remedies._examples import example, plain
+from isograd.remedies._layers import layers
+from isograd.remedies._remedy import Case, Plan, Remedy
+from isograd.sites.batches import as_batch
+
+
+@dataclass(frozen=True)
+class InitHead(Remedy):
+    """Start the last layer at the frequencies of the classes.
+
+    Does: scales the last layer's weights down until its outputs differ by `size`, and sets its
+        bias to the logarithm of the frequencies of the classes (of a binary output: to its
+        odds), so that the loss starts at what guessing by frequency would have, ln C for C equal
+        classes. Targets that are numbers: the bias becomes their mean.
+
+    Needs: a last layer with a bias directly in front of cross entropy, binary cross entropy with
+        logits or squared error, and an initial loss above `above` times that of guessing.
+
+    Source: Lin et al. 2017, Focal loss for dense object detection, section 4.1; Bishop 1995, Neural
+        networks for pattern recognition, section 6.
+    """
+
+    code: ClassVar[str] = "init-head"
+    family: ClassVar[str] = "init"
+    addresses: ClassVar[tuple[str, ...]] = ("init-too-large", "target-not-normalized")
+
+    size: float = 0.1
+    """Rms of the outputs around their bias: small enough for the loss to start at that of guessing,
+    large enough for gradients to pass."""
+    above: float = 1.3
+    """Initial loss over that of guessing; He's initialization has 1.1 to 1.3."""
+
+    def plan(self, case: Case) -> Plan | str:
+        """Looks at the last layer and at the targets."""
+        record = case.record
+        kind, value = record.fact("loss.kind"), record.fact("loss.value")
+        last = [x for x in layers(case) if x.site == record.fact("loss.input_site") and x.trainable]
+        targets = as_batch(case.batch).targets
+        if kind not in ("cross_entropy", "bce_logits", "mse") or not isinstance(targets, Tensor):
+            return f"the loss is {kind or 'unknown'}, not cross entropy or squared error on targets"
+        if len(last) != 1 or last[0].bias is None or last[0].calls > 1:
+            return "no last layer with a bias of its own feeds the loss directly"
+        guess = _guess(kind, targets, last[0].shape[0])
+        if guess is None:
+            return "the targets of the batch do not fit the outputs one to one"
+        if value is None or not value > self.above * guess:
+            return f"the loss starts at {number(value or 0.0)}, where guessing has {number(guess)}"
+        spread = record.fact("output.spread") or record.fact("output.rms") or 1.0
+        factor = min(1.0, self.size / spread)
+        lines = ["import torch", ""]
+        lines += [f"weight = model.get_parameter({last[0].name!r})".replace("'", '"')]
+        lines += [f"bias = model.get_parameter({last[0].bias!r})".replace("'", '"')]
+        lines += ["with torch.no_grad():", f"    weight.mul_({number(factor)})"]
+        lines += [f"    {line}" for line in _BIAS[kind]]
+        return Plan(
+            self.code,
+            f"The loss starts near {number(guess)} in place of {number(value)}.",
+            "\n".join(lines),
+            given={"targets": targets},
+            notes=("`targets` are those of the batch; all of the training set's are better.",),
+        )
+
+    @staticmethod
+    def sick() -> Case:
+        """A last layer ten times too large."""
+        return example(lambda: _headed(10.0))
+
+    @staticmethod
+    def well() -> Case:
+        """One of the usual size."""
+        return example(lambda: _headed(0.3))
+
+
+_BIAS = {
+    "cross_entropy": (
+        "seen = targets[targets >= 0].flatten().long()",
+        "counts = torch.bincount(seen, minlength=len(bias)) + 1  # + 1: no class is impossible",
+        "bias.copy_((counts / counts.sum()).log())",
+    ),
+    "bce_logits": (
+        "share = targets.float().reshape(-1, len(bias)).mean(0).clamp(0.01, 0.99)",
+        "bias.copy_((share / (1 - share)).log())",
+    ),
+    "mse": ("bias.copy_(targets.float().reshape(-1, len(bias)).mean(0))",),
+}
+
+
+def _guess(kind: str, targets: Tensor, outputs: int) -> float | None:
+    """The loss of the best answer that does not look at the input; None where it has no meaning."""
+    if kind == "cross_entropy":
+        if targets.is_floating_point() or int(targets.max()) >= outputs:
+            return None
+        counts = torch.bincount(targets[targets >= 0].flatten(), minlength=outputs).double() + 1
+        return float(-(counts / counts.sum() * (counts / counts.sum()).log()).sum())
+    if targets.numel() % outputs:
+        return None
+    columns = targets.double().reshape(-1, outputs)
+    if kind == "mse":
+        return float((columns - columns.mean(0)).square().mean())
+    share = columns.mean(0).clamp(0.01, 0.99)
+    return float(-(share * share.log() + (1 - share) * (1 - share).log()).mean())
+
+
+def _headed(factor: float) -> nn.Module:
+    model = plain(2, gain=math.sqrt(2))
+    with torch.no_grad():
+        model[-1].weight.mul_(factor)  # type: ignore[operator]  # a linear layer
+    return model

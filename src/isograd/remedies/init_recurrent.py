@@ -1,0 +1,88 @@
+"""init-recurrent: hidden-to-hidden weights that keep the state's size."""
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from isograd.remedies._code import number
+from isograd.remedies._drawing import Drawn, drawing, orthogonal, scattered
+from isograd.remedies._examples import example
+from isograd.remedies._layers import layers
+from isograd.remedies._remedy import Case, Plan, Remedy
+
+
+@dataclass(frozen=True)
+class InitRecurrent(Remedy):
+    """Start the recurrence orthogonal.
+
+    Does: draws the hidden-to-hidden weights of recurrent layers as orthogonal matrices of gain 1,
+        one per gate: the state is turned from step to step, and neither grows nor shrinks by its
+        weights. Biases stay as they are.
+
+    Needs: a recurrent layer whose hidden-to-hidden weights are not orthogonal, or not of this gain.
+
+    Source: Saxe, McClelland and Ganguli 2014, Exact solutions to the nonlinear dynamics of learning
+        in deep linear neural networks; Le, Jaitly and Hinton 2015, A simple way to initialize
+        recurrent networks of rectified linear units; Arjovsky, Shah and Bengio 2016, Unitary
+        evolution recurrent neural networks.
+    """
+
+    code: ClassVar[str] = "init-recurrent"
+    family: ClassVar[str] = "init"
+    addresses: ClassVar[tuple[str, ...]] = ("recurrent-jacobian",)
+
+    gain: float = 1.0
+    """Of a unit's step. A ReLU state passes half of it, and grows in its mean: 1 is the middle."""
+
+    def plan(self, case: Case) -> Plan | str:
+        """Finds recurrent weights that are not orthogonal."""
+        found = [x for x in layers(case) if x.kind == "recurrent" and x.trainable]
+        if not found:
+            return "it has no recurrent layer (nn.RNN, nn.LSTM, nn.GRU or their cells)"
+        # The cosine within all gates together cannot be 0: rows of different gates are free.
+        off = [
+            x
+            for x in found
+            if not 0.95 < x.gain / self.gain < 1.05 or (x.blocks == 1 and scattered(x))
+        ]
+        if not off:
+            return f"its {len(found)} recurrent weights have gain {number(self.gain)} already"
+        drawn = [Drawn(x, orthogonal(x, self.gain), "") for x in off]
+        return Plan(
+            self.code,
+            "The weights turn the state from step to step without stretching it.",
+            drawing(drawn, zero=False),
+            notes=("The recurrent weights are drawn anew.",),
+        )
+
+    def variants(self) -> tuple[Remedy, ...]:
+        """For ReLU states a larger gain can pay: 1.4 makes up for the half that is cut off."""
+        return (self, replace(self, gain=1.2))
+
+    @staticmethod
+    def sick() -> Case:
+        """A ReLU recurrence of gain 1.6."""
+        return example(lambda: _Recurrent(1.6), _sequences)
+
+    @staticmethod
+    def well() -> Case:
+        """One of gain 1."""
+        return example(lambda: _Recurrent(1.0), _sequences)
+
+
+class _Recurrent(nn.Module):
+    def __init__(self, gain: float) -> None:
+        super().__init__()
+        self.layer = nn.RNN(6, 14, nonlinearity="relu", batch_first=True)
+        self.head = nn.Linear(14, 5)
+        nn.init.orthogonal_(self.layer.get_parameter("weight_hh_l0"), gain)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.head(self.layer(x)[0][:, -1])
+        return out
+
+
+def _sequences() -> tuple[Tensor, Tensor]:
+    return torch.randn(9, 13, 6), torch.randint(5, (9,))
