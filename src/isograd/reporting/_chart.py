@@ -79,6 +79,7 @@ def chart(
     name: str,
     tips: Sequence[str] = (),
     marks: Sequence[tuple[int, str]] = (),
+    places: Sequence[float] | None = None,
 ) -> Markup:
     """The plot of a figure: axes, grid and curves.
 
@@ -90,15 +91,21 @@ def chart(
         name: what a screen reader says.
         tips: what is said about each point under the pointer.
         marks: index of a point and the words of its mark.
+        places: where each point stands along the axis, 0 to 1; evenly spaced where left out.
     """
     first = curves[0]
+    uneven = places
+    if places is None:
+        places = _even(len(first.numbers))
+    xs = [f"{WIDE * place:.1f}" for place in places]
     grid = "".join(f"M0 {_y(place)}H{WIDE}" for place, _ in scale.labels)
-    layers = [_path(grid, "grid"), *(_band(curve, scale) for curve in curves)]
-    layers += [_path(_line(curve.numbers, scale), curve.style) for curve in reversed(curves)]
-    layers += [_path(_sick(first.numbers, scale), "sick")]
+    layers = [_path(grid, "grid"), *(_band(curve, scale, xs) for curve in curves)]
+    layers += [_path(_line(curve.numbers, scale, xs), curve.style) for curve in reversed(curves)]
+    layers += [_path(_sick(first.numbers, scale, xs), "sick")]
     if len(first.numbers) <= DOTS:
-        layers.append(_path(_dots(first.numbers, range(len(first.numbers)), scale), "dots"))
-    layers.append(_path(_dots(first.numbers, [i for i, _ in marks], scale), "marked"))
+        layers.append(_path(_dots(first.numbers, range(len(first.numbers)), scale, xs), "dots"))
+    layers.append(_path(_dots(first.numbers, [i for i, _ in marks], scale, xs), "marked"))
+    spots = None if uneven is None else json.dumps([round(place, 4) for place in uneven])
     svg = tag(
         "svg",
         *layers,
@@ -110,14 +117,22 @@ def chart(
     ups = [tag("span", text, style=f"bottom:{100 * place:.1f}%") for place, text in scale.labels]
     feet = [tag("span", text, style=f"left:{100 * place:.1f}%") for place, text in across]
     numbers = [
-        tag("span", text, class_="flag", style=f"left:{100 * _part(i, first):.2f}%")
+        tag("span", text, class_="flag", style=f"left:{100 * places[i]:.2f}%")
         for i, text in marks
         if text
     ]
     return tag(
         "div",
         tag("div", *ups, class_="ups", aria_hidden="true"),
-        tag("div", svg, *numbers, class_="area", data_tips=json.dumps(tips), data_along="x"),
+        tag(
+            "div",
+            svg,
+            *numbers,
+            class_="area",
+            data_tips=json.dumps(tips),
+            data_along="x",
+            data_at=spots,
+        ),
         tag("div", *feet, class_="feet", aria_hidden="true"),
         class_=f"plot {style}",
     )
@@ -133,12 +148,8 @@ def spaced(texts: Sequence[str], most: int = 7) -> list[Label]:
     return [(i / last, join(texts[i])) for i in picked]
 
 
-def _part(index: int, curve: Curve) -> float:
-    return index / (len(curve.numbers) - 1) if len(curve.numbers) > 1 else 0.5
-
-
-def _x(index: int, count: int) -> str:
-    return f"{WIDE * (index / (count - 1) if count > 1 else 0.5):.1f}"
+def _even(count: int) -> list[float]:
+    return [i / (count - 1) for i in range(count)] if count > 1 else [0.5] * count
 
 
 def _y(place: float) -> str:
@@ -149,7 +160,7 @@ def _path(data: str, style: str) -> Markup | None:
     return tag("path", d=data, class_=style) if data else None
 
 
-def _line(numbers: Sequence[Number], scale: Scale) -> str:
+def _line(numbers: Sequence[Number], scale: Scale, xs: Sequence[str]) -> str:
     """A path through the points that can be shown, broken at the others."""
     parts, pen = [], "M"
     for i, number in enumerate(numbers):
@@ -157,36 +168,35 @@ def _line(numbers: Sequence[Number], scale: Scale) -> str:
         if place is None:
             pen = "M"
             continue
-        parts.append(f"{pen}{_x(i, len(numbers))} {_y(place)}")
+        parts.append(f"{pen}{xs[i]} {_y(place)}")
         pen = "L"
     return "".join(parts)
 
 
-def _dots(numbers: Sequence[Number], which: Sequence[int], scale: Scale) -> str:
+def _dots(numbers: Sequence[Number], which: Sequence[int], scale: Scale, xs: Sequence[str]) -> str:
     """Lines of no length: with round caps they are dots, whatever the stretch."""
     places = [(i, scale.at(numbers[i])) for i in which]
-    return "".join(f"M{_x(i, len(numbers))} {_y(p)}h0" for i, p in places if p is not None)
+    return "".join(f"M{xs[i]} {_y(p)}h0" for i, p in places if p is not None)
 
 
-def _sick(numbers: Sequence[Number], scale: Scale) -> str:
+def _sick(numbers: Sequence[Number], scale: Scale, xs: Sequence[str]) -> str:
     """A line from top to bottom wherever a number was measured that the axis cannot show."""
     return "".join(
-        f"M{_x(i, len(numbers))} 0V{HIGH}"
+        f"M{xs[i]} 0V{HIGH}"
         for i, number in enumerate(numbers)
         if number is not None and scale.at(number) is None
     )
 
 
-def _band(curve: Curve, scale: Scale) -> Markup | None:
+def _band(curve: Curve, scale: Scale, xs: Sequence[str]) -> Markup | None:
     """One polygon per unbroken stretch of the band."""
     edges = zip(curve.edges(1), curve.edges(-1), strict=True)
     pairs = [(scale.at(above), scale.at(below)) for above, below in edges]
-    count = len(curve.numbers)
     data, upper, lower = "", list[str](), list[str]()
     for i, (top, bottom) in enumerate([*pairs, (None, None)]):
         if top is not None and bottom is not None:
-            upper.append(f"{_x(i, count)} {_y(top)}")
-            lower.append(f"{_x(i, count)} {_y(bottom)}")
+            upper.append(f"{xs[i]} {_y(top)}")
+            lower.append(f"{xs[i]} {_y(bottom)}")
         elif upper:
             data += f"M{'L'.join([*upper, *reversed(lower)])}Z"
             upper, lower = [], []

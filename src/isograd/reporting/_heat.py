@@ -1,15 +1,13 @@
 """Histograms of magnitudes as a heat map: one row per site, one column per binary exponent."""
 
-import base64
 import json
 import math
-import struct
-import zlib
 from collections.abc import Sequence
 
 from isograd.records import EXPONENTS, Record
 from isograd.reporting._markup import Markup, power, tag
 from isograd.reporting._numbers import abbreviate, printable
+from isograd.reporting._picture import picture
 from isograd.reporting._profile import long_prefix
 
 ROW_HEIGHT, TALLEST = 16, 640
@@ -92,30 +90,16 @@ def _extent(rows: Sequence[Sequence[int]]) -> tuple[int, int]:
 
 
 def _picture(rows: Sequence[Sequence[int]], color: tuple[int, int, int]) -> str:
-    """The rows as a PNG in one color whose opacity is the share of the row's fullest bin.
+    """The rows in one color whose opacity is the share of the row's fullest bin.
 
     Opacity follows the square root of the share, so that tails, which overflow and underflow,
     stay visible.
     """
-    width = max(map(len, rows))
-    lines = b""
-    for row in rows:
-        top = max(row, default=0) or 1
-        shades = bytes(round(255 * math.sqrt(count / top)) for count in row)
-        lines += b"\0" + shades.ljust(width, b"\0")
-    head = struct.pack(">IIBBBBB", width, len(rows), 8, 3, 0, 0, 0)  # 8 bits, palette
-    parts = (
-        (b"IHDR", head),
-        (b"PLTE", bytes(color) * 256),
-        (b"tRNS", bytes(range(256))),
-        (b"IDAT", zlib.compress(lines, 9)),
-        (b"IEND", b""),
-    )
-    data = b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-        for kind, body in parts
-    )
-    return f"data:image/png;base64,{base64.b64encode(data).decode()}"
+    shades = [
+        bytes(round(255 * math.sqrt(count / (max(row, default=0) or 1))) for count in row)
+        for row in rows
+    ]
+    return picture(shades, bytes(color) * 256, bytes(range(256)))
 
 
 def _beside(labels: Sequence[str]) -> list[Markup]:

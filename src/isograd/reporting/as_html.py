@@ -1,9 +1,6 @@
 """The HTML form: one self-contained page, or a fragment for notebooks."""
 
 import math
-from collections.abc import Iterable
-from functools import cache
-from importlib.resources import files
 
 from isograd.findings import Diagnosis
 from isograd.reporting import _beside as beside
@@ -12,11 +9,12 @@ from isograd.reporting import _layers as layers
 from isograd.reporting import _predicted, _profile
 from isograd.reporting import _summary as summary
 from isograd.reporting._cards import cards
-from isograd.reporting._markup import Child, Markup, join, tag
+from isograd.reporting._markup import Markup, tag
 from isograd.reporting._numbers import rate, short, value
+from isograd.reporting._page import asset, frame, section, some
 
 _STATES = {"finding": 0, "failed": 1, "passed": 2, "not-applicable": 3, "ignored": 4}
-_SIGNS = {"healthy": "✓", "warning": "!", "error": "✗"}
+SIGNS = {"healthy": "✓", "warning": "!", "error": "✗"}
 
 
 def tell(diagnosis: Diagnosis, *, whole: bool = True) -> str:
@@ -24,50 +22,24 @@ def tell(diagnosis: Diagnosis, *, whole: bool = True) -> str:
     return _page(diagnosis) if whole else _fragment(diagnosis)
 
 
-@cache
-def _asset(name: str) -> Markup:
-    return Markup(files("isograd.reporting").joinpath("assets", name).read_text("utf-8"))
-
-
 def _page(diagnosis: Diagnosis) -> Markup:
     sections = [
-        _section("findings", "Findings", cards(diagnosis)),
-        _section("profile", "Profile over depth", figures.profiles(diagnosis), "pair"),
-        _section("rehearsal", "Rehearsal", _some(figures.rehearsal(diagnosis))),
-        _section("magnitudes", "Magnitudes", figures.magnitudes(diagnosis), "pair"),
-        _section("layers", "Layers, worst first", _layers(diagnosis)),
-        _section("model", "Model", _some(_tree(diagnosis))),
-        _section("rules", "Rules", _rules(diagnosis)),
-        _section("facts", "Facts", _facts(diagnosis)),
+        section("findings", "Findings", cards(diagnosis)),
+        section("profile", "Profile over depth", figures.profiles(diagnosis), "pair"),
+        section("rehearsal", "Rehearsal", some(figures.rehearsal(diagnosis))),
+        section("magnitudes", "Magnitudes", figures.magnitudes(diagnosis), "pair"),
+        section("layers", "Layers, worst first", layer_parts(diagnosis)),
+        section("model", "Model", some(tree_part(diagnosis))),
+        section("rules", "Rules", rule_parts(diagnosis)),
+        section("facts", "Facts", fact_parts(diagnosis)),
     ]
-    present = [(name, title, body) for name, title, body in sections if body]
-    links = [tag("a", title.split(",")[0], href=f"#{name}") for name, title, _ in present]
-    title = f"isograd: {summary.headline(diagnosis)}"
-    head = tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("meta", name="color-scheme", content="light dark"),
-        tag("title", title),
-        tag("style", _asset("report.css")),
-    )
-    body = tag(
-        "body",
-        tag("a", "Skip to the findings", href="#main", class_="skip"),
-        tag("nav", tag("b", "isograd"), *links, _toggle(), aria_label="Sections"),
-        _hero(diagnosis),
-        tag("main", *(body for _, _, body in present), id="main"),
-        tag("footer", f"isograd {summary.version()}: is the gradient equal at every depth?"),
-        tag("script", _asset("report.js")),
-        class_="isograd page",
-    )
-    return join(Markup("<!DOCTYPE html>\n"), tag("html", head, body, lang="en"))
+    return frame(f"isograd: {summary.headline(diagnosis)}", _hero(diagnosis), sections)
 
 
 def _fragment(diagnosis: Diagnosis) -> Markup:
     return tag(
         "div",
-        tag("style", _asset("report.css")),
+        tag("style", asset("report.css")),
         _hero(diagnosis),
         *cards(diagnosis),
         tag("div", *figures.profiles(diagnosis), class_="pair"),
@@ -76,29 +48,10 @@ def _fragment(diagnosis: Diagnosis) -> Markup:
     )
 
 
-def _some(part: Markup | None) -> list[Markup]:
-    return [] if part is None else [part]
-
-
-def _section(
-    name: str, title: str, parts: Iterable[Child], style: str | None = None
-) -> tuple[str, str, Markup | None]:
-    """(anchor, title, markup); without parts there is no markup."""
-    parts = list(parts)
-    if not parts:
-        return name, title, None
-    body = tag("div", *parts, class_=style) if style else join(*parts)
-    return name, title, tag("section", tag("h2", title), body, id=name)
-
-
-def _toggle() -> Markup:
-    return tag("button", "◐", type="button", id="theme", aria_label="Switch light and dark")
-
-
 def _hero(diagnosis: Diagnosis) -> Markup:
     seen = diagnosis.reading.seen
     level = summary.level(diagnosis)
-    sign = tag("span", _SIGNS[level], class_="sign", aria_hidden="true")
+    sign = tag("span", SIGNS[level], class_="sign", aria_hidden="true")
     predicted = seen.source == "predicted"
     about = _predicted.about(seen) if predicted else {}
     notes = [tag("li", tag("b", label), f" {words}") for label, words in about.items()]
@@ -141,7 +94,8 @@ def _tiles(diagnosis: Diagnosis) -> list[Markup]:
     return [tag("div", tag("dt", word), tag("dd", text)) for word, text in found]
 
 
-def _layers(diagnosis: Diagnosis) -> list[Markup]:
+def layer_parts(diagnosis: Diagnosis) -> list[Markup]:
+    """The table of layers and its filter."""
     if not diagnosis.reading.seen.sites:
         return []
     search = tag(
@@ -155,11 +109,13 @@ def _layers(diagnosis: Diagnosis) -> list[Markup]:
     return [search, table]
 
 
-def _tree(diagnosis: Diagnosis) -> Markup | None:
+def tree_part(diagnosis: Diagnosis) -> Markup | None:
+    """The model as a tree."""
     return layers.tree(diagnosis) if diagnosis.reading.seen.sites else None
 
 
-def _rules(diagnosis: Diagnosis) -> list[Markup]:
+def rule_parts(diagnosis: Diagnosis) -> list[Markup]:
+    """What each rule concluded."""
     if not diagnosis.verdicts:
         return []
     found = sorted(diagnosis.verdicts, key=lambda verdict: _STATES.get(verdict.state, math.inf))
@@ -182,7 +138,8 @@ def _rules(diagnosis: Diagnosis) -> list[Markup]:
     return [tag("details", words, tag("div", table, class_="scroll"), open=diagnosis.healthy)]
 
 
-def _facts(diagnosis: Diagnosis) -> list[Markup]:
+def fact_parts(diagnosis: Diagnosis) -> list[Markup]:
+    """The facts of the record."""
     groups: dict[str, list[Markup]] = {}
     for key, thing in sorted(diagnosis.reading.seen.facts.items()):
         group, _, word = str(key).partition(".")
