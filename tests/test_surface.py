@@ -53,7 +53,7 @@ COMMANDS = {
     "--train --eval",
     "repair": "target --data --loss --optimizer --lr --momentum --weight-decay --budget --allow "
     "--batch-size --format --output --device --dtype --seed --train --eval",
-    "report": "run --list --entry --format --output",
+    "report": "run --list --session --entry --format --output",
     "rules": "--format",
     "runs": "folder --format",
     "tail": "run --session",

@@ -165,3 +165,39 @@ def test_ctrl_c_ends_the_following_and_not_the_run(tmp_path):
     assert (process.returncode, err.strip()) == (130, "")
     writer.add(look(1))
     writer.close()
+
+
+def test_report_of_a_watched_run(isograd, runs):
+    text = isograd("report", "one.isograd").out
+    assert text.startswith("✗ night shift: finished")
+    assert isograd("report", "deep/two.isograd", "--session", "1").out.startswith("✗ a\\x1b: fin")
+    written = isograd("report", "one.isograd", "--output", "page.html")
+    assert (written.code, written.err) == (0, "wrote page.html\n")
+    assert (runs / "page.html").read_text().startswith("<!DOCTYPE html>")
+    assert json.loads(isograd("report", "one.isograd", "--format", "json").out)["run"]["step"] == 5
+
+
+def test_report_of_a_file_that_holds_both(isograd, runs):
+    save("one.isograd", Diagnosis((), (), Reading(look(0))), name="checked")
+    assert isograd("report", "one.isograd").out.startswith("✗ night shift")
+    assert isograd("report", "one.isograd", "--entry", "1").out.startswith("✓ healthy")
+    listed = isograd("report", "one.isograd", "--list").out.splitlines()
+    assert [line.split()[:2] for line in listed] == [["--session", "1"], ["--entry", "1"]]
+    assert isograd("report", "checked.isograd").out.startswith("✓ healthy")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("report one.isograd --session 2", "has no session 2, it holds 1"),
+        ("report one.isograd --entry 1", "has no entry 1"),
+        ("report one.isograd --entry 1 --session 1", "exclude each other"),
+        ("report checked.isograd --session 1", "holds no watched run"),
+        ("report deep/two.isograd", "no step was looked at yet"),
+        ("report nowhere", "there is no such file"),
+    ],
+)
+def test_a_report_of_nothing_is_bad_input(isograd, runs, words, message):
+    ended = isograd(*words.split())
+    assert (ended.code, ended.out, len(ended.err.splitlines())) == (2, "", 1)
+    assert message in ended.err

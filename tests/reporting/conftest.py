@@ -1,5 +1,10 @@
+import sys
+from pathlib import Path
+
 import pytest
 from made_diagnoses import MAKERS
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "storage"))  # made runs
 
 
 @pytest.fixture(params=MAKERS)

@@ -167,6 +167,11 @@ def _suffix(output: str | None) -> str:
     return Path(output or "").suffix.lower()
 
 
+def clean(text: str) -> str:
+    """The text without characters that could steer a terminal."""
+    return "".join(char if char.isprintable() else "?" for char in text)
+
+
 def color() -> bool:
     """Whether standard output shows colors."""
     return sys.stdout.isatty() and "NO_COLOR" not in os.environ

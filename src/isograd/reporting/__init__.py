@@ -1,4 +1,4 @@
-"""A diagnosis as text, JSON, HTML, SARIF or Markdown: one file per form; a repair likewise."""
+"""A diagnosis, repair or watched run as text, JSON, HTML, SARIF or Markdown: a file per form."""
 
 import importlib
 from os import PathLike
@@ -9,9 +9,13 @@ from isograd.findings import Diagnosis
 
 if TYPE_CHECKING:
     from isograd.repairs.result import Repair
+    from isograd.storage import Run
 
 FORMS = ("text", "json", "html", "html-fragment", "sarif", "markdown")
 """Every form that `render` knows."""
+
+RUN_FORMS = ("text", "json", "html", "sarif", "markdown")
+"""Every form that `render_run` knows."""
 
 
 def render(
@@ -50,6 +54,31 @@ def render(
     return text
 
 
+def render_run(run: "Run", form: str, *, width: int | None = None, color: bool = False) -> str:
+    """A watched run in one of FORMS, but `html-fragment`; also while it goes on.
+
+    Args:
+        run: of `isograd.open_run`.
+        form: one of FORMS; the SARIF form tells the last judgement alone.
+        width: columns of the text form; 80 where left out.
+        color: whether the text form may use ANSI colors.
+
+    Raises:
+        InputError: there is no such form.
+        StorageError: no step was looked at yet.
+    """
+    from isograd.reporting._watched import gather
+
+    if form not in RUN_FORMS:
+        raise InputError(f"render_run: there is no form {form!r}; there is {', '.join(RUN_FORMS)}")
+    watched = gather(run)
+    if form == "sarif":
+        return render(watched.diagnosis, form)
+    file = importlib.import_module(f"isograd.reporting.run_{form}")
+    text: str = file.tell(watched, **({"width": width, "color": color} if form == "text" else {}))
+    return text
+
+
 def show(diagnosis: Diagnosis, **console_options: Any) -> None:
     """Prints the text form, in color and at the terminal's width where there is one.
 
@@ -73,4 +102,4 @@ def read_json(text: str) -> Diagnosis:
     return read(text)
 
 
-__all__ = ["FORMS", "read_json", "render", "show"]
+__all__ = ["FORMS", "RUN_FORMS", "read_json", "render", "render_run", "show"]

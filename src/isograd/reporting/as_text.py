@@ -63,8 +63,11 @@ def tell(diagnosis: Diagnosis, *, width: int | None = None, color: bool = False)
         _verdict(diagnosis, pen),
         _rehearsal(diagnosis, pen),
         "\n".join(shown),
-        *(_finding(number, finding, pen) for number, finding in enumerate(diagnosis.findings, 1)),
-        _rules(diagnosis, pen),
+        *(
+            finding_text(number, finding, pen)
+            for number, finding in enumerate(diagnosis.findings, 1)
+        ),
+        rule_text(diagnosis, pen),
     ]
     return "\n\n".join(block for block in blocks if block)
 
@@ -98,7 +101,8 @@ def _rehearsal(diagnosis: Diagnosis, pen: Pen) -> str:
     return f"{pen('Rehearsal', 'bold')}  {words}\n  {pen(line, 'forward')}"
 
 
-def _finding(number: int, finding: Finding, pen: Pen) -> str:
+def finding_text(number: int, finding: Finding, pen: Pen) -> str:
+    """One finding, with where, evidence and what to do."""
     severity = finding.severity.value
     head = f"{number} {severity.upper()} {finding.code} {printable(finding.cause)}"
     rule = "─" * max(pen.width - len(head) - 1, 0)
@@ -124,7 +128,8 @@ def _details(finding: Finding, pen: Pen) -> Iterator[str]:
         yield pen.paragraph(summary.brief(symptom.message), label=label, style="dim", indent=2)
 
 
-def _rules(diagnosis: Diagnosis, pen: Pen) -> str:
+def rule_text(diagnosis: Diagnosis, pen: Pen) -> str:
+    """What the rules concluded, in few lines."""
     lines = [pen.paragraph(summary.tally(diagnosis))]
     silent = summary.not_applicable(diagnosis)
     if silent and diagnosis.reading.seen.source == "predicted":

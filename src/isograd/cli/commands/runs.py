@@ -103,7 +103,7 @@ def _table(rows: list[_Row]) -> None:
         )
         for row in rows
     ]
-    lines = [tuple(map(_clean, line)) for line in lines]
+    lines = [tuple(map(_output.clean, line)) for line in lines]
     widths = [max(map(len, column)) for column in zip(heads, *lines, strict=True)]
 
     def line(cells: tuple[str, ...]) -> list[str]:
@@ -127,11 +127,6 @@ def _when(started: str) -> str:
         return f"{datetime.fromisoformat(started).astimezone():%Y-%m-%d %H:%M}"
     except ValueError:
         return started
-
-
-def _clean(text: str) -> str:
-    """Without characters that could steer a terminal."""
-    return "".join(char if char.isprintable() else "?" for char in text)
 
 
 def _plain(row: _Row) -> dict[str, Any]:

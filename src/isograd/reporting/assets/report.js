@@ -16,6 +16,8 @@
   for (const area of document.querySelectorAll("[data-tips]")) {
     const tips = JSON.parse(area.dataset.tips);
     if (!tips.length) continue;
+    const at = JSON.parse(area.dataset.at || "null") || tips.map((_, i) => (tips.length > 1 ? i / (tips.length - 1) : 0.5));
+    const nearest = (part) => at.reduce((best, x, i) => (Math.abs(x - part) < Math.abs(at[best] - part) ? i : best), 0);
     const rows = area.dataset.along === "y";
     const tip = Object.assign(document.createElement("div"), { className: "tip", hidden: true });
     const hair = Object.assign(document.createElement("div"), { className: "hair", hidden: true });
@@ -36,7 +38,7 @@
         Object.assign(hair.style, { left: 0, right: 0, top: `${y}px`, height: "1px" });
         Object.assign(tip.style, { left: `${Math.max(0, (width - tip.offsetWidth) / 2)}px`, top: `${y + 10}px` });
       } else {
-        const x = (tips.length > 1 ? place / (tips.length - 1) : 0.5) * width;
+        const x = at[place] * width;
         Object.assign(hair.style, { top: 0, bottom: 0, left: `${x}px`, width: "1px" });
         const left = Math.max(-40, Math.min(x - tip.offsetWidth / 2, width - tip.offsetWidth));
         Object.assign(tip.style, { left: `${left}px`, top: `${-tip.offsetHeight - 8}px` });
@@ -46,7 +48,7 @@
     area.addEventListener("pointermove", (event) => {
       const box = area.getBoundingClientRect();
       const part = rows ? (event.clientY - box.top) / box.height : (event.clientX - box.left) / box.width;
-      tell(rows ? Math.floor(part * tips.length) : Math.round(part * (tips.length - 1)));
+      tell(rows ? Math.floor(part * tips.length) : nearest(part));
     });
     area.addEventListener("pointerleave", quiet);
     area.addEventListener("blur", quiet);
@@ -56,6 +58,52 @@
       if (!step) return;
       event.preventDefault();
       tell(place + step);
+    });
+  }
+
+  // the number of one layer at one step, in maps of layers over time
+  for (const area of document.querySelectorAll("[data-grid]")) {
+    const { first, last, steps, names, numbers } = JSON.parse(area.dataset.grid);
+    const tip = Object.assign(document.createElement("div"), { className: "tip", hidden: true });
+    const hairs = ["down", "across"].map(() => Object.assign(document.createElement("div"), { className: "hair", hidden: true }));
+    tip.setAttribute("role", "status");
+    area.append(...hairs, tip);
+    area.tabIndex = 0;
+    area.setAttribute("role", "group");
+    area.setAttribute("aria-label", "Numbers, one by one, with the arrow keys");
+    let look = 0, row = 0;
+
+    const words = (number) => (typeof number === "number" ? (number === 0 ? "0" : Math.abs(number) >= 0.01 && Math.abs(number) < 1000 ? String(number) : number.toExponential(1)) : number ?? "not measured");
+    const tell = () => {
+      look = Math.max(0, Math.min(steps.length - 1, look));
+      row = Math.max(0, Math.min(names.length - 1, row));
+      const { width, height } = area.getBoundingClientRect();
+      const x = ((steps[look] - first) / Math.max(last - first, 1)) * width;
+      const y = ((row + 0.5) / names.length) * height;
+      tip.textContent = `${names[row]} · step ${steps[look].toLocaleString("en")} · ${words(numbers[look][row])}`;
+      tip.hidden = hairs[0].hidden = hairs[1].hidden = false;
+      Object.assign(hairs[0].style, { left: `${x}px`, top: 0, bottom: 0, width: "1px" });
+      Object.assign(hairs[1].style, { top: `${y}px`, left: 0, right: 0, height: "1px" });
+      Object.assign(tip.style, { left: `${Math.max(-40, Math.min(x + 12, width - tip.offsetWidth))}px`, top: `${y + 12}px` });
+    };
+    const quiet = () => { tip.hidden = hairs[0].hidden = hairs[1].hidden = true; };
+    area.addEventListener("pointermove", (event) => {
+      const box = area.getBoundingClientRect();
+      const step = first + ((event.clientX - box.left) / box.width) * (last - first);
+      look = steps.findLastIndex((other) => other <= step);
+      row = Math.floor(((event.clientY - box.top) / box.height) * names.length);
+      tell();
+    });
+    area.addEventListener("pointerleave", quiet);
+    area.addEventListener("blur", quiet);
+    area.addEventListener("keydown", (event) => {
+      const move = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
+      if (event.key === "Escape") quiet();
+      if (!move) return;
+      event.preventDefault();
+      look += move[0];
+      row += move[1];
+      tell();
     });
   }
 
