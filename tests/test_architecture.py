@@ -36,6 +36,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "explaining": {"errors", "rules"},
     "checking": {*GROUND, "diagnosis", "prediction", "probe"},
     "repairs": {*GROUND, "diagnosis", "checking", "remedies", "probe", "sites"},
+    "watching": {*GROUND, "alarms", "diagnosis", "probe", "rules", "sinks"},
     "reporting": {*GROUND, "storage", "prediction", "rules", "repairs"},
     "lab": {
         *GROUND,
@@ -90,6 +91,7 @@ HEAVY: dict[str, set[str]] = {
     "prediction.changes": set(),
     "prediction.specs": set(),
     "probe": {"numpy", "torch"},
+    "probe.thinning": set(),
     "lab.bench": {"torch"},
     "lab.experiments": {"numpy", "torch"},
     "lab.fleet": {"torch"},

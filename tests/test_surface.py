@@ -23,8 +23,8 @@ ROOT = Path(__file__).parent.parent
 
 NAMES = """
     DataError Diagnosis Finding InputError IsogradError LossError ModelError PredictionError
-    Reading Record Repair Severity UntrainableError __version__ assert_trainable check diagnose
-    explain measure open_run predict recording repair
+    Reading Record Repair Severity StopTraining UntrainableError Watch __version__ assert_trainable
+    check diagnose explain measure open_run predict recording repair watch
 """.split()
 
 SIGNATURES = {
@@ -38,6 +38,7 @@ SIGNATURES = {
     "predict": "model, inputs, *, input_stats, loss, width_band, seed",
     "recording": "",
     "repair": "model, batch, loss, *, optimizer, data, budget, allow, seed, progress",
+    "watch": "model, optimizer, *, run, overhead, every, sinks, on_finding, rules, name",
 }
 
 COMMANDS = {

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from isograd.errors import LossError as LossError
     from isograd.errors import ModelError as ModelError
     from isograd.errors import PredictionError as PredictionError
+    from isograd.errors import StopTraining as StopTraining
     from isograd.errors import UntrainableError as UntrainableError
     from isograd.explaining import explain as explain
     from isograd.findings import Diagnosis as Diagnosis
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from isograd.repairs.repairing import repair as repair
     from isograd.repairs.result import Repair as Repair
     from isograd.storage import open_run as open_run
+    from isograd.watching import Watch as Watch
+    from isograd.watching import watch as watch
 
 _HOMES = {
     "check": "isograd.checking",
@@ -39,6 +42,9 @@ _HOMES = {
     "recording": "isograd.prediction.recording",
     "repair": "isograd.repairs.repairing",
     "open_run": "isograd.storage",
+    "watch": "isograd.watching",
+    "Watch": "isograd.watching",
+    "StopTraining": "isograd.errors",
     "Diagnosis": "isograd.findings",
     "Finding": "isograd.findings",
     "Severity": "isograd.findings",

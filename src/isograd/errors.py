@@ -52,6 +52,10 @@ class UntrainableError(AssertionError, IsogradError):
     """`assert_trainable` found something at or above its threshold; the message is the report."""
 
 
+class StopTraining(IsogradError):  # noqa: N818  # it ends a loop, as StopIteration does
+    """A watched training was asked to stop at a finding; `with isograd.watch(...)` takes it."""
+
+
 class IsogradWarning(UserWarning):
     """Something went wrong that a training must not stop for; it says what was lost."""
 

@@ -65,6 +65,17 @@ def optimizer_facts(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[
     return facts
 
 
+def step_facts(
+    model: nn.Module, optimizer: torch.optim.Optimizer | None, size: int
+) -> dict[str, Any]:
+    """Facts of one step of a training: optimizer, batch size, and what is frozen."""
+    facts: dict[str, Any] = {} if optimizer is None else optimizer_facts(optimizer, model)
+    if size:
+        facts["batch.size"] = size
+    facts["model.frozen"] = [n for n, p in model.named_parameters() if not p.requires_grad]
+    return {key: value for key, value in facts.items() if value is not None}
+
+
 def _names(names: Iterable[str]) -> list[str]:
     return list(names)
 

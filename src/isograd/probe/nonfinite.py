@@ -44,7 +44,7 @@ class Watcher:
     def after(self, _: Tape, node: Node, out: Tensor, call: Call) -> None:
         """Looks at one result and listens for its gradient."""
         inputs = [t for t in call.tensors if is_signal(t)]
-        self.ranges[node.index] = [_range(t) for t in inputs]
+        self.ranges[node.index] = [value_range(t) for t in inputs]
         if self.forward is None and not bool(torch.isfinite(out).all()):
             bad = int((~torch.isfinite(out)).sum())
             self.forward = self.event(node, self.ranges[node.index], bad)
@@ -133,7 +133,8 @@ def _in_parameters(watcher: Watcher, done: "Pass") -> dict[str, Any] | None:
     return None
 
 
-def _range(tensor: Tensor) -> dict[str, Any]:
+def value_range(tensor: Tensor) -> dict[str, Any]:
+    """Shape, dtype and extremes of a tensor, as the inputs of an event hold them."""
     x = torch.view_as_real(tensor) if tensor.is_complex() else tensor
     finite = x[torch.isfinite(x)]
     return {

@@ -39,6 +39,10 @@ class Thinned(Generic[Item]):
     def __len__(self) -> int:
         return len(self._old) + len(self._new)
 
+    def latest(self, count: int) -> list[Item]:
+        """At most this many of the latest items, in order."""
+        return [item for _, item in self._new[-count:]]
+
     @property
     def items(self) -> list[Item]:
         """What is kept, in order."""

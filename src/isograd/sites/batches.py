@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from isograd.errors import DataError
 
-_LABEL_KEYS = ("labels", "label", "targets", "target", "y")
+LABEL_KEYS = ("labels", "label", "targets", "target", "y")
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Batch:
 
     def inputs(self) -> list[Tensor]:
         """Every tensor that goes into the model, labels left out."""
-        named = [value for key, value in self.kwargs.items() if key not in _LABEL_KEYS]
+        named = [value for key, value in self.kwargs.items() if key not in LABEL_KEYS]
         return list(tensors((self.args, named)))
 
     @property
@@ -55,7 +55,7 @@ def as_batch(batch: Any) -> Batch:
         return Batch((batch,), {})
     if isinstance(batch, Mapping) or (hasattr(batch, "keys") and hasattr(batch, "__getitem__")):
         kwargs = {str(key): batch[key] for key in batch.keys()}  # noqa: SIM118  # UserDict-likes
-        labels = next((kwargs[key] for key in _LABEL_KEYS if key in kwargs), None)
+        labels = next((kwargs[key] for key in LABEL_KEYS if key in kwargs), None)
         return Batch((), kwargs, labels)
     if isinstance(batch, Sequence) and not isinstance(batch, str) and len(batch) in (1, 2):
         inner = _inputs(batch[0])

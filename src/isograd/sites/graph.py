@@ -7,7 +7,7 @@ from torch import Tensor
 from isograd.sites import WEIGHTS
 from isograd.sites.tape import Node, Tape
 
-_LOSSES = {
+LOSSES = {
     "cross_entropy": "cross_entropy",
     "nll_loss": "nll",
     "binary_cross_entropy": "bce",
@@ -36,9 +36,9 @@ def loss_facts(tape: Tape, loss: Node | None) -> dict[str, Any]:
         return {}
     upstream = ancestors(tape, loss)
     facts: dict[str, Any] = {"graph.cuts": _cuts(tape, upstream)}
-    named = [n for n in upstream if n.op in _LOSSES and n.depth >= 0]
+    named = [n for n in upstream if n.op in LOSSES and n.depth >= 0]
     if named:
-        facts["loss.kind"] = _LOSSES[named[-1].op]
+        facts["loss.kind"] = LOSSES[named[-1].op]
     elif loss.depth >= 0:
         facts["loss.kind"] = _by_formula(upstream)
     path = _main_path(tape, named[-1] if named else loss)
@@ -61,7 +61,7 @@ def softmax_width(tape: Tape, loss: Node) -> int | None:
 
 def entering_node(tape: Tape, loss: Node) -> Node | None:
     """The node of the tensor that enters the loss: the model's prediction."""
-    named = [n for n in ancestors(tape, loss) if n.op in _LOSSES and n.depth >= 0]
+    named = [n for n in ancestors(tape, loss) if n.op in LOSSES and n.depth >= 0]
     path = _main_path(tape, named[-1] if named else loss)
     return _entering(tape, named[-1] if named else None, path)
 
@@ -133,7 +133,7 @@ def _by_formula(upstream: list[Node]) -> str:
 
 _ELEMENTWISE = (
     _DIFFERENCES
-    | frozenset(_LOSSES) - {"cross_entropy", "nll_loss"}
+    | frozenset(LOSSES) - {"cross_entropy", "nll_loss"}
     | frozenset("mul __mul__ __rmul__ add __add__ __radd__ div __truediv__".split())
 )
 

@@ -108,6 +108,10 @@ class Tape(TorchFunctionMode):
         """Identities of the modules that were called."""
         self.unregistered: list[Node] = []
         """Weight layers whose trainable weights are not parameters of the model."""
+        self.deaf = False
+        """Whether operations and calls pass unseen from now on."""
+        self.on_fault: Callable[[Exception], None] | None = None
+        """Takes what goes wrong in here, where somebody's training must go on all the same."""
         self._of: Any = WeakTensorKeyDictionary()
         self._busy = False
 
@@ -117,12 +121,21 @@ class Tape(TorchFunctionMode):
         with ExitStack() as stack:
             if "torch._dynamo" in sys.modules:  # else nothing is compiled, and importing it is slow
                 stack.enter_context(torch.compiler.set_stance("force_eager"))
-            stack.callback(register_module_forward_pre_hook(self._enter).remove)
-            # Also called when the module raises: the model itself may catch that and go on.
-            leaving = register_module_forward_hook(self._leave, always_call=True)
-            stack.callback(leaving.remove)
+            stack.enter_context(self.hooked())
             stack.enter_context(self)
             yield
+
+    @contextmanager
+    def hooked(self) -> Iterator[None]:
+        """Sees module calls inside; operations only while the tape itself is entered, too."""
+        entering = register_module_forward_pre_hook(self._enter)
+        # Also called when the module raises: the model itself may catch that and go on.
+        leaving = register_module_forward_hook(self._leave, always_call=True)
+        try:
+            yield
+        finally:
+            entering.remove()
+            leaving.remove()
 
     def node_of(self, tensor: Tensor) -> Node | None:
         """The operation that made a tensor, as far as the tape saw it."""
@@ -161,7 +174,7 @@ class Tape(TorchFunctionMode):
     ) -> Any:
         """Runs one torch function and notes it."""
         kwargs = kwargs or {}
-        if self._busy or torch._C._functorch.peek_interpreter_stack() is not None:
+        if self._busy or self.deaf or torch._C._functorch.peek_interpreter_stack() is not None:
             return func(*args, **kwargs)  # inside vmap and grad, tensors are not what they seem
         name = getattr(func, "__name__", "")
         if name == "__get__":
@@ -191,6 +204,10 @@ class Tape(TorchFunctionMode):
         try:
             with torch.no_grad(), torch._C.DisableTorchFunction():
                 yield
+        except Exception as error:
+            if self.on_fault is None:
+                raise
+            self.on_fault(error)
         finally:
             self._busy = False
 
@@ -264,7 +281,7 @@ class Tape(TorchFunctionMode):
             self.nodes.append(cut)
 
     def _enter(self, module: nn.Module, args: Any) -> None:
-        if self._busy:
+        if self._busy or self.deaf:
             return
         if self.stack:
             self.stack[-1].calls += 1
@@ -279,7 +296,7 @@ class Tape(TorchFunctionMode):
         self.deepest = self.stack[-1]
 
     def _leave(self, module: nn.Module, args: Any, output: Any) -> None:
-        if self._busy or not self.stack:
+        if self._busy or self.deaf or not self.stack:
             return
         while self.stack and self.stack[-1].module is not module:
             self.stack.pop()  # a call that was left in a way that no hook sees

@@ -1,0 +1,1 @@
+"""Live: looks at a training that somebody else runs, from hooks that never disturb it."""

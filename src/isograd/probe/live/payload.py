@@ -1,0 +1,143 @@
+"""Payload: what one process saw in one step, as plain bytes that add up over processes."""
+
+import json
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from isograd.statistics import COLUMNS, merge
+
+_WIDTH = len(COLUMNS)
+_TABLES = ("forward", "backward", "gradients", "weights")
+
+LAG = 8
+"""Steps after which a number of a device that computes on its own is read, waited for or not."""
+
+
+@dataclass
+class Payload:
+    """Rows and facts of one step."""
+
+    rows: dict[str, Tensor]
+    """float64 [sites or parameters, columns] by the name of the table, and `moved`."""
+    flags: Tensor
+    """uint8, of all units that are told apart."""
+    facts: dict[str, Any] = field(default_factory=dict)
+    """Plain values: step, loss, batch size …"""
+
+    def to_bytes(self) -> bytes:
+        """For another process of the same run, which has the same sheet."""
+        head = json.dumps(
+            {"facts": self.facts, "shapes": {k: list(v.shape) for k, v in self.rows.items()}}
+        ).encode()
+        parts = [len(head).to_bytes(8, "little"), head]
+        parts += [v.contiguous().numpy().tobytes() for v in self.rows.values()]
+        return b"".join([*parts, self.flags.numpy().tobytes()])
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "Payload":
+        """What `to_bytes` made."""
+        start = 8 + int.from_bytes(data[:8], "little")
+        head = json.loads(data[8:start])
+        rows = {}
+        for key, shape in head["shapes"].items():
+            end = start + 8 * int(np.prod(shape))
+            values = np.frombuffer(data[start:end], dtype=np.float64).reshape(shape)
+            rows[key] = torch.from_numpy(values.copy())
+            start = end
+        flags = torch.from_numpy(np.frombuffer(data[start:], dtype=np.uint8).copy())
+        return cls(rows, flags, head["facts"])
+
+    def add(self, other: "Payload", *, sharded: bool) -> None:
+        """Takes in what another process saw of its part of the batch.
+
+        Args:
+            other: of the same step.
+            sharded: whether the processes hold parts of each parameter rather than copies.
+        """
+        for key in ("forward", "backward", *(("gradients", "weights") if sharded else ())):
+            self.rows[key] = merge(self.rows[key], other.rows[key])
+        if sharded:
+            self.rows["moved"] = self.rows["moved"] + other.rows["moved"]
+        self.flags = torch.maximum(self.flags, other.flags)
+        for key in ("loss", "batch.size"):
+            if self.facts.get(key) is not None and other.facts.get(key) is not None:
+                self.facts[key] += other.facts[key]
+        for key in ("event.forward", "event.backward"):
+            theirs, ours = other.facts.get(key), self.facts.get(key)
+            if theirs and (not ours or theirs["step"] < ours["step"]):
+                self.facts[key] = theirs
+
+
+class Later:
+    """Tensors on their way from a device: nobody waits for them.
+
+    Args:
+        rows: float64 tensors by name; those on the CPU are copied.
+        flags: uint8.
+        facts: that go with them; values that are tensors of one number are read with the rest.
+    """
+
+    def __init__(self, rows: dict[str, Tensor], flags: Tensor, facts: dict[str, Any]) -> None:
+        self._facts = facts
+        self._shapes = {key: rows[key].shape for key in rows}
+        waiting = {k: v for k, v in facts.items() if isinstance(v, Tensor)}
+        self._names = list(waiting)
+        device = next(iter(rows.values())).device
+        numbers = [v.detach().reshape(1).double().to(device) for v in waiting.values()]
+        flat = torch.cat([*(v.flatten() for v in rows.values()), *numbers])
+        self._event: Any = None
+        if device.type == "cpu":
+            self._flat, self._flags = flat, flags.clone()
+            return
+        pinned = device.type == "cuda"
+        self._flat = torch.empty(flat.shape, dtype=flat.dtype, pin_memory=pinned)
+        self._flags = torch.empty(flags.shape, dtype=flags.dtype, pin_memory=pinned)
+        self._flat.copy_(flat, non_blocking=pinned)
+        self._flags.copy_(flags, non_blocking=pinned)
+        if pinned:
+            self._event = torch.cuda.Event()
+            self._event.record()
+
+    def ready(self) -> bool:
+        """Whether everything has arrived."""
+        return self._event is None or bool(self._event.query())
+
+    def get(self) -> Payload:
+        """Everything, waited for where it has not arrived."""
+        if self._event is not None:
+            self._event.synchronize()
+        sizes = [shape.numel() for shape in self._shapes.values()]
+        *parts, numbers = torch.split(self._flat, [*sizes, len(self._names)])
+        rows = {
+            key: part.reshape(shape)
+            for (key, shape), part in zip(self._shapes.items(), parts, strict=True)
+        }
+        facts = {**self._facts, **dict(zip(self._names, numbers.tolist(), strict=True))}
+        return Payload(rows, self._flags, facts)
+
+
+class Losses:
+    """Losses of steps, some of them on their way from a device."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[tuple[int, Any]] = deque()
+
+    def add(self, step: int, value: Any) -> None:
+        """Takes the loss of a step: a number, a tensor of one, or None."""
+        if value is not None:
+            self._waiting.append((step, value))
+
+    def arrived(self, now: int, *, wait: bool) -> Iterator[tuple[int, float]]:
+        """Those that can be read without waiting for their device, in order."""
+        while self._waiting:
+            step, value = self._waiting[0]
+            if isinstance(value, Tensor) and not wait and now - step < LAG:
+                break
+            self._waiting.popleft()
+            yield step, float(value)

@@ -1,0 +1,143 @@
+"""Poison: where the first non-finite value of a step came from."""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from isograd.probe.borrowing import borrowed
+from isograd.probe.nonfinite import Watcher, value_range
+from isograd.sites.batches import Batch, is_signal, tensors
+from isograd.sites.tape import Node, Tape
+
+
+class Held:
+    """The latest call of the model, kept until its step is over so that it can be run again."""
+
+    def __init__(self) -> None:
+        self.batch: Batch | None = None
+        self._random: Tensor | None = None
+        self.outputs: list[Tensor] = []
+        self.gradients: dict[int, Tensor] = {}
+
+    def take(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """The model is called."""
+        self.release()
+        self.batch = Batch(args, kwargs)
+        self._random = torch.get_rng_state()
+
+    def returned(self, outputs: Any, *, listen: bool, guard: Any) -> None:
+        """The model has returned; `listen`: its outputs' gradients are kept."""
+        self.outputs = [t for t in tensors(outputs) if is_signal(t) and t.requires_grad]
+        if listen:
+            for index, out in enumerate(self.outputs):
+                out.register_hook(guard(lambda g, i=index: self._gradient(i, g)))
+
+    def _gradient(self, index: int, gradient: Tensor) -> None:
+        self.gradients[index] = gradient.detach()
+
+    def release(self) -> None:
+        """Lets go of every tensor."""
+        self.batch = self._random = None
+        self.outputs, self.gradients = [], {}
+
+    def locate(
+        self, model: nn.Module, known: Sequence[Node], loss: Tensor | None
+    ) -> dict[str, Any]:
+        """Facts `event.forward` and `event.backward`: the same call again, every operation watched.
+
+        Args:
+            model: the plain module, whose weights are still those of this step.
+            known: operations of the first look, which know the sites upstream of them.
+            loss: of the step.
+        """
+        if self.batch is None:
+            return {}
+        watcher = Watcher(known)
+        try:
+            with borrowed(model), torch.enable_grad():
+                if self._random is not None:
+                    torch.set_rng_state(self._random)
+                return self._again(model, watcher, loss)
+        finally:
+            for hook in watcher.hooks:
+                hook.remove()
+
+    def _again(self, model: nn.Module, watcher: Watcher, loss: Tensor | None) -> dict[str, Any]:
+        assert self.batch is not None
+        tape = Tape(model, watcher)
+        with tape.recording():
+            tape.take(self.batch)
+            outs = [t for t in tensors(self.batch.call(model)) if is_signal(t) and t.requires_grad]
+        if watcher.forward is not None:
+            return {"event.forward": watcher.forward}
+        if loss is not None and not bool(torch.isfinite(loss.detach()).all()):
+            return {"event.forward": _in_loss(loss, self.outputs, tape)}
+        given = self.gradients
+        if len(outs) != len(self.outputs) or not given:
+            return {}
+        if not all(bool(torch.isfinite(g).all()) for g in given.values()):
+            return {"event.backward": _in_loss(loss, self.outputs, tape)}
+        wanted = [p for p in model.parameters() if p.requires_grad]
+        torch.autograd.grad(
+            [outs[i] for i in given], wanted, [given[i] for i in given], allow_unused=True
+        )
+        watcher.find_backward(tape)
+        return {} if watcher.backward is None else {"event.backward": watcher.backward}
+
+
+def _in_loss(loss: Tensor | None, outputs: list[Tensor], tape: Tape) -> dict[str, Any]:
+    """The operation of the loss that made it, as far as the graph of the loss tells."""
+    names, culprit = _graph_of(loss, {t.grad_fn for t in outputs})
+    signals = [n for n in tape.nodes if n.depth >= 0]
+    last = signals[-1] if signals else None
+    return {
+        "op": culprit or (names[0] if names else "loss"),
+        "module": "",
+        "site": last.sources[-1] if last is not None and last.sources else None,
+        "phase": "loss",
+        "inputs": [value_range(t.detach()) for t in outputs[:4]],
+        "count": 1,
+    }
+
+
+def _graph_of(loss: Tensor | None, ends: set[Any]) -> tuple[list[str], str | None]:
+    """Operations from the model's outputs to the loss, and the first that took a bad input."""
+    if loss is None or loss.grad_fn is None:
+        return [], None
+    order: list[Any] = []
+    todo: list[Any] = [loss.grad_fn]
+    seen = set(ends)
+    while todo:
+        node = todo.pop(0)
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        order.append(node)
+        todo.extend(following for following, _ in node.next_functions)
+    names = [_name(node) for node in order if "AccumulateGrad" not in type(node).__name__]
+    for node in reversed(order):
+        if _is_singular(node):
+            return names, _name(node)
+    return names, None
+
+
+def _name(node: Any) -> str:
+    return str(type(node).__name__).split("Backward")[0].lower()
+
+
+def _is_singular(node: Any) -> bool:
+    """Whether an operation was given what its function has no finite value or slope for."""
+    name = _name(node)
+    with suppress(Exception):  # saved tensors may have been freed
+        if name.startswith("log") and "softmax" not in name:
+            return bool((node._saved_self <= 0).any())
+        if name in ("sqrt", "rsqrt"):
+            return not bool(torch.isfinite(1 / node._saved_result).all())
+        if name == "div":
+            return bool((node._saved_other == 0).any())
+        if name == "exp":
+            return not bool(torch.isfinite(node._saved_result).all())
+    return False

@@ -1,0 +1,198 @@
+"""Steps: sees backwards, losses, loss scales and optimizer steps without a line in the loop."""
+
+from collections.abc import Callable, Iterable
+from functools import wraps
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.optim.optimizer import (
+    register_optimizer_step_post_hook,
+    register_optimizer_step_pre_hook,
+)
+
+
+class Listener(Protocol):
+    """Who is told what the loop does."""
+
+    def backward_begins(self, loss: Tensor | None, scale: float) -> None:
+        """A backward of this loss begins; `scale` is what a GradScaler multiplied it by."""
+
+    def backward_ended(self) -> None:
+        """It is over."""
+
+    def step_begins(self, optimizer: torch.optim.Optimizer) -> None:
+        """An optimizer that holds parameters of the model is about to change them."""
+
+    def step_ended(self, optimizer: torch.optim.Optimizer | None) -> None:
+        """It has changed them; None: a GradScaler left this step out."""
+
+
+class Steps:
+    """Between `open` and `close` its listener is told what the loop does.
+
+    Args:
+        model: whose parameters an optimizer must hold to count.
+        optimizer: the one whose steps count; None: the first that steps. Others that hold
+            parameters of the model are told of, too, but `leads` says no.
+        listener: who is told.
+    """
+
+    def __init__(
+        self, model: nn.Module, optimizer: torch.optim.Optimizer | None, listener: Listener
+    ) -> None:
+        self.listener = listener
+        self.optimizer = _innermost(optimizer)
+        self._model = model
+        self._known: dict[int, tuple[torch.optim.Optimizer, bool]] = {}
+        self._scaled: tuple[Tensor, Tensor, Any] | None = None
+        self._hooks: list[Any] = []
+
+    def open(self) -> None:
+        """Begins to listen."""
+        self._hooks = [
+            register_optimizer_step_pre_hook(self._before),
+            register_optimizer_step_post_hook(self._after),
+        ]
+        _PATCHES.add(self)
+
+    def close(self) -> None:
+        """Takes everything off."""
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks = []
+        self._scaled = None
+        _PATCHES.remove(self)
+
+    def leads(self, optimizer: torch.optim.Optimizer | None) -> bool:
+        """Whether the steps of this optimizer are the ones that count."""
+        return optimizer is None or optimizer is self.optimizer
+
+    def _holds(self, optimizer: torch.optim.Optimizer) -> bool:
+        found = self._known.get(id(optimizer))
+        if found is None or found[0] is not optimizer:
+            ours = {id(p) for p in self._model.parameters()}
+            held = any(id(p) in ours for g in optimizer.param_groups for p in g["params"])
+            inner = getattr(optimizer, "optimizer", None)  # one that only hands on to another
+            found = (optimizer, held and not isinstance(inner, torch.optim.Optimizer))
+            self._known[id(optimizer)] = found
+        return found[1]
+
+    def _before(self, optimizer: torch.optim.Optimizer, _: Any, __: Any) -> None:
+        if self._holds(optimizer):
+            if self.optimizer is None:
+                self.optimizer = optimizer
+            self.listener.step_begins(optimizer)
+
+    def _after(self, optimizer: torch.optim.Optimizer, _: Any, __: Any) -> None:
+        if self._holds(optimizer):
+            self.listener.step_ended(optimizer)
+
+    def scaled(self, scaler: Any, loss: Any, result: Any) -> None:
+        """A GradScaler has multiplied a loss."""
+        if isinstance(loss, Tensor) and isinstance(result, Tensor):
+            self._scaled = (loss, result, scaler)
+
+    def skipped(self, optimizer: torch.optim.Optimizer) -> None:
+        """A GradScaler has left a step out."""
+        if self.leads(_innermost(optimizer)):
+            self.listener.step_ended(None)
+
+    def begins(self, tensors: Any) -> None:
+        """A backward of these tensors begins."""
+        loss = tensors if isinstance(tensors, Tensor) else next(iter(_as_tensors(tensors)), None)
+        scale = 1.0
+        if loss is not None and self._scaled is not None and self._scaled[1] is loss:
+            loss, _, scaler = self._scaled
+            scale = float(scaler.get_scale()) if scaler.is_enabled() else 1.0
+        self._scaled = None
+        if loss is not None and loss.numel() != 1:
+            loss = None
+        self.listener.backward_begins(loss, scale)
+
+
+def _as_tensors(given: Any) -> Iterable[Tensor]:
+    return [t for t in given if isinstance(t, Tensor)] if isinstance(given, (list, tuple)) else []
+
+
+def _innermost(optimizer: Any) -> Any:
+    """The optimizer that does the steps, under those that hand on to it (Accelerate's)."""
+    while isinstance(inner := getattr(optimizer, "optimizer", None), torch.optim.Optimizer):
+        optimizer = inner
+    return optimizer
+
+
+class _Patches:
+    """Torch's functions that announce a backward, replaced while anybody listens."""
+
+    def __init__(self) -> None:
+        self.listeners: list[Steps] = []
+        self._originals: list[tuple[Any, str, Any, Any]] = []
+
+    def add(self, one: Steps) -> None:
+        if not self.listeners:
+            self._replace(torch.autograd, "backward", self._backward)
+            self._replace(torch.amp.GradScaler, "scale", self._scale)
+            self._replace(torch.amp.GradScaler, "step", self._step)
+        self.listeners.append(one)
+
+    def remove(self, one: Steps) -> None:
+        if one in self.listeners:
+            self.listeners.remove(one)
+        if not self.listeners:
+            for owner, name, original, ours in self._originals:
+                if getattr(owner, name) is ours:  # else somebody else has replaced it since
+                    setattr(owner, name, original)
+            self._originals = []
+
+    def _replace(self, owner: Any, name: str, make: Callable[[Any], Any]) -> None:
+        original = getattr(owner, name)
+        ours = wraps(original)(make(original))
+        self._originals.append((owner, name, original, ours))
+        setattr(owner, name, ours)
+
+    def _backward(self, original: Any) -> Any:
+        def backward(tensors: Any, *args: Any, **kwargs: Any) -> Any:
+            # Reentrant checkpointing runs backwards inside a backward.
+            listeners = [] if inside_backward() else list(self.listeners)
+            for one in listeners:
+                one.begins(tensors)
+            try:
+                return original(tensors, *args, **kwargs)
+            finally:
+                for one in listeners:
+                    one.listener.backward_ended()
+
+        return backward
+
+    def _scale(self, original: Any) -> Any:
+        def scale(scaler: Any, outputs: Any) -> Any:
+            result = original(scaler, outputs)
+            for one in self.listeners:
+                one.scaled(scaler, outputs, result)
+            return result
+
+        return scale
+
+    def _step(self, original: Any) -> Any:
+        def step(scaler: Any, optimizer: Any, *args: Any, **kwargs: Any) -> Any:
+            done: list[Any] = []
+            hook = register_optimizer_step_pre_hook(lambda *_: done.append(1))
+            try:
+                result = original(scaler, optimizer, *args, **kwargs)
+            finally:
+                hook.remove()
+            if not done:
+                for one in list(self.listeners):
+                    one.skipped(optimizer)
+            return result
+
+        return step
+
+
+_PATCHES = _Patches()
+
+
+def inside_backward() -> bool:
+    """Whether autograd is running a backward in this thread."""
+    return torch._C._current_graph_task_id() != -1

@@ -1,0 +1,174 @@
+"""Taps: what later looks read in eager mode, through hooks that are there for one step."""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from isograd import statistics
+from isograd.probe.live.sheet import Sheet
+from isograd.probe.live.standing import Standing
+from isograd.probe.live.steps import inside_backward
+from isograd.sites.batches import is_signal, tensors
+from isograd.statistics import Place, Table
+
+Guard = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+class Taps:
+    """Reads the sites of a sheet into two tables, which are filled anew at every look.
+
+    Args:
+        model: the plain module.
+        sheet: its sites.
+        device: where the tables are.
+        guard: makes a hook that cannot raise.
+    """
+
+    def __init__(self, model: nn.Module, sheet: Sheet, device: torch.device, guard: Guard) -> None:
+        self._model, self._sheet, self._guard = model, sheet, guard
+        self.forward = Table(sheet.places(), device)
+        self.backward = Table([Place()] * len(sheet.sites), device)
+        self.numbers: dict[str, dict[int, Tensor]] = {}
+        """Numbers of single sites that do not add up over micro-batches: the latest holds."""
+        self._rows: dict[str, list[int]] = {}
+        """Per module the rows of its calls, in order; -1 for a call that is no site."""
+        self._ops: dict[tuple[str, str], dict[int, int]] = {}
+        for row, spot in enumerate(sheet.spots):
+            if spot is None:
+                continue
+            if spot.op:
+                self._ops.setdefault((spot.module, spot.op), {})[spot.call] = row
+                continue
+            rows = self._rows.setdefault(spot.module, [])
+            rows.extend([-1] * (spot.call + 1 - len(rows)))
+            rows[spot.call] = row
+        self._calls: dict[str, int] = {}
+        self._seen = [False] * len(sheet.sites)
+        """Rows that were read in a forward whose backward is not over."""
+        self._thorough = False
+        self._stack = ExitStack()
+
+    def attach(self, *, thorough: bool) -> None:
+        """Hooks the model for one step."""
+        self.forward.clear()
+        self.backward.clear()
+        self.numbers = {}
+        self._thorough = thorough
+        self.restart()
+        modules = dict(self._model.named_modules())
+        for path, rows in self._rows.items():
+            hook = self._guard(partial(self._returned, path, rows))
+            handle = modules[path].register_forward_hook(hook)
+            self._stack.callback(handle.remove)
+        if self._ops:
+            mode = _Ops(self._guard(self._operation), {op for _, op in self._ops})
+            for path, module in modules.items():
+                enter = module.register_forward_pre_hook(self._guard(partial(mode.entered, path)))
+                leave = module.register_forward_hook(
+                    self._guard(mode.left), always_call=True, prepend=True
+                )
+                self._stack.callback(enter.remove)
+                self._stack.callback(leave.remove)
+            self._stack.enter_context(Standing(mode))
+
+    def detach(self) -> None:
+        """Takes all hooks off; gradients of tensors that were read still arrive."""
+        self._stack.close()
+
+    discard = detach
+
+    def restart(self) -> None:
+        """The model is called: calls are counted from the first again."""
+        self._calls.clear()
+
+    def backward_ended(self) -> None:
+        """What is read from here on belongs to another forward."""
+        self._seen = [False] * len(self._seen)
+        self._calls.clear()
+
+    def _returned(self, path: str, rows: list[int], _: nn.Module, __: Any, output: Any) -> None:
+        call = self._calls.get(path, 0)
+        self._calls[path] = call + 1
+        row = rows[min(call, len(rows) - 1)]
+        if row >= 0:
+            out = output if isinstance(output, Tensor) else next(iter(tensors(output)), None)
+            if out is not None:
+                self._read(row, out)
+
+    def _operation(self, path: str, name: str, call: int, out: Tensor) -> None:
+        row = self._ops.get((path, name), {}).get(call)
+        if row is not None:
+            self._read(row, out)
+
+    def _read(self, row: int, out: Tensor) -> None:
+        # Checkpointing runs a forward again inside the backward; of the two it is read once.
+        if not torch.is_grad_enabled() or (self._seen[row] and inside_backward()):
+            return
+        if not is_signal(out):
+            return
+        self._seen[row] = True
+        plain = local(out.detach())
+        self.forward.read(row, plain)
+        if self._thorough and self._sheet.samples(row) and plain.ndim > 1 and plain.shape[0] > 1:
+            with torch.no_grad(), torch.autocast(plain.device.type, enabled=False):
+                found = self.numbers.setdefault("forward.correlation", {})
+                found[row] = statistics.correlation(plain)
+        if out.requires_grad:
+            out.register_hook(self._guard(partial(self._gradient, row)))
+
+    def _gradient(self, row: int, gradient: Tensor) -> None:
+        if gradient.layout == torch.strided:
+            self.backward.read(row, local(gradient.detach()))
+
+
+class _Ops(TorchFunctionMode):
+    """Tells of operations by the module in whose own code they stand, and how many came before."""
+
+    def __init__(self, told: Callable[..., Any], names: set[str]) -> None:
+        super().__init__()
+        self._told, self._names = told, names
+        self._paths: list[str] = []
+        self._counts: dict[tuple[str, str], int] = {}
+        self._busy = False
+
+    def entered(self, path: str, _: nn.Module, __: Any) -> None:
+        if not path or not self._paths:
+            self._paths, self._counts = [], {}
+        self._paths.append(path)
+
+    def left(self, *_: Any) -> None:
+        if self._paths:
+            self._paths.pop()
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        out = func(*args, **(kwargs or {}))
+        name = getattr(func, "__name__", "")
+        if name in self._names and not self._busy and self._paths:
+            self._busy = True
+            try:
+                self._note(name, out)
+            finally:
+                self._busy = False
+        return out
+
+    def _note(self, name: str, out: Any) -> None:
+        first = out if isinstance(out, Tensor) else next(iter(tensors(out)), None)
+        if first is None or not (first.is_floating_point() or first.is_complex()):
+            return
+        path = self._paths[-1]
+        count = self._counts.get((path, name), 0)
+        self._counts[path, name] = count + 1
+        self._told(path, name, count, first)
+
+
+def local(tensor: Tensor) -> Tensor:
+    """The shard that this process holds of a distributed tensor; other tensors unchanged."""
+    shard: Tensor = tensor.to_local() if hasattr(tensor, "to_local") else tensor
+    return shard

@@ -1,0 +1,283 @@
+"""The desk: takes what the watcher sees, keeps it, judges it, and tells sinks and user."""
+
+import math
+import sys
+import time
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import replace
+from os import PathLike
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from isograd.alarms import Alarms
+from isograd.diagnosis import diagnose
+from isograd.errors import InputError, StopTraining, UntrainableError, warn
+from isograd.findings import Alarm, Diagnosis
+from isograd.probe.thinning import Thinned
+from isograd.records import Reading, Record, RunInfo
+from isograd.sinks import Sink, Sinks
+
+if TYPE_CHECKING:
+    import torch
+
+ON_FINDING = ("warn", "raise", "stop")
+
+RECENT, OLDER = 32, 32
+"""Looks that are kept: the latest ones, and of those before some, evenly spread."""
+
+LOSSES = 512
+"""Losses that are kept, likewise."""
+
+JUDGING = 0.25
+"""Share of the budget that judging may take: the first looks are judged in any case."""
+
+ALWAYS = 8
+"""Looks that are judged whatever it costs."""
+
+SPIKE = 3.0
+"""A loss this many times the median of the latest ones is a sign of trouble."""
+
+BATCH_OF_LOSSES = 64
+"""Losses that go to the sinks at once, where no look carries them along."""
+
+
+class Desk:
+    """One watched training; the arguments are those of `isograd.watch`."""
+
+    def __init__(
+        self,
+        model: "torch.nn.Module",
+        optimizer: "torch.optim.Optimizer | None",
+        *,
+        run: str | PathLike[str] | None,
+        overhead: float,
+        every: int | None,
+        sinks: Iterable[str | Sink],
+        on_finding: Callable[[Alarm], Any] | str | None,
+        rules: Collection[str],
+        name: str | None,
+    ) -> None:
+        _check(model, optimizer, overhead, every, on_finding)
+        from isograd.probe.live.schedule import Schedule
+        from isograd.probe.live.watcher import Watcher
+        from isograd.rules import RULES
+
+        chosen = (rules,) if isinstance(rules, str) else tuple(rules)
+        for code in chosen:
+            if not any(rule.code.startswith(code) for rule in RULES):
+                raise InputError(f"watch: rules: no rule has the code {code!r}; see isograd rules")
+        self._rules = chosen
+        self._budget = overhead
+        self._on_finding = on_finding
+        self.raised: BaseException | None = None
+        self.path = Path(run) if run is not None else _default_path()
+        self._name = name or self.path.stem
+        given = (sinks,) if isinstance(sinks, (str, Sink)) else sinks
+        self._sinks: Sinks | None = Sinks(given)
+        self.losses: Thinned[tuple[int, float]] = Thinned(recent=LOSSES, older=LOSSES)
+        self.alarms = Alarms()
+        self._first: Record | None = None
+        self._later: Thinned[Record] = Thinned(recent=RECENT, older=OLDER)
+        self._looks = 0
+        self._pending: list[tuple[int, float]] = []
+        self._judging = 0.0
+        self._last: Diagnosis | None = None
+        self._open = False
+        self._begun = time.perf_counter()
+        self._model = model
+        self.watcher = Watcher(model, optimizer, Schedule(every, overhead), self)
+
+    def open(self) -> None:
+        """Begins."""
+        if self._open:
+            raise InputError("watch: it has begun already; make another for another training")
+        self._open = True
+        self._begun = time.perf_counter()
+        self.watcher.open()
+
+    def close(self, outcome: str) -> None:
+        """Ends."""
+        if not self._open:
+            return
+        self._open = False
+        self._on_finding = None if self._on_finding in ("raise", "stop") else self._on_finding
+        self.watcher.close()
+        if self._sinks is None or not self._ours():
+            return
+        self._begin()
+        final = self.judge()
+        if final is not None and final is not self._last:
+            self._tell(self.alarms.update(final.reading.last.step, final))
+        self._flush()
+        self._sinks.alarms(self.alarms.all)
+        self._sinks.close(final, outcome)
+        self._sinks = None
+
+    @property
+    def reading(self) -> Reading | None:
+        """Everything that is kept."""
+        if self._first is None:
+            return None
+        history = self._later.items
+        pairs = self.losses.items
+        fact = {"watch.losses": [[s for s, _ in pairs], [v for _, v in pairs]]}
+        if not history:
+            return Reading(replace(self._first, facts={**self._first.facts, **fact}))
+        last = replace(history[-1], facts={**history[-1].facts, **fact})
+        return Reading(self._first, history=(*history[:-1], last))
+
+    @property
+    def overhead(self) -> float:
+        """Share of the time since it began that watching has cost."""
+        return self.watcher.schedule.spent / max(1e-9, time.perf_counter() - self.watcher.begun)
+
+    def judge(self) -> Diagnosis | None:
+        """What the rules say of everything so far."""
+        reading = self.reading
+        return None if reading is None else diagnose(reading, select=self._rules)
+
+    # -- what the watcher sees -----------------------------------------------------------------
+
+    def looked(self, record: Record) -> None:
+        """See `receiver.Receiver`."""
+        if self._first is None:
+            self._first = record
+        else:
+            self._later.append(record)
+        self._looks += 1
+        self._begin()
+        self._flush()
+        if self._sinks is not None:
+            self._sinks.record(record)
+        elapsed = time.perf_counter() - self._begun
+        if self._looks > ALWAYS and self._judging > JUDGING * self._budget * elapsed:
+            return
+        start = time.perf_counter()
+        self._last = self.judge()
+        changes = () if self._last is None else self.alarms.update(record.step, self._last)
+        self._judging += time.perf_counter() - start
+        self._tell(changes)
+
+    def lost(self, step: int, value: float) -> bool:
+        """See `receiver.Receiver`."""
+        latest = [v for _, v in self.losses.latest(16) if math.isfinite(v)]
+        usual = median(latest) if len(latest) >= 8 else math.inf
+        self.losses.append((step, value))
+        self._pending.append((step, value))
+        if len(self._pending) >= BATCH_OF_LOSSES:
+            self._flush()
+        return not math.isfinite(value) or (usual > 0 and value > SPIKE * usual)
+
+    def failed(self, error: Exception) -> None:
+        """See `receiver.Receiver`."""
+        warn(
+            f"watch: watching ended at step {self.watcher.step} because of a fault of its own; "
+            f"training goes on unwatched ({type(error).__name__}: {error})"
+        )
+
+    # -- telling ---------------------------------------------------------------------------------
+
+    def _ours(self) -> bool:
+        """Whether this process writes: alone, or of rank 0."""
+        ranks = self.watcher.ranks
+        return ranks is None or ranks.rank == 0
+
+    def _begin(self) -> None:
+        """Opens the sinks: late, because a process may not know its rank any earlier."""
+        if self._sinks is None or self._started or not self._ours():
+            return
+        self._started = True
+        now = time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime())
+        first = {} if self._first is None else self._first.facts
+        facts = {k: v for k, v in first.items() if k.startswith(("model.", "optimizer."))}
+        facts.update({"watch.budget": self._budget, **_machine()})
+        self._sinks.open(RunInfo(self._name, str(self.path), now, facts))
+
+    _started = False
+
+    def _flush(self) -> None:
+        if self._pending and self._sinks is not None and self._started:
+            self._sinks.losses(self._pending)
+            self._pending = []
+        if len(self._pending) > 100 * BATCH_OF_LOSSES:  # of another rank than 0
+            self._pending = []
+
+    def _tell(self, changes: Iterable[Alarm]) -> None:
+        changes = tuple(changes)
+        if not changes:
+            return
+        if self._sinks is not None and self._started:
+            self._sinks.alarms(changes)
+        for alarm in changes:
+            if alarm.state == "raised":
+                self._act(alarm)
+
+    def _act(self, alarm: Alarm) -> None:
+        act = self._on_finding
+        if act is None:
+            return
+        finding = alarm.finding
+        text = (
+            f"step {alarm.last_step}: {finding.code} {finding.message} "
+            f"Cause: {finding.cause}." + "".join(f" {r}" for r in finding.remedies[:1])
+        )
+        if act == "warn":
+            warn(text)
+        elif act == "raise":
+            self._raise(UntrainableError(text))
+        elif act == "stop":
+            warn(f"training is stopped at {text}")
+            self._raise(StopTraining(text))
+        elif callable(act):
+            try:
+                act(alarm)
+            except Exception as error:  # the user's own, meant for the loop
+                self._raise(error)
+
+    def _raise(self, error: BaseException) -> None:
+        self.raised = error
+        raise error
+
+
+def _check(model: Any, optimizer: Any, overhead: float, every: int | None, on_finding: Any) -> None:
+    import torch
+
+    if not isinstance(model, torch.nn.Module):
+        raise InputError(
+            f"watch: model: expected a torch.nn.Module, found a {type(model).__name__}; pass the "
+            "module that the loop calls"
+        )
+    if not any(p.requires_grad for p in model.parameters()):
+        raise InputError(
+            "watch: model: no parameter asks for a gradient, so that nothing trains; set "
+            "requires_grad before watching"
+        )
+    if optimizer is not None and not isinstance(optimizer, torch.optim.Optimizer):
+        raise InputError(
+            f"watch: optimizer: expected a torch.optim.Optimizer, found a "
+            f"{type(optimizer).__name__}; leave it out to count the steps of whichever holds "
+            "parameters of the model"
+        )
+    number = isinstance(overhead, (int, float)) and not isinstance(overhead, bool)
+    if not number or not 0 < overhead <= 1:
+        raise InputError(
+            f"watch: overhead={overhead!r}; it is a share of the time, above 0 and at most 1"
+        )
+    if every is not None and (not isinstance(every, int) or isinstance(every, bool) or every < 1):
+        raise InputError(f"watch: every={every!r}; it is a number of steps, 1 or more, or None")
+    if on_finding is not None and on_finding not in ON_FINDING and not callable(on_finding):
+        raise InputError(
+            f"watch: on_finding={on_finding!r}; it is one of {', '.join(ON_FINDING)}, a function "
+            "of the alarm, or None"
+        )
+
+
+def _default_path() -> Path:
+    return Path("isograd-runs") / time.strftime("%Y-%m-%d-%H%M%S.isograd")
+
+
+def _machine() -> dict[str, Any]:
+    import torch
+
+    return {"torch.version": str(torch.__version__), "python.version": sys.version.split()[0]}

@@ -1,0 +1,74 @@
+"""Where a non-finite value came from, in words."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from isograd.records import Reading, Record
+
+
+def explain_events(
+    reading: Reading | None,
+    events: Mapping[str, Any],
+    losses: Sequence[tuple[int, float]],
+) -> str | None:
+    """What is known of the first non-finite value of a run.
+
+    Args:
+        reading: the looks so far.
+        events: facts `event.forward` and `event.backward`, as far as the watcher has them.
+        losses: (step, loss).
+    """
+    records = [] if reading is None else [reading.seen, *reading.history]
+    for record in records:
+        for key in ("event.forward", "event.backward"):
+            if key in record.facts:
+                events = {key: record.facts[key], **events}
+    bad_loss = next((step for step, value in losses if not math.isfinite(value)), None)
+    parts = [_event(key, event, records) for key, event in events.items()]
+    poisoned = _poisoned(records)
+    if poisoned is not None and (bad_loss is None or poisoned[0] < bad_loss):
+        step, names = poisoned
+        parts.append(
+            f"At step {step} parameters hold non-finite values while the loss is finite: "
+            f"{', '.join(names[:3])}{' …' if len(names) > 3 else ''}. A gradient that was not "
+            "finite was applied to them, and what it spoiled does not reach the loss yet."
+        )
+    if bad_loss is not None:
+        parts.append(f"The loss is non-finite since step {bad_loss}.")
+    return "\n".join(parts) or None
+
+
+def _event(key: str, event: Mapping[str, Any], records: Sequence[Record]) -> str:
+    site = event.get("site")
+    names = [s.name for s in records[0].sites] if records else []
+    near = f" (after {names[site]})" if isinstance(site, int) and site < len(names) else ""
+    where = event.get("module") or ("the loss" if event.get("phase") == "loss" else "the model")
+    way = "value" if key == "event.forward" else "gradient"
+    rank = f" on rank {event['rank']}" if event.get("rank") else ""
+    text = (
+        f"Step {event['step']}{rank}: the first non-finite {way} came out of {event['op']} in "
+        f"{where}{near}"
+    )
+    given = [r for r in event.get("inputs", ()) if r.get("min") is not None]
+    if given:
+        text += "; it was given " + ", ".join(
+            f"{r['dtype']}{r['shape']} from {r['min']:.3g} to {r['max']:.3g}"
+            + (f" with {r['nonfinite']} non-finite entries" if r["nonfinite"] else "")
+            for r in given
+        )
+    before = event.get("before")
+    if before:
+        text += "; in the looks before, the largest magnitude that went in was " + ", ".join(
+            f"{value:.3g} (step {step})" for step, value in before
+        )
+    return text + "."
+
+
+def _poisoned(records: Sequence[Record]) -> tuple[int, list[str]] | None:
+    """The first look at which parameters held non-finite values, and their names."""
+    for record in records:
+        names = [record.parameters[i].name for i, n in record.pairs("weight.nonfinite") if n]
+        if names:
+            return record.step, names
+    return None
