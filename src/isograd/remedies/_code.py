@@ -6,14 +6,38 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 from textwrap import indent
 
+import torch
+from torch import nn
+
 _LITERAL = 3
 """Names that are written out; more of one pattern become a range."""
+
+
+_HOMES = {
+    "isograd.remedies": ("lsuv_",),
+    "isograd.theory": ("transform",),
+}
+"""What code may call besides torch, and where it is."""
+
+
+def program(*parts: str) -> str:
+    """Code that runs as it stands: the parts, and above them what they need to import."""
+    body = "\n".join(part for part in parts if part)
+    heads = ["import torch"] if re.search(r"\btorch\.", body) else []
+    for home, names in _HOMES.items():
+        used = [name for name in names if re.search(rf"\b{name}\(", body)]
+        if used:
+            heads.append(f"from {home} import {', '.join(used)}")
+    for module, usual in (("torch", "nn"), ("torch.nn", "functional as F")):
+        if re.search(rf"\b{usual.split()[-1]}\.", body):
+            heads.append(f"from {module} import {usual}")
+    return "\n".join((*heads, "", body)) if heads else body
 
 
 def loop(variable: str, names: Sequence[str], body: str) -> str:
     """`for variable in names: body`, the names as short as they can be said."""
     if len(names) == 1:
-        return f"{variable} = {quoted(names[0])}\n{body}"
+        return re.sub(rf"\b{variable}\b", lambda _: quoted(names[0]), body)
     return f"for {variable} in {listing(names)}:\n{indent(body, '    ')}"
 
 
@@ -64,6 +88,22 @@ def _parts(names: list[str]) -> list[str]:
                 start = f"{counts[0]}, " if counts[0] or by else ""
                 return [f'*(f"{text}" for i in range({start}{counts[-1] + 1}{by}))']
     return [quoted(name) for name in names]
+
+
+def where(model: nn.Module, first: str = "") -> str:
+    """Keywords that make a new module's parameters like the model's; empty for the usual ones.
+
+    Args:
+        model: the model.
+        first: what stands before them where there are any, such as a comma.
+    """
+    like = next((p for p in model.parameters() if p.is_floating_point()), None)
+    parts = []
+    if like is not None and like.device.type != "cpu":
+        parts.append(f'device="{like.device}"')
+    if like is not None and like.dtype != torch.float32:
+        parts.append(f"dtype={like.dtype}")
+    return first + ", ".join(parts) if parts else ""
 
 
 def quoted(name: str) -> str:

@@ -1,13 +1,13 @@
 """Drawing weights anew: which ones, and the code that does it."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from statistics import median
 
 from isograd.remedies._code import loop, number
 from isograd.remedies._layers import Layer
-from isograd.theory import Gains, gains
+from isograd.theory import Activation, Gains, gains
 
 OFF = 1.15
 """A factor on the gain that is worth a change: 1.15 is 4 over ten layers; draws differ by less."""
@@ -75,10 +75,37 @@ def scattered(layer: Layer) -> bool:
     return layer.cosine > 0.3 / layer.fan_in and layer.shape[0] <= layer.fan_in
 
 
+def drawn_for(
+    found: Sequence[Layer],
+    exchanged: Collection[int],
+    new: Activation,
+    draw: Callable[[Layer, float], str] = normal,
+) -> list["Drawn"]:
+    """Draws of all weights as if activations were exchanged already; none without plain layers.
+
+    Args:
+        found: all layers.
+        exchanged: indices of the activations' sites.
+        new: what stands there then.
+        draw: `normal` or `orthogonal`.
+    """
+    if not any(x.plain and not x.output for x in found):
+        return []
+    drawn = []
+    for x in found:
+        activation = new if x.reader in exchanged else x.activation
+        reads = new if x.read in exchanged else x.reads
+        then = replace(x, activation=activation, reads=reads)
+        if x.trainable and x.kind != "recurrent":
+            call = draw(then, keeping(then))
+            drawn.append(Drawn(then, call, f"gain {number(keeping(then))} {reading(then)}"))
+    return drawn
+
+
 def drawing(
     drawn: Sequence[Drawn], *, zero: bool = True, biases: Mapping[str, float] | None = None
 ) -> str:
-    """Code that fills the weights, equal calls in one loop, and then their biases.
+    """Lines that fill the weights, equal calls in one loop, and then their biases.
 
     Args:
         drawn: the weights, at least one.
@@ -88,7 +115,7 @@ def drawing(
     groups: dict[tuple[str, str], list[str]] = {}
     for one in drawn:
         groups.setdefault((one.call, one.why), []).append(one.layer.name)
-    lines = ["from torch import nn", ""]
+    lines = []
     for (call, why), names in groups.items():
         body = f"weight = model.get_parameter(name)\n{call}" + (f"  # {why}" if why else "")
         lines.append(loop("name", names, body))

@@ -43,6 +43,8 @@ class Layer:
     """Name of its bias, where there is one."""
     reads: Activation | None
     """The activation whose output it reads; None where it reads data, a norm or a sum."""
+    read: int | None
+    """Index of that activation's site."""
     activation: Activation
     """What it feeds; linear where it feeds none."""
     reader: int | None
@@ -69,7 +71,7 @@ class Layer:
 def layers(case: Case) -> list[Layer]:
     """The layers in order of execution, each weight once."""
     record = case.record
-    readers = _readers(record)
+    readers = readers_of(record)
     everywhere = unavoidable(record)
     calls = [p for site in record.sites for p in site.parameters]
     found: dict[int, Layer] = {}
@@ -104,6 +106,7 @@ def layers(case: Case) -> list[Layer]:
                 parameter.trainable,
                 _bias(record, index, module, last),
                 _activation(case, behind) if behind is not None else None,
+                behind,
                 _activation(case, reader),
                 reader,
                 any(kind in NORMS for kind in kinds),
@@ -116,7 +119,8 @@ def layers(case: Case) -> list[Layer]:
     return list(found.values())
 
 
-def _readers(record: Record) -> list[list[int]]:
+def readers_of(record: Record) -> list[list[int]]:
+    """For every site the sites that read its output."""
     found: list[list[int]] = [[] for _ in record.sites]
     for index, site in enumerate(record.sites):
         for source in site.inputs:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from isograd.errors import InputError
-from isograd.remedies._code import number
+from isograd.remedies._code import number, program
 from isograd.remedies._remedy import Case, MakeOptimizer
 
 
@@ -173,6 +173,5 @@ def with_rate(case: Case, factor: float) -> str:
     if told is None or told[2] > 1 or not told[0].__module__.startswith("torch.optim"):
         return f'for group in optimizer.param_groups:\n    group["lr"] *= {number(factor)}'
     kind, settings, _ = told
-    return "import torch\n\n" + constructor(
-        kind, {**settings, "lr": float(settings["lr"]) * factor}
-    )
+    rate = float(settings["lr"]) * factor
+    return program(constructor(kind, {**settings, "lr": rate}))

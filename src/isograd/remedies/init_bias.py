@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from torch import nn
 
-from isograd.remedies._code import loop, number
+from isograd.remedies._code import loop, number, program
 from isograd.remedies._examples import example, plain
 from isograd.remedies._layers import layers
 from isograd.remedies._remedy import Case, Plan, Remedy
@@ -59,9 +59,12 @@ class InitBias(Remedy):
         return Plan(
             self.code,
             f"The units behind {len(names)} biases respond to about half of the inputs.",
-            "from torch import nn\n\n"
-            + loop(
-                "name", names, f"nn.init.constant_(model.get_parameter(name), {number(self.value)})"
+            program(
+                loop(
+                    "name",
+                    names,
+                    f"nn.init.constant_(model.get_parameter(name), {number(self.value)})",
+                )
             ),
         )
 

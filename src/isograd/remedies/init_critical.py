@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from torch import nn
 
-from isograd.remedies._code import number
+from isograd.remedies._code import number, program
 from isograd.remedies._drawing import (
     Drawn,
     drawing,
@@ -92,7 +92,7 @@ class InitCritical(Remedy):
         return Plan(
             self.code,
             "Gradients keep their size over depth at the start, up to a power of it (chi_1 = 1).",
-            drawing(drawn, biases=noisy),
+            program(drawing(drawn, biases=noisy)),
             notes=(
                 "The weights are drawn anew: what the network has learned is gone.",
                 *(f"{name}: {point.reason}." for name, point in points.items()),

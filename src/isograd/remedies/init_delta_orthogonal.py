@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from isograd.remedies._code import number
+from isograd.remedies._code import number, program
 from isograd.remedies._drawing import (
     Drawn,
     drawing,
@@ -71,7 +71,7 @@ class InitDeltaOrthogonal(Remedy):
             self.code,
             "Every position's signal keeps its size and its angles to the others, as in a fully "
             "connected orthogonal network.",
-            drawing(drawn),
+            program(drawing(drawn)),
             notes=("The weights are drawn anew: what the network has learned is gone.", *note),
         )
 

@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from isograd.remedies._code import loop, number
+from isograd.remedies._code import loop, number, program
 from isograd.remedies._examples import example
 from isograd.remedies._remedy import Case, Plan, Remedy
 
@@ -62,7 +62,7 @@ class InitForgetBias(Remedy):
         return Plan(
             self.code,
             f"The state keeps {kept:.2f} of itself per step where it kept 0.5.",
-            "from torch import nn\n\n" + loop("name", biases, body),
+            program(loop("name", biases, body)),
         )
 
     @staticmethod

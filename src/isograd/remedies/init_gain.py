@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from isograd.remedies._code import number
+from isograd.remedies._code import number, program
 from isograd.remedies._drawing import Drawn, drawing, keeping, misfit, reading, unfit
 from isograd.remedies._examples import example, plain
 from isograd.remedies._layers import Layer, layers
@@ -57,7 +57,7 @@ class InitGain(Remedy):
         return Plan(
             self.code,
             f"{self._kept()} keeps its size from layer to layer, on average over draws.",
-            drawing(drawn),
+            program(drawing(drawn)),
             notes=("The weights are drawn anew: what the network has learned is gone.",),
         )
 

@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from isograd.remedies._code import number
+from isograd.remedies._code import number, program
 from isograd.remedies._examples import example, plain
 from isograd.remedies._layers import layers
 from isograd.remedies._remedy import Case, Plan, Remedy
@@ -57,15 +57,14 @@ class InitHead(Remedy):
             return f"the loss starts at {number(value or 0.0)}, where guessing has {number(guess)}"
         spread = record.fact("output.spread") or record.fact("output.rms") or 1.0
         factor = min(1.0, self.size / spread)
-        lines = ["import torch", ""]
-        lines += [f"weight = model.get_parameter({last[0].name!r})".replace("'", '"')]
+        lines = [f"weight = model.get_parameter({last[0].name!r})".replace("'", '"')]
         lines += [f"bias = model.get_parameter({last[0].bias!r})".replace("'", '"')]
         lines += ["with torch.no_grad():", f"    weight.mul_({number(factor)})"]
         lines += [f"    {line}" for line in _BIAS[kind]]
         return Plan(
             self.code,
             f"The loss starts near {number(guess)} in place of {number(value)}.",
-            "\n".join(lines),
+            program(*lines),
             given={"targets": targets},
             notes=("`targets` are those of the batch; all of the training set's are better.",),
         )

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from isograd.remedies._code import listing
+from isograd.remedies._code import listing, program
 from isograd.remedies._drawing import Drawn, drawing, orthogonal, unfit
 from isograd.remedies._examples import example, plain
 from isograd.remedies._layers import Layer, layers
@@ -66,9 +66,10 @@ class InitLsuv(Remedy):
         return Plan(
             self.code,
             "The output of every hidden layer has unit variance on this batch.",
-            drawing(drawn)
-            + "\nfrom isograd.remedies import lsuv_\n"
-            + f"\nlsuv_(model, batch, {listing([x.name for x in fitting], ordered=True)})",
+            program(
+                drawing(drawn),
+                f"lsuv_(model, batch, {listing([x.name for x in fitting], ordered=True)})",
+            ),
             given={"batch": case.batch},
             notes=("The weights are drawn anew: what the network has learned is gone.", *left),
         )

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-from isograd.remedies._code import number
+from isograd.remedies._code import number, program
 from isograd.remedies._drawing import (
     Drawn,
     drawing,
@@ -61,7 +61,7 @@ class InitOrthogonal(Remedy):
             self.code,
             "The signal keeps its size from layer to layer, and no direction of it is stretched "
             "more than another by the weights.",
-            drawing(drawn),
+            program(drawing(drawn)),
             notes=("The weights are drawn anew: what the network has learned is gone.",),
         )
 

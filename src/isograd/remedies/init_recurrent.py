@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from isograd.remedies._code import number
+from isograd.remedies._code import number, program
 from isograd.remedies._drawing import Drawn, drawing, orthogonal, scattered
 from isograd.remedies._examples import example
 from isograd.remedies._layers import layers
@@ -53,7 +53,7 @@ class InitRecurrent(Remedy):
         return Plan(
             self.code,
             "The weights turn the state from step to step without stretching it.",
-            drawing(drawn, zero=False),
+            program(drawing(drawn, zero=False)),
             notes=("The recurrent weights are drawn anew.",),
         )
 

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from torch import nn
 
-from isograd.remedies._code import number
+from isograd.remedies._code import number, program
 from isograd.remedies._drawing import Drawn, drawing, keeping, normal
 from isograd.remedies._examples import example, plain
 from isograd.remedies._layers import layers
@@ -49,7 +49,7 @@ class InitSymmetry(Remedy):
         return Plan(
             self.code,
             f"The units of {len(drawn)} layers differ, and get gradients of their own.",
-            drawing(drawn, zero=False),
+            program(drawing(drawn, zero=False)),
         )
 
     @staticmethod

@@ -1,0 +1,132 @@
+"""Exchanged activations: what they do to signal, angles and the loss."""
+
+import pytest
+import torch
+from test_init import gradient
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from isograd import remedies
+from isograd.errors import InputError, RemedyError
+from isograd.remedies._examples import classes, plain
+from isograd.theory import transform
+
+
+def numbers() -> tuple[Tensor, Tensor]:
+    x = torch.randn(64, 20)
+    return x, x[:, :1] * 2 - 1
+
+
+def test_tailored_rectifiers_keep_inputs_apart() -> None:
+    torch.manual_seed(0)
+    model = plain(30, width=600, features=600)
+    batch = classes(features=600)
+    change = remedies.apply("activation-tat", model, batch)
+    slope = transform("relu", "tat", depth=30).negative_slope
+    assert f"nn.LeakyReLU({slope:.6g})" in change.code
+    x = batch[0]
+    with torch.no_grad():
+        for layer in model[:-1]:  # type: ignore[attr-defined]
+            x = layer(x)
+    rows = F.normalize(x, dim=1)
+    cosine = (rows @ rows.T).fill_diagonal_(0).sum() / (len(x) * (len(x) - 1))
+    # eta = 0.9 from inputs that have a correlation of 0 on average.
+    assert float(cosine) == pytest.approx(0.9, abs=0.03)
+    change.undo()
+    assert isinstance(model[1], nn.ReLU)
+
+
+def test_a_transformed_sigmoid_passes_gradients() -> None:
+    torch.manual_seed(0)
+    model, batch = plain(12, nn.Sigmoid, width=200), classes()
+    change = remedies.apply("activation-dks", model, batch)
+    sizes = gradient(model, batch[0])
+    assert 0.3 < sizes[0] / sizes[-1] < 3
+    change.undo()
+    assert gradient(model, batch[0])[0] < 1e-6
+    with pytest.raises(RemedyError, match="the slope of relu jumps"):
+        remedies.apply("activation-dks", plain(12), batch)
+
+
+@pytest.mark.parametrize(
+    ("to", "kind"),
+    [
+        ("relu", nn.ReLU), ("leaky_relu", nn.LeakyReLU), ("prelu", nn.PReLU), ("elu", nn.ELU),
+        ("selu", nn.SELU), ("gelu", nn.GELU), ("silu", nn.SiLU), ("tanh", nn.Tanh),
+    ],
+)  # fmt: skip
+def test_every_activation_can_take_the_place_of_a_sigmoid(to: str, kind: type[nn.Module]) -> None:
+    model, batch = plain(8, nn.Sigmoid), classes()
+    before = gradient(model, batch[0])[0]
+    change = remedies.apply("activation-swap", model, batch, to=to)
+    assert sum(type(m) is kind for m in model) == 8
+    assert gradient(model, batch[0])[0] > 1e3 * before
+    assert bool(change.plan.keys) == (to == "prelu")
+
+
+def test_double_precision_stays() -> None:
+    model = plain(8, nn.Sigmoid).double()
+    x, y = classes()
+    remedies.apply("activation-swap", model, (x.double(), y), to="prelu")
+    assert model[1].weight.dtype == torch.float64  # type: ignore[union-attr]
+
+
+def test_selu_brings_alpha_dropout() -> None:
+    model = plain(8, nn.Sigmoid).insert(4, nn.Dropout(0.2))
+    remedies.apply("activation-swap", model, classes(), to="selu")
+    assert isinstance(model[4], nn.AlphaDropout)
+    assert model[4].p == 0.2
+
+
+class Shared(nn.Module):
+    """One activation module everywhere, a gate, and a function."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.c, self.gate = (nn.Linear(20, 20) for _ in range(4))
+        self.act, self.squash = nn.Tanh(), nn.Sigmoid()
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.b(self.act(self.a(x)))
+        x = self.act(x) * self.squash(self.gate(x))
+        out: Tensor = self.c(x)
+        return out
+
+
+def test_what_multiplies_a_signal_stays() -> None:
+    model = Shared()
+    with pytest.raises(RemedyError, match="all of its 0 hidden activations are relu already"):
+        remedies.apply("activation-swap", model, classes(of=20))
+
+
+def test_a_module_with_two_names_is_exchanged_under_both() -> None:
+    act = nn.Tanh()
+    model = nn.Sequential(nn.Linear(20, 9), act, nn.Linear(9, 9), act, nn.Linear(9, 7))
+    remedies.apply("activation-swap", model, classes())
+    assert isinstance(model[1], nn.ReLU)
+    assert isinstance(model[3], nn.ReLU)
+
+
+def test_functions_are_left_to_their_forward() -> None:
+    layer = nn.TransformerEncoderLayer(20, 2, 32, batch_first=True)
+    model = nn.Sequential(layer, nn.Flatten(), nn.Linear(60, 7))
+    with pytest.raises(RemedyError, match=r"0:relu.*not modules: write nn.GELU there"):
+        remedies.apply(
+            "activation-swap", model, (torch.randn(5, 3, 20), torch.randint(7, (5,))), to="gelu"
+        )
+    with pytest.raises(InputError, match="no activation 'softmax'"):
+        remedies.apply("activation-swap", plain(2), classes(), to="softmax")
+
+
+def test_a_blocked_output_is_freed() -> None:
+    model = nn.Sequential(*plain(2, out=1), nn.ReLU())
+    x, y = numbers()
+    change = remedies.apply("output-activation", model, (x, y), F.mse_loss)
+    assert "targets go from" in change.effect or "was dead" in change.effect
+    assert float(model(x).detach().min()) < 0
+    change.undo()
+    with pytest.raises(RemedyError, match="softplus is never negative"):
+        remedies.apply("output-activation", model, (x, y), F.mse_loss, by="softplus")
+    tame = nn.Sequential(*plain(2, out=1), nn.Tanh())
+    with pytest.raises(RemedyError, match="passes gradients and reaches all targets"):
+        remedies.apply("output-activation", tame, (x, 0.3 * torch.tanh(y)), F.mse_loss)
