@@ -111,6 +111,60 @@ def adversarial() -> Reading:
     return run(chain(3), chain(3, step=60), losses=[0.7 * 1.05**k for k in range(60)])
 
 
+GETS_WORSE = [2.3 * 0.97**k for k in range(60)] + [1.9] * 40
+
+
+def dying(share: float, start: float) -> Reading:
+    """A layer that was half off at the start, and is nearly gone, while the loss falls."""
+    dead = [start] * 5 + [share] * 5
+    return over_steps({"forward.dead": dead}, [2.3 * 0.97**k for k in range(100)])
+
+
+def narrow() -> Reading:
+    """A bottleneck of three directions at the start."""
+    columns = {"forward.rank": [3.0] * 5 + [1.1] * 5, "forward.units": [6.0] * 10}
+    return over_steps(columns, GETS_WORSE, facts={"output.shape": [16, 10]})
+
+
+def swelling(growth: float, late: float) -> Reading:
+    """Weights that grow, and a loss that is at its best."""
+    sizes = [0.1 * growth**k for k in range(5)]
+    sizes += [sizes[-1] * late**k for k in range(1, 6)]
+    return over_steps({"weight.rms": sizes}, [2.3 * 0.97**k for k in range(100)])
+
+
+def late_layer() -> Reading:
+    """A layer whose gradient is far below the others from the start, and falls a little."""
+    column = [[1e-3, 1e-6, 1e-3]] * 6 + [[1e-3, 3e-7, 1e-3]] * 4
+    return over_steps({"weight.grad_rms": column, "weight.rms": [0.1] * 10}, GETS_WORSE, depth=3)
+
+
+def falling_scale() -> Reading:
+    """A scale that has fallen to 1 with few steps left out lately."""
+    looks = [
+        chain(
+            3, facts={"watch.scale": 8.0 / 2 ** min(k, 3), "watch.skipped": min(k, 3)}, step=4 * k
+        )
+        for k in range(7)
+    ]
+    return run(*looks, losses=[2.3] * 28)
+
+
+def wandering() -> Reading:
+    """A loss of unknown chance level that rises by a third."""
+    losses = [0.7 + 0.01 * (-1) ** k for k in range(150)] + [
+        0.95 + 0.01 * (-1) ** k for k in range(60)
+    ]
+    return run(chain(3), chain(3, step=210), losses=losses)
+
+
+def slow_to_heal() -> Reading:
+    """A spike of which half is left."""
+    losses = [0.6 + 1.7 * 0.95**k + 0.01 * (-1) ** k for k in range(200)]
+    losses += [2.2 - 0.018 * k for k in range(60)]
+    return run(chain(3), chain(3, step=260), losses=losses)
+
+
 def two_overflows() -> Reading:
     """A product overflows at two looks in a row of a run with a GradScaler."""
     event = {"op": "linear", "module": "layers.1", "site": 2, "count": 5}
@@ -128,6 +182,12 @@ FURTHER: dict[str, tuple[Reading, ...]] = {
         broken_weights(losses=[2.3, 2.4, math.nan]),
         two_overflows(),
     ),
+    "IG208": (dying(0.95, 0.5),),
+    "IG210": (narrow(),),
+    "IG307": (swelling(3.0, 1.3), swelling(1.3, 1.5)),
+    "IG308": (late_layer(),),
+    "IG403": (falling_scale(),),
+    "IG610": (wandering(), slow_to_heal()),
     "IG304": (*SIGNAL["IG304"], leap(), standing_still()),
     "IG402": (Reading(chain(3, series={"backward.share_fp16_underflow": 0.2})),),
     "IG502": (norms(momentum=0.1, gap=0.8), norms(momentum=0.02, gap=0.8)),

@@ -57,17 +57,17 @@ def watched(reading: Reading) -> bool:
 
 @remembered
 def looks(reading: Reading) -> list[Record]:
-    """The first look and the later ones that have its sites and parameters."""
-    first = reading.seen
-    return [
-        first,
-        *(
-            look
-            for look in reading.history
-            if (look.sites is first.sites or look.sites == first.sites)
-            and (look.parameters is first.parameters or look.parameters == first.parameters)
-        ),
-    ]
+    """The first look and the later ones that have its parameters, so that `weight.*` compare."""
+    own = reading.seen.parameters
+    later = (x for x in reading.history if x.parameters is own or x.parameters == own)
+    return [reading.seen, *later]
+
+
+@remembered
+def _alike(reading: Reading) -> list[Record]:
+    """Those of the looks that have the same sites too: a forward may run otherwise at times."""
+    own = reading.seen.sites
+    return [look for look in looks(reading) if look.sites is own or look.sites == own]
 
 
 def over(reading: Reading, key: str, *, fewest: int) -> Over | NotApplicable:
@@ -78,7 +78,8 @@ def over(reading: Reading, key: str, *, fewest: int) -> Over | NotApplicable:
         key: name of the column.
         fewest: looks that must hold it.
     """
-    held = [look for look in looks(reading) if key in look.series]
+    among = looks(reading) if key.startswith("weight.") else _alike(reading)
+    held = [look for look in among if key in look.series]
     if len(held) < fewest:
         return NotApplicable(
             f"{len(held)} looks hold {key}, {fewest} are needed (isograd.watch makes them)"
@@ -89,7 +90,8 @@ def over(reading: Reading, key: str, *, fewest: int) -> Over | NotApplicable:
 
 def latest(reading: Reading, key: str) -> Record:
     """The latest look that holds a column; the first one where none does."""
-    return next((look for look in reversed(looks(reading)) if look.has(key)), reading.seen)
+    among = looks(reading) if key.startswith("weight.") else _alike(reading)
+    return next((look for look in reversed(among) if look.has(key)), reading.seen)
 
 
 def latest_with(reading: Reading, key: str) -> Record:

@@ -10,6 +10,7 @@ from isograd.rules._course import Course, course, uninformed
 from isograd.rules._examples import chain, with_history
 from isograd.rules._numbers import fact, show
 from isograd.rules._rule import NotApplicable, Outcome, Passed, Rule
+from isograd.rules._symptoms import OVER_TIME
 from isograd.rules._watched import RECENT
 
 SHOWN = 100
@@ -38,7 +39,7 @@ class Divergence(Rule):
 
     code: ClassVar[str] = "IG609"
     rank: ClassVar[int] = 60
-    explains: ClassVar[tuple[str, ...]] = ("IG502", "IG604")
+    explains: ClassVar[tuple[str, ...]] = ("IG502", "IG604", *OVER_TIME)
 
     rise: float = 3.0
     """Multiple of the larger of start and chance; noise between batches stays below."""

@@ -12,7 +12,7 @@ from isograd.rules._examples import chain, with_history
 from isograd.rules._formats import FULL, format_of
 from isograd.rules._numbers import fact, middle, sizes
 from isograd.rules._rule import NotApplicable, Outcome, Passed, Rule
-from isograd.rules._symptoms import OVER_DEPTH
+from isograd.rules._symptoms import OVER_DEPTH, OVER_TIME
 from isograd.rules._watched import watched
 
 _CURES = {
@@ -67,10 +67,12 @@ class Nonfinite(Rule):
         "IG604",
         "IG609",
         "IG901",
+        *OVER_TIME,
     )
 
     later: ClassVar[tuple[str, ...]] = (
         "IG104", "IG304", "IG305", "IG402", "IG502", "IG604", "IG609", "IG901",
+        *OVER_TIME,
     )  # fmt: skip
     """What an event after some steps explains: nothing that was there at the first look."""
 

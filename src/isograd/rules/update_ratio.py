@@ -22,6 +22,7 @@ from isograd.rules._profile import (
     weighed,
 )
 from isograd.rules._rule import NotApplicable, Outcome, Passed, Rule
+from isograd.rules._symptoms import OVER_TIME
 from isograd.rules._watched import NOW, cooling, over, suffers, warming, watched
 
 
@@ -50,6 +51,7 @@ class UpdateRatio(Rule):
     rank: ClassVar[int] = 61
     explains: ClassVar[tuple[str, ...]] = (
         "IG203", "IG204", "IG205", "IG207", "IG305", "IG401", "IG604", "IG609",
+        *OVER_TIME,
     )  # fmt: skip
 
     high: float = 0.1

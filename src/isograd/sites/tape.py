@@ -250,7 +250,8 @@ class Tape(TorchFunctionMode):
         for tensor in results[1:]:
             self._of[tensor] = node.index
         self._register(node, first)
-        if kind in WEIGHTS and first.requires_grad and _has_stranger(call, self.parameters, known):
+        strange = kind in WEIGHTS and _has_stranger(call, self.parameters, known)
+        if strange and first.requires_grad and self.phase == "model":  # a loss may have a critic
             self.unregistered.append(node)
         if first.is_floating_point() or first.is_complex():
             self.listener.after(self, node, first, call)
