@@ -68,7 +68,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "statistics",
         "theory",
     },
-    "testing": {*GROUND, "rules", "remedies", "probe"},
+    "testing": {*GROUND, "rules", "remedies", "probe", "sinks"},
     "__main__": {"cli"},
 }
 """What each room may name, anywhere in its files. The root only lists the public names."""

@@ -1,4 +1,4 @@
-"""check_rule(), check_remedy(): the contracts of rules and remedies, for third parties' too."""
+"""check_rule(), check_remedy(), check_sink(): the contracts of entries, for third parties' too."""
 
 import copy
 import dataclasses
@@ -13,11 +13,14 @@ from isograd.findings import CAUSES, Finding, Severity
 from isograd.records import EXPONENTS, Number, Parameter, Reading, Record, Site
 from isograd.rules import RULES, NotApplicable, Outcome, Passed, Rule
 from isograd.rules._rule import HEADINGS
+from isograd.sinks._contract import check_sink
 
 if TYPE_CHECKING:
     from torch import nn
 
     from isograd.remedies import Case, Plan, Remedy
+
+__all__ = ["check_remedy", "check_rule", "check_sink"]
 
 _RANKS = range(71)
 _TITLE = 80

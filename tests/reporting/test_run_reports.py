@@ -9,6 +9,7 @@ import zlib
 from dataclasses import replace
 from importlib.resources import files
 from itertools import pairwise
+from pathlib import Path
 
 import jsonschema
 import pytest
@@ -280,3 +281,13 @@ def test_a_network_whose_sites_change_keeps_rows_by_name(written):
     watched = words.gather(written([one, other]))
     (found,) = _maps.maps(watched)
     assert (found.names, found.columns) == (["a", "b"], [[1.0, 2.0], [None, 8.0]])
+
+
+def test_the_program_of_the_page_on_runs_runs(run, capsys):
+    page = (Path(__file__).parents[2] / "docs" / "runs.md").read_text()
+    (program,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    program = program.replace("runs/today.isograd", str(run.path)).replace("layers.0", "a")
+    held = {}
+    exec(program, held)
+    assert capsys.readouterr().out.startswith("finished Progress(step=8, looks=4, loss=1.23")
+    assert held["numbers"] == (1.0, 0.25, 0.0625, 2.0**-8)
