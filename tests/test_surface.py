@@ -87,6 +87,10 @@ THEORY_KEYS = {
 }
 
 JSON_KEYS = "findings healthy reading schema severity tool verdicts".split()
+REPAIR_KEYS = """
+    after before code comparison cost effects measure notes reason remedies schema skipped tool
+    trials verdict
+""".split()
 FINDING_KEYS = "cause code evidence explains message remedies severity sites symptoms".split()
 
 ERRORS = """
@@ -170,6 +174,15 @@ def test_the_keys_of_the_json_report() -> None:
     report = json.loads(render(diagnose(RULES["IG101"].sick()), "json"))
     assert sorted(report) == JSON_KEYS
     assert sorted(report["findings"][0]) == FINDING_KEYS
+
+
+def test_the_keys_of_the_json_report_of_a_repair() -> None:
+    healthy = isograd.Repair("healthy", "", torch.nn.Identity(), None, None, diagnose(well()))
+    assert sorted(json.loads(render(healthy, "json"))) == REPAIR_KEYS
+
+
+def well() -> isograd.Reading:
+    return RULES["IG101"].well()
 
 
 def test_the_readmes_program_runs(capsys: pytest.CaptureFixture[str]) -> None:

@@ -26,15 +26,16 @@ def digits(count: int = 12) -> list[tuple[torch.Tensor, torch.Tensor]]:
 @pytest.fixture(scope="module")
 def deep() -> tuple[nn.Module, isograd.Repair]:
     torch.manual_seed(0)
-    model = stack(12, nn.ReLU, width=48)
-    return model, isograd.repair(model, digits()[0], optimizer=SGD, data=digits())
+    model = stack(10, nn.ReLU, width=48)
+    batches = digits()
+    return model, isograd.repair(model, batches[0], optimizer=SGD, data=batches, budget=400)
 
 
 def test_a_deep_network_is_repaired(deep: tuple[nn.Module, isograd.Repair]) -> None:
     model, done = deep
     assert done.verdict == "repaired"
     assert done.changed
-    assert done.remedies == ("init-gain",)
+    assert done.remedies[0].startswith("init-")
     assert done.comparison.better
     assert done.model is not model
     assert not done.before.healthy
@@ -43,7 +44,7 @@ def test_a_deep_network_is_repaired(deep: tuple[nn.Module, isograd.Repair]) -> N
     assert before.treatment == "as it is"
     assert len(before.scores) == len(after.scores) == 5
     assert max(after.scores) < min(before.scores)
-    assert done.cost.steps <= 300
+    assert done.cost.steps <= 400
 
 
 def test_the_optimizer_is_that_of_the_repaired_model(
@@ -117,7 +118,7 @@ def test_families_that_are_not_allowed_are_not_used() -> None:
     )
     reasons = {one.remedy: one.reason for one in done.skipped}
     assert "not allowed" in reasons["init-gain"]
-    assert "init-gain" not in done.remedies
+    assert not any(code.startswith("init-") for code in done.remedies)
 
 
 @pytest.mark.parametrize("budget", [0, -3, 2.5, True, "soon", "0s", None])

@@ -15,8 +15,8 @@ def ranked(runners: Sequence["Runner"], untrained: float) -> list["Runner"]:
     """Runners, the one to keep first.
 
     Those whose gain over the untrained network is at least ENOUGH of the best one's come first,
-    the least invasive of them before the others, in the order in which they were planned where
-    equally invasive. Where nobody gained anything, this holds of all.
+    the least invasive of them first, the best where they are equally invasive. Where nobody gained
+    anything, they stay in the order in which they were planned.
 
     Args:
         runners: in the order in which they were planned.
@@ -24,10 +24,12 @@ def ranked(runners: Sequence["Runner"], untrained: float) -> list["Runner"]:
     """
     best = max((untrained - r.score for r in runners), default=0.0)
 
-    def key(place: int) -> tuple[bool, float, int]:
+    def key(place: int) -> tuple[bool, int, float]:
         runner = runners[place]
         gain = untrained - runner.score
-        equal = gain >= ENOUGH * best if best > 0 else True
-        return (not equal, runner.treatment.invasive if equal else runner.score, place)
+        equal = gain >= ENOUGH * best
+        return (not equal, runner.treatment.invasive if equal else 0, runner.score)
 
+    if best <= 0:
+        return list(runners)
     return [runners[i] for i in sorted(range(len(runners)), key=key)]

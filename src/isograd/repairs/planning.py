@@ -46,7 +46,8 @@ def candidates(case: Case, allow: Collection[str]) -> Candidates:
             skipped[remedy.code] = reason
         found += [treatment(variant, plan, cause) for variant, plan in plans]
     return Candidates(
-        tuple(_firsts_first(found)), tuple(Skipped(code, why) for code, why in skipped.items())
+        tuple(_families_in_turn(_settings_last(found))),
+        tuple(Skipped(code, why) for code, why in skipped.items()),
     )
 
 
@@ -78,13 +79,21 @@ def _planned(remedy: Remedy, case: Case) -> tuple[list[tuple[Remedy, Plan]], str
     return plans, (reasons or ["it has nothing to do"])[0]
 
 
-def _firsts_first(found: list[Treatment]) -> list[Treatment]:
-    """The first setting of every remedy before the second of any."""
-    seen: dict[str, int] = {}
+def _families_in_turn(found: list[Treatment]) -> list[Treatment]:
+    """The first of every family, then the second of every family, and so on.
+
+    What one family cannot do another may; a race has room for a few candidates only.
+    """
+    seen: dict[tuple[str, ...], int] = {}
     ranks = []
     for one in found:
-        code = one.plans[0].remedy
-        seen[code] = seen.get(code, -1) + 1
-        ranks.append(seen[code])
+        ranks.append(seen.get(one.families, 0))
+        seen[one.families] = ranks[-1] + 1
     order = sorted(range(len(found)), key=lambda i: (ranks[i], i))
     return [found[i] for i in order]
+
+
+def _settings_last(found: list[Treatment]) -> list[Treatment]:
+    """The first setting of every remedy before the second of any."""
+    firsts = {t.plans[0].remedy: t for t in reversed(found)}
+    return sorted(found, key=lambda t: t is not firsts[t.plans[0].remedy])

@@ -14,6 +14,7 @@ from isograd.checking import check
 from isograd.errors import InputError
 from isograd.findings import Diagnosis
 from isograd.probe.borrowing import borrowed
+from isograd.records import Record
 from isograd.remedies import FAMILIES, Case
 from isograd.repairs.attempting import Attempt, Budget
 from isograd.repairs.comparing import Comparison
@@ -28,6 +29,11 @@ DEFAULT_LR = 1e-3
 """Of Adam, with which trials train where no optimizer is handed in."""
 MOST_BATCHES = 1000
 """Taken from the data where the budget is a time; with steps, no trial takes a quarter of them."""
+SETTLED = 32
+"""Steps after which stale running statistics of batch norms show (IG502 asks for thirty)."""
+SLOW = 0.01
+"""Momentum of a batch norm with which most of its initial statistics are left after so many; only
+then is it worth looking, for the usual 0.1 leaves three percent."""
 
 
 def repair(
@@ -67,13 +73,27 @@ def repair(
     began = time.perf_counter()
     steps, seconds = _budget(budget)
     allow = _families(allow)
+    most = MOST_BATCHES if seconds else max(steps // 4, 16)
     diagnosis = check(model, batch, loss, optimizer=optimizer, predict=False, seed=seed)
+    supply = None
+    if diagnosis.healthy and optimizer is not None and _slow_norms(diagnosis.reading.seen):
+        supply = gather(data, batch, max(SETTLED, most))
+        diagnosis = check(
+            model,
+            batch,
+            loss,
+            optimizer=optimizer,
+            data=supply.items or None,
+            steps=SETTLED,
+            predict=False,
+            seed=seed,
+        )
     same = Repair("healthy", "", model, loss, _instance(optimizer), diagnosis)
     if diagnosis.healthy:
         reason = "No rule found anything that needs a change."
         return replace(same, reason=reason, cost=_cost(0, began))
     _check_can_train(diagnosis)
-    supply = gather(data, batch, MOST_BATCHES if seconds else max(steps // 4, 16))
+    supply = supply or gather(data, batch, most)
     notes = list(supply.notes)
     if optimizer is None:
         optimizer = functools.partial(torch.optim.Adam, lr=DEFAULT_LR)
@@ -170,6 +190,11 @@ def _cost(steps: int, began: float) -> Cost:
 
 def _instance(optimizer: Any) -> torch.optim.Optimizer | None:
     return optimizer if isinstance(optimizer, torch.optim.Optimizer) else None
+
+
+def _slow_norms(record: Record) -> bool:
+    momentum, tracked = record.fact("norm.momentum"), record.fact("norm.tracked", 0)
+    return momentum is not None and 0 < momentum < SLOW and tracked < SETTLED
 
 
 def _check_can_train(diagnosis: Diagnosis) -> None:

@@ -96,3 +96,8 @@ class Repair:
         from isograd.reporting import render  # late: what shows itself knows how it is shown
 
         return render(self, "text")
+
+    def _repr_html_(self) -> str:
+        from isograd.reporting import render
+
+        return render(self, "html-fragment")

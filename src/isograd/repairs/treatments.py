@@ -1,7 +1,7 @@
 """Treatment: no, one or two planned changes, made on a copy that is then trained."""
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -80,10 +80,17 @@ class Treatment:
 
 def treatment(remedy: Remedy, plan: Plan, cause: str) -> Treatment:
     """One planned change as a treatment."""
-    usual = {name: value for name, value, _ in type(remedy)().settings()}
-    own = [f"{name}={value}" for name, value, _ in remedy.settings() if value != usual[name]]
+    own = [
+        f"{one.name}={_short(getattr(remedy, one.name))}"
+        for one in fields(remedy)  # type: ignore[arg-type]  # every remedy is a dataclass
+        if getattr(remedy, one.name) != one.default
+    ]
     label = f"{remedy.code} ({', '.join(own)})" if own else remedy.code
     return Treatment((plan,), (label,), (remedy.family,), remedy.invasive, cause)
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def copied(case: Case) -> tuple[nn.Module, Any]:

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 FORMS = ("text", "json", "html", "html-fragment", "sarif", "markdown")
 """Every form that `render` knows."""
 
+REPAIR_FORMS = ("text", "json", "html", "html-fragment", "markdown")
+"""Every form of a repair; SARIF is for findings alone."""
+
 RUN_FORMS = ("text", "json", "html", "sarif", "markdown")
 """Every form that `render_run` knows."""
 
@@ -26,11 +29,11 @@ def render(
     color: bool = False,
     artifact: str | PathLike[str] | None = None,
 ) -> str:
-    """A diagnosis in one of FORMS.
+    """A diagnosis in one of FORMS, or a repair in one of REPAIR_FORMS.
 
     Args:
         diagnosis: what to tell.
-        form: one of FORMS.
+        form: one of them.
         width: columns of the text form; 80 where left out.
         color: whether the text form may use ANSI colors.
         artifact: the file that defines the model; the SARIF form points there.
@@ -38,18 +41,15 @@ def render(
     Raises:
         InputError: there is no such form.
     """
-    if form not in FORMS:
-        raise InputError(f"render: there is no form {form!r}; the forms are {', '.join(FORMS)}")
-    if not isinstance(diagnosis, Diagnosis):
-        from isograd.reporting import repairs
-
-        return repairs.tell(diagnosis, width=width, color=color)
+    prefix, forms = ("as", FORMS) if isinstance(diagnosis, Diagnosis) else ("repair", REPAIR_FORMS)
+    if form not in forms:
+        raise InputError(f"render: there is no form {form!r}; the forms are {', '.join(forms)}")
     options: dict[str, Any] = {
         "text": {"width": width, "color": color},
         "sarif": {"artifact": artifact},
         "html-fragment": {"whole": False},
     }
-    file = importlib.import_module(f"isograd.reporting.as_{form.partition('-')[0]}")
+    file = importlib.import_module(f"isograd.reporting.{prefix}_{form.partition('-')[0]}")
     text: str = file.tell(diagnosis, **options.get(form, {}))
     return text
 

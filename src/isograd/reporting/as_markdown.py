@@ -103,11 +103,11 @@ def folded(title: str, body: str) -> str:
     return f"<details><summary>{plain(title)}</summary>\n\n{body}\n\n</details>"
 
 
-def fenced(text: str) -> str:
+def fenced(text: str, language: str = "text") -> str:
     """A code block whose fence is longer than any run of backticks inside."""
     longest = max(map(len, re.findall("`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
-    return f"{fence}text\n{text}\n{fence}" if text else ""
+    return f"{fence}{language}\n{text}\n{fence}" if text else ""
 
 
 def plain(text: str) -> str:

@@ -6,7 +6,7 @@ TABLES, of the run file. Raise the one that changes.
 
 from isograd.storage._diagnoses import Stored, load, save
 from isograd.storage._files import TABLES
-from isograd.storage._plain import SCHEMA, dumps, from_plain, loads, to_plain
+from isograd.storage._plain import SCHEMA, dumps, free, from_plain, loads, to_plain
 from isograd.storage._reader import Mark, News, Progress, Run, open_run
 from isograd.storage._sessions import Session, sessions
 from isograd.storage._writer import RunWriter
@@ -22,6 +22,7 @@ __all__ = [
     "Session",
     "Stored",
     "dumps",
+    "free",
     "from_plain",
     "load",
     "loads",

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import math
-import statistics
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from isograd.reporting import _repaired as words
 from isograd.reporting import _summary as summary
 from isograd.reporting._numbers import counted, printable, short
 from isograd.reporting._textplot import sparkline
 from isograd.reporting.as_text import NARROWEST, WIDTH, Pen
 
 if TYPE_CHECKING:
-    from isograd.repairs.result import Repair, Trial
-
-SIGNS = {"healthy": "✓", "repaired": "✓", "nothing-helps": "✗", "no-remedy": "✗"}
-HEADLINES = {
-    "healthy": "healthy: leave it as it is",
-    "repaired": "repaired",
-    "nothing-helps": "nothing helps",
-    "no-remedy": "nothing to try",
-}
+    from isograd.repairs.result import Repair
+CURVE = 30
+"""Characters of a loss curve."""
 
 
 def tell(repair: Repair, *, width: int | None = None, color: bool = False) -> str:
@@ -43,33 +36,11 @@ def tell(repair: Repair, *, width: int | None = None, color: bool = False) -> st
     return "\n\n".join(block for block in blocks if block)
 
 
-def headline(repair: Repair) -> str:
-    """`repaired: init-gain`, `nothing helps`."""
-    words = HEADLINES[repair.verdict]
-    return f"{words}: {' + '.join(repair.remedies)}" if repair.remedies else words
-
-
-def cost(repair: Repair) -> str:
-    """`300 steps of training in 2.1 s`."""
-    return f"{counted(repair.cost.steps, 'step')} of training, {repair.cost.seconds:.2g} s in all"
-
-
-def seeds(trial: Trial) -> str:
-    """`1.31 ± 0.12 over 3 seeds`, and how many broke."""
-    whole = [score for score in trial.scores if math.isfinite(score)]
-    broke = f", {len(trial.scores) - len(whole)} broke" if len(whole) < len(trial.scores) else ""
-    if not whole:
-        return f"all {len(trial.scores)} runs broke"
-    spread = f" ± {short(statistics.stdev(whole))}" if len(whole) > 1 else ""
-    return f"{short(statistics.fmean(whole))}{spread} over {counted(len(whole), 'seed')}{broke}"
-
-
 def _verdict(repair: Repair, pen: Pen) -> str:
-    good = repair.verdict in ("healthy", "repaired")
-    head = f"{SIGNS[repair.verdict]} {headline(repair)}"
-    lines = [pen(head, "healthy" if good else "error"), pen.paragraph(repair.reason, indent=2)]
+    head = f"{words.SIGNS[repair.verdict]} {words.headline(repair)}"
+    lines = [pen(head, words.level(repair)), pen.paragraph(repair.reason, indent=2)]
     lines.append(pen.paragraph(summary.subject(repair.before.reading.seen), indent=2))
-    lines.append(pen.paragraph(cost(repair), label="cost", style="dim", indent=2))
+    lines.append(pen.paragraph(words.cost(repair), label="cost", style="dim", indent=2))
     lines += [pen.paragraph(note, label="note", style="dim", indent=2) for note in repair.notes]
     return "\n".join(lines)
 
@@ -108,21 +79,12 @@ def _proof(repair: Repair, pen: Pen) -> Iterator[str]:
     steps = max(len(curve) for trial in repair.trials for curve in trial.losses)
     yield f"{pen('Proof', 'bold')}  {printable(repair.measure)} after {counted(steps, 'step')}"
     for trial in repair.trials:
-        yield f"  {printable(trial.treatment)}: {seeds(trial)}"
+        yield f"  {printable(trial.treatment)}: {words.seeds(trial)}"
         for curve in trial.losses:
             ends = f"loss {short(curve[0])} → {short(curve[-1])}" if curve else "no step"
-            yield f"    {pen(sparkline(curve, 30).ljust(30), 'forward')} {ends}"
+            yield f"    {pen(sparkline(curve, CURVE).ljust(CURVE), 'forward')} {ends}"
     if repair.comparison is not None:
-        yield f"  {verdict_of(repair)}"
-
-
-def verdict_of(repair: Repair) -> str:
-    """`a gain of 0.9 (p = 0.002, paired t-test)`, or that there is no significant difference."""
-    found = repair.comparison
-    if found is None:
-        return ""
-    words = f"a difference of {short(found.gain)}, p = {found.p:.2g} (one-sided paired t-test)"
-    return words if found.better else f"no significant difference: {words}"
+        yield f"  {words.judgement(repair)}"
 
 
 def _skipped(repair: Repair, pen: Pen) -> Iterator[str]:

@@ -1,0 +1,60 @@
+"""What every form of a repair says in words."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from typing import TYPE_CHECKING
+
+from isograd.reporting._numbers import counted, short
+
+if TYPE_CHECKING:
+    from isograd.repairs.result import Repair, Trial
+
+SIGNS = {"healthy": "✓", "repaired": "✓", "nothing-helps": "✗", "no-remedy": "✗"}
+HEADLINES = {
+    "healthy": "healthy: leave it as it is",
+    "repaired": "repaired",
+    "nothing-helps": "nothing helps",
+    "no-remedy": "nothing to try",
+}
+
+
+def level(repair: Repair) -> str:
+    """Healthy or error: what color it has."""
+    return "healthy" if repair.verdict in ("healthy", "repaired") else "error"
+
+
+def steps(repair: Repair) -> int:
+    """Steps of the longest run of the proof."""
+    return max((len(curve) for trial in repair.trials for curve in trial.losses), default=0)
+
+
+def headline(repair: Repair) -> str:
+    """`repaired: init-gain`, `nothing helps`."""
+    words = HEADLINES[repair.verdict]
+    return f"{words}: {' + '.join(repair.remedies)}" if repair.remedies else words
+
+
+def cost(repair: Repair) -> str:
+    """`300 steps of training in 2.1 s`."""
+    return f"{counted(repair.cost.steps, 'step')} of training, {repair.cost.seconds:.2g} s in all"
+
+
+def seeds(trial: Trial) -> str:
+    """`1.31 ± 0.12 over 3 seeds`, and how many broke."""
+    whole = [score for score in trial.scores if math.isfinite(score)]
+    broke = f", {len(trial.scores) - len(whole)} broke" if len(whole) < len(trial.scores) else ""
+    if not whole:
+        return f"all {len(trial.scores)} runs broke"
+    spread = f" ± {short(statistics.stdev(whole))}" if len(whole) > 1 else ""
+    return f"{short(statistics.fmean(whole))}{spread} over {counted(len(whole), 'seed')}{broke}"
+
+
+def judgement(repair: Repair) -> str:
+    """`a gain of 0.9 (p = 0.002, paired t-test)`, or that there is no significant difference."""
+    found = repair.comparison
+    if found is None:
+        return ""
+    words = f"a difference of {short(found.gain)}, p = {found.p:.2g} (one-sided paired t-test)"
+    return words if found.better else f"no significant difference: {words}"
