@@ -2,9 +2,22 @@
 
 from isograd.catalogue import Catalogue
 from isograd.remedies._applying import apply, case_of
+from isograd.remedies._losses import AlignedTargets, InUnitsOfTargets
 from isograd.remedies._lsuv import lsuv_
 from isograd.remedies._remedy import FAMILIES, Case, Change, Plan, Remedy
 
 REMEDIES: Catalogue[Remedy] = Catalogue(__name__, Remedy)  # type: ignore[type-abstract]  # only subclasses
 
-__all__ = ["FAMILIES", "REMEDIES", "Case", "Change", "Plan", "Remedy", "apply", "case_of", "lsuv_"]
+__all__ = [
+    "FAMILIES",
+    "REMEDIES",
+    "AlignedTargets",
+    "Case",
+    "Change",
+    "InUnitsOfTargets",
+    "Plan",
+    "Remedy",
+    "apply",
+    "case_of",
+    "lsuv_",
+]

@@ -7,7 +7,7 @@ from torch import nn
 from isograd.records import WEIGHT_KINDS
 from isograd.remedies._layers import readers_of
 from isograd.remedies._remedy import Case
-from isograd.sites import ELEMENTWISE
+from isograd.sites import ACTIVATIONS, ELEMENTWISE
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,20 @@ def hidden(case: Case) -> tuple[list[Place], list[str]]:
         else:
             functions.append(name)
     return places, functions
+
+
+def last_activation(case: Case) -> int | None:
+    """The activation that stands between the last weight layer and the loss."""
+    record = case.record
+    end = record.fact("loss.input_site")
+    while isinstance(end, int) and 0 <= end < len(record.sites):
+        site = record.sites[end]
+        if site.kind in WEIGHT_KINDS or len(site.inputs) != 1:
+            return None
+        if site.kind in ACTIVATIONS or site.kind == "softmax":
+            return end
+        end = site.inputs[0]
+    return None
 
 
 def aliases_of(model: nn.Module, name: str) -> tuple[str, ...]:

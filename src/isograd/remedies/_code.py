@@ -14,7 +14,7 @@ _LITERAL = 3
 
 
 _HOMES = {
-    "isograd.remedies": ("lsuv_",),
+    "isograd.remedies": ("AlignedTargets", "lsuv_"),
     "isograd.theory": ("transform",),
 }
 """What code may call besides torch, and where it is."""

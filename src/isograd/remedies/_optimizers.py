@@ -29,8 +29,6 @@ class Like:
     def __call__(self, parameters: Iterable[Any]) -> torch.optim.Optimizer:
         """The optimizer."""
         given = list(parameters)
-        if len(self.groups) == 1 and self.count != len(given):
-            return self.kind(given, **self.groups[0][0])
         if self.count != len(given) or any(isinstance(p, dict) for p in given):
             return self.kind(given, **self.groups[0][0])
         made = [

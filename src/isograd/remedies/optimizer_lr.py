@@ -90,8 +90,9 @@ class OptimizerLr(Remedy):
         )
 
     def variants(self) -> tuple[Remedy, ...]:
-        """A typical, a bold and a timid step."""
-        return (self, replace(self, step=3 * self.step), replace(self, step=self.step / 3))
+        """A typical step, bolder ones (curvature falls fast in the first steps), a timid one."""
+        bold = replace(self, step=10 * self.step, margin=4 * self.margin)
+        return (self, replace(bold, step=3 * self.step), bold, replace(self, step=self.step / 3))
 
     @staticmethod
     def sick() -> Case:

@@ -7,12 +7,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from isograd.records import WEIGHT_KINDS
-from isograd.remedies._activations import aliases_of
+from isograd.remedies._activations import aliases_of, last_activation
 from isograd.remedies._code import loop, number, program
 from isograd.remedies._examples import example, plain
 from isograd.remedies._remedy import Case, Plan, Remedy
-from isograd.sites import ACTIVATIONS
+from isograd.sites import RECTIFIERS
 
 _RANGES = {
     "relu": (0.0, None),
@@ -55,7 +54,7 @@ class OutputActivation(Remedy):
     def plan(self, case: Case) -> Plan | str:
         """Finds the last activation, and whether it blocks."""
         record = case.record
-        last = _last(case)
+        last = last_activation(case)
         if last is None:
             return "no activation stands between the last weight layer and the loss"
         site = record.sites[last]
@@ -93,6 +92,12 @@ class OutputActivation(Remedy):
             share = record.value(key, last)
             if share is not None and share > self.blocked and record.fact("target.kind") == "real":
                 return f"{100 * share:.0f} % of it was {word}"
+        if (
+            record.fact("loss.kind") in ("cross_entropy", "bce_logits", "nll")
+            and kind in RECTIFIERS
+        ):
+            zero = record.value("forward.zero", last) or 0.0
+            return f"{100 * zero:.0f} % of the logits were cut off at 0"
         low, high = _RANGES.get(kind, (None, None))
         least, most = record.fact("target.min"), record.fact("target.max")
         if record.fact("target.kind") != "real" or least is None or most is None:
@@ -110,20 +115,6 @@ class OutputActivation(Remedy):
     def well() -> Case:
         """A linear output."""
         return example(lambda: plain(2, out=1), _numbers, F.mse_loss)
-
-
-def _last(case: Case) -> int | None:
-    """The activation that stands between the last weight layer and the loss."""
-    record = case.record
-    end = record.fact("loss.input_site")
-    while isinstance(end, int) and 0 <= end < len(record.sites):
-        site = record.sites[end]
-        if site.kind in WEIGHT_KINDS or len(site.inputs) != 1:
-            return None
-        if site.kind in ACTIVATIONS or site.kind == "softmax":
-            return end
-        end = site.inputs[0]
-    return None
 
 
 def _numbers() -> tuple[Tensor, Tensor]:

@@ -1,0 +1,38 @@
+"""Losses that remedies put in the place of others; picklable, outputs stay what they are."""
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor, nn
+
+
+class AlignedTargets(nn.Module):
+    """A loss that first gives the targets the shape of the outputs, if they are as many.
+
+    Without it (N, 1) against (N) broadcasts to (N, N).
+    """
+
+    def __init__(self, loss: Callable[[Any, Any], Any]) -> None:
+        super().__init__()
+        self.loss = loss
+
+    def forward(self, outputs: Any, targets: Any) -> Any:
+        """The loss of the two."""
+        both = isinstance(outputs, Tensor) and isinstance(targets, Tensor)
+        if both and outputs.shape != targets.shape and outputs.numel() == targets.numel():
+            targets = targets.reshape(outputs.shape)
+        return self.loss(outputs, targets)
+
+
+class InUnitsOfTargets(nn.Module):
+    """A loss of outputs and targets that are both divided by the targets' standard deviation."""
+
+    def __init__(self, loss: Callable[[Any, Any], Any], std: Tensor) -> None:
+        super().__init__()
+        self.loss = loss
+        self.std: Tensor
+        self.register_buffer("std", std)
+
+    def forward(self, outputs: Tensor, targets: Tensor) -> Any:
+        """The loss of the two, in units of the targets' spread."""
+        return self.loss(outputs / self.std, targets / self.std)

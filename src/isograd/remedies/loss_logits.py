@@ -1,0 +1,96 @@
+"""loss-logits: a likelihood computed from logits in place of probabilities."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from isograd.remedies._activations import aliases_of, last_activation
+from isograd.remedies._code import loop, program
+from isograd.remedies._examples import example, plain
+from isograd.remedies._remedy import Case, Plan, Remedy
+
+
+@dataclass(frozen=True)
+class LossLogits(Remedy):
+    """Compute the loss from logits.
+
+    Does: replaces the last sigmoid or softmax by the identity and the loss by
+        `binary_cross_entropy_with_logits` or `cross_entropy`. With a likelihood computed from
+        probabilities this is the same loss without its logarithm of 0; with a squared error
+        it is another one, whose gradient does not fade where the network is sure and wrong.
+
+    Needs: a sigmoid (softmax) module that ends the model, targets of zeros and ones (classes), a
+        loss that is not one of the two already, and a reason: an output that is saturated, a
+        non-finite loss, a squared error, or a finding that names the pair.
+
+    Source: Bishop 1995, Neural networks for pattern recognition, section 6.9; Golik, Doetsch and
+        Ney 2013, Cross-entropy vs. squared error training.
+    """
+
+    code: ClassVar[str] = "loss-logits"
+    family: ClassVar[str] = "loss"
+    addresses: ClassVar[tuple[str, ...]] = (
+        "loss-mismatch",
+        "output-activation",
+        "local-nan",
+        "dead-output",
+    )
+
+    flat: float = 0.5
+    """Share of saturated outputs from which the probability is in the way of the gradient."""
+
+    def plan(self, case: Case) -> Plan | str:
+        """Looks at the last module, the targets and the loss."""
+        record = case.record
+        kind, target = record.fact("loss.kind"), record.fact("target.kind")
+        last = last_activation(case)
+        site = None if last is None else record.sites[last]
+        if site is None or site.kind not in ("sigmoid", "softmax"):
+            return "no sigmoid or softmax ends the model"
+        if kind in ("cross_entropy", "bce_logits", "model", "probe", None):
+            return f"the loss ({kind or 'none'}) takes logits or is not known"
+        fits = (site.kind, target) in (("sigmoid", "binary"), ("softmax", "class"))
+        fits = fits and (site.kind == "sigmoid" or len(site.shape) == 2)
+        if not fits:
+            return f"{site.kind} with targets that are {target or 'absent'} is no likelihood"
+        names = aliases_of(case.model, site.name.split("#")[0])
+        uses = sum(s.name.split("#")[0] == site.name.split("#")[0] for s in record.sites)
+        if not names or uses > 1:
+            return f"{site.name} is not a module of its own: return the logits in the forward"
+        flat = record.value("forward.saturated", last or 0) or 0.0
+        broken = record.fact("event.forward") or record.fact("event.backward")
+        if not (kind == "mse" or flat > self.flat or broken or case.has(*self.addresses)):
+            return f"{site.kind} and {kind} fit each other, and {100 * flat:.0f} % is saturated"
+        new = {
+            "sigmoid": "F.binary_cross_entropy_with_logits",
+            "softmax": "F.cross_entropy",
+        }[site.kind]
+        return Plan(
+            self.code,
+            "The gradient of the loss no longer fades where an answer is sure and wrong.",
+            program(
+                loop("name", names, "model.set_submodule(name, nn.Identity())"), f"loss = {new}"
+            ),
+            given={"loss": case.loss},
+            notes=(f"The model returns logits: apply {site.kind} to them to get probabilities.",),
+        )
+
+    @staticmethod
+    def sick() -> Case:
+        """Sigmoid and squared error on zeros and ones."""
+        return example(lambda: nn.Sequential(*plain(2, out=1), nn.Sigmoid()), _yes_no, F.mse_loss)
+
+    @staticmethod
+    def well() -> Case:
+        """Sigmoid and its likelihood, not saturated."""
+        return example(
+            lambda: nn.Sequential(*plain(2, out=1), nn.Sigmoid()), _yes_no, F.binary_cross_entropy
+        )
+
+
+def _yes_no() -> tuple[Tensor, Tensor]:
+    x = torch.randn(40, 20)
+    return x, (x[:, :1] > 0).float()

@@ -1,0 +1,98 @@
+"""normalization-statistics: batch norms whose running statistics arrive, or that need none."""
+
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
+
+from torch import nn
+
+from isograd.remedies._code import loop, number, program, where
+from isograd.remedies._examples import classes, example
+from isograd.remedies._remedy import Case, Plan, Remedy
+
+_Norm = nn.modules.batchnorm._BatchNorm
+
+
+@dataclass(frozen=True)
+class NormalizationStatistics(Remedy):
+    """Make batch norms the same in training and evaluation.
+
+    Does: sets the momentum of batch norms whose running statistics arrive too late to `momentum`;
+        or (`by="group"`) replaces batch norms by group norms, which need no statistics of a batch.
+
+    Needs: batch norms with running statistics and a momentum below `slow`, batches of fewer than
+        eight values per channel, or a finding about the two modes.
+
+    Source: Ioffe and Szegedy 2015, Batch normalization; Wu and Johnson 2021, Rethinking "batch" in
+        BatchNorm; Wu and He 2018, Group normalization.
+    """
+
+    code: ClassVar[str] = "normalization-statistics"
+    family: ClassVar[str] = "normalization"
+    addresses: ClassVar[tuple[str, ...]] = ("norm-mode",)
+
+    by: Literal["momentum", "group"] = "momentum"
+    """Group norms leave nothing to go wrong in evaluation, and start from other numbers."""
+    momentum: float = 0.1
+    """torch's default: statistics arrive within thirty batches."""
+    slow: float = 0.01
+    """Below this they take hundreds of batches."""
+    few: int = 8
+    """Values per channel below which the mean is off by a third of a standard deviation."""
+
+    def plan(self, case: Case) -> Plan | str:
+        """Finds batch norms, their momentum, and what they average over."""
+        norms = [
+            (n, m) for n, m in case.model.named_modules() if isinstance(m, _Norm) and m.momentum
+        ]
+        least = case.record.fact("norm.min_values")
+        small = least is not None and least < self.few
+        slow = [n for n, m in norms if (m.momentum or 1.0) < self.slow]
+        if not norms:
+            return "it has no batch norm with running statistics"
+        if not slow and not small and not case.has(*self.addresses):
+            momentum = min(m.momentum or 1.0 for _, m in norms)
+            return f"its {len(norms)} batch norms have a momentum of at least {number(momentum)}"
+        if self.by == "momentum":
+            late = slow or [n for n, m in norms if (m.momentum or 1.0) < self.momentum]
+            if not late:
+                return "the running statistics arrive in time; the batch is too small, or another"
+            body = f"model.get_submodule(name).momentum = {number(self.momentum)}"
+            return Plan(
+                self.code,
+                "Running statistics are those of the data after thirty batches, in place of "
+                f"{3 / max(min(m.momentum or 1.0 for _, m in norms), 1e-9):.0f}.",
+                program(loop("name", late, body)),
+            )
+        lines = []
+        for channels in sorted({m.num_features for _, m in norms}):
+            same = [n for n, m in norms if m.num_features == channels]
+            groups = next(g for g in (32, 16, 8, 4, 2, 1) if channels % g == 0 and g <= channels)
+            groups = max(1, min(groups, channels // 4))
+            groups = next(g for g in range(groups, 0, -1) if channels % g == 0)
+            new = f"nn.GroupNorm({groups}, {channels}{where(case.model, ', ')})"
+            lines.append(loop("name", same, f"model.set_submodule(name, {new})"))
+        return Plan(
+            self.code,
+            "Every sample is normalized by its own statistics, in both modes alike.",
+            program(*lines),
+            keys="running_mean, running_var and num_batches_tracked of the norms are gone.",
+        )
+
+    def variants(self) -> tuple[Remedy, ...]:
+        """A larger momentum first."""
+        return (self, replace(self, by="group"))
+
+    @staticmethod
+    def sick() -> Case:
+        """Momentum 0.001."""
+        return example(lambda: _normed(0.001), classes)
+
+    @staticmethod
+    def well() -> Case:
+        """Momentum 0.1."""
+        return example(lambda: _normed(0.1), classes)
+
+
+def _normed(momentum: float) -> nn.Module:
+    layers = [nn.Linear(20, 24), nn.BatchNorm1d(24, momentum=momentum), nn.ReLU()]
+    return nn.Sequential(*layers, nn.Linear(24, 7))

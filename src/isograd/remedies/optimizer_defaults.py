@@ -1,0 +1,96 @@
+"""optimizer-defaults: settings of the optimizer that make sense."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+
+from isograd.remedies._code import number, program
+from isograd.remedies._examples import classes, example, plain
+from isograd.remedies._optimizers import Made, constructor, settings_of
+from isograd.remedies._remedy import Case, Plan, Remedy
+
+
+@dataclass(frozen=True)
+class OptimizerDefaults(Remedy):
+    """Set the optimizer's other settings back to usual ones.
+
+    Does: keeps class and learning rate and sets what is odd to its usual value: momentum 0.9, betas
+        (0.9, 0.999), eps 1e-8, weight decay of at most 1e-2; a negative rate becomes positive.
+
+    Needs: an optimizer of torch.optim with one group of parameters, and a setting out of range.
+
+    Source: Sutskever et al. 2013, On the importance of initialization and momentum in deep
+        learning; Kingma and Ba 2015, Adam, section 2.1 (the condition on the betas).
+    """
+
+    code: ClassVar[str] = "optimizer-defaults"
+    family: ClassVar[str] = "optimizer"
+    addresses: ClassVar[tuple[str, ...]] = ("optimizer-hyperparameter",)
+
+    long_momentum: float = 0.99
+    """Above this more than a hundred steps add up."""
+    large_eps: float = 1e-5
+    """Larger than any default."""
+    decay: float = 0.1
+    """Part of every weight that one step may take away."""
+
+    def plan(self, case: Case) -> Plan | str:
+        """Goes through the settings."""
+        told = settings_of(case)
+        if told is None:
+            return "it needs the optimizer: hand it in as optimizer="
+        kind, settings, groups = told
+        if groups > 1 or not kind.__module__.startswith("torch.optim"):
+            return f"{kind.__name__} with {groups} groups of parameters has settings of its own"
+        changed = {k: v for k, v in self._usual(settings).items() if settings[k] != v}
+        if not changed:
+            return f"{kind.__name__}: 0 of {len(settings)} settings are odd"
+        new = {**settings, **changed}
+        was = ", ".join(f"{k} {_told(settings[k])} becomes {_told(v)}" for k, v in changed.items())
+        return Plan(
+            self.code,
+            f"Steps follow the gradient again: {was}.",
+            training=program(constructor(kind, new)),
+            optimizer=Made(kind, new),
+        )
+
+    def _usual(self, settings: dict[str, Any]) -> dict[str, Any]:
+        usual: dict[str, Any] = {}
+        rate = float(settings.get("lr") or 0.0)
+        if rate < 0:
+            usual["lr"] = -rate
+        if float(settings.get("momentum") or 0.0) > self.long_momentum:
+            usual["momentum"] = 0.9
+        betas = settings.get("betas")
+        if betas is not None and len(betas) == 2:
+            first, second = (float(b) for b in betas)
+            if max(first, second) >= 1 or second < first**2:
+                usual["betas"] = (0.9, 0.999)
+        eps = settings.get("eps")
+        if isinstance(eps, float) and eps > self.large_eps:
+            usual["eps"] = 1e-8
+        if float(settings.get("weight_decay") or 0.0) * abs(rate) > self.decay:
+            usual["weight_decay"] = 1e-2
+        return usual
+
+    @staticmethod
+    def sick() -> Case:
+        """Momentum of one."""
+        return _case(1.0)
+
+    @staticmethod
+    def well() -> Case:
+        """Momentum of 0.9."""
+        return _case(0.9)
+
+
+def _told(value: Any) -> str:
+    return number(value) if isinstance(value, float) else str(value)
+
+
+def _case(momentum: float) -> Case:
+    def make(p: Any) -> torch.optim.Optimizer:
+        return torch.optim.SGD(p, lr=0.01, momentum=momentum)
+
+    return example(lambda: plain(2), classes, optimizer=make)
