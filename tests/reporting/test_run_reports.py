@@ -65,7 +65,7 @@ def test_a_run_as_text(run):
     assert "over IG201: steps 3 to 6, worst 4: 2 of 7 units died." in lines[3]
     assert "ALARM IG607: steps 4 to 5" not in "".join(lines)  # it was seen at one step
     assert "ALARM IG607: step 4: 2 of 7" in lines[4]
-    backward = lines.index(next(line for line in lines if line.startswith("Gradient, backward")))
+    backward = lines.index("Gradient, backward") + 1  # what it is takes a line of its own
     # Of a the rms falls from 1 to 2^-8; of b it is NaN at every look.
     assert re.fullmatch(r"  a +1\.0e\+00 [▁▂▃▄▅▆▇█]{4} 3\.9e-03", lines[backward + 1])
     assert re.fullmatch(r"  b +nan ×××× nan", lines[backward + 2])
@@ -137,6 +137,27 @@ def test_a_run_that_was_stopped_or_died_is_no_clean_bill(written):
         assert render_run(run, "text").startswith("! night shift: stopped: out of memory · no")
 
 
+def test_what_a_cheap_look_does_not_say_again_is_told(written):
+    cheap = replace(look(7), facts={"loss.value": 1.0})
+    assert render_run(written([look(0), cheap]), "text").splitlines()[1].startswith("  Net · 2 w")
+
+
+@pytest.mark.parametrize(
+    ("ended", "told"),
+    [
+        ("2026-11-29T08:00:07+00:00", "took 7 s"),
+        ("2026-11-29T08:02:07+00:00", "took 2 min 7 s"),
+        ("2026-11-30T09:02:07+00:00", "took 25 h 2 min"),
+        ("2026-11-28T09:02:07+00:00", None),  # a clock that was set
+        ("soon", None),
+    ],
+)
+def test_how_long_it_took(written, ended, told):
+    watched = words.gather(written([look(0)]))
+    tiles = words.tiles(replace(watched, session=replace(watched.session, ended=ended)))
+    assert dict(tiles).get("took") == (told and told.removeprefix("took "))
+
+
 @pytest.mark.parametrize("form", RUN_FORMS)
 def test_whatever_a_run_holds_every_form_tells_it(written, form):
     odd = Finding("IG999", Severity.INFO, "data-bug", "<script>|\x1b[2J", ("a", "<i>"))
@@ -202,6 +223,15 @@ def test_a_map_shows_each_number_until_the_next_look(written):
     assert color(2, 5) == (_maps._SICK, 255)
     assert color(1, 9)[1] == 0  # not measured
     assert color(0, 9) == red
+
+
+def test_a_gradient_that_falls_alike_everywhere_keeps_its_colors():
+    columns = [[1e-3, 2e-3, 4e-3], [1e-9, 2e-9, 4e-9], [0.0, None, math.nan], [0.0, 0.0, 0.0]]
+    one = _maps.Map("backward.rms", "", "", list("abc"), [0, 5, 9, 11], columns)
+    assert one.shown[0] == pytest.approx([0.5, 1.0, 2.0])
+    assert one.shown[1] == pytest.approx([0.5, 1.0, 2.0])
+    assert repr(one.shown[2:]) == repr(columns[2:])
+    assert replace(one, key="forward.rms").shown == columns
 
 
 def test_outliers_do_not_hide_the_rest():

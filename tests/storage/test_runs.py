@@ -156,6 +156,23 @@ def test_a_long_run_is_thinned_for_the_rules(file):
     assert len(steps) < 1024
 
 
+def test_thinning_leaves_neither_the_crowded_nor_the_empty_stretch_out(file):
+    steps = [*range(50), *range(100, 1100, 200), *range(1100, 1150)]
+    writer = RunWriter(file, INFO)
+    for step in steps:
+        writer.add(look(step))
+    writer.close()
+    with open_run(file) as run:
+        kept = [record.step for record in run.records(22)]
+        assert [record.step for record in run.records(1)] == [0]
+        assert [record.step for record in run.records(2)] == [0, 1149]
+    assert kept == sorted(set(kept))
+    assert (kept[0], kept[-1]) == (0, 1149)
+    assert 12 <= len(kept) <= 22
+    assert sum(step < 50 for step in kept) >= 4
+    assert set(range(100, 1100, 200)) <= set(kept)
+
+
 def test_the_facts_that_a_table_holds_are_not_stored_again(file):
     writer = RunWriter(file, INFO)
     for step in range(50):
@@ -164,6 +181,24 @@ def test_the_facts_that_a_table_holds_are_not_stored_again(file):
     assert file.stat().st_size < 60_000
     with open_run(file) as run:
         assert repr(run.record(7)) == repr(look(7))
+
+
+def test_a_run_that_has_ended_is_one_file_whoever_reads_it(file):
+    writer = RunWriter(file, INFO)
+    writer.add(look(0))
+    assert len(list(file.parent.iterdir())) == 3
+    writer.close()
+    for _ in range(2):
+        with open_run(file) as run:
+            assert run.steps == (0,)
+        assert list(file.parent.iterdir()) == [file]
+    writer = RunWriter(file, INFO)  # and is written again as if it had never ended
+    with open_run(file) as beside:
+        writer.add(look(1))
+        assert beside.steps == (1,)
+        writer.close()  # while somebody reads
+        assert beside.session.state == "finished"
+        assert beside.steps == (1,)
 
 
 def test_sessions_stay_apart(file):

@@ -4,8 +4,9 @@ import json
 import math
 import statistics
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from isograd.records import WEIGHT_KINDS, Number, Record
 from isograd.reporting import _watched as words
@@ -34,7 +35,11 @@ came before."""
 
 SERIES = (
     ("forward.rms", "Signal, forward", "rms of every weight layer's output"),
-    ("backward.rms", "Gradient, backward", "rms of dLoss/d(output) of every weight layer"),
+    (
+        "backward.rms",
+        "Gradient, backward",
+        "rms of dLoss/d(output) of every weight layer, against the median of the step",
+    ),
     ("weight.update_ratio", "Update over weight", "rms of a step over rms of the weight"),
     ("weight.grad_rms", "Gradient of the weights", "rms of dLoss/dw"),
     ("weight.rms", "Weights", "rms of every weight"),
@@ -43,6 +48,8 @@ SERIES = (
     ("forward.saturated", "Saturated", "share of entries at which the derivative is small"),
 )
 SHARES = ("forward.dead", "forward.saturated")
+RELATIVE = ("backward.rms",)
+"""Shown against the median of their look: gradients fall with the loss, at every depth alike."""
 
 _LOW, _HIGH, _ZERO, _SICK = (37, 99, 235), (217, 72, 15), (16, 42, 110), (214, 31, 183)
 _MISSING, _NONE, _BROKEN = 0, 1, 2
@@ -67,6 +74,18 @@ class Map:
     def share(self) -> bool:
         """Whether the numbers are shares, 0 to 1; others are shown by their logarithm."""
         return self.key in SHARES
+
+    @cached_property
+    def shown(self) -> list[list[Number]]:
+        """What the colors tell: the columns, or each over its own median."""
+        if self.key not in RELATIVE:
+            return self.columns
+        found: list[list[Number]] = []
+        for column in self.columns:
+            logs = list(_logs(column))
+            middle = _power(statistics.median(logs)) if logs else 1.0
+            found.append([None if x is None else x / middle for x in column])
+        return found
 
 
 def maps(watched: Watched) -> list[Map]:
@@ -115,7 +134,7 @@ def figure(one: Map, watched: Watched) -> Markup:
     """The map with its title, names, steps and key to the colors."""
     first, last = words.span(watched)
     colors = scale(one)
-    cells = [[_shade(colors, number) for number in column] for column in one.columns]
+    cells = [[_shade(colors, number) for number in column] for column in one.shown]
     width = min(COLUMNS, last - first + 1)
     # Between two looks nothing is known: what was seen last stands until the next.
     edges = [first + (last - first) * (i + 1) / width for i in range(width)]
@@ -185,15 +204,17 @@ def scale(one: Map) -> tuple[float, float]:
     """The middle and the reach of the colors, in decades; shares go from 0 to 1."""
     if one.share:
         return 0.5, 0.5
-    logs = [
-        math.log10(x)
-        for column in one.columns
-        for x in column
-        if x is not None and math.isfinite(x) and x > 0
-    ]
+    logs = [x for column in one.shown for x in _logs(column)]
     middle = statistics.median(logs) if logs else 0.0
     apart = sorted(abs(x - middle) for x in logs) or [0.0]
     return middle, max(NARROWEST, apart[math.floor(WITHIN * (len(apart) - 1))])
+
+
+def _logs(numbers: Iterable[Number]) -> Iterator[float]:
+    """The decades of those that have any."""
+    for x in numbers:
+        if x is not None and math.isfinite(x) and x > 0:
+            yield math.log10(x)
 
 
 def _shade(colors: tuple[float, float], number: Number) -> int:
@@ -255,7 +276,10 @@ def _key(one: Map, colors: tuple[float, float]) -> Markup:
     if one.share:
         ends = ["0 %", "50 %", "100 %"]
     else:
-        low, half, high = (scientific(_tenth(middle + side * reach)) for side in (-1, 0, 1))
+        times = "×" if one.key in RELATIVE else ""
+        low, half, high = (
+            f"{times}{scientific(_power(middle + side * reach))}" for side in (-1, 0, 1)
+        )
         ends = [f"≤ {low}", half, f"≥ {high}"]
     numbers = [x for column in one.columns for x in column]
     flat = [x for x in numbers if x is not None]
@@ -272,7 +296,7 @@ def _key(one: Map, colors: tuple[float, float]) -> Markup:
     return tag("div", ramp, *notes, class_="colors")
 
 
-def _tenth(decades: float) -> float:
+def _power(decades: float) -> float:
     return math.pow(10.0, min(max(decades, -300.0), 300.0))
 
 

@@ -44,7 +44,12 @@ class Watched:
     @property
     def latest(self) -> Diagnosis:
         """The same judgement beside the numbers of the latest look alone."""
-        return replace(self.diagnosis, reading=Reading(self.looks[-1]))
+        first, last = self.looks[0], self.looks[-1]
+        # A cheap look does not say again what stays as it is.
+        told = {**self.session.info.facts, **first.facts}
+        stays = {key: fact for key, fact in told.items() if key.startswith("model.")}
+        seen = replace(last, facts={**stays, **last.facts})
+        return replace(self.diagnosis, reading=Reading(seen))
 
     @property
     def standing(self) -> tuple[Alarm, ...]:
@@ -169,4 +174,7 @@ def _took(session: Session) -> str:
     if seconds < 0:
         return ""
     hours, minutes = divmod(round(seconds) // 60, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {round(seconds) % 60} s"
+    rest = f"{round(seconds) % 60} s"
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest}" if minutes else rest

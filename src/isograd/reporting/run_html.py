@@ -49,7 +49,7 @@ def _over_time(watched: Watched) -> list[Markup]:
 def _hero(watched: Watched) -> Markup:
     level = words.level(watched)
     sign = tag("span", as_html.SIGNS[level], class_="sign", aria_hidden="true")
-    info = watched.session.info
+    info, seen = watched.session.info, watched.latest.reading.seen
     first = words.verdict(watched)
     begun = info.started.replace("T", " ").replace("+00:00", " UTC")
     tiles = [tag("div", tag("dt", name), tag("dd", text)) for name, text in words.tiles(watched)]
@@ -59,7 +59,7 @@ def _hero(watched: Watched) -> Markup:
         tag("p", first[:1].upper() + first[1:], class_="first"),
         tag(
             "p",
-            f"{summary.subject(watched.looks[-1])} · begun {begun} on {watched.session.host}",
+            f"{summary.subject(seen)} · begun {begun} on {watched.session.host}",
             class_="quiet",
         ),
         tag("dl", *tiles, class_="tiles"),

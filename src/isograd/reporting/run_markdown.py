@@ -20,7 +20,7 @@ def tell(watched: Watched) -> str:
     blocks = [
         f"### {sign} {plain(words.name(watched))}: {plain(words.state(watched))}",
         plain(words.verdict(watched)),
-        plain(summary.subject(watched.looks[-1])),
+        plain(summary.subject(watched.latest.reading.seen)),
         _numbers(watched),
         fenced(f"loss\n{curve}") if curve else "",
         _alarms(watched),

@@ -42,7 +42,7 @@ def _verdict(watched: Watched, pen: Pen) -> str:
     gap = " · " if len(head) + 3 + len(verdict) <= pen.width else "\n  "
     lines = [
         f"{pen(head, level)}{gap}{verdict}",
-        pen.paragraph(summary.subject(watched.looks[-1]), indent=2),
+        pen.paragraph(summary.subject(watched.latest.reading.seen), indent=2),
         pen.paragraph(numbers, indent=2),
     ]
     for alarm in watched.alarms:
@@ -73,11 +73,15 @@ def over_time(one: "_maps.Map", pen: Pen) -> str:
     picks = _picks(len(one.columns), long)
     about = f"steps {one.steps[0]:,} to {one.steps[-1]:,}"
     thinned = f", {len(shown)} of {counted(count, 'layer')}" if len(shown) < count else ""
-    lines = [f"{pen(one.title, 'bold')}  {pen(f'{one.about}, {about}{thinned}', 'dim')}"]
+    about = f"{one.about}; {about}{thinned}"
+    if len(one.title) + 2 + len(about) <= pen.width:
+        lines = [f"{pen(one.title, 'bold')}  {pen(about, 'dim')}"]
+    else:
+        lines = [pen(one.title, "bold"), pen.paragraph(about, label="", indent=2)]
     low, high = _ends(one)
     for row, label in zip(shown, labels, strict=True):
         numbers = [column[row] for column in one.columns]
-        cells = "".join(_cell(numbers[k], low, high, share=one.share) for k in picks)
+        cells = "".join(_cell(one.shown[k][row], low, high, share=one.share) for k in picks)
         style = "backward" if one.key.startswith("backward") else "forward"
         lines.append(
             f"  {label.ljust(name)} {_number(numbers[0], one):>8} "

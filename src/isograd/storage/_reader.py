@@ -2,6 +2,7 @@
 
 import math
 import sqlite3
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -131,11 +132,15 @@ class Run:
         return self._record(rows[0])
 
     def records(self, most: int | None = None) -> tuple[Record, ...]:
-        """All that was read, in order; of more than `most` looks evenly spaced ones, both ends."""
-        rows = self._all("SELECT id FROM readings WHERE session = ? ORDER BY id", self._key)
-        keys = [key for (key,) in rows]
+        """All that was read, in order; of more than `most` looks some, both ends among them.
+
+        Those are spread evenly, half by their number and half by their step, so that neither a
+        stretch with few looks is left out nor one with many.
+        """
+        rows = self._all("SELECT id, step FROM readings WHERE session = ? ORDER BY id", self._key)
+        keys = [key for key, _ in rows]
         if most is not None and len(keys) > most:
-            keys = [keys[round(i * (len(keys) - 1) / max(most - 1, 1))] for i in range(most)]
+            keys = [keys[i] for i in _spread([step for _, step in rows], most)]
         found = []
         for key in keys:
             (row,) = self._all(f"SELECT {_FIELDS} FROM readings WHERE id = ?", key)
@@ -325,6 +330,20 @@ def _thinned(steps: Sequence[int], losses: Sequence[float]) -> list[list[float]]
     every = math.ceil(old / LATEST) or 1
     kept = [*range(0, old, every), *range(old, len(steps))]
     return [[steps[i] for i in kept], [losses[i] for i in kept]]
+
+
+def _spread(steps: Sequence[int], most: int) -> list[int]:
+    """Indices of at most `most` of the steps, evenly along the mean of number and step."""
+    last = len(steps) - 1
+    reach = max(steps[-1] - steps[0], 1)
+    places = [(i / last + (step - steps[0]) / reach) / 2 for i, step in enumerate(steps)]
+    wanted = [i / max(most - 1, 1) for i in range(most)]
+    found = {0, last} if most > 1 else {0}
+    for place in wanted[1:-1]:
+        after = min(bisect_left(places, place), last)
+        before = max(after - 1, 0)
+        found.add(min(before, after, key=lambda i: abs(places[i] - place)))
+    return sorted(found)
 
 
 def _loss(value: float | None) -> float:

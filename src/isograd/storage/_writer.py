@@ -188,6 +188,9 @@ class RunWriter:
         # On a full disk this fails, and the log beside the file holds what it would have moved.
         with suppress(sqlite3.Error):
             self._run.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            # Nobody writes from here on, and a reader would put two files beside it again. Refused
+            # where somebody is reading, which is no harm.
+            self._run.execute("PRAGMA journal_mode = DELETE")
         self._run.close()
         if self.dropped:
             warn(
