@@ -38,23 +38,31 @@ class Training:
 
     def run(self, steps: int, every: int) -> Iterator[tuple[int, Reading]]:
         """Trains; every few steps, and at each of the first ones, the reading so far."""
+        for step, batch in self.prepared(steps):
+            look = step % every == 0 or step in (1, 2, 4, 8)
+            record = measure(self.model, batch, self.loss, step=step) if look else None
+            before = [p.detach().clone() for p in self.model.parameters()] if look else []
+            self.step(batch)
+            if record is not None:
+                yield step, self._reading(record, before)
+
+    def prepared(self, steps: int) -> Iterator[tuple[int, tuple[Any, Any]]]:
+        """Steps and their batches, each once the learning rate is set and it was meddled with."""
         rates = [group["lr"] for group in self.optimizer.param_groups]
         for step in range(steps):
             if self.schedule is not None:
                 for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
                     group["lr"] = rate * self.schedule(step)
             self.meddle(step, self)
-            batch = next(self.batches)
-            look = step % every == 0 or step in (1, 2, 4, 8)
-            record = measure(self.model, batch, self.loss, step=step) if look else None
-            before = [p.detach().clone() for p in self.model.parameters()] if look else []
-            self.optimizer.zero_grad()
-            value = self.loss(self.model(batch[0]), batch[1])
-            self.losses.append(float(value.detach()))
-            value.backward()
-            self.optimizer.step()
-            if record is not None:
-                yield step, self._reading(record, before)
+            yield step, next(self.batches)
+
+    def step(self, batch: tuple[Any, Any]) -> None:
+        """One step, as any training loop has it."""
+        self.optimizer.zero_grad()
+        value = self.loss(self.model(batch[0]), batch[1])
+        self.losses.append(float(value.detach()))
+        value.backward()
+        self.optimizer.step()
 
     def _reading(self, record: Record, before: list[Tensor]) -> Reading:
         ratios = tuple(

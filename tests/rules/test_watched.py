@@ -250,6 +250,24 @@ def test_weights_that_a_masked_gradient_poisoned() -> None:
     assert "after 40 steps, although the loss is finite" in finding.message
 
 
+def test_targets_that_are_all_ones_are_a_gans_unless_they_are_learned() -> None:
+    ones = {"loss.kind": "bce_logits", "target.kind": "binary", "target.distinct": 1}
+    facts = {**ones, "batch.size": 64, "target.min": 1.0, "target.max": 1.0, "target.entropy": 0.0}
+
+    def training(losses: list[float], **more: object) -> Reading:
+        made = [chain(3, facts={**facts, **more}, step=step) for step in (0, len(losses))]
+        return run(*made, losses=losses)
+
+    stands, learned = noisy([0.7] * 200), [0.7 * 0.97**k for k in range(200)]
+    assert found("IG608", training(stands)).severity is Severity.INFO
+    assert found("IG608", training(stands)).explains == ()
+    assert found("IG608", training(learned)).severity is Severity.WARNING
+    ten = {"loss.kind": "cross_entropy", "target.kind": "class", "target.classes": 10}
+    assert found("IG608", training(stands, **ten)).severity is Severity.WARNING
+    assert suffers(training(stands)) is None
+    assert isinstance(judged("IG610", training([*stands, *noisy([1.0] * 60)])), Passed)
+
+
 def test_half_precision_with_a_scaler_does_not_underflow() -> None:
     look = chain(
         3,

@@ -165,6 +165,13 @@ def slow_to_heal() -> Reading:
     return run(chain(3), chain(3, step=260), losses=losses)
 
 
+def only_ones() -> Reading:
+    """Targets that are all ones, and a loss that halves."""
+    ones = {"loss.kind": "bce_logits", "target.kind": "binary", "target.distinct": 1}
+    looks = [chain(3, facts={**ones, "batch.size": 64}, step=step) for step in (0, 100)]
+    return run(*looks, losses=[0.7 * 0.99**k for k in range(100)])
+
+
 def two_overflows() -> Reading:
     """A product overflows at two looks in a row of a run with a GradScaler."""
     event = {"op": "linear", "module": "layers.1", "site": 2, "count": 5}
@@ -212,6 +219,7 @@ FURTHER: dict[str, tuple[Reading, ...]] = {
     ),
     "IG605": (_binary(ops=["mul", "binary_cross_entropy"], width=2, high=3.0),),
     "IG608": (
+        only_ones(),
         targets(kind="class", min=3.0, max=3.0, distinct=1, mean=3.0, std=0.0),
         targets(kind="real", min=-0.5, max=1.0, distinct=9),
     ),

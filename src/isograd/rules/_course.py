@@ -141,6 +141,15 @@ def uninformed(record: Record) -> float | None:
     return None if chance is None else chance * terms(record)
 
 
+def known_chance(record: Record) -> float | None:
+    """`uninformed`, where it is a level at all.
+
+    Targets that are all the same, as those of a GAN, have a chance loss of 0 and are none.
+    """
+    chance = uninformed(record)
+    return chance if chance is not None and math.isfinite(chance) and chance > 0 else None
+
+
 def terms(record: Record) -> float:
     """Over how many samples, or entries of the output, the loss is summed; 1 of a mean."""
     elementwise = record.fact("loss.kind") in ("mse", "l1", "bce", "bce_logits")

@@ -210,7 +210,7 @@ def outcome(reading: Reading) -> Result | None:
     if below and start - end > CLEAR * error:
         return "trains"
     late = fmean(losses[-2 * part : -part]) if len(losses) >= PATIENCE else start
-    if chance is None and path is not None and path.watched:
+    if not chance and path is not None and path.watched:
         return None
     if not below and abs(late - end) <= max(2 * error, STILL * abs(late)):
         return "flat"

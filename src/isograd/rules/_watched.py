@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from isograd.records import Number, Reading, Record
-from isograd.rules._course import Course, course, uninformed
+from isograd.rules._course import Course, course, known_chance
 from isograd.rules._numbers import fact, show
 from isograd.rules._remembering import remembered
 from isograd.rules._rule import NotApplicable
@@ -127,10 +127,10 @@ def suffers(reading: Reading) -> bool | None:
         return True if path is not None and path.broke_at is not None else None
     if path.broke_at is not None:
         return True
-    chance = uninformed(reading.seen)
+    chance = known_chance(reading.seen)
     start, now, best = levels(path)
     if chance is not None:
-        start = max(start, chance) if math.isfinite(chance) else start
+        start = max(start, chance)
     noise = path.noise * math.sqrt(2 / recent(path))
     gained = start - best
     if gained <= max(ERRORS * noise, 0.01 * abs(start)):

@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from isograd.findings import Finding, Severity
 from isograd.records import Reading, Record
+from isograd.rules._course import course
 from isograd.rules._examples import chain
 from isograd.rules._numbers import fact, show
 from isograd.rules._rule import NotApplicable, Outcome, Passed, Rule
@@ -24,7 +25,7 @@ class Labels(Rule):
         to be as large as it can.
 
     Wrong when: positives are rare and the batch is small; or the loss is applied to one class on
-        purpose, as for a discriminator.
+        purpose, as for a discriminator; a watched run tells by what becomes of the loss.
 
     Do: shuffle, and look at a few samples with their labels. For integer classes use
         cross_entropy with one output per class; scale other targets into [0, 1].
@@ -37,6 +38,9 @@ class Labels(Rule):
     batch: int = 8
     """Samples from which equal labels are suspicious: with two equally frequent classes, a
     batch of 8 is uniform once in 128."""
+    learned: float = 0.1
+    """Part of the first loss, in a watched run, below which the one answer there is was learned:
+    that of a GAN, which has such targets on purpose, stands."""
     rounding: float = 1e-4
     """How far outside of [0, 1] a target may lie through rounding."""
 
@@ -57,12 +61,21 @@ class Labels(Rule):
         if distinct == 1 and samples >= self.batch:
             return self._finding(
                 seen,
-                Severity.WARNING,
+                self._constant(reading),
                 "data-bug",
                 f"All {samples:.0f} targets of the batch are {show(high)}.",
                 "Shuffle the data, and check how inputs and targets are paired.",
             )
         return Passed(f"{distinct:.0f} distinct targets in [{show(low)}, {show(high)}]")
+
+    def _constant(self, reading: Reading) -> Severity:
+        """A loss that goes to nothing on them has learned them; a GAN's stands."""
+        path = course(reading)
+        many = (fact(reading.seen, "target.classes") or 0.0) > 2
+        if path is None or not path.watched or many:
+            return Severity.WARNING
+        learned = path.level < self.learned * abs(path.start)
+        return Severity.WARNING if learned else Severity.INFO
 
     def _no_probabilities(self, seen: Record, low: float, high: float, distinct: float) -> Finding:
         whole = seen.fact("target.integer_like")
@@ -109,7 +122,7 @@ class Labels(Rule):
             message,
             evidence={f"target.{key}": seen.fact(f"target.{key}") for key in keys},
             remedies=(remedy,),
-            explains=self.explains,
+            explains=() if severity is Severity.INFO else self.explains,
         )
 
     @staticmethod

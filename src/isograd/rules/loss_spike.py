@@ -1,13 +1,12 @@
 """A loss that jumps up and does not come down."""
 
-import math
 from dataclasses import dataclass
 from statistics import median
 from typing import ClassVar
 
 from isograd.findings import Finding, Severity
 from isograd.records import Reading
-from isograd.rules._course import Course, course, noise, uninformed
+from isograd.rules._course import Course, course, known_chance, noise
 from isograd.rules._examples import chain, run
 from isograd.rules._numbers import fact, show
 from isograd.rules._rule import NotApplicable, Outcome, Passed, Rule
@@ -61,7 +60,7 @@ class LossSpike(Rule):
             )
         if path.broke_at is not None:
             return NotApplicable(f"the loss is not finite from step {path.broke_at} on: see IG609")
-        worst = self._jump(path, uninformed(reading.seen))
+        worst = self._jump(path, known_chance(reading.seen))
         if worst is None:
             return Passed(f"the loss is {show(median(path.losses[-self.lasting :]))}, and no jump")
         step, usual, now = worst
@@ -93,7 +92,7 @@ class LossSpike(Rule):
         now, low = median(last), last[len(last) // 5]  # not a few of them, nearly all are up
         late = median(losses[-max(3, self.lasting // 5) :])
         start = median(losses[: max(3, self.lasting // 10)])
-        start = max(start, chance) if chance is not None and math.isfinite(chance) else start
+        start = start if chance is None else max(start, chance)
         # The jump may lie further back than the latest stretch: by two, four, eight of them.
         stretches = [1 << k for k in range(_FURTHEST)] if chance is not None else [1]
         found: list[tuple[float, int]] = []

@@ -66,7 +66,7 @@ class Plateau(Rule):
             return Passed(f"the loss stands at {show(path.level)}, below {show(reference)}")
         cause, reason = self._cause(reading)
         bad = bool(reason) or path.steps >= self.patience
-        if path.watched and (chance is None or (warming(reading) and cause == "lr-too-low")):
+        if path.watched and (not chance or (warming(reading) and cause == "lr-too-low")):
             bad = cause in ("dead-units", "lr-too-high")
         elif path.watched and warming(reading):
             bad = bool(reason)
