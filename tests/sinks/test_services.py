@@ -208,6 +208,22 @@ def test_mlflow_logs_to_the_active_run_and_leaves_it_active(info, store):
         mlflow.set_tracking_uri(None)
 
 
+def test_mlflow_is_called_seldom_and_gets_everything(info, store, monkeypatch):
+    sink = Mlflow(tracking_uri=store, experiment="seldom")
+    sink.open(info)
+    calls = []
+    monkeypatch.setattr(sink._client, "log_batch", lambda _, metrics: calls.append(metrics))
+    for step in range(500):
+        sink.losses([(step, step / 2)])
+        sink.record(look(step))
+    seldom = len(calls)
+    sink.close(None, "finished")
+    assert seldom < 20
+    assert max(map(len, calls)) <= 1000
+    losses = [(m.step, m.value) for call in calls for m in call if m.key == "isograd/loss"]
+    assert losses == [(step, step / 2) for step in range(500)]
+
+
 @pytest.mark.parametrize(
     ("code", "package", "extra"),
     [

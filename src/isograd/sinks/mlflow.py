@@ -1,5 +1,6 @@
 """The sink `mlflow`: metrics of the MLflow run that is active, or of one of its own."""
 
+import math
 import time
 import warnings
 from collections.abc import Mapping, Sequence
@@ -13,12 +14,17 @@ from isograd.sinks._sink import Sink
 BATCH = 1000
 """Metrics in one call: MLflow takes no more."""
 
+SECONDS = 5.0
+"""Between two calls: each takes a store tens of milliseconds of the training's time."""
+
 LONGEST = 500
 """Characters of a tag: what every store of MLflow takes."""
 
 
 class Mlflow(Sink):
     """Logs to the active run of MLflow; where there is none, begins one and ends it.
+
+    Metrics are handed over every few seconds, at an alarm, and at the end.
 
     Args:
         tracking_uri: of the store, such as `sqlite:///mlflow.db`; MLflow's own where left out.
@@ -31,6 +37,9 @@ class Mlflow(Sink):
         self._uri = tracking_uri
         self._experiment = experiment
         self._standing: view.Alarms = {}
+        self._waiting: list[tuple[str, float, int, int]] = []
+        """Name, value, step, and when: milliseconds."""
+        self._handed = -math.inf
 
     def open(self, info: RunInfo) -> None:
         """Finds the active run, or begins one."""
@@ -70,9 +79,11 @@ class Mlflow(Sink):
         for alarm in changes:
             text = f"{alarm.state} at step {alarm.last_step}: {alarm.finding.message}"
             self._tag({alarm.finding.code: text})
+        self._hand_over()
 
     def close(self, diagnosis: Diagnosis | None, outcome: str) -> None:
         """Keeps how it ended; ends the run if it was begun here."""
+        self._hand_over()
         self._tag({"outcome": outcome})
         if diagnosis is not None:
             found = [f"{finding.code} {finding.cause}" for finding in diagnosis.findings]
@@ -82,15 +93,22 @@ class Mlflow(Sink):
             self._client.set_terminated(self._run, status)
 
     def _log(self, rows: Sequence[tuple[str, float, int]]) -> None:
+        now = int(1000 * time.time())
+        self._waiting += [(name, float(number), step, now) for name, number, step in rows]
+        if len(self._waiting) >= BATCH or time.monotonic() > self._handed + SECONDS:
+            self._hand_over()
+
+    def _hand_over(self) -> None:
         from mlflow.entities import Metric
 
-        now = int(1000 * time.time())
-        for start in range(0, len(rows), BATCH):
+        for start in range(0, len(self._waiting), BATCH):
             metrics = [
-                Metric(f"isograd/{name}", float(number), now, step)
-                for name, number, step in rows[start : start + BATCH]
+                Metric(f"isograd/{name}", number, when, step)
+                for name, number, step, when in self._waiting[start : start + BATCH]
             ]
             self._client.log_batch(self._run, metrics)
+        self._waiting.clear()
+        self._handed = time.monotonic()
 
     def _tag(self, texts: Mapping[str, str]) -> None:
         for name, text in texts.items():

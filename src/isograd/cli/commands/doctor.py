@@ -9,7 +9,17 @@ import click
 
 _NEEDED = ("torch", "numpy", "scipy", "rich", "click")
 
-_OPTIONAL = {"scikit-learn": "data", "safetensors": "safetensors", "matplotlib": "figures"}
+_OPTIONAL = {
+    "scikit-learn": "data",
+    "safetensors": "safetensors",
+    "matplotlib": "figures",
+    "tensorboard": "tensorboard",
+    "wandb": "wandb",
+    "mlflow-skinny": "mlflow",
+    "pytorch-lightning": "lightning",
+    "transformers": "transformers",
+    "accelerate": "transformers",
+}
 """Packages that a part needs, and the extra that brings them."""
 
 
@@ -35,7 +45,7 @@ def command(form: str) -> None:
     for heading, entries in facts.items():
         click.echo(heading)
         for name, value in entries.items():
-            click.echo(f"  {name:<14} {value}")
+            click.echo(f"  {name:<17} {value}")
 
 
 def examine() -> dict[str, dict[str, str]]:
