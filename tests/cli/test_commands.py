@@ -294,7 +294,7 @@ def test_doctor_tells_versions_and_devices(isograd: Run) -> None:
     assert facts["devices"]["torch"] == f"build {torch.__version__}"
     assert "cpu" in facts["devices"]
     text = isograd("doctor").out
-    assert f"torch          {version('torch')}\n" in text
+    assert f"torch             {version('torch')}\n" in text
 
 
 def test_doctor_says_what_is_slower(isograd: Run, monkeypatch: pytest.MonkeyPatch) -> None:
