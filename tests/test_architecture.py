@@ -80,6 +80,7 @@ HEAVY: dict[str, set[str]] = {
     "theory": {"numpy", "scipy"},
     "statistics": {"torch"},
     "statistics.backends._kernels": {"torch", "triton"},
+    "sites._noting": {"torch"},
     "sites.batches": {"numpy", "torch"},
     "sites.facts": {"torch"},
     "sites.graph": {"torch"},

@@ -18,9 +18,9 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from isograd.sites import WEIGHTS, kind_of_function
+from isograd.sites._noting import CUTTING, channels, cuts, has_stranger, merge, width
 from isograd.sites.batches import Batch, tensors
 
-_CUTTING = frozenset("detach detach_ data numpy item tolist".split())
 _TURNING = frozenset("t T mT transpose swapaxes swapdims".split())
 """Ops after which a weight matrix is still one, read the other way round."""
 _NOT_READ = frozenset("shape dtype device requires_grad grad grad_fn is_leaf ndim layout".split())
@@ -100,6 +100,7 @@ class Tape(TorchFunctionMode):
         self.nodes: list[Node] = []
         self.paths = {id(module): name for name, module in model.named_modules()}
         self.parameters = {id(p): i for i, (_, p) in enumerate(model.named_parameters())}
+        self._names = {name: i for i, (name, _) in enumerate(model.named_parameters())}
         self.stack: list[Frame] = []
         self.deepest: Frame | None = None
         """Where an exception was raised: the innermost module call that did not return."""
@@ -193,7 +194,7 @@ class Tape(TorchFunctionMode):
         if results and call.tensors:
             with self.quiet():
                 self._note(name, kind, call, results)
-        elif name in _CUTTING and call.tensors and any(t.requires_grad for t in call.tensors):
+        elif name in CUTTING and call.tensors and any(t.requires_grad for t in call.tensors):
             self._cut_to_python(name, call)
         return out
 
@@ -212,6 +213,9 @@ class Tape(TorchFunctionMode):
             self._busy = False
 
     def _note(self, name: str, kind: str | None, call: Call, results: list[Tensor]) -> None:
+        for tensor in call.tensors:
+            if isinstance(tensor, nn.Parameter) and id(tensor) not in self.parameters:
+                self._recognize(tensor)
         parameters = tuple(self.parameters[id(t)] for t in call.tensors if id(t) in self.parameters)
         known: list[Node] = []
         for tensor in call.tensors:
@@ -239,22 +243,30 @@ class Tape(TorchFunctionMode):
             self.stack[-1].path if self.stack else "",
             tuple(node.index for node in known),
             depth,
-            _merge(signals),
-            _channels(kind, first, signals),
+            merge(signals),
+            channels(kind, first, signals),
             tuple(first.shape),
             parameters,
             phase=self.phase,
-            width=_width(call, first) if kind in ("softmax", "log_softmax") else None,
-            cuts=_cuts(name, call.tensors, first),
+            width=width(call, first) if kind in ("softmax", "log_softmax") else None,
+            cuts=cuts(name, call.tensors, first),
         )
         for tensor in results[1:]:
             self._of[tensor] = node.index
         self._register(node, first)
-        strange = kind in WEIGHTS and _has_stranger(call, self.parameters, known)
+        strange = kind in WEIGHTS and has_stranger(call, self.parameters, known)
         if strange and first.requires_grad and self.phase == "model":  # a loss may have a critic
             self.unregistered.append(node)
         if first.is_floating_point() or first.is_complex():
             self.listener.after(self, node, first, call)
+
+    def _recognize(self, tensor: Tensor) -> None:
+        """Takes what stands in for a parameter while its module runs (gathered shards) as it."""
+        if self.stack:
+            frame = self.stack[-1]
+            for key in (k for k, p in frame.module._parameters.items() if p is tensor):
+                if (index := self._names.get(f"{frame.path}.{key}".lstrip("."))) is not None:
+                    self.parameters[id(tensor)] = index
 
     def _stranger(self, tensor: Tensor) -> Node:
         """A tensor made out of sight: a constant, or what a custom function made of the signal."""
@@ -331,8 +343,8 @@ class Tape(TorchFunctionMode):
             frame.path,
             tuple(node.index for node in known),
             depth + 1 if weighty and depth >= 0 else depth,
-            _merge(signals),
-            _channels(None, out, signals),
+            merge(signals),
+            channels(None, out, signals),
             tuple(out.shape),
             own,
             phase=self.phase,
@@ -356,40 +368,3 @@ def is_opaque(module: nn.Module) -> bool:
 def class_of(module: nn.Module) -> type[nn.Module]:
     """The class the user chose: parametrizing a module replaces it by a subclass."""
     return type(module).__bases__[0] if is_parametrized(module) else type(module)
-
-
-def _has_stranger(call: Call, parameters: dict[int, int], known: list[Node]) -> bool:
-    """Whether a leaf that asks for a gradient is neither a parameter nor an input."""
-    given = {n.shape for n in known if n.phase in ("input", "target")}
-    return any(
-        t.is_leaf and t.requires_grad and id(t) not in parameters and tuple(t.shape) not in given
-        for t in call.tensors
-    )
-
-
-def _merge(nodes: list[Node]) -> tuple[int, ...]:
-    return tuple(dict.fromkeys(source for node in nodes for source in node.sources))
-
-
-def _cuts(name: str, inputs: list[Tensor], out: Tensor) -> bool:
-    if out.requires_grad or not any(t.requires_grad for t in inputs):
-        return False
-    return name in _CUTTING or out.is_floating_point() or "arg" in name
-
-
-def _width(call: Call, out: Tensor) -> int:
-    axis = call.kwargs.get("dim", call.args[1] if len(call.args) > 1 else None)
-    if not isinstance(axis, int):  # what torch takes where none is named
-        axis = 0 if out.ndim in (0, 1, 3) else 1
-    return out.shape[axis] if out.ndim else 1
-
-
-def _channels(kind: str | None, out: Tensor, signals: list[Node]) -> bool:
-    if kind in ("conv", "batch_norm", "instance_norm", "group_norm"):
-        return out.ndim >= 2
-    if kind in ("linear", "attention", "recurrent", "embedding", "layer_norm"):
-        return False
-    same = next((node for node in signals if len(node.shape) == out.ndim), None)
-    if same is not None:
-        return same.channels
-    return out.ndim in (4, 5)

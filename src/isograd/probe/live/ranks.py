@@ -54,23 +54,26 @@ class Ranks:
         """Whether there is more than one process."""
         return self._store is not None
 
-    def decide(self, next_look: int) -> int | None:
+    def decide(self, now: int, due: int, *, regular: bool) -> int | None:
         """The step of the next look, for all processes the same.
 
         Args:
-            next_look: what this process would like; of rank 0 it holds for the look after the next.
+            now: the step of this look.
+            due: when this process would look next.
+            regular: whether that is the same everywhere.
 
         Returns:
             None where rank 0 has said nothing.
         """
-        if self._store is None:
-            return next_look
-        if self.rank == 0:
-            self._store.set(f"next/{self._look + 2}", str(next_look + 1))
+        if self._store is None or regular:
+            return due
         self._look += 1
-        key = f"next/{self._look}"
+        if self.rank == 0:
+            # The look after the next: who needs to know it takes part in a step before that.
+            self._store.set(f"look/{self._look + 1}", str(2 * due - now))
         if self._look == 1:
-            return next_look
+            return now + 1
+        key = f"look/{self._look}"
         return int(self._store.get(key)) if self._store.check([key]) else None
 
     def send(self, step: int, payload: Payload) -> None:

@@ -1,0 +1,196 @@
+"""The reader: everything that is read of a model in the steps that are looked at."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from isograd.probe.live.compiled import Traced, forget_graphs, is_compiled
+from isograd.probe.live.first import FirstLook
+from isograd.probe.live.looks import joined, record_of, spread_out
+from isograd.probe.live.parameters import Parameters
+from isograd.probe.live.payload import Later, Payload
+from isograd.probe.live.sheet import Sheet
+from isograd.probe.live.taps import Guard, Taps
+from isograd.records import Record
+from isograd.sites.tape import Node
+
+UNSEEN = 10
+"""Steps without a forward of the model after which watching is given up."""
+
+THOROUGH = 8
+"""Every how many looks samples are compared, too."""
+
+
+class Reader:
+    """Reads single steps: the first one by a tape, later ones by taps, compiled ones by theirs.
+
+    Args:
+        root: what the loop calls.
+        model: the plain module.
+        guard: makes a hook that cannot raise.
+        fail: takes what goes wrong.
+    """
+
+    def __init__(
+        self, root: nn.Module, model: nn.Module, guard: Guard, fail: Callable[[Exception], None]
+    ) -> None:
+        self.model, self._guard, self._fail = model, guard, fail
+        self.on = False
+        """Whether this step is looked at."""
+        self.count = 0
+        """Looks so far."""
+        self.sheet: Sheet | None = None
+        self._nodes: list[Node] = []
+        self._parameters: Parameters | None = None
+        self._first: FirstLook | None = None
+        self._taps: Taps | Traced | None = None
+        self._firsts: dict[int, Record] = {}
+        self._unseen = 0
+        if is_compiled(root):
+            forget_graphs()
+            self._taps = Traced(model, guard)
+
+    @property
+    def nodes(self) -> list[Node]:
+        """Operations of the first look."""
+        return self._nodes if self._first is None else self._first.tape.nodes
+
+    def compiling(self) -> None:
+        """Torch compiles something: no tape may stand in its way, and hooks are to be seen."""
+        if self._first is not None:
+            self._first.discard()
+            self._first = None
+            self._taps = Traced(self.model, self._guard)
+            self._taps.attach(thorough=False)
+
+    def arm(self, *, thorough: bool) -> None:
+        """The coming step is looked at."""
+        self.on = True
+        if self._parameters is not None:
+            self._parameters.clear()
+        if self._taps is not None:
+            self._taps.attach(thorough=thorough or self.count % THOROUGH == 0)
+        elif self._first is None:
+            self._first = FirstLook(self.model, self._guard, self._fail)
+            self._first.start()
+
+    def entering(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """The model is called."""
+        if self._first is not None:
+            self._first.entering(args, kwargs)
+        elif self.on and self._taps is not None:
+            self._taps.restart()
+
+    def left(self, outputs: Any) -> None:
+        """The model has returned."""
+        if self._first is not None:
+            self._first.left(outputs)
+
+    def backward_begins(self, loss: Tensor | None) -> None:
+        """A backward begins."""
+        if self._first is not None:
+            self._first.backward_begins(loss)
+
+    def backward_ended(self) -> None:
+        """It is over."""
+        if self.on and self._taps is not None:
+            self._taps.backward_ended()
+
+    def before(self, optimizer: torch.optim.Optimizer | None) -> bool:
+        """Reads parameters before a step; says whether a gradient is known to be non-finite."""
+        parameters = self._ready()
+        groups = [] if optimizer is None else optimizer.param_groups
+        parameters.before({id(p) for g in groups for p in g["params"]}, self.count)
+        bad = parameters.gradients.values[:, 1]
+        return bad.device.type == "cpu" and bool(bad.any())
+
+    def after(self, optimizer: torch.optim.Optimizer | None) -> None:
+        """Reads parameters after a step."""
+        if self._parameters is None or not self._parameters.read:
+            self.before(optimizer)  # the backward came inside of the step (LBFGS)
+        else:
+            self._parameters.after()
+
+    def look(self, step: int, facts: dict[str, Any], scale: float, grads: float) -> Later | None:
+        """Everything that was read in this step, on its way.
+
+        Args:
+            step: steps done before.
+            facts: of this step.
+            scale: by which the loss was multiplied.
+            grads: by what gradients of parameters are to be multiplied.
+        """
+        parameters = self._ready()
+        if self._first is not None and not self._finish_first(step, facts, scale, grads):
+            return None
+        assert self._taps is not None
+        if self.sheet is None:
+            assert isinstance(self._taps, Traced)
+            self.sheet = self._taps.sheet()
+        tables = {
+            "forward": self._taps.forward.values,
+            "backward": self._taps.backward.values,
+            "gradients": parameters.gradients.values,
+            "weights": parameters.weights.values,
+            "moved": parameters.moved,
+        }
+        for key, found in self._taps.numbers.items():
+            tables[key] = spread_out(found, len(self.sheet.sites), parameters.device)
+        facts["factor.gradients"] = grads
+        later = Later(tables, self._taps.forward.flags, facts)
+        self._taps.detach()
+        self.count += 1
+        return later
+
+    @property
+    def forward(self) -> Tensor:
+        """Rows of the sites' outputs in the latest look."""
+        assert self._taps is not None
+        return self._taps.forward.values
+
+    def record(self, step: int, payload: Payload) -> Record:
+        """The Record of a look that has arrived."""
+        assert self.sheet is not None
+        record = record_of(self.sheet, payload, step)
+        first = self._firsts.pop(step, None)
+        return record if first is None else joined(first, record)
+
+    def discard(self) -> None:
+        """Takes everything off."""
+        for part in (self._first, self._taps):
+            if part is not None:
+                part.discard()
+
+    def _ready(self) -> Parameters:
+        """What reads parameters: made when they are where they will be."""
+        if self._parameters is None:
+            devices = [p.device for p in self.model.parameters()]
+            self._parameters = Parameters(self.model, devices[0])
+        return self._parameters
+
+    def _finish_first(self, step: int, facts: dict[str, Any], scale: float, grads: float) -> bool:
+        """The first look: its record is made at once, and later ones get their sheet."""
+        first, self._first = self._first, None
+        assert first is not None
+        if not first.seen:
+            first.discard()
+            self._unseen += 1
+            if self._unseen == UNSEEN:
+                raise RuntimeError(
+                    f"in {UNSEEN} steps no forward of the model was seen before a backward; watch "
+                    "the module that the loop calls"
+                )
+            return False
+        found = [p.grad for p in self.model.parameters()]
+        if grads != 1.0:
+            found = [None if g is None else g * grads for g in found]
+        record, self.sheet, rows = first.finish(found, step, scale)
+        self._nodes = first.tape.nodes
+        self._firsts[step] = replace(record, facts={**record.facts, **facts})
+        self._taps = Taps(self.model, self.sheet, self._ready().device, self._guard)
+        self._taps.forward.values.copy_(rows["forward"])
+        self._taps.backward.values.copy_(rows["backward"])
+        return True

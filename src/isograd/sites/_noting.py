@@ -1,0 +1,52 @@
+"""What an operation is noted as: of its inputs, its result, and how it was called."""
+
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from isograd.sites.tape import Call, Node
+
+CUTTING = frozenset("detach detach_ data numpy item tolist".split())
+"""Operations that hand on values without their graph."""
+
+
+def has_stranger(call: "Call", parameters: dict[int, int], known: "list[Node]") -> bool:
+    """Whether a leaf that asks for a gradient is neither a parameter nor an input."""
+    given = {n.shape for n in known if n.phase in ("input", "target")}
+    return any(
+        t.is_leaf and t.requires_grad and id(t) not in parameters and tuple(t.shape) not in given
+        for t in call.tensors
+    )
+
+
+def merge(nodes: "list[Node]") -> tuple[int, ...]:
+    """Nearest sites upstream of several operations, once each."""
+    return tuple(dict.fromkeys(source for node in nodes for source in node.sources))
+
+
+def cuts(name: str, inputs: list[Tensor], out: Tensor) -> bool:
+    """Whether a result has lost the graph that its inputs had."""
+    if out.requires_grad or not any(t.requires_grad for t in inputs):
+        return False
+    return name in CUTTING or out.is_floating_point() or "arg" in name
+
+
+def width(call: "Call", out: Tensor) -> int:
+    """Size of the axis that a softmax normalizes."""
+    axis = call.kwargs.get("dim", call.args[1] if len(call.args) > 1 else None)
+    if not isinstance(axis, int):  # what torch takes where none is named
+        axis = 0 if out.ndim in (0, 1, 3) else 1
+    return out.shape[axis] if out.ndim else 1
+
+
+def channels(kind: str | None, out: Tensor, signals: "list[Node]") -> bool:
+    """Whether the units of a result are on axis 1."""
+    if kind in ("conv", "batch_norm", "instance_norm", "group_norm"):
+        return out.ndim >= 2
+    if kind in ("linear", "attention", "recurrent", "embedding", "layer_norm"):
+        return False
+    same = next((node for node in signals if len(node.shape) == out.ndim), None)
+    if same is not None:
+        return same.channels
+    return out.ndim in (4, 5)
