@@ -4,6 +4,7 @@ from isograd.catalogue import Catalogue
 from isograd.remedies._applying import apply, case_of
 from isograd.remedies._losses import AlignedTargets, InUnitsOfTargets
 from isograd.remedies._lsuv import lsuv_
+from isograd.remedies._preprocessing import Preprocessed, ScaledOutputs, Standardize, Whiten
 from isograd.remedies._remedy import FAMILIES, Case, Change, Plan, Remedy
 
 REMEDIES: Catalogue[Remedy] = Catalogue(__name__, Remedy)  # type: ignore[type-abstract]  # only subclasses
@@ -16,7 +17,11 @@ __all__ = [
     "Change",
     "InUnitsOfTargets",
     "Plan",
+    "Preprocessed",
     "Remedy",
+    "ScaledOutputs",
+    "Standardize",
+    "Whiten",
     "apply",
     "case_of",
     "lsuv_",

@@ -14,7 +14,15 @@ _LITERAL = 3
 
 
 _HOMES = {
-    "isograd.remedies": ("AlignedTargets", "lsuv_"),
+    "isograd.remedies": (
+        "AlignedTargets",
+        "InUnitsOfTargets",
+        "Preprocessed",
+        "ScaledOutputs",
+        "Standardize",
+        "Whiten",
+        "lsuv_",
+    ),
     "isograd.theory": ("transform",),
 }
 """What code may call besides torch, and where it is."""
@@ -25,7 +33,7 @@ def program(*parts: str) -> str:
     body = "\n".join(part for part in parts if part)
     heads = ["import torch"] if re.search(r"\btorch\.", body) else []
     for home, names in _HOMES.items():
-        used = [name for name in names if re.search(rf"\b{name}\(", body)]
+        used = [name for name in names if re.search(rf"\b{name}[(.]", body)]
         if used:
             heads.append(f"from {home} import {', '.join(used)}")
     for module, usual in (("torch", "nn"), ("torch.nn", "functional as F")):

@@ -1,0 +1,174 @@
+"""Preprocessing against scikit-learn, in one pass and in many parts."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.decomposition import PCA
+from sklearn.preprocessing import StandardScaler
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from isograd import remedies
+from isograd.errors import DataError, RemedyError
+from isograd.remedies import Preprocessed, Standardize, Whiten
+from isograd.remedies._examples import plain
+
+
+def table(samples: int = 500, features: int = 12) -> Tensor:
+    """Correlated columns of different scale and offset, float64."""
+    generator = torch.Generator().manual_seed(3)
+    mix = torch.randn(features, features, generator=generator, dtype=torch.float64)
+    scale = 10.0 ** torch.linspace(-2, 3, features, dtype=torch.float64)
+    noise = torch.randn(samples, features, generator=generator, dtype=torch.float64)
+    return (noise @ mix) * scale + 5 * scale
+
+
+def parts(x: Tensor) -> list[Tensor]:
+    return list(x.split([7, 1, 300, 11, len(x) - 319]))
+
+
+def test_standardizing_is_scikit_learns() -> None:
+    x = table()
+    expected = StandardScaler().fit_transform(x.numpy())
+    whole, streamed = Standardize.fit(x), Standardize.fit(parts(x))
+    for module in (whole, streamed):
+        np.testing.assert_allclose(module(x).numpy(), expected, rtol=0, atol=1e-10)
+
+
+def test_one_pass_keeps_its_digits_far_from_zero() -> None:
+    x = 1e6 + torch.randn(400, 3, dtype=torch.float64)
+    module = Standardize.fit(list(x.split(10)))
+    assert torch.allclose(module.std, x.std(0, correction=0), rtol=1e-8)
+
+
+@pytest.mark.parametrize("method", ["decorrelate", "pca", "zca"])
+def test_whitening_is_scikit_learns(method: str) -> None:
+    x = table()
+    module = Whiten.fit(parts(x), method=method, floor=1e-15)  # type: ignore[arg-type]
+    out = module(x)
+    covariance = torch.cov(out.T)
+    pca = PCA(whiten=method != "decorrelate").fit(x.numpy())
+    expected = pca.transform(x.numpy())
+    if method == "zca":
+        expected = expected @ pca.components_
+    signs = np.ones(12) if method == "zca" else np.sign((out.numpy() * expected).sum(0))
+    # The condition of the covariance is 1e10: eigenvectors are known to 1e-6.
+    np.testing.assert_allclose(out.numpy() * signs, expected, rtol=1e-4, atol=1e-4)
+    if method == "decorrelate":
+        assert float((covariance - covariance.diag().diag()).abs().max()) < 1e-6 * covariance.max()
+    else:
+        assert torch.allclose(covariance, torch.eye(12, dtype=torch.float64), atol=1e-4)
+    whole = Whiten.fit(x, method=method, floor=1e-15)  # type: ignore[arg-type]
+    assert torch.allclose(whole(x).abs(), out.abs(), atol=1e-4)
+
+
+def test_what_has_no_variance_is_not_blown_up() -> None:
+    x = table().float()
+    x[:, 4] = 7.0
+    x[:, 5] = 2 * x[:, 6]
+    out = Standardize.fit(x)(x)
+    assert float(out[:, 4].abs().max()) == 0.0
+    white = Whiten.fit(x, method="zca", floor=1e-4)(x)
+    assert torch.isfinite(white).all()
+    # Each direction is divided by at least a hundredth of the largest standard deviation.
+    values = torch.linalg.eigvalsh(torch.cov(x.double().T)).flip(0)
+    spread = torch.linalg.eigvalsh(torch.cov(white.double().T)).flip(0)
+    expected = values / values.clamp_min(1e-4 * float(values[0]))
+    assert torch.allclose(spread, expected.sort(descending=True).values, atol=1e-3)
+    with pytest.raises(DataError, match="1 samples have no covariance"):
+        Whiten.fit(x[:1])
+    with pytest.raises(DataError, match="no inputs to fit to"):
+        Standardize.fit([])
+
+
+def test_images_have_statistics_of_channels_or_pixels() -> None:
+    x = torch.randn(30, 3, 5, 7) * torch.tensor([1.0, 4.0, 9.0]).view(3, 1, 1) + 2
+    out = Standardize.fit(list(x.split(8)))(x)
+    assert torch.allclose(out.mean((0, 2, 3)), torch.zeros(3), atol=1e-5)
+    assert torch.allclose(out.std((0, 2, 3), correction=0), torch.ones(3), atol=1e-5)
+    image = Standardize.fit(x, keep=(1, 2, 3), scale="one")
+    assert image.mean.shape == (3, 5, 7)
+    assert torch.allclose(image.mean, x.mean(0), atol=1e-5)
+    assert float(image(x).square().mean()) == pytest.approx(1.0, rel=1e-5)
+    centered = Standardize.fit(x, keep=(), scale="none")
+    assert torch.allclose(centered(x), x - x.mean(), atol=1e-5)
+
+
+def test_a_model_gets_prepared_inputs() -> None:
+    model, x, y = plain(2), 300 + 50 * torch.randn(40, 20), torch.randint(7, (40,))
+    data = [(100 * torch.randn(64, 20) + 300, y[:1].expand(64)) for _ in range(3)]
+    change = remedies.apply("preprocess-standardize", model, (x, y), data=data)
+    assert isinstance(change.model, Preprocessed)
+    assert change.model.model is model
+    everything = torch.cat([b for b, _ in data])
+    expected = model((x - everything.mean(0)) / everything.std(0, correction=0))
+    assert torch.allclose(change.model(x), expected, atol=1e-4)
+
+
+def test_an_iterator_is_not_used_up() -> None:
+    model, x, y = plain(2), 300 + 50 * torch.randn(40, 20), torch.randint(7, (40,))
+    once = iter([(x, y), (x, y)])
+    remedies.apply("preprocess-standardize", model, (x, y), data=once)
+    assert len(list(once)) == 2
+
+
+def test_rows_of_pixels_get_one_scale() -> None:
+    x = torch.randint(0, 256, (40, 64)).float() * (torch.rand(64) > 0.3)
+    model = plain(2, features=64)
+    change = remedies.apply("preprocess-standardize", model, (x, torch.randint(7, (40,))))
+    assert "keep=()" in change.code
+
+
+class Named(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv1d(4, 6, 3), nn.Flatten(), nn.Linear(6 * 9, 3))
+
+    def forward(self, ids: Tensor, signal: Tensor) -> Tensor:
+        out: Tensor = self.body(signal) + ids.float().mean()
+        return out
+
+
+def test_the_input_that_has_a_scale_is_found() -> None:
+    batch = {"ids": torch.randint(9, (16, 2)), "signal": 40 * torch.randn(16, 4, 11)}
+    change = remedies.apply("preprocess-standardize", Named(), batch)
+    assert change.model.place == "signal"
+    assert change.model.preprocessing.mean.shape == (4, 1)  # type: ignore[union-attr]
+    pair = (tuple(batch.values()), torch.randint(3, (16,)))
+    change = remedies.apply("preprocess-standardize", Named(), pair)
+    assert change.model.place == 1
+    ids = nn.Sequential(nn.Embedding(9, 4), nn.Flatten(), nn.Linear(8, 3))
+    with pytest.raises(RemedyError, match="ids have no scale"):
+        remedies.apply("preprocess-standardize", ids, (batch["ids"], torch.randint(3, (16,))))
+
+
+def test_outputs_stay_in_the_users_units() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(200, 20)
+    y = torch.stack((5000 + 300 * x[:, 0], 0.01 * x[:, 1]), 1)
+    model = plain(2, gain=1.0, out=2)
+    change = remedies.apply("preprocess-targets", model, (x, y), F.mse_loss)
+    assert change.loss is not None
+    optimizer = torch.optim.Adam(change.model.parameters(), lr=1e-2)
+    for _ in range(150):
+        optimizer.zero_grad()
+        change.loss(change.model(x), y).backward()
+        optimizer.step()
+    residual = (change.model(x) - y).detach().square().mean(0) / y.var(0)
+    assert float(residual.max()) < 0.05
+    expected = ((change.model(x) - y) / y.std(0, correction=0)).square().mean()
+    assert float(change.loss(change.model(x), y).detach()) == pytest.approx(
+        float(expected.detach()), rel=1e-4
+    )
+    with pytest.raises(RemedyError, match="not the shape of the outputs"):
+        remedies.apply("preprocess-targets", plain(2, out=1), (x, 900 + y[:, 0]), _aligned)
+
+
+def _aligned(out: Tensor, targets: Tensor) -> Tensor:
+    return F.mse_loss(out, targets.reshape(out.shape))
+
+
+def test_whitening_needs_enough_samples() -> None:
+    x = torch.randn(8, 20) * 100
+    with pytest.raises(RemedyError, match="8 samples do not give a covariance of 20 numbers"):
+        remedies.apply("preprocess-whiten", plain(2), (x, torch.randint(7, (8,))))
