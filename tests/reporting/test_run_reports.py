@@ -234,6 +234,19 @@ def test_a_gradient_that_falls_alike_everywhere_keeps_its_colors():
     assert replace(one, key="forward.rms").shown == columns
 
 
+def test_entries_that_are_no_numbers_are_seen_whatever_the_others_give():
+    series = {
+        "forward.rms": (1.0, None, 3.0),
+        "forward.nonfinite": (0.0, 14.0, None),
+        "weight.grad_rms": (1.0, 2.0, 3.0, None),
+        "weight.grad_nonfinite": (0.0, 5.0, 0.0, 0.0),
+    }
+    record = replace(look(0), series=series)
+    sites, parameters = [s.name for s in SITES], [p.name for p in PARAMETERS]
+    assert repr(words.column(record, "forward.rms", sites)) == "[1.0, nan, 3.0]"
+    assert repr(words.column(record, "weight.grad_rms", parameters)) == "[1.0, nan, 3.0, None]"
+
+
 def test_outliers_do_not_hide_the_rest():
     numbers = [1.0, 10.0] * 50 + [1e30] * 5
     one = _maps.Map("forward.rms", "", "", ["a"], list(range(105)), [[x] for x in numbers])

@@ -101,6 +101,18 @@ def test_the_worst_layers_come_first():
     assert worst(dead, [], 1) == [2]
 
 
+def test_a_layer_with_entries_that_are_no_numbers_is_worst():
+    series = {"forward.rms": (2.0, 3.0, 8.0), "forward.nonfinite": (0.0, 0.0, 5.0)}
+    record = replace(look(4), series=series)
+    assert worst(record, [], 1) == [2]
+    assert scalars(record)["forward.rms/largest"] == math.inf
+    file = io.StringIO()
+    sinks = Sinks([Console(file)])
+    sinks.open(INFO)
+    sinks.record(record)
+    assert file.getvalue().endswith("b: forward rms nan\n")
+
+
 def test_scalars_are_few_and_keep_what_is_not_finite():
     found = scalars(replace(look(4), series={**look(4).series, "forward.rms": (2.0, 3.0, 8.0)}))
     assert found["forward.rms/linear"] == 5.0  # of 2 and 8; the relu does not count

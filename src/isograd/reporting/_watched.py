@@ -17,6 +17,14 @@ LOOKS = 120
 CURVE = 300
 """Pieces of the curve of the loss, each with its smallest and its largest."""
 
+NONFINITE = {
+    "forward.rms": "forward.nonfinite",
+    "backward.rms": "backward.nonfinite",
+    "weight.rms": "weight.nonfinite",
+    "weight.grad_rms": "weight.grad_nonfinite",
+}
+"""Where the entries that are NaN or infinite are counted: a rms is of the others."""
+
 ENDS = {"finished": "healthy", "running": "healthy"}
 """How a run may stand without anybody having to look."""
 
@@ -157,9 +165,15 @@ def span(watched: Watched) -> tuple[int, int]:
 
 
 def column(look: Record, key: str, names: Sequence[str]) -> list[float | None]:
-    """A series of one look at the sites or parameters of these names."""
-    rows = look.parameters if key.startswith("weight.") else look.sites
-    numbers = dict(zip((row.name for row in rows), look.series.get(key, ()), strict=False))
+    """A series of one look at the sites or parameters of these names.
+
+    NaN where any entry was none, whatever the others give: that is what has to be seen.
+    """
+    weights = key.startswith("weight.")
+    rows = [row.name for row in look.parameters] if weights else [row.name for row in look.sites]
+    broken = look.series.get(NONFINITE.get(key, ""), ())
+    numbers = dict(zip(rows, look.series.get(key, ()), strict=False))
+    numbers.update((row, math.nan) for row, count in zip(rows, broken, strict=False) if count)
     return [numbers.get(name) for name in names]
 
 

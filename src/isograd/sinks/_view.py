@@ -16,6 +16,14 @@ SHARES = ("forward.dead", "forward.saturated")
 WEIGHTS = ("weight.rms", "weight.grad_rms", "weight.update_ratio")
 """Read of weights; of a network without any, of all parameters."""
 
+NONFINITE = {
+    "forward.rms": "forward.nonfinite",
+    "backward.rms": "backward.nonfinite",
+    "weight.rms": "weight.nonfinite",
+    "weight.grad_rms": "weight.grad_nonfinite",
+}
+"""Where the entries that are NaN or infinite are counted: a rms is of the others."""
+
 KEYS = (*SIGNALS, *SHARES, *WEIGHTS)
 """The series that are shown."""
 
@@ -49,12 +57,19 @@ def column(record: Record, series: str) -> list[tuple[int, str, float]]:
         kinds = [kind if kind in WEIGHT_KINDS or series in SHARES else "" for kind in all_kinds]
     if not any(kinds):
         kinds = all_kinds
-    numbers = record.series.get(series, ())
     return [
         (index, kind, number)
-        for index, (kind, number) in enumerate(zip(kinds, numbers, strict=False))
-        if kind and number is not None
+        for index, kind in enumerate(kinds)
+        if kind and (number := value(record, series, index)) is not None
     ]
+
+
+def value(record: Record, series: str, index: int) -> float | None:
+    """One entry; NaN where any number behind it was none, whatever the others give."""
+    broken = NONFINITE.get(series)
+    if broken is not None and record.value(broken, index):
+        return math.nan
+    return record.value(series, index)
 
 
 def scalars(record: Record) -> dict[str, float]:

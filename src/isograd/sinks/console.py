@@ -196,8 +196,8 @@ def _entry(record: Record, key: str, index: int) -> float | None:
     if key in view.WEIGHTS:
         parameters = record.sites[index].parameters
         weights = [p for p in parameters if record.parameters[p].is_weight]
-        return record.value(key, weights[0]) if weights else None
-    own = record.value(key, index)
+        return view.value(record, key, weights[0]) if weights else None
+    own = view.value(record, key, index)
     if own is None and key in view.SHARES:
         after = [record.value(key, reader) for reader in record.consumers(index)]
         return max((x for x in after if x is not None), default=None)
