@@ -120,7 +120,7 @@ class RawPixels(Experiment):
         net = mlp(data.size, self.width, 3, 10, norm=kind == "norm", seed=seed)
         if kind != "front":
             return net
-        return nn.Sequential(nn.BatchNorm1d(data.size), *net[1:])
+        return nn.Sequential(nn.BatchNorm1d(data.size), *list(net)[1:])
 
     def figure(self, result: "Result") -> "Figure":
         told, numbers = result.series, result.numbers
