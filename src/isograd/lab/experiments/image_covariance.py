@@ -106,7 +106,7 @@ class ImageCovariance(Experiment):
             height=4.0,
         )
         rows = [torch.cat([torch.tensor(p[kind]) for p in told["pictures"]], 2) for kind in (0, 1)]
-        sheet = torch.cat(rows, 1).permute(1, 2, 0)
+        sheet = torch.cat(rows, 1).permute(1, 2, 0).numpy()
         pictures.imshow(sheet if sheet.shape[2] == 3 else sheet[:, :, 0], cmap="gray")
         pictures.axis("off")
         pictures.set_title("images, and whitened (ZCA)")
