@@ -69,7 +69,7 @@ class NonMonotone(Experiment):
             (
                 near("known_relu_1", "known_relu_theory", BINS, abs=0.003),
                 near("known_relu_10", "known_relu_theory", "whatever the size", abs=0.003),
-                below("known_sin_10", 0.02, "many turns"),
+                below("known_sin_10", 0.02, "many turns of the sine"),
             ),
         ),
         Answer(
