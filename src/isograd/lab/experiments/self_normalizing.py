@@ -56,7 +56,7 @@ class SelfNormalizing(Experiment):
             "depth, at a gain of 1, the mean does go to zero: because the whole signal does. At a "
             "gain of 1.25, which keeps the signal, the mean stays.",
             (
-                near("elu_mean", 0.16052, "quadrature", abs=1e-4),
+                near("elu_mean", 0.16052, "theory, by quadrature", abs=1e-4),
                 near("elu_std_16", "elu_std_16_theory", "length map; width 500 strays by 0.1 in "
                      "ln over 16 layers", rel=0.3),
                 below("elu_std_64", 0.08, "0.79 in the first layer; theory 0.04"),
@@ -87,7 +87,7 @@ class SelfNormalizing(Experiment):
             "true",
             "E phi'^2 = 1.0716 at the fixed point: 1.035 per layer.",
             (
-                near("selu_chi", 1.07157, "quadrature", abs=1e-4),
+                near("selu_chi", 1.07157, "theory, by quadrature", abs=1e-4),
                 above("selu_gradient_ratio", 20.0, "first over last layer; theory exp(0.0346 L)"),
                 between("tanh_gradient_ratio", 0.05, 20.0, "orthogonal tanh beside it"),
             ),
