@@ -75,7 +75,7 @@ class SelfNormalizing(Experiment):
                       "starts; one draw of width 500 strays by 0.1"),
                 near("selu_growth", "selu_growth_theory", "per layer; the product of a few "
                      "hundred layers of finite width", abs=0.012),
-                above("trained_SELU", 0.8, "24 layers", on=("mnist",)),
+                above("trained_SELU", 0.8, "of 24 layers", on=("mnist",)),
                 above("trained_SELU", 0.7, "fewer steps and samples", on=("digits",)),
                 below("trained_SELU, dropout", "trained_SELU", "10 % in each of 24 layers"),
                 below("trained_SELU, alpha dropout", "trained_SELU", "10 % in each of 24 layers"),
@@ -97,7 +97,7 @@ class SelfNormalizing(Experiment):
             "true",
             "As far as depth goes: networks of 24 SELU layers train without a norm.",
             (
-                above("trained_SELU", 0.8, "24 layers", on=("mnist",)),
+                above("trained_SELU", 0.8, "of 24 layers", on=("mnist",)),
                 above("trained_SELU", 0.7, "fewer steps and samples", on=("digits",)),
                 below("forward_off", 0.3, "moments stay in the basin of (0, 1)"),
             ),
