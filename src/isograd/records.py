@@ -105,6 +105,14 @@ class Record:
 WEIGHT_KINDS = ("linear", "conv", "recurrent", "attention")
 """Kinds of sites that pass the signal through a weight matrix; the ones that count as depth."""
 
+NONFINITE = {
+    "forward.rms": "forward.nonfinite",
+    "backward.rms": "backward.nonfinite",
+    "weight.rms": "weight.nonfinite",
+    "weight.grad_rms": "weight.grad_nonfinite",
+}
+"""Where the entries that are NaN or infinite are counted: a rms is of the others."""
+
 EXPONENTS = range(-150, 129)
 """Bins of an exponent histogram: entry k counts values with 2^e <= |x| < 2^(e+1),
 e = EXPONENTS[k]; exact zeros and non-finite values are not in it; values below 2^-150 are in

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from isograd.findings import Alarm, Diagnosis, Severity
-from isograd.records import Reading, Record
+from isograd.records import NONFINITE, Reading, Record
 from isograd.reporting import _summary as summary
 from isograd.reporting._numbers import counted, printable, short
 from isograd.storage import Progress, Run, Session
@@ -16,14 +16,6 @@ LOOKS = 120
 
 CURVE = 300
 """Pieces of the curve of the loss, each with its smallest and its largest."""
-
-NONFINITE = {
-    "forward.rms": "forward.nonfinite",
-    "backward.rms": "backward.nonfinite",
-    "weight.rms": "weight.nonfinite",
-    "weight.grad_rms": "weight.grad_nonfinite",
-}
-"""Where the entries that are NaN or infinite are counted: a rms is of the others."""
 
 ENDS = {"finished": "healthy", "running": "healthy"}
 """How a run may stand without anybody having to look."""

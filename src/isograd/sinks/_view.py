@@ -5,7 +5,7 @@ import statistics
 from collections.abc import Iterable, Iterator, Sequence
 
 from isograd.findings import Alarm
-from isograd.records import WEIGHT_KINDS, Record
+from isograd.records import NONFINITE, WEIGHT_KINDS, Record
 
 SIGNALS = ("forward.rms", "backward.rms")
 """Read at weight layers; of a network without any, at all sites."""
@@ -15,14 +15,6 @@ SHARES = ("forward.dead", "forward.saturated")
 
 WEIGHTS = ("weight.rms", "weight.grad_rms", "weight.update_ratio")
 """Read of weights; of a network without any, of all parameters."""
-
-NONFINITE = {
-    "forward.rms": "forward.nonfinite",
-    "backward.rms": "backward.nonfinite",
-    "weight.rms": "weight.nonfinite",
-    "weight.grad_rms": "weight.grad_nonfinite",
-}
-"""Where the entries that are NaN or infinite are counted: a rms is of the others."""
 
 KEYS = (*SIGNALS, *SHARES, *WEIGHTS)
 """The series that are shown."""
