@@ -1,10 +1,10 @@
 """Does a skip around every block solve growth and shrinkage, or trade one for the other?
 
 A residual MLP of `blocks` pre-activation blocks, He-initialized, in five forms: as it is; with its
-branches scaled by 1 / sqrt(blocks); with the last layer of every branch at zero; with batch norm
-in the branch; and the same layers without skips. The variance of the stream is measured after
-every block and compared with theory, then all five are trained. The identity keeps the gradient
-from vanishing, but by itself doubles the variance with every block.
+branches scaled by 1 / sqrt(blocks); with the last layer of every branch at zero; with batch norm in
+the branch; and the same layers without skips. The variance of the stream is measured after every
+block and compared with theory, then all five are trained. The identity keeps the gradient from
+vanishing, but by itself doubles the variance with every block.
 """
 
 import math
@@ -87,6 +87,12 @@ class ResidualGrowth(Experiment):
                 above("accuracy_zero", 0.8, "a few hundred samples per class less", on=("digits",)),
                 above("accuracy_norm", 0.8, "a few hundred samples per class less", on=("digits",)),
             ),
+        ),
+        Answer(
+            "X11",
+            "true",
+            "In the mean over draws; ln of it strays by half of one over 54 blocks of width 64.",
+            (between("ln_growth_plain", "ln_plain_low", "ln_plain_high", BAND),),
         ),
     )
     scales: ClassVar = {"fast": {"blocks": 16, "steps": 50, "seeds": 1}}
@@ -197,8 +203,11 @@ class ResidualGrowth(Experiment):
         course.set_title("in training")
         course.annotate(
             f"plain skip: not finite\nfrom step {numbers['steps_finite_plain']:.0f} on",
-            (0.04, 0.9), xycoords="axes fraction", color=figures.COLORS[0], va="top",
-        )  # fmt: skip
+            (0.04, 0.9),
+            xycoords="axes fraction",
+            color=figures.COLORS[0],
+            va="top",
+        )
         return figure
 
 

@@ -56,6 +56,16 @@ class WeightsOrJacobians(Experiment):
                 ),
             ),
         ),
+        Answer(
+            "X15",
+            "true",
+            "`products-of-factors` and `random-matrix-products` show the other half.",
+            (
+                below(
+                    "weight_spread", 1.05, "rms over width^2 draws scatters by 1 / (width sqrt 2)"
+                ),
+            ),
+        ),
     )
     scales: ClassVar = {"fast": {"depth": 30}}
 
