@@ -233,8 +233,8 @@ class PathEnsemble(Experiment):
         told, numbers = result.series, result.numbers
         figure, (path, lesion, many) = figures.new(
             f"The gradient is on paths of {numbers['mean_length']:.0f} of "
-            f"{result.settings['blocks']} blocks; deleting one adds {numbers['lesion_mean']:.1%} of "
-            f"error, to a plain network {numbers['lesion_plain']:.0%} and more",
+            f"{result.settings['blocks']} blocks; without one, the error is higher by "
+            f"{numbers['lesion_mean']:.1%}, and a plain network's by {numbers['lesion_plain']:.0%}",
             3,
             width=5.0,
         )
