@@ -4,6 +4,7 @@ from isograd.catalogue import Catalogue
 from isograd.remedies._applying import apply, case_of
 from isograd.remedies._losses import AlignedTargets, InUnitsOfTargets
 from isograd.remedies._lsuv import lsuv_
+from isograd.remedies._modules import Scaled, Skip, WeightStandardized
 from isograd.remedies._preprocessing import Preprocessed, ScaledOutputs, Standardize, Whiten
 from isograd.remedies._remedy import FAMILIES, Case, Change, Plan, Remedy
 
@@ -19,8 +20,11 @@ __all__ = [
     "Plan",
     "Preprocessed",
     "Remedy",
+    "Scaled",
     "ScaledOutputs",
+    "Skip",
     "Standardize",
+    "WeightStandardized",
     "Whiten",
     "apply",
     "case_of",

@@ -18,8 +18,11 @@ _HOMES = {
         "AlignedTargets",
         "InUnitsOfTargets",
         "Preprocessed",
+        "Scaled",
         "ScaledOutputs",
+        "Skip",
         "Standardize",
+        "WeightStandardized",
         "Whiten",
         "lsuv_",
     ),
@@ -68,22 +71,26 @@ def listing(names: Sequence[str], *, ordered: bool = False) -> str:
     return "(\n" + "".join(f"    {part},\n" for part in parts) + ")"
 
 
+def _pattern(name: str) -> str:
+    """A name with its counting parts taken out: those between dots, not the 1 of `linear1`."""
+    return ".".join("0" if part.isdigit() else part for part in name.split("."))
+
+
 def _patterns(names: Iterable[str]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for name in names:
-        found.setdefault(re.sub(r"\d+", "0", name), []).append(name)
+        found.setdefault(_pattern(name), []).append(name)
     return found
 
 
 def _runs(names: Iterable[str]) -> list[list[str]]:
     """The same for neighbors only."""
-    runs = groupby(names, lambda name: re.sub(r"\d+", "0", name))
-    return [list(group) for _, group in runs]
+    return [list(group) for _, group in groupby(names, _pattern)]
 
 
 def _parts(names: list[str]) -> list[str]:
     if len(names) > _LITERAL and not any(c in names[0] for c in "{}\"'\\"):
-        pieces = [re.split(r"(\d+)", name) for name in names]
+        pieces = [name.split(".") for name in names]
         differing = [i for i in range(len(pieces[0])) if len({p[i] for p in pieces}) > 1]
         if len(differing) == 1:
             at = differing[0]
@@ -91,7 +98,7 @@ def _parts(names: list[str]) -> list[str]:
             step = counts[1] - counts[0]
             even = [counts[0] + k * step for k in range(len(counts))]
             if step > 0 and even == counts and all(str(int(p[at])) == p[at] for p in pieces):
-                text = "".join((*pieces[0][:at], "{i}", *pieces[0][at + 1 :]))
+                text = ".".join((*pieces[0][:at], "{i}", *pieces[0][at + 1 :]))
                 by = f", {step}" if step > 1 else ""
                 start = f"{counts[0]}, " if counts[0] or by else ""
                 return [f'*(f"{text}" for i in range({start}{counts[-1] + 1}{by}))']

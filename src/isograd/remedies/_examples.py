@@ -48,3 +48,38 @@ def example(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(5)
         return case_of(make(), batch(), loss, **more)
+
+
+class _Block(nn.Module):
+    def __init__(self, width: int, scale: float) -> None:
+        super().__init__()
+        self.first, self.last, self.act = nn.Linear(width, 31), nn.Linear(31, width), nn.ReLU()
+        nn.init.kaiming_normal_(self.first.weight)
+        nn.init.normal_(self.last.weight, std=scale * 31**-0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = x + self.last(self.act(self.first(x)))
+        return out
+
+
+class _Stack(nn.Module):
+    def __init__(self, depth: int, scale: float) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(_Block(20, scale) for _ in range(depth))
+        self.head = nn.Linear(20, 7)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for block in self.blocks:
+            x = block(x)
+        out: Tensor = self.head(x)
+        return out
+
+
+def residual(depth: int, scale: float) -> nn.Module:
+    """Residual blocks without norms, and a head.
+
+    Args:
+        depth: number of blocks.
+        scale: of a branch; 1 makes it as large as its stream.
+    """
+    return _Stack(depth, scale)

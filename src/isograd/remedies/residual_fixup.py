@@ -1,0 +1,81 @@
+"""residual-fixup: branches scaled by their own number of layers and the depth."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from isograd.remedies._branches import branches, growth, post_norm
+from isograd.remedies._code import loop, number, program
+from isograd.remedies._examples import classes, example, residual
+from isograd.remedies._layers import layers
+from isograd.remedies._remedy import FAMILIES, Case, Plan, Remedy
+
+
+@dataclass(frozen=True)
+class ResidualFixup(Remedy):
+    """Initialize residual branches by Fixup.
+
+    Does: multiplies the weights inside each branch of m layers by N^(-1/(2m-2)), N the number of
+        branches, and sets its last layer and the network's last layer to zero: one step of
+        gradient descent then changes the outputs by about as much as in a shallow network. Only
+        values change; the scalar multipliers of the paper are left out, existing biases serve as
+        its biases.
+
+    Needs: at least `fewest` residual branches of two and more layers without norms, over which the
+        stream grows by more than `worth`.
+
+    Source: Zhang, Dauphin and Ma 2019, Fixup initialization: residual learning without
+        normalization, section 3.
+    """
+
+    code: ClassVar[str] = "residual-fixup"
+    family: ClassVar[str] = "residual"
+    addresses: ClassVar[tuple[str, ...]] = ("unscaled-residual",)
+
+    fewest: int = 4
+    """Branches: fewer cannot add up to much."""
+    worth: float = 4.0
+    """Growth of the stream that is worth it."""
+
+    @property
+    def invasive(self) -> int:
+        """As an initialization: only values change."""
+        return FAMILIES.index("init")
+
+    def plan(self, case: Case) -> Plan | str:
+        """Counts the layers of every branch."""
+        found = branches(case)
+        if len(found) < self.fewest:
+            return f"it has {len(found)} residual branches; it is worth it from {self.fewest} on"
+        if any(b.normed for b in found) or post_norm(found):
+            return "norms set the scale of its branches, and Fixup is for networks without"
+        if any(len(b.layers) < 2 for b in found):
+            return "a branch of one layer has nothing to share the scale with: see residual-zero"
+        grows = growth(found)
+        if grows < self.worth:
+            return f"the stream grows x{number(grows)} over {len(found)} branches, which is fine"
+        lines = []
+        for m in sorted({len(b.layers) for b in found}):
+            inner = [x.name for b in found if len(b.layers) == m for x in b.layers[:-1]]
+            scale = len(found) ** (-1 / (2 * m - 2))
+            body = f"model.get_parameter(name).detach().mul_({number(scale)})"
+            lines += [f"# {len(found)} branches of {m} layers", loop("name", inner, body)]
+        zero = [name for b in found for name in b.last]
+        zero += [n for x in layers(case) if x.output for n in (x.name, x.bias) if n]
+        zero = list(dict.fromkeys(zero))
+        lines.append(loop("name", zero, "nn.init.zeros_(model.get_parameter(name))"))
+        return Plan(
+            self.code,
+            f"All {len(found)} blocks are the identity at the start, and one step changes the "
+            "outputs as in a shallow network.",
+            program(*lines),
+        )
+
+    @staticmethod
+    def sick() -> Case:
+        """Twenty blocks whose branches are as large as their stream."""
+        return example(lambda: residual(20, 1.0), classes)
+
+    @staticmethod
+    def well() -> Case:
+        """Twenty scaled ones."""
+        return example(lambda: residual(20, 20**-0.5), classes)
