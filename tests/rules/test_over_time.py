@@ -6,9 +6,12 @@ import random
 import pytest
 
 from isograd.findings import Finding, Severity
+from isograd.probe.thinning import Thinned
 from isograd.records import Reading
 from isograd.rules import RULES, NotApplicable, Outcome, Passed
 from isograd.rules._examples import chain, over_steps, run
+from isograd.rules._profile import outcome
+from isograd.rules._watched import suffers
 
 TEN = {"loss.kind": "cross_entropy", "loss.chance": math.log(10), "batch.size": 64}
 FALLS = [0.1 + 2.2 * 0.97**k for k in range(200)]
@@ -207,9 +210,40 @@ def test_a_spike_that_stays(steps: int) -> None:
     finding = found("IG610", losses_of(START, [1.6] * steps))
     assert finding.severity is Severity.WARNING
     step = finding.evidence["step"]
-    assert 250 - 60 <= step <= 250 + steps - 40
+    assert abs(step - 250) <= 3
     assert finding.evidence["before"] == pytest.approx(0.5, abs=0.06)
     assert finding.evidence["now"] == pytest.approx(1.6, rel=0.05)
+
+
+def long_run(*parts: list[float]) -> Reading:
+    """A run of 40,000 steps and more as a watch keeps it: the older losses thinned out."""
+    kept: Thinned[tuple[int, float]] = Thinned(recent=512, older=512)
+    course = [2.4 + 8.4 / (1 + k / 50) ** 0.7 for k in range(40_000)]
+    for step, loss in enumerate(noisy([x for part in (course, *parts) for x in part], 0.03)):
+        kept.append((step, loss))
+    losses = [[step for step, _ in kept.items], [loss for _, loss in kept.items]]
+    facts = {"loss.kind": "cross_entropy", "loss.chance": math.log(50_000), "batch.size": 64}
+    last = chain(3, facts={**facts, "watch.losses": losses}, step=losses[0][-1])
+    return Reading(chain(3, facts=facts), history=(last,))
+
+
+def test_a_long_run_is_well_until_it_is_not() -> None:
+    well = long_run()
+    assert len(well.last.fact("watch.losses")[0]) <= 1024
+    assert outcome(well) == "trains"
+    assert suffers(well) is False
+    for code in ("IG604", "IG609", "IG610"):
+        assert isinstance(judged(code, well), Passed)
+    healed = long_run([4.0 * 0.98**k + 2.45 for k in range(300)])
+    assert isinstance(judged("IG610", healed), Passed)
+    assert isinstance(judged("IG610", long_run([2.47] * 600)), Passed)
+    for steps in (60, 400, 1000):
+        ill = long_run([5.0] * steps)
+        finding = found("IG610", ill)
+        assert finding.severity is Severity.WARNING
+        assert abs(finding.evidence["step"] - 40_000) < 100  # the steps between thinned losses
+        assert suffers(ill) is True
+    assert found("IG609", long_run([40.0] * 60)).severity is Severity.ERROR
 
 
 def test_a_raised_rate_explains_a_jump() -> None:

@@ -45,6 +45,17 @@ class Over:
         return _median(self.rows[row][:NOW])
 
 
+def some(count: int) -> list[int]:
+    """Which looks to compare: evenly spaced ones of the past, then the latest of now."""
+    past = max(0, count - NOW)
+    step = -(-past // PAST) if past else 1
+    return [*range(0, past, step), *range(past, count)]
+
+
+PAST = 12
+"""Looks before that are enough for a median."""
+
+
 def _median(values: Sequence[Number]) -> float | None:
     known = [v for v in values if v is not None and math.isfinite(v)]
     return median(known) if known and len(known) == len(values) else None

@@ -1,5 +1,6 @@
 """A loss that jumps up and does not come down."""
 
+import math
 from dataclasses import dataclass
 from statistics import median
 from typing import ClassVar
@@ -93,12 +94,8 @@ class LossSpike(Rule):
         late = median(losses[-max(3, self.lasting // 5) :])
         start = median(losses[: max(3, self.lasting // 10)])
         start = start if chance is None else max(start, chance)
-        # The jump may lie further back than the latest stretch: by two, four, eight of them.
-        stretches = [1 << k for k in range(_FURTHEST)] if chance is not None else [1]
         found: list[tuple[float, int]] = []
-        for end in (len(losses) - k * self.lasting for k in stretches):
-            if end < self.before // 2:
-                break
+        for end in self._ends(len(losses), far=chance is not None):
             past = losses[max(0, end - self.before) : end]
             usual = median(past)
             scale = self.lost * abs(start - usual)
@@ -110,7 +107,16 @@ class LossSpike(Rule):
         if not found:
             return None
         usual, end = min(found)
+        end = max(2, end - self.lasting)
+        while _loss(losses, end) < (usual + now) / 2:  # the stretches are coarse
+            end += 1
         return path.watched[end], usual, late
+
+    def _ends(self, count: int, *, far: bool) -> list[int]:
+        """Where the past may end: the jump may lie further back than the latest stretch."""
+        ends = [count - k * self.lasting for k in (1, 2, 4, 8)]
+        ends += [count // 2, count // 4]  # where the losses are thinned out
+        return [end for end in (ends if far else ends[:1]) if end >= self.before // 2]
 
     @staticmethod
     def sick() -> Reading:
@@ -123,8 +129,9 @@ class LossSpike(Rule):
         return _example(0.65)
 
 
-_FURTHEST = 6
-"""Doublings of the distance at which a jump is looked for."""
+def _loss(losses: tuple[float, ...], index: int) -> float:
+    """Median of a few losses around one; without end at the last ones."""
+    return median(losses[index - 2 : index + 3]) if index + 3 < len(losses) else math.inf
 
 
 def _spread(losses: tuple[float, ...]) -> float:

@@ -10,7 +10,7 @@ from isograd.records import Reading
 from isograd.rules._examples import over_steps
 from isograd.rules._numbers import finite, show, words
 from isograd.rules._rule import NotApplicable, Outcome, Passed, Rule
-from isograd.rules._watched import NOW, looks, over
+from isograd.rules._watched import NOW, looks, over, some
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,8 @@ class StoppedLayer(Rule):
         ]
         sizes = over(reading, "weight.rms", fewest=len(column.steps))
         rms = {i: (sizes.rows[i] if not isinstance(sizes, NotApplicable) else ()) for i in places}
-        paths = {i: _relative(column.rows[i], rms[i]) for i in places}
+        chosen = some(len(column.steps))
+        paths = {i: _relative(column.rows[i], rms[i], chosen) for i in places}
         known = {i: path for i, path in paths.items() if None not in path}
         if len(known) < self.fewest:
             return NotApplicable(f"{len(known)} weights have a gradient at every look")
@@ -109,13 +110,13 @@ class StoppedLayer(Rule):
 
 
 def _relative(
-    gradients: tuple[float | None, ...], rms: tuple[float | None, ...]
+    gradients: tuple[float | None, ...], rms: tuple[float | None, ...], chosen: list[int]
 ) -> list[float | None]:
-    """Gradient over weight at every look; the gradient alone where the weight is not known."""
-    scales = rms if len(rms) == len(gradients) else (1.0,) * len(gradients)
+    """Gradient over weight at some looks; the gradient alone where the weight is not known."""
+    known = len(rms) == len(gradients)
     found: list[float | None] = []
-    for gradient, scale in zip(gradients, scales, strict=True):
-        number, size = finite(gradient), finite(scale)
+    for look in chosen:
+        number, size = finite(gradients[look]), finite(rms[look]) if known else 1.0
         found.append(None if number is None or not size else number / size)
     return found
 

@@ -23,7 +23,7 @@ from isograd.rules._profile import (
 )
 from isograd.rules._rule import NotApplicable, Outcome, Passed, Rule
 from isograd.rules._symptoms import OVER_TIME
-from isograd.rules._watched import NOW, cooling, over, suffers, warming, watched
+from isograd.rules._watched import NOW, cooling, over, some, suffers, warming, watched
 
 
 @dataclass(frozen=True)
@@ -122,10 +122,11 @@ class UpdateRatio(Rule):
             if middle > min(high, built_up * max(1 - momentum, 0.0) or high):
                 return self._too_high(reading, steps, middle)
             return Passed(f"the first step changes a typical weight by {show(middle)} of its size")
+        chosen = some(len(column.steps))
         rows = [column.rows[i] for i in _hidden(seen, ratios)]
         typical = [
             middle_of(v for v in map(finite, look) if v is not None) or 0.0
-            for look in zip(*rows, strict=True)
+            for look in zip(*([row[k] for k in chosen] for row in rows), strict=True)
         ]
         now, before = median(typical[-NOW:]), median(typical[:-NOW] or typical)
         told = f"a typical weight moves by {show(now)} of its size per step"

@@ -39,7 +39,7 @@ class WeightGrowth(Rule):
     """Looks needed: the median of three, and something to compare it with."""
     times: float = 10.0
     """Growth of a weight; those of healthy networks grow up to fivefold over long training."""
-    beyond: float = 100.0
+    beyond: float = 30.0
     """Growth that no learning explains, whatever the loss does."""
     still: float = 1.02
     """Growth over the latest looks by which it still goes on."""
