@@ -9,6 +9,7 @@ holds elsewhere are the proportions, within wide bounds.
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -82,7 +83,7 @@ class CostOfActivations(Experiment):
         z = x @ w
         work: dict[str, Callable[[], Any]] = {"product": lambda: x @ w, "copy": z.clone}
         for name, function in SHOWN.items():
-            work[name] = lambda function=function: function(z)
+            work[name] = partial(function, z)
         times = dict.fromkeys(work, float("inf"))
         for _ in range(self.rounds):  # round by round, so that a busy moment hits all alike
             for name, do in work.items():

@@ -158,7 +158,7 @@ def alone(blocks: int, factor: float, bench: "Bench") -> float:
     x = torch.randn(4, 16, generator=bench.generator(), dtype=torch.float64).requires_grad_()
     net = nn.Sequential(*(Scaled(16, factor) for _ in range(blocks))).double()
     for block in net:
-        nn.init.zeros_(block.f[-1].weight)  # type: ignore[arg-type, index, union-attr]  # a Linear
+        nn.init.zeros_(block.f[-1].weight)  # type: ignore[index, union-attr]  # a Linear
     probe = torch.randn(4, 16, generator=bench.generator(1), dtype=torch.float64)
     (gradient,) = torch.autograd.grad((net(x) * probe).sum(), x)
     return 0.5 * math.log(float(gradient.square().mean() / probe.square().mean()))

@@ -215,7 +215,7 @@ def worst_rise(net: nn.Module, batch: Any, rate: float, steps: int = 20) -> floa
         gradients = torch.autograd.grad(loss, parameters)
         with torch.no_grad():
             for parameter, gradient in zip(parameters, gradients, strict=True):
-                parameter -= rate * gradient
+                parameter.sub_(rate * gradient)
     rises = [b - a for a, b in itertools.pairwise(losses)]
     return min(100.0, max(rises)) if all(map(math.isfinite, losses)) else 100.0
 
@@ -238,7 +238,7 @@ def descend(
                 for p, g in zip(parameters, gradients, strict=True) if p.ndim == 2
             ]  # fmt: skip
             for parameter, gradient in zip(parameters, gradients, strict=True):
-                parameter -= rate * gradient
+                parameter.sub_(rate * gradient)
     with torch.no_grad():
         right = (twin(data.test_inputs).argmax(1) == data.test_labels).float().mean()
     return losses, float(right), sorted(last)[len(last) // 2]
