@@ -191,6 +191,13 @@ def test_a_divergence_is_told_with_its_latest_losses() -> None:
     assert isinstance(judged("IG609", watch([*FALLS, 30.0, *FALLS[-30:]])), Passed)
 
 
+def test_first_steps_that_overshoot_are_no_divergence() -> None:
+    assert isinstance(judged("IG609", watch([2.3, 2.2, 9.0, 12.0, 8.0, 3.0])), Passed)
+    assert isinstance(judged("IG609", watch([2.3, 2.2, 9.0, 12.0, 8.0, *FALLS[:9]])), Passed)
+    assert isinstance(judged("IG609", watch([2.3, *[9.0] * 5])), Passed)
+    assert isinstance(judged("IG609", watch([2.3, 2.2, *[9.0] * 12])), Finding)
+
+
 EVENT = {
     "op": "linear",
     "site": 2,

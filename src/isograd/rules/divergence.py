@@ -11,7 +11,7 @@ from isograd.rules._examples import chain, with_history
 from isograd.rules._numbers import fact, show
 from isograd.rules._rule import NotApplicable, Outcome, Passed, Rule
 from isograd.rules._symptoms import OVER_TIME
-from isograd.rules._watched import RECENT
+from isograd.rules._watched import FEW, RECENT
 
 SHOWN = 100
 """Losses that are handed on as evidence."""
@@ -67,7 +67,8 @@ class Divergence(Rule):
                 f"{path.broke_at}; the largest before was {show(max(path.losses))}.",
             )
         end = median(path.losses[-max(1, _latest(path)) :])
-        if path.steps < self.steps or end <= rise * reference:
+        fewest = FEW if path.watched else self.steps
+        if path.steps < fewest or end <= rise * reference:
             return Passed(f"the loss goes from {show(path.start)} to {show(end)}")
         return self._finding(
             reading,
@@ -107,4 +108,6 @@ class Divergence(Rule):
 
 def _latest(path: Course) -> int:
     """Losses that are now: a quarter of a rehearsal, of a watched run not more than a few."""
-    return min(len(path.losses) // 4, RECENT if path.watched else len(path.losses))
+    count = len(path.losses) // 4
+    # The first steps of a healthy run may overshoot: it is the typical one of some that counts.
+    return min(max(count, FEW), RECENT) if path.watched else count
