@@ -50,6 +50,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "sites",
         "statistics",
         "theory",
+        "watching",
     },
     "cli": {
         *GROUND,
