@@ -130,3 +130,47 @@ def test_a_blocked_output_is_freed() -> None:
     tame = nn.Sequential(*plain(2, out=1), nn.Tanh())
     with pytest.raises(RemedyError, match="passes gradients and reaches all targets"):
         remedies.apply("output-activation", tame, (x, 0.3 * torch.tanh(y)), F.mse_loss)
+
+
+class MaskedRoot(nn.Module):
+    """Square roots of what is positive; in the second form the masked branch is safe."""
+
+    def __init__(self, *, safe: bool) -> None:
+        super().__init__()
+        self.safe = safe
+
+    def forward(self, x: Tensor) -> Tensor:
+        inside = torch.where(x > 0, x, torch.ones_like(x)) if self.safe else x
+        return torch.where(x > 0, torch.sqrt(inside), torch.zeros_like(x))
+
+
+def test_a_guarded_gradient_is_that_of_the_safe_code() -> None:
+    torch.manual_seed(0)
+    x, y = classes()
+    model = nn.Sequential(nn.Linear(20, 16), MaskedRoot(safe=False), nn.Linear(16, 7))
+    safe = nn.Sequential(model[0], MaskedRoot(safe=True), model[2])
+    F.cross_entropy(safe(x), y).backward()
+    expected = [p.grad.clone() for p in safe.parameters() if p.grad is not None]
+    safe.zero_grad()
+    F.cross_entropy(model(x), y).backward()
+    assert torch.isnan(model[0].weight.grad).any()  # type: ignore[arg-type]
+    model.zero_grad()
+    remedies.apply("gradient-finite", model, (x, y))
+    F.cross_entropy(model(x), y).backward()
+    found = [p.grad for p in model.parameters()]
+    assert all(torch.equal(a, b) for a, b in zip(expected, found, strict=True))  # type: ignore[arg-type]
+
+
+def test_a_gradient_of_the_forward_itself_is_left_to_it() -> None:
+    class Own(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Linear(20, 16), nn.Linear(16, 7)
+
+        def forward(self, x: Tensor) -> Tensor:
+            h = self.a(x)
+            out: Tensor = self.b(torch.where(h > 0, torch.sqrt(h), torch.zeros_like(h)))
+            return out
+
+    with pytest.raises(RemedyError, match=r"in the model's own forward: mask its input"):
+        remedies.apply("gradient-finite", Own(), classes())

@@ -226,3 +226,18 @@ def test_group_norms_need_no_batch() -> None:
     change.undo()
     assert isinstance(model[1], nn.BatchNorm2d)
     assert model[1].momentum == 0.001
+
+
+def test_weights_in_half_precision_get_their_digits_back() -> None:
+    x, y = classes()
+    model = plain(2, gain=1.0).half()
+    before = [p.detach().clone() for p in model.parameters()]
+    change = remedies.apply("optimizer-precision", model, (x.half(), y))
+    assert all(p.dtype == torch.float32 for p in change.model.parameters())
+    out = change.model(x.half())
+    assert out.dtype == torch.float32
+    assert torch.allclose(out, model(x), atol=0.05)
+    change.undo()
+    for p, old in zip(model.parameters(), before, strict=True):
+        assert p.dtype == torch.float16
+        assert torch.equal(p, old)

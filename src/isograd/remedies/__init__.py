@@ -4,7 +4,7 @@ from isograd.catalogue import Catalogue
 from isograd.remedies._applying import apply, case_of
 from isograd.remedies._losses import AlignedTargets, InUnitsOfTargets
 from isograd.remedies._lsuv import lsuv_
-from isograd.remedies._modules import Scaled, Skip, WeightStandardized
+from isograd.remedies._modules import Autocast, FiniteGradient, Scaled, Skip, WeightStandardized
 from isograd.remedies._preprocessing import Preprocessed, ScaledOutputs, Standardize, Whiten
 from isograd.remedies._remedy import FAMILIES, Case, Change, Plan, Remedy
 
@@ -14,8 +14,10 @@ __all__ = [
     "FAMILIES",
     "REMEDIES",
     "AlignedTargets",
+    "Autocast",
     "Case",
     "Change",
+    "FiniteGradient",
     "InUnitsOfTargets",
     "Plan",
     "Preprocessed",

@@ -16,6 +16,8 @@ _LITERAL = 3
 _HOMES = {
     "isograd.remedies": (
         "AlignedTargets",
+        "Autocast",
+        "FiniteGradient",
         "InUnitsOfTargets",
         "Preprocessed",
         "Scaled",

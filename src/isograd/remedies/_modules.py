@@ -103,3 +103,71 @@ class WeightStandardized(nn.Module):
     def extra_repr(self) -> str:
         """The gain."""
         return f"gain={self.gain:g}"
+
+
+class _Finite(torch.autograd.Function):
+    @staticmethod
+    def forward(x: Tensor) -> Tensor:
+        return x.view_as(x)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        pass
+
+    @staticmethod
+    def backward(_: Any, gradient: Tensor) -> Tensor:
+        return torch.where(torch.isfinite(gradient), gradient, torch.zeros_like(gradient))
+
+
+class FiniteGradient(nn.Module):
+    """A module whose input's gradient is zero wherever it would not be finite.
+
+    Args:
+        body: takes tensors by position; its keys in `state_dict` begin with `body.`.
+    """
+
+    def __init__(self, body: nn.Module) -> None:
+        super().__init__()
+        self.body = body
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """The module's own output."""
+        guarded = [_guarded(x) for x in args]
+        return self.body(*guarded, **kwargs)
+
+
+def _guarded(x: Any) -> Any:
+    asks = isinstance(x, Tensor) and x.is_floating_point() and x.requires_grad
+    return _Finite.apply(x) if asks else x  # type: ignore[no-untyped-call]  # torch's own
+
+
+class Autocast(nn.Module):
+    """A float32 model that computes in a narrower format; inputs and outputs are float32.
+
+    Args:
+        model: in float32; its keys in `state_dict` begin with `model.`.
+        dtype: to compute in.
+    """
+
+    def __init__(self, model: nn.Module, dtype: torch.dtype = torch.bfloat16) -> None:
+        super().__init__()
+        self.model, self.dtype = model, dtype
+        self.training = model.training
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """The model's output."""
+        args, kwargs = _cast(args), _cast(kwargs)
+        like = next(iter(self.model.parameters()))
+        with torch.autocast(like.device.type, dtype=self.dtype):
+            return _cast(self.model(*args, **kwargs))
+
+
+def _cast(value: Any) -> Any:
+    """Floating-point tensors as float32, inside tuples, lists and dicts too."""
+    if isinstance(value, Tensor):
+        return value.float() if value.is_floating_point() else value
+    if type(value) in (tuple, list):
+        return type(value)(_cast(item) for item in value)
+    if type(value) is dict:
+        return {key: _cast(item) for key, item in value.items()}
+    return value
