@@ -2,10 +2,11 @@
 
 import math
 
+import numpy as np
 import pytest
 from scipy import stats
 
-from isograd.repairs.comparing import Comparison
+from isograd.repairs.comparing import LEVEL, Comparison
 
 
 @pytest.mark.parametrize(
@@ -34,6 +35,15 @@ def test_a_sure_gain_wins_and_a_sure_loss_is_worse() -> None:
     assert sure.better
     assert not sure.worse
     assert Comparison(sure.after, sure.before).worse
+
+
+def test_looking_three_times_is_wrong_in_five_percent() -> None:
+    draws = np.random.default_rng(0).normal(size=(4000, 5))
+    wrong = 0
+    for row in 10 + draws:
+        looks = [Comparison(tuple(row[:n]), (10.0,) * n) for n in (3, 4, 5)]
+        wrong += any(look.p < LEVEL for look in looks)
+    assert wrong / 4000 == pytest.approx(0.05, abs=3 * (0.05 * 0.95 / 4000) ** 0.5)
 
 
 def test_a_gain_of_one_percent_is_none_however_sure() -> None:

@@ -17,6 +17,8 @@ from patients.snapshot import changes, snapshot
 
 SGD = functools.partial(torch.optim.SGD, lr=0.05, momentum=0.9)
 
+Deep = tuple[nn.Module, tuple[torch.Tensor, torch.Tensor], isograd.Repair]
+
 
 def digits(count: int = 12) -> list[tuple[torch.Tensor, torch.Tensor]]:
     x, y = data.digits(count * 64)
@@ -24,15 +26,19 @@ def digits(count: int = 12) -> list[tuple[torch.Tensor, torch.Tensor]]:
 
 
 @pytest.fixture(scope="module")
-def deep() -> tuple[nn.Module, isograd.Repair]:
+def deep() -> Deep:
     torch.manual_seed(0)
     model = stack(10, nn.ReLU, width=48)
     batches = digits()
-    return model, isograd.repair(model, batches[0], optimizer=SGD, data=batches, budget=400)
+    return (
+        model,
+        batches[0],
+        isograd.repair(model, batches[0], optimizer=SGD, data=batches, budget=400),
+    )
 
 
-def test_a_deep_network_is_repaired(deep: tuple[nn.Module, isograd.Repair]) -> None:
-    model, done = deep
+def test_a_deep_network_is_repaired(deep: Deep) -> None:
+    model, _, done = deep
     assert done.verdict == "repaired"
     assert done.changed
     assert done.remedies[0].startswith("init-")
@@ -42,32 +48,32 @@ def test_a_deep_network_is_repaired(deep: tuple[nn.Module, isograd.Repair]) -> N
     assert done.after.healthy
     before, after = done.trials
     assert before.treatment == "as it is"
-    assert len(before.scores) == len(after.scores) == 5
+    assert 3 <= len(before.scores) == len(after.scores) <= 5
     assert max(after.scores) < min(before.scores)
     assert done.cost.steps <= 400
 
 
 def test_the_optimizer_is_that_of_the_repaired_model(
-    deep: tuple[nn.Module, isograd.Repair],
+    deep: Deep,
 ) -> None:
-    _, done = deep
+    *_, done = deep
     held = {id(p) for group in done.optimizer.param_groups for p in group["params"]}
     assert held == {id(p) for p in done.model.parameters()}
     assert done.optimizer.defaults["lr"] == 0.05
 
 
-def test_the_code_makes_the_same_change(deep: tuple[nn.Module, isograd.Repair]) -> None:
-    model, done = deep
+def test_the_code_makes_the_same_change(deep: Deep) -> None:
+    model, batch, done = deep
     twin = copy.deepcopy(model)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        exec(done.code, {"model": twin, "loss": None})
+        exec(done.code, {"model": twin, "loss": None, "batch": batch})
     kept = done.model.state_dict()
     assert all(torch.equal(value, kept[key]) for key, value in twin.state_dict().items())
 
 
-def test_it_trains_as_the_proof_says(deep: tuple[nn.Module, isograd.Repair]) -> None:
-    _, done = deep
+def test_it_trains_as_the_proof_says(deep: Deep) -> None:
+    *_, done = deep
     model, optimizer = copy.deepcopy((done.model, done.optimizer))
     for x, y in digits() * 3:
         optimizer.zero_grad()

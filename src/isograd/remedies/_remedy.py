@@ -78,6 +78,8 @@ class Plan:
     """What becomes of the keys of `state_dict`; empty where they stay as they are."""
     notes: tuple[str, ...] = ()
     """What a user should know: what is lost, what goes with it."""
+    settles: int = 0
+    """Steps of training before which nothing can be said of the effect."""
     given: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """What the code uses besides `model`, by name: `loss`, `batch`, `data`."""
 

@@ -61,6 +61,7 @@ class OptimizerWarmup(Remedy):
             ")\n"
             "# in the loop, after optimizer.step(): scheduler.step()",
             optimizer=Warmed(make, self.steps),
+            settles=2 * self.steps,  # while it rises, any network looks calm
         )
 
     def variants(self) -> tuple[Remedy, ...]:

@@ -1,7 +1,9 @@
-"""The choice: the least invasive of those that do as well as the best."""
+"""The choice: of those that do as well as the best, the least invasive against the first cause."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
+
+from isograd.remedies import FAMILIES
 
 if TYPE_CHECKING:
     from isograd.repairs.racing import Runner
@@ -9,27 +11,64 @@ if TYPE_CHECKING:
 ENOUGH = 0.8
 """Part of the best candidate's gain that counts as just as good: after a few steps, gains of
 networks that end alike differ by as much."""
+COMPLETE = 0.5
+"""The same for a change that completes another: it takes away an error, or a learning rate beyond
+the limit of stability, that the other alone leaves. A calm network may learn slowly at first."""
+MODEST = 1 / 3
+"""The same for changes of values and settings beside changes of the architecture: those have to
+learn three times as fast, or the network stays the one that the user designed."""
 
 
 def ranked(runners: Sequence["Runner"], untrained: float) -> list["Runner"]:
     """Runners, the one to keep first.
 
-    Those whose gain over the untrained network is at least ENOUGH of the best one's come first,
-    the least invasive of them first, the best where they are equally invasive. Where nobody gained
-    anything, they stay in the order in which they were planned.
+    Changes of values and settings come before changes of the architecture if the best of them gains
+    MODEST of what the best of all gains over the untrained network. Otherwise, and among
+    themselves, those that gain ENOUGH of what the best does come first; of them those that complete
+    another, then those that address the first cause, and of these the least invasive, the best
+    where they are equally invasive. Where nobody gained anything, all stay in the order of the
+    plan.
 
     Args:
         runners: in the order in which they were planned.
         untrained: score of the user's network before any training.
     """
-    best = max((untrained - r.score for r in runners), default=0.0)
 
-    def key(place: int) -> tuple[bool, int, float]:
-        runner = runners[place]
-        gain = untrained - runner.score
-        equal = gain >= ENOUGH * best
-        return (not equal, runner.treatment.invasive if equal else 0, runner.score)
+    def best(of: Sequence["Runner"]) -> float:
+        return max((untrained - r.score for r in of), default=0.0)
 
-    if best <= 0:
+    if best(runners) <= 0:
         return list(runners)
+    modest = [r for r in runners if not structural(r)]
+    if modest and best(modest) >= MODEST * best(runners):
+        rest = [r for r in runners if structural(r)]
+        groups = [modest, rest]
+    else:
+        groups = [list(runners)]
+    return [r for group in groups for r in _ranked(group, untrained, best(group))]
+
+
+def structural(runner: "Runner") -> bool:
+    """Whether it changes the architecture rather than values and settings."""
+    return runner.treatment.invasive >= FAMILIES.index("activation")
+
+
+def better_half(runners: Sequence["Runner"], untrained: float) -> list["Runner"]:
+    """The better half, with the best of each of the two kinds in any case."""
+    order = ranked(runners, untrained)
+    kept = order[: -(-len(order) // 2)]
+    for kind in (True, False):
+        of_kind = [r for r in order if structural(r) is kind]
+        if of_kind and not any(r is of_kind[0] for r in kept):
+            kept = [*kept[:-1], of_kind[0]] if len(kept) > 1 else kept
+    return kept
+
+
+def _ranked(runners: Sequence["Runner"], untrained: float, best: float) -> list["Runner"]:
+    def key(place: int) -> tuple[float, ...]:
+        score, what = runners[place].score, runners[place].treatment
+        if untrained - score < (COMPLETE if what.completes else ENOUGH) * best:
+            return (1, score)
+        return (0, not what.completes, what.cause, what.invasive, len(what.plans), score)
+
     return [runners[i] for i in sorted(range(len(runners)), key=key)]

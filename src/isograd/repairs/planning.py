@@ -9,6 +9,9 @@ from isograd.repairs.result import Skipped
 from isograd.repairs.scoring import failed
 from isograd.repairs.treatments import Treatment, treatment
 
+STATES = {"IG204": "saturating-activation", "IG205": "dead-units"}
+"""What a finding says of the units, whatever its cause: that may be mended as well as the cause."""
+
 
 @dataclass(frozen=True)
 class Candidates:
@@ -35,7 +38,7 @@ def candidates(case: Case, allow: Collection[str]) -> Candidates:
     """
     found: list[Treatment] = []
     skipped: dict[str, str] = {}
-    for cause, remedy in _wanted(case):
+    for cause, severity, remedy in _wanted(case):
         if any(t.plans[0].remedy == remedy.code for t in found) or remedy.code in skipped:
             continue
         if remedy.family not in allow:
@@ -44,23 +47,32 @@ def candidates(case: Case, allow: Collection[str]) -> Candidates:
         plans, reason = _planned(remedy, case)
         if not plans:
             skipped[remedy.code] = reason
-        found += [treatment(variant, plan, cause) for variant, plan in plans]
+        pressing = severity is Severity.ERROR
+        found += [treatment(variant, plan, cause, pressing=pressing) for variant, plan in plans]
     return Candidates(
         tuple(_families_in_turn(_settings_last(found))),
         tuple(Skipped(code, why) for code, why in skipped.items()),
     )
 
 
-def _wanted(case: Case) -> Iterator[tuple[str, Remedy]]:
-    """(cause, remedy) in the order of promise."""
+def _causes(case: Case) -> dict[str, Severity]:
+    """What may have to be mended, the first first, and how bad it is."""
     serious = flagged(case.findings)
-    causes = [f.cause for f in serious]
-    causes += [s.cause for f in serious for s in flagged(f.symptoms)]
-    for cause in dict.fromkeys(causes):
+    causes: dict[str, Severity] = {}
+    for finding in (*serious, *(s for f in serious for s in flagged(f.symptoms))):
+        also = STATES.get(finding.code, finding.cause)
+        for cause in (finding.cause, also):
+            causes.setdefault(cause, finding.severity)
+    return causes
+
+
+def _wanted(case: Case) -> Iterator[tuple[int, Severity, Remedy]]:
+    """(number of the cause, how bad it is, remedy) in the order of promise."""
+    for place, (cause, severity) in enumerate(_causes(case).items()):
         made_for = [r for r in REMEDIES if cause in r.addresses]
         made_for.sort(key=lambda r: (r.addresses.index(cause), r.invasive))
         for remedy in made_for:
-            yield cause, remedy
+            yield place, severity, remedy
 
 
 def _planned(remedy: Remedy, case: Case) -> tuple[list[tuple[Remedy, Plan]], str]:

@@ -1,7 +1,7 @@
-"""The proof: the network as it is and a change, trained alike from several fresh seeds."""
+"""The proof: the network as it is and a change, trained alike from fresh seeds."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from isograd.remedies import Case
 from isograd.repairs.comparing import Comparison
@@ -12,32 +12,70 @@ from isograd.repairs.supply import Supply
 from isograd.repairs.treatments import Treatment
 
 
-def trial(
-    treatment: Treatment,
-    case: Case,
-    supply: Supply,
-    judge: Judge,
+class Series:
+    """Equal trainings of one treatment, a seed after the other."""
+
+    def __init__(self, treatment: Treatment, case: Case, supply: Supply, judge: Judge) -> None:
+        self.treatment = treatment
+        self._case, self._supply, self._judge = case, supply, judge
+        self._runs: list[tuple[tuple[float, ...], float, str | None]] = []
+
+    def run(self, seed: int, steps: int) -> int:
+        """Trains from one more seed, and judges the end; returns the steps it took.
+
+        Raises:
+            IsogradError: the network cannot be trained; of a change, that it cannot be made.
+        """
+        runner = Runner(self.treatment, self.treatment.start(self._case, seed), seed)
+        taken = runner.advance(self._supply, steps)
+        self._runs.append((tuple(runner.losses), runner.judged(self._judge), runner.broke))
+        return taken
+
+    def __len__(self) -> int:
+        return len(self._runs)
+
+    def first(self, count: int) -> Trial:
+        """The first runs."""
+        losses, scores, broke = zip(*self._runs[:count], strict=True)
+        return Trial(self.treatment.name, losses, scores, broke)
+
+
+def prove(
+    before: Series,
+    after: Series,
     *,
     seeds: Sequence[int],
+    fewest: int,
     steps: int,
-) -> Trial:
-    """Trains one treatment from every seed, and judges the end of each run.
+    untrained: float,
+    afford: Callable[[int], bool],
+    spend: Callable[[int], None],
+) -> tuple[Trial, Trial]:
+    """Trains both from seed after seed, until one is known to be better or seeds run out.
 
-    Raises:
-        IsogradError: the network cannot be trained; of a change, that it cannot be made.
+    Args:
+        before: the network as it is; runs that it has are used again.
+        after: the change.
+        seeds: at most these.
+        fewest: runs before anything is concluded.
+        steps: of every run.
+        untrained: score before training.
+        afford: whether so many more steps may be taken.
+        spend: told the steps that were taken.
     """
-    runners = []
-    for seed in seeds:
-        runner = Runner(treatment, treatment.start(case, seed), seed)
-        runner.advance(supply, steps)
-        runner.judged(judge)
-        runners.append(runner)
-    return Trial(
-        treatment.name,
-        tuple(tuple(r.losses) for r in runners),
-        tuple(r.score for r in runners),
-        tuple(r.broke for r in runners),
-    )
+    for place, seed in enumerate(seeds):
+        missing = (len(before) <= place) + (len(after) <= place)
+        if place >= fewest and not afford(missing * steps):
+            break
+        for series in (before, after):
+            if len(series) <= place:
+                spend(series.run(seed, steps))
+        if place + 1 >= fewest:
+            found = compared(before.first(place + 1), after.first(place + 1), untrained)
+            if found.better or found.gain <= 0:
+                break
+    count = min(len(before), len(after))
+    return before.first(count), after.first(count)
 
 
 def compared(before: Trial, after: Trial, untrained: float) -> Comparison:

@@ -11,7 +11,7 @@ import torch
 
 from isograd.probe.stepping import Stepper
 from isograd.remedies import Case
-from isograd.repairs.choosing import ranked
+from isograd.repairs.choosing import better_half, ranked
 from isograd.repairs.scoring import Judge, failed
 from isograd.repairs.supply import Supply
 from isograd.repairs.treatments import Trainee, Treatment
@@ -112,9 +112,8 @@ class Race:
 
     def _better_half(self, runners: list[Runner]) -> list[Runner]:
         """The better half, in the order in which they came."""
-        order = ranked(runners, self.untrained)
-        kept = order[: math.ceil(len(runners) / 2)]
-        for runner in order[len(kept) :]:
+        kept = better_half(runners, self.untrained)
+        for runner in (r for r in runners if not any(r is k for k in kept)):
             self.dropped[runner.treatment.name] = (
                 f"tried for {len(runner.losses)} steps: {runner.score:.4g}, where "
                 f"{kept[0].treatment.name} came to {kept[0].score:.4g}"

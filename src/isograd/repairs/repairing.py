@@ -19,7 +19,6 @@ from isograd.remedies import FAMILIES, Case
 from isograd.repairs.attempting import Attempt, Budget
 from isograd.repairs.comparing import Comparison
 from isograd.repairs.planning import Candidates, candidates
-from isograd.repairs.proving import compared
 from isograd.repairs.result import Cost, Repair, Skipped, Trial
 from isograd.repairs.scoring import MEASURES
 from isograd.repairs.supply import gather
@@ -114,14 +113,15 @@ def repair(
 
 
 def _tried(attempt: Attempt, found: Candidates, same: Repair) -> Repair:
-    change = attempt.find(found)
-    if change is None:
+    changes = attempt.find(found)
+    if not changes:
         reason = "Every change that was tried broke in training."
         return replace(
             same, verdict="nothing-helps", reason=reason, skipped=_skipped(attempt, found)
         )
-    trials = attempt.prove(change)
-    comparison = compared(*trials, attempt.untrained)
+    change, *both = attempt.prove(changes)
+    trials = both[0], both[1]
+    comparison = attempt.compared(*trials)
     told = replace(
         same,
         trials=trials,
@@ -129,13 +129,13 @@ def _tried(attempt: Attempt, found: Candidates, same: Repair) -> Repair:
         measure=MEASURES[attempt.judge.measure],
     )
     if not comparison.better:
-        attempt.dropped[change.name] = "no significant difference to the network as it is"
         return replace(
             told,
             verdict="nothing-helps",
             reason=f"{change.name} came nearest: {_words(comparison, trials, told.measure)}",
             skipped=_skipped(attempt, found),
         )
+    attempt.dropped.pop(change.name, None)
     trainee, diagnosis = attempt.after(change)
     return replace(
         told,

@@ -36,8 +36,18 @@ class Treatment:
     families: tuple[str, ...] = ()
     invasive: int = -1
     """Of the most invasive change; -1 of none."""
-    cause: str = ""
-    """Of the finding that the first change addresses."""
+    cause: int = 0
+    """Which of the causes that were found it addresses: 0 is the first."""
+
+    pressing: bool = False
+    """Whether it addresses an error."""
+    completes: bool = False
+    """Whether it adds to a change what that change cannot do without."""
+
+    @property
+    def settles(self) -> int:
+        """Steps of training before which nothing can be said of it."""
+        return max((plan.settles for plan in self.plans), default=0)
 
     @property
     def name(self) -> str:
@@ -51,7 +61,8 @@ class Treatment:
             (*self.labels, *other.labels),
             (*self.families, *other.families),
             max(self.invasive, other.invasive),
-            self.cause,
+            min(self.cause, other.cause),
+            completes=other.pressing,
         )
 
     def start(self, case: Case, seed: int) -> Trainee:
@@ -78,7 +89,7 @@ class Treatment:
         return Trainee(model, loss, optimizer, new_loss)
 
 
-def treatment(remedy: Remedy, plan: Plan, cause: str) -> Treatment:
+def treatment(remedy: Remedy, plan: Plan, cause: int, *, pressing: bool) -> Treatment:
     """One planned change as a treatment."""
     own = [
         f"{one.name}={_short(getattr(remedy, one.name))}"
@@ -86,7 +97,7 @@ def treatment(remedy: Remedy, plan: Plan, cause: str) -> Treatment:
         if getattr(remedy, one.name) != one.default
     ]
     label = f"{remedy.code} ({', '.join(own)})" if own else remedy.code
-    return Treatment((plan,), (label,), (remedy.family,), remedy.invasive, cause)
+    return Treatment((plan,), (label,), (remedy.family,), remedy.invasive, cause, pressing)
 
 
 def _short(value: Any) -> str:
