@@ -14,6 +14,7 @@
 namespace {
 
 constexpr size_t ALONE = 1 << 16;      // entries below are read without letting others run
+constexpr size_t BLOCK = 4096, DRIFT = 61;
 constexpr size_t SHARED = 1 << 19;     // entries per thread, at the least
 constexpr size_t PIECE = 1 << 26;      // entries of one pass: its counters hold 32 bits
 constexpr double SAFE[] = {0x1p-200, 0x1p200};  // as in columns.py
@@ -236,6 +237,7 @@ struct Target {
     uint8_t* flags;
     size_t units;
     Py_ssize_t axis;
+    size_t part;  // entries to keep of a tensor of twice as many or more; 0: all
 };
 
 // Raises the flags of a tensor that has as many units along the axis.
@@ -272,7 +274,7 @@ int dtype_of(PyObject* x) {
     return -1;
 }
 
-// reader(row, low, high, flags, units, axis) returns a function of a tensor that reads it and
+// reader(row, low, high, flags, units, axis, part) returns a function of a tensor that reads it and
 // returns True, or False where the tensor takes more looking at: it is elsewhere, or not plain.
 PyObject* read_target(PyObject* capsule, PyObject* x) {
     auto target = (const Target*)PyCapsule_GetPointer(capsule, nullptr);
@@ -289,11 +291,18 @@ PyObject* read_target(PyObject* capsule, PyObject* x) {
     Py_XDECREF(number);
     Py_XDECREF(address);
     if (PyErr_Occurred()) return nullptr;
-    if (entries > ALONE || (entries && !data)) Py_RETURN_FALSE;
+    bool some = target->part && entries >= 2 * target->part;
+    if ((!some && entries > 4 * ALONE) || (entries && !data)) Py_RETURN_FALSE;
     Layout layout;
-    layout.insert(entries, 1);
+    if (some) {  // the blocks of statistics/_layout.py, part()
+        size_t period = entries / (target->part / BLOCK) - DRIFT;
+        layout.insert(entries / period, (ptrdiff_t)period);
+        layout.insert(BLOCK, 1);
+    } else {
+        layout.insert(entries, 1);
+    }
     read_into(target->row, data, dtype, layout, target->ends, 1);
-    if (target->flags && entries) {
+    if (target->flags && entries && !some) {
         PyObject *shape = PyObject_GetAttr(x, name_shape), *strides = call(x, name_stride);
         bool raised = shape && strides && raise_plain(*target, data, dtype, shape, strides);
         Py_XDECREF(shape);
@@ -306,14 +315,15 @@ PyMethodDef read_method = {"read", read_target, METH_O, nullptr};
 
 PyObject* py_reader(PyObject*, PyObject* const* items, Py_ssize_t number) {
     Arguments given{items, number};
-    if (!given.expect(6)) return nullptr;
+    if (!given.expect(7)) return nullptr;
     auto row = (double*)given.address();
     Ends ends = given.ends();
     auto flags = (uint8_t*)given.address();
     size_t units = (size_t)given.number();
     Py_ssize_t axis = given.number();
+    size_t part = (size_t)given.number();
     if (PyErr_Occurred()) return nullptr;
-    auto target = new Target{row, ends, flags, units, axis};
+    auto target = new Target{row, ends, flags, units, axis, part};
     PyObject* capsule = PyCapsule_New(target, nullptr, [](PyObject* self) {
         delete (Target*)PyCapsule_GetPointer(self, nullptr);
     });

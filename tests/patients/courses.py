@@ -69,7 +69,7 @@ class Training:
             float((new.detach() - old).norm() / old.norm()) if old.norm() > 0 else None
             for old, new in zip(before, self.model.parameters(), strict=True)
         )
-        facts = {**record.facts, **optimizer_facts(self.optimizer, self.model)}
+        facts = {**record.facts, **optimizer_facts(self.optimizer, self.model.named_parameters())}
         series = {**record.series, "weight.update_ratio": ratios}
         first = next(iter(self.looks.values()), record)
         record = replace(record, facts=facts, series=series)

@@ -298,7 +298,7 @@ LAYERS[1].bias.requires_grad_(False)
     ],
 )
 def test_an_optimizer(make: Any, expected: dict[str, Any]) -> None:
-    facts = optimizer_facts(make(list(LAYERS[0].parameters())), LAYERS)
+    facts = optimizer_facts(make(list(LAYERS[0].parameters())), LAYERS.named_parameters())
     assert {key: facts[f"optimizer.{key}"] for key in expected} == expected
     assert facts["optimizer.missing"] == ["1.weight"]  # frozen ones need not be held
 
@@ -308,7 +308,7 @@ def test_groups_of_an_optimizer() -> None:
         {"params": LAYERS[0].parameters(), "lr": 0.1},
         {"params": LAYERS[1].parameters(), "lr": 0.4},
     ]
-    facts = optimizer_facts(torch.optim.SGD(groups, lr=0.2), LAYERS)
+    facts = optimizer_facts(torch.optim.SGD(groups, lr=0.2), LAYERS.named_parameters())
     assert facts["optimizer.lr"] == 0.4
     assert facts["optimizer.missing"] == []
     assert "optimizer.betas" not in facts
@@ -317,4 +317,4 @@ def test_groups_of_an_optimizer() -> None:
 
 def test_muon_does_not_scale_with_the_gradient() -> None:
     optimizer = torch.optim.Muon([LAYERS[0].weight])
-    assert optimizer_facts(optimizer, LAYERS)["optimizer.adaptive"] is True
+    assert optimizer_facts(optimizer, LAYERS.named_parameters())["optimizer.adaptive"] is True

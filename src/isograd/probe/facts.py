@@ -1,6 +1,6 @@
 """Facts about the output, the norms and the optimizer: one number or word each."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -41,8 +41,15 @@ def norm_facts(model: nn.Module) -> dict[str, Any]:
     return facts
 
 
-def optimizer_facts(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, Any]:
-    """Facts `optimizer.*`: hyper-parameters of the first group, and what it does not hold."""
+def optimizer_facts(
+    optimizer: torch.optim.Optimizer, named: Iterable[tuple[str, Tensor]]
+) -> dict[str, Any]:
+    """Facts `optimizer.*`: hyper-parameters of the first group, and what it does not hold.
+
+    Args:
+        optimizer: any.
+        named: names and parameters of the model.
+    """
     group = optimizer.param_groups[0]
     held = {id(p) for g in optimizer.param_groups for p in g["params"]}
     betas = group.get("betas")
@@ -54,9 +61,7 @@ def optimizer_facts(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[
         "optimizer.momentum": float(group.get("momentum", 0.0) or 0.0),
         "optimizer.adaptive": _is_adaptive(optimizer, group),
         "optimizer.weight_decay": float(group.get("weight_decay", 0.0) or 0.0),
-        "optimizer.missing": _names(
-            (n for n, p in model.named_parameters() if p.requires_grad and id(p) not in held)
-        ),
+        "optimizer.missing": _names((n for n, p in named if p.requires_grad and id(p) not in held)),
     }
     if betas is not None:
         facts["optimizer.betas"] = [float(b) for b in betas]
@@ -66,13 +71,19 @@ def optimizer_facts(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[
 
 
 def step_facts(
-    model: nn.Module, optimizer: torch.optim.Optimizer | None, size: int
+    named: Sequence[tuple[str, Tensor]], optimizer: torch.optim.Optimizer | None, size: int
 ) -> dict[str, Any]:
-    """Facts of one step of a training: optimizer, batch size, and what is frozen."""
-    facts: dict[str, Any] = {} if optimizer is None else optimizer_facts(optimizer, model)
+    """Facts of one step of a training: optimizer, batch size, and what is frozen.
+
+    Args:
+        named: names and parameters of the model.
+        optimizer: where there is one.
+        size: samples of the step's forwards; 0 where they were not seen.
+    """
+    facts: dict[str, Any] = {} if optimizer is None else optimizer_facts(optimizer, named)
     if size:
         facts["batch.size"] = size
-    facts["model.frozen"] = [n for n, p in model.named_parameters() if not p.requires_grad]
+    facts["model.frozen"] = [n for n, p in named if not p.requires_grad]
     return {key: value for key, value in facts.items() if value is not None}
 
 

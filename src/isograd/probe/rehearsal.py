@@ -65,7 +65,7 @@ def rehearse(
         if isinstance(made, str):
             return Reading(replace(seen, notes=(*seen.notes, made)))
         twin, its_optimizer = made
-        facts = optimizer_facts(its_optimizer, twin)
+        facts = optimizer_facts(its_optimizer, twin.named_parameters())
         torch.manual_seed(seed)
         if not facts["optimizer.adaptive"]:
             sharpest = lambda_max(twin, as_batch(batch), loss, seed=seed)

@@ -1,6 +1,6 @@
 """Statistics of tensors: everything stays on the tensor's device, nothing is read back here."""
 
-from isograd.statistics._layout import thin
+from isograd.statistics._layout import PART, flatten, part, thin
 from isograd.statistics.brief import brief
 from isograd.statistics.columns import COLUMNS, SUMS, merge, unscale
 from isograd.statistics.derived import derive, shares
@@ -20,6 +20,7 @@ __all__ = [
     "COLUMNS",
     "EXPONENT_HIGH",
     "EXPONENT_LOW",
+    "PART",
     "SUMS",
     "Place",
     "Table",
@@ -27,7 +28,9 @@ __all__ = [
     "correlation",
     "derive",
     "exponents",
+    "flatten",
     "merge",
+    "part",
     "rank",
     "row_cosine",
     "row_spread",

@@ -55,6 +55,24 @@ def thin(x: Tensor, at_most: int) -> Tensor:
     return flat[:: stride_for(len(flat), at_most)] if len(flat) > at_most else flat
 
 
+PART, _BLOCK, _DRIFT = 1 << 16, 4096, 61
+"""Entries that `part` keeps, which tell an rms to within 0.3 percent (one sd, Gaussian); the length
+of its blocks; and by what a distance between two of them is no multiple of that, so that they meet
+no pattern of a shape."""
+
+
+def part(x: Tensor) -> Tensor:
+    """Evenly spaced blocks of a large tensor, about `PART` entries in all; a view if dense.
+
+    Blocks, because memory is read in lines: single entries would cost as much as all of them.
+    """
+    if x.numel() < 2 * PART:
+        return x
+    flat = flatten(x)
+    period = flat.numel() // (PART // _BLOCK) - _DRIFT
+    return flat[: flat.numel() // period * period].view(-1, period)[:, :_BLOCK]
+
+
 def stride_for(count: int, at_most: int) -> int:
     """Smallest step that takes at most `at_most` of `count` entries and meets no pattern in them.
 

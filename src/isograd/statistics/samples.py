@@ -51,11 +51,11 @@ def spread(x: Tensor) -> Tensor:
     return _spread(table, _scale(table))
 
 
-def correlation(x: Tensor) -> Tensor:
+def correlation(x: Tensor, features: int = FEATURES) -> Tensor:
     """Mean cosine between the entries of two different samples (axis 0).
 
     With unit vectors u_i it is (|sum u_i|^2 - n) / (n (n - 1)), so that the Gram matrix need not be
-    formed. At most `SAMPLES` evenly spaced samples and `FEATURES` evenly strided features of each
+    formed. At most `SAMPLES` evenly spaced samples and `features` evenly strided features of each
     are taken. A sample that is zero has no direction and is left out.
 
     Returns:
@@ -65,7 +65,7 @@ def correlation(x: Tensor) -> Tensor:
     Raises:
         InputError: the tensor holds integers or booleans.
     """
-    table = _some_samples(x)
+    table = _some_samples(x, features)
     if table.shape[0] < 2 or not table.shape[1]:
         return _nan(table)
     table = table.to(working_dtype(table))
@@ -82,7 +82,7 @@ def correlation(x: Tensor) -> Tensor:
     return torch.div(between, count * (count - 1))
 
 
-def rank(x: Tensor) -> Tensor:
+def rank(x: Tensor, features: int = FEATURES) -> Tensor:
     """Number of directions in which the samples (axis 0) differ: (sum l)^2 / sum l^2.
 
     The l are the eigenvalues of the Gram matrix of the samples, each minus their mean: the
@@ -97,7 +97,7 @@ def rank(x: Tensor) -> Tensor:
     Raises:
         InputError: the tensor holds integers or booleans.
     """
-    table = _some_samples(x)
+    table = _some_samples(x, features)
     if table.shape[0] < 2 or not table.shape[1]:
         return _nan(table)
     table = table.to(torch.float64)  # which neither autocast nor TF32 touches in the product
@@ -110,12 +110,12 @@ def rank(x: Tensor) -> Tensor:
     return torch.where(squares == 0, squares, gram.diagonal().sum().square() / squares)
 
 
-def _some_samples(x: Tensor) -> Tensor:
-    """At most `SAMPLES` evenly spaced rows, and `FEATURES` evenly strided entries of each."""
+def _some_samples(x: Tensor, most: int) -> Tensor:
+    """At most `SAMPLES` evenly spaced rows, and so many evenly strided entries of each."""
     table = rows(x)
     samples, features = table.shape
     table = table[:: max(1, -(-samples // SAMPLES))]
-    return table[:, :: stride_for(features, FEATURES)] if features > FEATURES else table
+    return table[:, :: stride_for(features, most)] if features > most else table
 
 
 UNITS, WEIGHTS = 64, 1 << 12

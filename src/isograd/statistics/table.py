@@ -1,12 +1,13 @@
 """Table: the statistics of many places, one row each, on the device where the tensors are."""
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from isograd.statistics._layout import PART
 from isograd.statistics.backends import BACKENDS, Backend, Target, best
 from isograd.statistics.columns import FLAT, SUMS, clear, empty, merge
 
@@ -73,24 +74,36 @@ class Table:
             )
         ]
         self._readers = [self.backend.reader(target) for target in self._targets]
+        self._bare = [target._replace(flags=None) for target in self._targets]
 
-    def read(self, row: int, x: Tensor) -> None:
+    def read(self, row: int, x: Tensor, *, units: bool = True) -> None:
         """Adds a tensor to a row.
 
         Args:
             row: index of the place.
             x: any floating-point or complex dtype (a complex entry counts as two), shape, strides.
+            units: whether flags of units are raised, too.
 
         Raises:
             InputError: the tensor holds integers or booleans.
         """
+        target = self._targets[row] if units else self._bare[row]
         reader = self._readers[row]
-        if reader is not None and reader(x):
+        if units and reader is not None and reader(x):
             return
         if x.device == self.device:
-            self.backend.read(x, self._targets[row])
+            self.backend.read(x, target)
         else:
-            self._from_elsewhere(self._targets[row], x)
+            self._from_elsewhere(target, x)
+
+    def part_reader(self, row: int) -> Callable[[Tensor], bool] | None:
+        """A short cut for one row: reads `part` of a tensor, and its units where that is all of it.
+
+        Returns:
+            A function that returns True, or False where it has left the tensor to `read`; None
+            where the backend has none.
+        """
+        return self.backend.reader(self._targets[row], part=PART)
 
     def read_all(self, rows: Sequence[int], tensors: Sequence[Tensor]) -> None:
         """Adds tensors to rows, in as few calls on the device as there can be."""

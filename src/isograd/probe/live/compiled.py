@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from isograd.errors import warn
 from isograd.probe.live.sheet import Sheet, Spot
-from isograd.probe.live.taps import Guard, local
+from isograd.probe.live.shield import Shield
+from isograd.probe.live.taps import local
 from isograd.records import Site
 from isograd.sites import WEIGHTS, kind_of_function
 from isograd.sites.batches import is_signal
@@ -137,7 +138,7 @@ class Traced:
         guard: makes a function that cannot raise.
     """
 
-    def __init__(self, model: nn.Module, guard: Guard) -> None:
+    def __init__(self, model: nn.Module, guard: Shield) -> None:
         self._key = next(_KEYS)
         _TRACED[self._key] = self
         self._switch = _Switch()

@@ -1,6 +1,5 @@
 """The first look: everything that `measure` reads, from the training's own first step."""
 
-from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
@@ -9,6 +8,7 @@ from torch import Tensor, nn
 
 from isograd.probe.assembling import assemble
 from isograd.probe.live.sheet import Sheet, Spot, sheet_of
+from isograd.probe.live.shield import Shield
 from isograd.probe.live.standing import Standing
 from isograd.probe.live.steps import inside_backward
 from isograd.probe.measuring import Pass
@@ -23,7 +23,7 @@ from isograd.statistics import SUMS, columns
 class _Recorder(Recorder):
     """Also notes how each site can be found again."""
 
-    def __init__(self, guard: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
+    def __init__(self, guard: Shield) -> None:
         super().__init__()
         self._guard = guard
         self.spots: list[Spot | None] = []
@@ -68,19 +68,17 @@ class FirstLook:
         model: the plain module.
         root: the module that the loop calls, the same or a wrapper of it.
         guard: makes a hook that cannot raise.
-        on_fault: takes what goes wrong.
     """
 
     def __init__(
         self,
         model: nn.Module,
-        guard: Callable[[Callable[..., Any]], Callable[..., Any]],
-        on_fault: Callable[[Exception], None],
+        guard: Shield,
     ) -> None:
         self._model = model
         self._recorder = _Recorder(guard)
         self.tape = Tape(model, self._recorder)
-        self.tape.on_fault = on_fault
+        self.tape.on_fault = guard.fail
         self._standing = Standing(self.tape)
         self._stack = ExitStack()
         self._batch: Batch | None = None
@@ -94,12 +92,12 @@ class FirstLook:
         """Begins to listen."""
         self._stack.enter_context(self.tape.hooked())
         self._standing.push()
-        self._stack.callback(self._standing.pop)
 
     def stop(self) -> None:
         """Stops to listen to operations; gradients of what was seen still arrive."""
         self.tape.deaf = True
         self._stack.close()
+        self._standing.pop()  # for certain when the step ends: a backward is a torch function
 
     def discard(self) -> None:
         """Takes everything off and lets go of every tensor."""

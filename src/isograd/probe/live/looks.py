@@ -1,18 +1,18 @@
 """A later look: rows of sums as a Record with the sites of the first one."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from isograd.probe.live.payload import Payload
 from isograd.probe.live.sheet import Sheet
 from isograd.records import Number, Record
-from isograd.statistics import COLUMNS, SUMS, derive
+from isograd.statistics import COLUMNS, SUMS
 
-_KEYS = "count nonfinite zero positive mean rms abs_mean kurtosis min max".split()
 _BELOW, _ABOVE = COLUMNS.index("below"), COLUMNS.index("above")
 _SCALED = tuple(COLUMNS.index(name) for name in ("scale", "min", "max"))
 
@@ -31,10 +31,18 @@ def record_of(sheet: Sheet, payload: Payload, step: int) -> Record:
     back, grads = facts.pop("factor.backward", 1.0), facts.pop("factor.gradients", 1.0)
     series: dict[str, Sequence[Number]] = dict(sheet.fixed)
     rows = payload.rows
-    series.update(_columns("forward", rows["forward"], _KEYS))
-    series.update(_columns("backward", times(rows["backward"], back), _KEYS))
+    names = ("forward", "backward", "weights", "gradients")
+    parts = [rows["forward"], times(rows["backward"], back), rows["weights"]]
+    parts.append(times(rows["gradients"], grads))
+    columns = _columns(torch.cat(parts))
+    start, of = 0, {}
+    for name, part in zip(names, parts, strict=True):
+        of[name] = {key: column[start : start + len(part)] for key, column in columns.items()}
+        start += len(part)
+    for side in ("forward", "backward"):
+        series.update({f"{side}.{key}": column for key, column in of[side].items()})
     series.update(_forward_shares(sheet, rows["forward"].tolist(), payload.flags))
-    series.update(_weights(sheet, rows, grads))
+    series.update(_weights(sheet, of["weights"], of["gradients"], rows["moved"]))
     for key, tensor in rows.items():
         if "." in key:
             series[key] = [n if math.isfinite(n) else None for n in tensor.tolist()]
@@ -61,13 +69,26 @@ def times(table: Tensor, factor: float) -> Tensor:
     return table
 
 
-def _columns(side: str, table: Tensor, keys: Sequence[str]) -> dict[str, list[Number]]:
-    found: dict[str, list[Number]] = {f"{side}.{key}": [] for key in keys}
-    for row in table[:, : len(SUMS)].tolist():
-        values: dict[str, Number] = derive(row) if row[0] else {}
-        for key in keys:
-            found[f"{side}.{key}"].append(values.get(key))
-    return found
+def _columns(table: Tensor) -> dict[str, list[Number]]:
+    """The same numbers as `statistics.derive` has, of all rows at once."""
+    of = dict(zip(SUMS, table[:, : len(SUMS)].numpy().T, strict=True))
+    with np.errstate(all="ignore"):
+        count, finite = of["count"], of["count"] - of["nonfinite"]
+        none = np.where(finite > 0, 0.0, np.nan)
+        square = of["sum_sq"] / finite
+        numbers = {
+            "count": np.where(count > 0, count, np.nan),
+            "nonfinite": np.where(count > 0, of["nonfinite"], np.nan),
+            "zero": of["zero"] / count,
+            "positive": of["positive"] / count,
+            "mean": of["sum"] / finite * of["scale"],
+            "rms": np.sqrt(square) * of["scale"],
+            "abs_mean": of["sum_abs"] / finite * of["scale"],
+            "kurtosis": np.where(square > 0, of["sum_4"] / finite / square**2, np.nan),
+            "min": of["min"] + none,
+            "max": of["max"] + none,
+        }
+    return {key: [None if n != n else n for n in of.tolist()] for key, of in numbers.items()}
 
 
 def _forward_shares(
@@ -76,7 +97,7 @@ def _forward_shares(
     saturated: list[Number] = []
     dead: list[Number] = []
     place = 0
-    for row, asked in zip(table, sheet.places(), strict=True):
+    for row, asked in zip(table, sheet.places, strict=True):
         count = row[0]
         flat = (row[_BELOW] + row[_ABOVE]) / count if count else None
         told = asked.low is not None or asked.high is not None
@@ -88,44 +109,36 @@ def _forward_shares(
     return {"forward.saturated": saturated, "forward.dead": dead}
 
 
-def _weights(sheet: Sheet, rows: dict[str, Tensor], factor: float) -> dict[str, list[Number]]:
-    keys = "mean rms max nonfinite gain grad_rms grad_nonfinite update_ratio".split()
-    found: dict[str, list[Number]] = {f"weight.{key}": [] for key in keys}
-    fans = sheet.fixed.get("weight.fan_in", (None,) * len(sheet.parameters))
-    whole, gradients = rows["weights"], times(rows["gradients"], factor)
-    for weight, gradient, moved, fan in zip(
-        whole[:, : len(SUMS)].tolist(),
-        gradients[:, : len(SUMS)].tolist(),
-        rows["moved"].tolist(),
-        fans,
-        strict=True,
-    ):
-        values = _of_weight(weight, moved)
-        if fan and values.get("rms") is not None:
-            values["gain"] = values["rms"] * math.sqrt(fan)  # type: ignore[operator]
-        if gradient[0]:
-            of = derive(gradient)
-            values["grad_rms"], values["grad_nonfinite"] = of["rms"], of["nonfinite"]
-        for key in keys:
-            found[f"weight.{key}"].append(values.get(key))
+def _weights(
+    sheet: Sheet,
+    weights: Mapping[str, list[Number]],
+    gradients: Mapping[str, list[Number]],
+    moved: Tensor,
+) -> dict[str, list[Number]]:
+    found = {f"weight.{key}": weights[key] for key in ("mean", "rms", "nonfinite")}
+    found["weight.max"] = [
+        None if a is None or b is None else max(abs(a), abs(b))
+        for a, b in zip(weights["min"], weights["max"], strict=True)
+    ]
+    found["weight.grad_rms"] = gradients["rms"]
+    found["weight.grad_nonfinite"] = gradients["nonfinite"]
+    ratios: list[Number] = []
+    for index, (squares, change, entries) in enumerate(moved.T.tolist()):
+        good = math.isfinite(squares) and math.isfinite(change)
+        ratios.append(math.sqrt(change / squares) if good and squares > 0 else None)
+        if not entries or found["weight.rms"][index] is not None:
+            continue
+        if math.isfinite(squares):  # between two whole readings that of the sample
+            found["weight.rms"][index] = math.sqrt(squares / entries)
+        else:
+            found["weight.nonfinite"][index] = 1.0  # at least
+    found["weight.update_ratio"] = ratios
+    fans = sheet.fixed.get("weight.fan_in", (None,) * len(ratios))
+    found["weight.gain"] = [
+        None if rms is None or not fan else rms * math.sqrt(fan)
+        for rms, fan in zip(found["weight.rms"], fans, strict=True)
+    ]
     return found
-
-
-def _of_weight(whole: list[float], moved: list[float]) -> dict[str, Number]:
-    squares, change, entries = moved
-    values: dict[str, Number] = {}
-    if whole[0]:
-        of = derive(whole)
-        values = {key: of[key] for key in ("mean", "rms", "nonfinite")}
-        if of["min"] is not None and of["max"] is not None:
-            values["max"] = max(abs(of["min"]), abs(of["max"]))
-    elif entries and math.isfinite(squares):
-        values["rms"] = math.sqrt(squares / entries)
-    elif entries:
-        values["nonfinite"] = 1.0  # at least
-    if squares > 0 and math.isfinite(squares) and math.isfinite(change):
-        values["update_ratio"] = math.sqrt(change / squares)
-    return values
 
 
 def spread_out(found: dict[int, Tensor], rows: int, device: torch.device) -> Tensor:

@@ -1,6 +1,5 @@
 """The reader: everything that is read of a model in the steps that are looked at."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -13,15 +12,16 @@ from isograd.probe.live.looks import joined, record_of, spread_out
 from isograd.probe.live.parameters import Parameters
 from isograd.probe.live.payload import Later, Payload
 from isograd.probe.live.sheet import Sheet
-from isograd.probe.live.taps import Guard, Taps
+from isograd.probe.live.shield import Shield
+from isograd.probe.live.taps import Taps
 from isograd.records import Record
 from isograd.sites.tape import Node
 
 UNSEEN = 10
 """Steps without a forward of the model after which watching is given up."""
 
-THOROUGH = 8
-"""Every how many looks samples are compared, too."""
+THOROUGH = 32
+"""Every how many looks large tensors are read whole, units told apart and samples compared."""
 
 
 class Reader:
@@ -31,13 +31,10 @@ class Reader:
         root: what the loop calls.
         model: the plain module.
         guard: makes a hook that cannot raise.
-        fail: takes what goes wrong.
     """
 
-    def __init__(
-        self, root: nn.Module, model: nn.Module, guard: Guard, fail: Callable[[Exception], None]
-    ) -> None:
-        self.model, self._guard, self._fail = model, guard, fail
+    def __init__(self, root: nn.Module, model: nn.Module, guard: Shield) -> None:
+        self.model, self._guard = model, guard
         self.on = False
         """Whether this step is looked at."""
         self.count = 0
@@ -74,7 +71,7 @@ class Reader:
         if self._taps is not None:
             self._taps.attach(thorough=thorough or self.count % THOROUGH == 0)
         elif self._first is None:
-            self._first = FirstLook(self.model, self._guard, self._fail)
+            self._first = FirstLook(self.model, self._guard)
             self._first.start()
 
     def entering(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -141,9 +138,13 @@ class Reader:
             tables[key] = spread_out(found, len(self.sheet.sites), parameters.device)
         facts["factor.gradients"] = grads
         later = Later(tables, self._taps.forward.flags, facts)
-        self._taps.detach()
         self.count += 1
         return later
+
+    def rest(self) -> None:
+        """The coming step is not looked at."""
+        if self._taps is not None:
+            self._taps.detach()
 
     @property
     def forward(self) -> Tensor:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from isograd.records import Number, Parameter, Record, Site
 from isograd.sites import ACTIVATIONS, RECTIFIERS
@@ -59,6 +60,7 @@ class Sheet:
     """Whether units are on axis 1."""
     fixed: Mapping[str, tuple[Number, ...]] = field(default_factory=dict)
 
+    @cached_property
     def places(self) -> list[Place]:
         """What is asked of each site's output."""
         found = []

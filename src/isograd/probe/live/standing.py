@@ -1,7 +1,5 @@
 """A mode that stands on torch's stack from one hook to another, whatever is entered in between."""
 
-from types import TracebackType
-
 import torch
 from torch.overrides import TorchFunctionMode
 
@@ -19,27 +17,19 @@ class Standing:
             self._mode.__enter__()
             self._up = True
 
-    def pop(self) -> None:
-        """Takes it off; what stands above it stays."""
-        if not self._up:
-            return
-        self._up = False
+    def pop(self) -> bool:
+        """Takes it off; what stands above it stays.
+
+        Returns:
+            Whether it is off. While torch is inside of the mode itself, it cannot be taken off.
+        """
         above = []
-        while torch._C._len_torch_function_stack():
+        while self._up and torch._C._len_torch_function_stack():
             mode = torch._C._pop_torch_function_stack()
             if mode is self._mode:
+                self._up = False
                 break
             above.append(mode)
         for mode in reversed(above):
             torch._C._push_on_torch_function_stack(mode)
-
-    def __enter__(self) -> None:
-        self.push()
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.pop()
+        return not self._up

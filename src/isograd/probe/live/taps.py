@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
+from time import perf_counter
 from typing import Any
 
 import torch
@@ -11,12 +12,14 @@ from torch.overrides import TorchFunctionMode
 
 from isograd import statistics
 from isograd.probe.live.sheet import Sheet
+from isograd.probe.live.shield import Shield
 from isograd.probe.live.standing import Standing
 from isograd.probe.live.steps import inside_backward
 from isograd.sites.batches import is_signal, tensors
 from isograd.statistics import Place, Table
 
-Guard = Callable[[Callable[..., Any]], Callable[..., Any]]
+FEATURES = 512
+"""Entries of a sample that are compared: a cosine is then known to within 5 percent."""
 
 
 class Taps:
@@ -29,9 +32,9 @@ class Taps:
         guard: makes a hook that cannot raise.
     """
 
-    def __init__(self, model: nn.Module, sheet: Sheet, device: torch.device, guard: Guard) -> None:
+    def __init__(self, model: nn.Module, sheet: Sheet, device: torch.device, guard: Shield) -> None:
         self._model, self._sheet, self._guard = model, sheet, guard
-        self.forward = Table(sheet.places(), device)
+        self.forward = Table(sheet.places, device)
         self.backward = Table([Place()] * len(sheet.sites), device)
         self.numbers: dict[str, dict[int, Tensor]] = {}
         """Numbers of single sites that do not add up over micro-batches: the latest holds."""
@@ -50,21 +53,28 @@ class Taps:
         self._calls: dict[str, int] = {}
         self._seen = [False] * len(sheet.sites)
         """Rows that were read in a forward whose backward is not over."""
-        self._thorough = False
+        self._thorough = self._attached = False
         self._stack = ExitStack()
+        self._back = [self._back_of(row) for row in range(len(sheet.sites))]
+        self._hooks = {path: self._hook_of(path, rows) for path, rows in self._rows.items()}
 
     def attach(self, *, thorough: bool) -> None:
-        """Hooks the model for one step."""
+        """Hooks the model for one step, or for one more.
+
+        Args:
+            thorough: whether large tensors are read whole, units told apart and samples compared.
+        """
         self.forward.clear()
         self.backward.clear()
         self.numbers = {}
         self._thorough = thorough
         self.restart()
+        if self._attached:
+            return
+        self._attached = True
         modules = dict(self._model.named_modules())
-        for path, rows in self._rows.items():
-            hook = self._guard(partial(self._returned, path, rows))
-            handle = modules[path].register_forward_hook(hook)
-            self._stack.callback(handle.remove)
+        for path, hook in self._hooks.items():
+            self._stack.callback(modules[path].register_forward_hook(hook).remove)
         if self._ops:
             mode = _Ops(self._guard(self._operation), {op for _, op in self._ops})
             for path, module in modules.items():
@@ -74,11 +84,12 @@ class Taps:
                 )
                 self._stack.callback(enter.remove)
                 self._stack.callback(leave.remove)
-            self._stack.enter_context(Standing(mode))
+            self._stack.callback(mode.standing.pop)
 
     def detach(self) -> None:
         """Takes all hooks off; gradients of tensors that were read still arrive."""
         self._stack.close()
+        self._attached = False
 
     discard = detach
 
@@ -88,8 +99,61 @@ class Taps:
 
     def backward_ended(self) -> None:
         """What is read from here on belongs to another forward."""
-        self._seen = [False] * len(self._seen)
+        self._seen[:] = [False] * len(self._seen)
         self._calls.clear()
+
+    def _hook_of(self, path: str, rows: list[int]) -> Callable[..., None]:
+        """The hook of a module, for the usual case as short as can be.
+
+        A matrix product leaves none of it in the processor's caches, so that every line costs.
+        """
+        slow = self._guard(partial(self._returned, path, rows))
+        row, shield = rows[0], self._guard
+        read, back = self.forward.part_reader(row), self._back[row]
+        if read is None or len(rows) > 1:
+            return slow
+
+        def hook(module: nn.Module, args: Any, output: Any) -> None:
+            if (
+                self._thorough
+                or type(output) is not Tensor
+                or not output.requires_grad
+                or self._seen[row]
+            ):
+                slow(module, args, output)
+                return
+            start = perf_counter()
+            try:
+                if read(output):
+                    self._seen[row] = True
+                    output.register_hook(back)
+                else:
+                    self._read(row, output)
+            except Exception as error:
+                shield.fail(error)
+            shield.cost += perf_counter() - start
+
+        return hook
+
+    def _back_of(self, row: int) -> Callable[[Tensor], None]:
+        """The hook of a site's gradient, likewise."""
+        slow, shield = self._guard(partial(self._gradient, row)), self._guard
+        read = self.backward.part_reader(row)
+        if read is None:
+            return slow
+
+        def back(gradient: Tensor) -> None:
+            if shield.failure is not None:
+                return
+            start = perf_counter()
+            try:
+                if self._thorough or not read(gradient):
+                    self._gradient(row, gradient)
+            except Exception as error:
+                shield.fail(error)
+            shield.cost += perf_counter() - start
+
+        return back
 
     def _returned(self, path: str, rows: list[int], _: nn.Module, __: Any, output: Any) -> None:
         call = self._calls.get(path, 0)
@@ -112,18 +176,31 @@ class Taps:
         if not is_signal(out):
             return
         self._seen[row] = True
-        plain = local(out.detach())
-        self.forward.read(row, plain)
-        if self._thorough and self._sheet.samples(row) and plain.ndim > 1 and plain.shape[0] > 1:
-            with torch.no_grad(), torch.autocast(plain.device.type, enabled=False):
-                found = self.numbers.setdefault("forward.correlation", {})
-                found[row] = statistics.correlation(plain)
+        with torch._C.DisableTorchFunction():  # else `_Ops` would see every call in here
+            plain = local(out.detach())
+            self._add(self.forward, row, plain)
+            if self._thorough and self._sheet.samples(row) and plain.ndim > 1:
+                self._compare(row, plain)
         if out.requires_grad:
-            out.register_hook(self._guard(partial(self._gradient, row)))
+            out.register_hook(self._back[row])
+
+    def _compare(self, row: int, plain: Tensor) -> None:
+        with torch.no_grad(), torch.autocast(plain.device.type, enabled=False):
+            for key, number in (
+                ("forward.correlation", statistics.correlation(plain, FEATURES)),
+                ("forward.rank", statistics.rank(plain, FEATURES)),
+            ):
+                self.numbers.setdefault(key, {})[row] = number
 
     def _gradient(self, row: int, gradient: Tensor) -> None:
         if gradient.layout == torch.strided:
-            self.backward.read(row, local(gradient.detach()))
+            self._add(self.backward, row, local(gradient.detach()))
+
+    def _add(self, table: Table, row: int, x: Tensor) -> None:
+        if self._thorough or x.device.type != "cpu" or x.numel() < 2 * statistics.PART:
+            table.read(row, x)
+        else:
+            table.read(row, statistics.part(x), units=False)
 
 
 class _Ops(TorchFunctionMode):
@@ -135,15 +212,19 @@ class _Ops(TorchFunctionMode):
         self._paths: list[str] = []
         self._counts: dict[tuple[str, str], int] = {}
         self._busy = False
+        self.standing = Standing(self)
 
     def entered(self, path: str, _: nn.Module, __: Any) -> None:
         if not path or not self._paths:
             self._paths, self._counts = [], {}
+            self.standing.push()  # only while a module runs: optimizers call many functions
         self._paths.append(path)
 
     def left(self, *_: Any) -> None:
         if self._paths:
             self._paths.pop()
+        if not self._paths:
+            self.standing.pop()
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None

@@ -20,6 +20,7 @@ from isograd.probe.live.ranks import Ranks
 from isograd.probe.live.reader import Reader
 from isograd.probe.live.receiver import Receiver
 from isograd.probe.live.schedule import Schedule
+from isograd.probe.live.shield import Shield
 from isograd.probe.live.steps import Steps, inside_backward
 
 
@@ -55,11 +56,12 @@ class Watcher:
         self.step = 0
         """Steps done, those included that a GradScaler left out."""
         self.skipped = 0
-        self.failure: Exception | None = None
+        self.guard = Shield(self._failed, lambda error: error is receiver.raised)
         self.events = Events(self.model, schedule.alarm)
         self.ranks: Ranks | None = None
         self._steps = Steps(self.model, optimizer, self)
         self._reader: Reader | None = None
+        self._named = list(self.model.named_parameters())
         self._due: int | None = 0
         self._hooks: list[Any] = []
         self._losses = Losses()
@@ -68,9 +70,10 @@ class Watcher:
         self._scale = 1.0
         self._size = 0
         self._backwards = 0
+        self._called = False
+        """Whether the loop has ever called the model itself, and not only parts of it."""
         self.begun = self._ended = time.perf_counter()
         self._pace: deque[float] = deque(maxlen=16)
-        self._cost = 0.0
 
     def open(self) -> None:
         """Begins to watch: the next step is the first."""
@@ -85,7 +88,7 @@ class Watcher:
             )
             leave = self.root.register_forward_hook(self.guard(self._left))
             self._hooks += [enter, leave]
-        self._reader = Reader(self.root, self.model, self.guard, self.fail)
+        self._reader = Reader(self.root, self.model, self.guard)
         # A function around the model may be compiled even where the model is not.
         self._hooks.append(Compilations(self._compiling))
         self._reader.arm(thorough=True)
@@ -95,7 +98,7 @@ class Watcher:
             if self._reader is not None and self.failure is None:
                 self._reader.compiling()
         except Exception as error:
-            self.fail(error)
+            self.guard.fail(error)
 
     @property
     def _read(self) -> Reader:
@@ -109,40 +112,21 @@ class Watcher:
             self.guard(self._pass_on)(wait=True)
         self._off()
 
-    def guard(self, hook: Callable[..., Any]) -> Callable[..., Any]:
-        """The hook, timed, which cannot raise, and does nothing once something has failed."""
+    @property
+    def failure(self) -> Exception | None:
+        """What ended the watching."""
+        return self.guard.failure
 
-        @wraps(hook)
-        def guarded(*args: Any, **kwargs: Any) -> Any:
-            # torch.compile reads what it finds on a module: it is to find nothing here.
-            if torch.compiler.is_compiling() or self.failure is not None:
-                return None
-            start = time.perf_counter()
-            try:
-                return hook(*args, **kwargs)
-            except Exception as error:
-                if error is self.receiver.raised:
-                    raise
-                self.fail(error)
-                return None
-            finally:
-                self._cost += time.perf_counter() - start
-
-        return guarded
-
-    def fail(self, error: Exception) -> None:
-        """Gives up watching; the training goes on."""
-        if self.failure is None:
-            self.failure = error
-            self._off()
-            self.receiver.failed(error)
+    def _failed(self, error: Exception) -> None:
+        self._off()
+        self.receiver.failed(error)
 
     def _off(self) -> None:
         try:
             if self._reader is not None:
                 self._reader.discard()
         except Exception as error:  # what remains of a hook that has failed
-            self.failure = self.failure or error
+            self.guard.failure = self.guard.failure or error
         for hook in self._hooks:
             hook.remove()
         self._hooks = []
@@ -151,6 +135,7 @@ class Watcher:
     def _entering(self, _: nn.Module, args: Any, kwargs: Any) -> None:
         if not torch.is_grad_enabled() or inside_backward():
             return
+        self._called = True
         self.events.held.take(args, kwargs)
         self._size += batch_size(args, kwargs)
         self._read.entering(args, kwargs)
@@ -164,6 +149,8 @@ class Watcher:
     @_safe
     def backward_begins(self, loss: Tensor | None, scale: float) -> None:
         """See `steps.Listener`."""
+        if self._called and not self._size:
+            return  # of another model: this one has not been called since its last step
         self._scale = scale
         self._backwards += 1
         self._read.backward_begins(loss)
@@ -221,10 +208,10 @@ class Watcher:
         now = time.perf_counter()
         looking = self._reader is not None and self._reader.on
         if not looking:
-            self._pace.append(now - self._ended - self._cost)
+            self._pace.append(now - self._ended - self.guard.cost)
         self._ended = now
-        self.schedule.spent += self._cost
-        self._cost = 0.0
+        self.schedule.spent += self.guard.cost
+        self.guard.cost = 0.0
         self.step += 1
         looked, missed = looking and self._backwards > 0, looking and not self._backwards
         self._loss, self._size, self._backwards = None, 0, 0
@@ -242,6 +229,8 @@ class Watcher:
             self._due = self._ranks().decide(self.step - 1, due, regular=regular)
         if missed or (self._due is not None and self.step >= self._due):
             self._read.arm(thorough=self.schedule.urgent)
+        elif looked:
+            self._read.rest()
 
     def _ranks(self) -> Ranks:
         """The other processes: known when the first step is over."""
@@ -251,7 +240,7 @@ class Watcher:
 
     def _look(self, optimizer: torch.optim.Optimizer | None) -> None:
         """Everything of this step has been read; nobody waits for it."""
-        facts = step_facts(self.model, optimizer or self._steps.optimizer, self._size)
+        facts = step_facts(self._named, optimizer or self._steps.optimizer, self._size)
         if self._scale != 1.0 or self.skipped:
             facts.update({"watch.scale": self._scale, "watch.skipped": self.skipped})
         if self._loss is not None:

@@ -52,6 +52,11 @@ class Backend(ABC):
         for x, target in zip(tensors, targets, strict=True):
             self.read(x, target)
 
-    def reader(self, _: Target, /) -> Callable[[Tensor], bool] | None:
-        """A short cut: reads a tensor into this row, or returns False and leaves it to `read`."""
+    def reader(self, _: Target, /, *, part: int = 0) -> Callable[[Tensor], bool] | None:  # noqa: ARG002
+        """A short cut: reads a tensor into this row, or returns False and leaves it to `read`.
+
+        Args:
+            part: entries that are read of a tensor of twice as many or more, as
+                `statistics.part` takes them, without flags; 0: all.
+        """
         return None

@@ -1,0 +1,50 @@
+"""The shield: makes hooks that cannot raise into a training, and counts the time they take."""
+
+from collections.abc import Callable
+from time import perf_counter
+from typing import Any
+
+import torch
+
+
+class Shield:
+    """Called with a hook it gives one that is safe; after a fault all of them do nothing.
+
+    Args:
+        failed: called with the first fault.
+        deliberate: whether an error is to reach the training.
+    """
+
+    def __init__(
+        self, failed: Callable[[Exception], None], deliberate: Callable[[Exception], bool]
+    ) -> None:
+        self._failed, self._deliberate = failed, deliberate
+        self.failure: Exception | None = None
+        self.cost = 0.0
+        """Seconds spent in hooks since somebody set it to zero."""
+
+    def __call__(self, hook: Callable[..., Any]) -> Callable[..., Any]:
+        """The hook, timed, which cannot raise."""
+
+        def safe(*args: Any, **kwargs: Any) -> Any:
+            # torch.compile reads what it finds on a module: it is to find nothing here.
+            if torch.compiler.is_compiling() or self.failure is not None:
+                return None
+            start = perf_counter()
+            try:
+                return hook(*args, **kwargs)
+            except Exception as error:
+                if self._deliberate(error):
+                    raise
+                self.fail(error)
+                return None
+            finally:
+                self.cost += perf_counter() - start
+
+        return safe
+
+    def fail(self, error: Exception) -> None:
+        """Takes note of a fault."""
+        if self.failure is None:
+            self.failure = error
+            self._failed(error)
