@@ -84,7 +84,6 @@ class Desk:
         self._judging = 0.0
         self._last: Diagnosis | None = None
         self._open = False
-        self._begun = time.perf_counter()
         self._model = model
         self.watcher = Watcher(model, optimizer, Schedule(every, overhead), self)
 
@@ -93,7 +92,6 @@ class Desk:
         if self._open:
             raise InputError("watch: it has begun already; make another for another training")
         self._open = True
-        self._begun = time.perf_counter()
         self.watcher.open()
 
     def close(self, outcome: str) -> None:
@@ -130,7 +128,7 @@ class Desk:
     @property
     def overhead(self) -> float:
         """Share of the time since it began that watching has cost."""
-        return self.watcher.schedule.spent / max(1e-9, time.perf_counter() - self.watcher.begun)
+        return self.watcher.schedule.overhead
 
     def judge(self) -> Diagnosis | None:
         """What the rules say of everything so far."""
@@ -150,13 +148,14 @@ class Desk:
         self._flush()
         if self._sinks is not None:
             self._sinks.record(record)
-        elapsed = time.perf_counter() - self._begun
-        if self._looks > ALWAYS and self._judging > JUDGING * self._budget * elapsed:
+        allowed = JUDGING * self._budget * self.watcher.schedule.trained
+        if self._looks > ALWAYS and self._judging > allowed and not _broken(record):
             return
         start = time.perf_counter()
         self._last = self.judge()
         changes = () if self._last is None else self.alarms.update(record.step, self._last)
-        self._judging += time.perf_counter() - start
+        if self._looks > 1:  # the first time rules are loaded
+            self._judging += time.perf_counter() - start
         self._tell(changes)
 
     def lost(self, step: int, value: float) -> bool:
@@ -271,6 +270,15 @@ def _check(model: Any, optimizer: Any, overhead: float, every: int | None, on_fi
             f"watch: on_finding={on_finding!r}; it is one of {', '.join(ON_FINDING)}, a function "
             "of the alarm, or None"
         )
+
+
+def _broken(record: Record) -> bool:
+    """Whether something is non-finite, which is judged whatever it costs."""
+    keys = ("forward.nonfinite", "weight.nonfinite", "weight.grad_nonfinite")
+    loss = record.facts.get("loss.value")
+    return (loss is not None and not math.isfinite(loss)) or any(
+        number for key in keys for _, number in record.pairs(key)
+    )
 
 
 def _default_path() -> Path:

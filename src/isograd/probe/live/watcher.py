@@ -5,7 +5,6 @@ import time
 from collections import deque
 from collections.abc import Callable
 from functools import wraps
-from statistics import median
 from typing import Any
 
 import torch
@@ -72,12 +71,11 @@ class Watcher:
         self._backwards = 0
         self._called = False
         """Whether the loop has ever called the model itself, and not only parts of it."""
-        self.begun = self._ended = time.perf_counter()
-        self._pace: deque[float] = deque(maxlen=16)
+        self._ended = time.perf_counter()
 
     def open(self) -> None:
         """Begins to watch: the next step is the first."""
-        self.begun = self._ended = time.perf_counter()
+        self._ended = time.perf_counter()
         self._steps.open()
         self.guard(self._open)()
 
@@ -207,11 +205,8 @@ class Watcher:
             return
         now = time.perf_counter()
         looking = self._reader is not None and self._reader.on
-        if not looking:
-            self._pace.append(now - self._ended - self.guard.cost)
-        self._ended = now
-        self.schedule.spent += self.guard.cost
-        self.guard.cost = 0.0
+        self.schedule.took(now - self._ended, self.guard.cost, looked=looking)
+        self._ended, self.guard.cost = now, 0.0
         self.step += 1
         looked, missed = looking and self._backwards > 0, looking and not self._backwards
         self._loss, self._size, self._backwards = None, 0, 0
@@ -223,8 +218,7 @@ class Watcher:
         """Decides about the step that begins."""
         self._read.on = False
         if looked and self._read.count:
-            pace = median(self._pace) if self._pace else self._ended - self.begun
-            due = self.schedule.after(self.step - 1, self._ended - self.begun, pace)
+            due = self.schedule.after(self.step - 1)
             regular = self.schedule.every is not None
             self._due = self._ranks().decide(self.step - 1, due, regular=regular)
         if missed or (self._due is not None and self.step >= self._due):
