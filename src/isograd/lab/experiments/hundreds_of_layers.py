@@ -70,6 +70,18 @@ class HundredsOfLayers(Experiment):
             ),
         ),
         Answer(
+            "H3",
+            "true",
+            "In the small, with layers in place of convolutions: a hundred layers do as well as "
+            "eight with skips, and nothing without.",
+            (
+                above("deep_skips", 0.92, "0.95; seeds scatter by 0.01", on=("mnist",)),
+                above("deep_skips", 0.8, "fewer samples than MNIST", on=("digits",)),
+                below("deep_norm", 0.5, "between chance and 0.2; the gradient is 1e8 too large"),
+                below("deep_neither", 0.3, "chance is 0.1; the signal is one constant"),
+            ),
+        ),
+        Answer(
             "S0.25",
             "true",
             "Plain networks fail here by a forward signal that is constant (no norm) or a backward "

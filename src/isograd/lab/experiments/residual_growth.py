@@ -89,6 +89,20 @@ class ResidualGrowth(Experiment):
             ),
         ),
         Answer(
+            "E5",
+            "true",
+            "It does, and zero in the last layer of every branch cures it: the variance stays "
+            "exactly, and the network trains. 1 / sqrt(blocks) and a norm in the branch do too.",
+            (
+                between("ln_growth_plain", "ln_plain_low", "ln_plain_high", BAND),
+                near("growth_zero", 1.0, "branches add nothing at all: float32 rounding", rel=1e-5),
+                above(
+                    "accuracy_zero", 0.92, "0.94 in the mean; seeds scatter by 0.01", on=("mnist",)
+                ),
+                above("accuracy_zero", 0.8, "a few hundred samples per class less", on=("digits",)),
+            ),
+        ),
+        Answer(
             "X11",
             "true",
             "In the mean over draws; ln of it strays by half of one over 54 blocks of width 64.",
