@@ -174,3 +174,22 @@ def test_a_gradient_of_the_forward_itself_is_left_to_it() -> None:
 
     with pytest.raises(RemedyError, match=r"in the model's own forward: mask its input"):
         remedies.apply("gradient-finite", Own(), classes())
+
+
+def test_a_softmax_between_layers_goes() -> None:
+    torch.manual_seed(0)
+    layers = [m for _ in range(4) for m in (nn.Linear(20, 20), nn.Softmax(1))]
+    model, (x, y) = nn.Sequential(*layers, nn.Linear(20, 7)), classes()
+    before = gradient_of_first(model, x, y)
+    change = remedies.apply("activation-swap", model, (x, y))
+    assert [type(m) for m in model if not isinstance(m, nn.Linear)] == [nn.ReLU] * 4
+    assert "gain 1.41421 after relu" in change.code
+    assert gradient_of_first(model, x, y) > 100 * before
+
+
+def gradient_of_first(model: nn.Sequential, x: Tensor, y: Tensor) -> float:
+    model.zero_grad()
+    F.cross_entropy(model(x), y).backward()
+    gradient = model[0].weight.grad
+    assert isinstance(gradient, Tensor)
+    return float(gradient.norm())

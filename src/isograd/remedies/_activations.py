@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from torch import nn
 
 from isograd.records import WEIGHT_KINDS
-from isograd.remedies._layers import readers_of
+from isograd.remedies._layers import SHAPING, readers_of
 from isograd.remedies._remedy import Case
-from isograd.sites import ACTIVATIONS, ELEMENTWISE
+from isograd.sites import ACTIVATIONS
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ def hidden(case: Case) -> tuple[list[Place], list[str]]:
     readers = readers_of(record)
     calls: dict[str, list[int]] = {}
     for index, site in enumerate(record.sites):
-        if site.kind in ELEMENTWISE and site.kind != "exp":
+        if site.kind in SHAPING and site.kind != "exp":
             calls.setdefault(site.name.split("#")[0], []).append(index)
     aliases = _aliases(case.model)
     places, functions = [], []

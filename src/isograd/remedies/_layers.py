@@ -13,6 +13,8 @@ from isograd.sites.paths import unavoidable
 from isograd.theory import Activation, activation
 
 _LINEAR = "linear"
+SHAPING = ELEMENTWISE | {"softmax"}
+"""Kinds of sites that give the signal another law; theory knows none for softmax."""
 _KEEPING = ("dropout", "pool", "module")
 """Kinds of sites behind which the law of an activation's output is about what it was."""
 
@@ -85,7 +87,7 @@ def layers(case: Case) -> list[Layer]:
             module, _, last = parameter.name.rpartition(".")
             ahead = list(_ahead(record, readers, index))
             kinds = [record.sites[i].kind for i in ahead]
-            reader = next((i for i in ahead if record.sites[i].kind in ELEMENTWISE), None)
+            reader = next((i for i in ahead if record.sites[i].kind in SHAPING), None)
             if parameter.kind == "recurrent" or record.sites[index].kind in (
                 "recurrent",
                 "attention",
@@ -149,7 +151,7 @@ def _behind(record: Record, site: int) -> int | None:
     while waiting:
         here = waiting.pop(0)
         kind = record.sites[here].kind
-        if kind in ELEMENTWISE:
+        if kind in SHAPING:
             return here
         if kind in _KEEPING:
             waiting.extend(record.sites[here].inputs)
