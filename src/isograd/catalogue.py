@@ -9,8 +9,9 @@ import importlib.metadata
 import inspect
 import itertools
 import pkgutil
+import re
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Generic, Protocol, TypeVar
 
@@ -106,6 +107,21 @@ class Catalogue(Generic[T]):
 
     def __contains__(self, code: object) -> bool:
         return code in self._entries
+
+
+def title_of(kind: type) -> str:
+    """First line of a class's docstring, without its period."""
+    return inspect.cleandoc(kind.__doc__ or "").splitlines()[0].rstrip(".")
+
+
+def sections_of(kind: type, headings: Sequence[str]) -> dict[str, str]:
+    """The text of a class's docstring under each of the headings, line breaks removed."""
+    text = inspect.cleandoc(kind.__doc__ or "")
+    parts = re.split(rf"^({'|'.join(headings)}):\s*", text, flags=re.MULTILINE)
+    return {
+        heading: " ".join(body.split())
+        for heading, body in zip(parts[1::2], parts[2::2], strict=True)
+    }
 
 
 def field_texts(kind: type) -> dict[str, str]:

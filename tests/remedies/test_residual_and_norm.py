@@ -175,7 +175,8 @@ def test_a_deep_stack_of_batch_norms_is_warned_of() -> None:
     (note,) = change.plan.notes
     assert "Without skips batch norms let the gradient grow" in note
     change.undo()
-    assert "LayerNorm" in remedies.apply("normalization-insert", model, batch).code
+    deeper = plain(60)
+    assert "LayerNorm" in remedies.apply("normalization-insert", deeper, batch).code
     twin = plain(40)
     for name in [str(i) for i in range(1, 80, 2)]:
         twin.set_submodule(name, nn.Sequential(nn.BatchNorm1d(32), nn.ReLU()))

@@ -4,6 +4,7 @@ import math
 import re
 from dataclasses import dataclass
 
+from isograd.remedies._code import number
 from isograd.remedies._layers import Layer, layers, readers_of
 from isograd.remedies._remedy import Case
 from isograd.sites import NORMS
@@ -89,6 +90,21 @@ def growth(found: list[Branch]) -> float:
     """By what the stream's rms grows over all branches, were they independent of it."""
     total = sum(math.log1p(b.ratio**2) / 2 for b in found if math.isfinite(b.ratio))
     return math.exp(min(total, 700.0))
+
+
+def fine(found: list[Branch], fewest: int, worth: float) -> str:
+    """Why branches need no smaller scale; empty if the stream grows too much."""
+    if len(found) < fewest:
+        return f"it has {len(found)} residual branches; it is worth it from {fewest} on"
+    if post_norm(found):
+        return (
+            "norms stand behind the residual additions, which take up any scale: see "
+            "residual-deepnorm and residual-prenorm"
+        )
+    grows = growth(found)
+    if grows < worth:
+        return f"the stream grows x{number(grows)} over {len(found)} branches, which is fine"
+    return ""
 
 
 def post_norm(found: list[Branch]) -> bool:

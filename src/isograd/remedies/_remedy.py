@@ -1,8 +1,6 @@
 """What a remedy is: a change of model, loss or optimizer as code, that can be taken back."""
 
 import copy
-import inspect
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -11,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
-from isograd.catalogue import field_texts
+from isograd.catalogue import field_texts, sections_of, title_of
 from isograd.errors import RemedyError
 from isograd.findings import Diagnosis, Finding
 from isograd.records import Record
@@ -205,7 +203,7 @@ class Remedy(ABC):
     @classmethod
     def title(cls) -> str:
         """First line of the docstring, without its period."""
-        return inspect.cleandoc(cls.__doc__ or "").splitlines()[0].rstrip(".")
+        return title_of(cls)
 
     def settings(self) -> list[tuple[str, object, str]]:
         """(name, value, reason) of each field; the reasons are the docstrings under the fields."""
@@ -216,9 +214,4 @@ class Remedy(ABC):
     @classmethod
     def sections(cls) -> dict[str, str]:
         """The docstring's text under each of HEADINGS, line breaks removed."""
-        text = inspect.cleandoc(cls.__doc__ or "")
-        parts = re.split(rf"^({'|'.join(HEADINGS)}):\s*", text, flags=re.MULTILINE)
-        return {
-            heading: " ".join(body.split())
-            for heading, body in zip(parts[1::2], parts[2::2], strict=True)
-        }
+        return sections_of(cls, HEADINGS)

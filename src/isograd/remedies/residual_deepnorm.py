@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from isograd.remedies._branches import asks, branches, post_norm
 from isograd.remedies._code import loop, number, program
 from isograd.remedies._examples import example
-from isograd.remedies._remedy import FAMILIES, Case, Plan, Remedy
+from isograd.remedies._remedy import Case, Plan, Remedy
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,6 @@ class ResidualDeepnorm(Remedy):
 
     fewest: int = 12
     """Branches, two per layer: shallower post-norm networks train as they are."""
-
-    @property
-    def invasive(self) -> int:
-        """As an initialization: only values change."""
-        return FAMILIES.index("init")
 
     def plan(self, case: Case) -> Plan | str:
         """Finds post-norm branches, and which of their weights are values."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from isograd.remedies._branches import branches, growth, post_norm
+from isograd.remedies._branches import branches, fine
 from isograd.remedies._code import loop, number, program
 from isograd.remedies._examples import classes, example, residual
 from isograd.remedies._layers import layers
@@ -44,15 +44,12 @@ class ResidualFixup(Remedy):
     def plan(self, case: Case) -> Plan | str:
         """Counts the layers of every branch."""
         found = branches(case)
-        if len(found) < self.fewest:
-            return f"it has {len(found)} residual branches; it is worth it from {self.fewest} on"
-        if any(b.normed for b in found) or post_norm(found):
+        if reason := fine(found, self.fewest, self.worth):
+            return reason
+        if any(b.normed for b in found):
             return "norms set the scale of its branches, and Fixup is for networks without"
         if any(len(b.layers) < 2 for b in found):
             return "a branch of one layer has nothing to share the scale with: see residual-zero"
-        grows = growth(found)
-        if grows < self.worth:
-            return f"the stream grows x{number(grows)} over {len(found)} branches, which is fine"
         lines = []
         for m in sorted({len(b.layers) for b in found}):
             inner = [x.name for b in found if len(b.layers) == m for x in b.layers[:-1]]

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from isograd.remedies._branches import branches, post_norm
 from isograd.remedies._code import loop, number, program, quoted, where
 from isograd.remedies._examples import example
-from isograd.remedies._remedy import Case, Plan, Remedy
+from isograd.remedies._remedy import FAMILIES, Case, Plan, Remedy
 
 _Layer = (nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)
 _Whole = (nn.TransformerEncoder, nn.TransformerDecoder)
@@ -36,6 +36,11 @@ class ResidualPrenorm(Remedy):
 
     fewest: int = 6
     """Layers: shallower post-norm networks train as they are."""
+
+    @property
+    def invasive(self) -> int:
+        """As an initialization: one flag per layer, and every weight stays."""
+        return FAMILIES.index("init")
 
     def plan(self, case: Case) -> Plan | str:
         """Finds torch's post-norm layers."""

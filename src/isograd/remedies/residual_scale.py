@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-from isograd.remedies._branches import Branch, branches, growth, post_norm
+from isograd.remedies._branches import Branch, branches, fine, growth
 from isograd.remedies._code import loop, number, program
 from isograd.remedies._examples import classes, example, residual
 from isograd.remedies._remedy import FAMILIES, Case, Plan, Remedy
@@ -45,20 +45,15 @@ class ResidualScale(Remedy):
     def plan(self, case: Case) -> Plan | str:
         """Counts the branches, and how much they add."""
         found = branches(case)
-        if len(found) < self.fewest:
-            return f"it has {len(found)} residual branches; it is worth it from {self.fewest} on"
-        if post_norm(found):
-            return "norms stand behind the residual additions, which take up any scale (DeepNorm)"
-        grows = growth(found)
-        if grows < self.worth:
-            return f"the stream grows x{number(grows)} over {len(found)} branches, which is fine"
+        if reason := fine(found, self.fewest, self.worth):
+            return reason
         names = list(dict.fromkeys(name for b in found for name in b.last))
         scale = len(found) ** -0.5
         body = f"model.get_parameter(name).detach().mul_({number(scale)})"
         return Plan(
             self.code,
-            f"The stream grows by about x{number(_then(found))} in place of x{number(grows)} over "
-            f"{len(found)} branches, and the gradient likewise.",
+            f"Over {len(found)} branches the stream grows by about x{number(_then(found))} in "
+            f"place of x{number(growth(found))}, and the gradient likewise.",
             program(f"# 1/sqrt({len(found)} branches)", loop("name", names, body)),
         )
 

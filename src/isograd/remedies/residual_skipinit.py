@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from torch import nn
 
-from isograd.remedies._branches import branches, growth, post_norm
+from isograd.remedies._branches import branches, fine
 from isograd.remedies._code import loop, number, program
 from isograd.remedies._examples import classes, example, residual
 from isograd.remedies._remedy import Case, Plan, Remedy
@@ -41,13 +41,8 @@ class ResidualSkipinit(Remedy):
     def plan(self, case: Case) -> Plan | str:
         """Finds the modules that end the branches."""
         found = branches(case)
-        if len(found) < self.fewest:
-            return f"it has {len(found)} residual branches; it is worth it from {self.fewest} on"
-        if post_norm(found):
-            return "norms stand behind the residual additions: see residual-deepnorm, -prenorm"
-        grows = growth(found)
-        if grows < self.worth:
-            return f"the stream grows x{number(grows)} over {len(found)} branches, which is fine"
+        if reason := fine(found, self.fewest, self.worth):
+            return reason
         names = [b.last[0].rpartition(".")[0] for b in found]
         inside = [n for n in names if _within_torchs(case.model, n)]
         if inside or len(set(names)) < len(names):

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from isograd.remedies._branches import branches, growth, post_norm
-from isograd.remedies._code import loop, number, program
+from isograd.remedies._branches import branches, fine
+from isograd.remedies._code import loop, program
 from isograd.remedies._examples import classes, example, residual
 from isograd.remedies._remedy import FAMILIES, Case, Plan, Remedy
 
@@ -43,13 +43,8 @@ class ResidualZero(Remedy):
     def plan(self, case: Case) -> Plan | str:
         """Finds what ends the branches."""
         found = branches(case)
-        if len(found) < self.fewest:
-            return f"it has {len(found)} residual branches; it is worth it from {self.fewest} on"
-        if post_norm(found):
-            return "norms stand behind the residual additions: see residual-deepnorm, -prenorm"
-        grows = growth(found)
-        if grows < self.worth:
-            return f"the stream grows x{number(grows)} over {len(found)} branches, which is fine"
+        if reason := fine(found, self.fewest, self.worth):
+            return reason
         names = list(dict.fromkeys(name for b in found for name in b.last))
         return Plan(
             self.code,

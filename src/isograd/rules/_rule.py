@@ -1,12 +1,10 @@
 """What a rule is: it sees a Reading, never a model, and says exactly one thing."""
 
-import inspect
-import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
 from typing import ClassVar
 
-from isograd.catalogue import field_texts
+from isograd.catalogue import field_texts, sections_of, title_of
 from isograd.findings import Finding
 from isograd.records import Reading
 
@@ -62,7 +60,7 @@ class Rule(ABC):
     @classmethod
     def title(cls) -> str:
         """First line of the docstring, without its period."""
-        return inspect.cleandoc(cls.__doc__ or "").splitlines()[0].rstrip(".")
+        return title_of(cls)
 
     def thresholds(self) -> list[tuple[str, object, str]]:
         """(name, value, reason) of each field; the reasons are the docstrings under the fields."""
@@ -73,9 +71,4 @@ class Rule(ABC):
     @classmethod
     def sections(cls) -> dict[str, str]:
         """The docstring's text under each of HEADINGS, line breaks removed."""
-        text = inspect.cleandoc(cls.__doc__ or "")
-        parts = re.split(rf"^({'|'.join(HEADINGS)}):\s*", text, flags=re.MULTILINE)
-        return {
-            heading: " ".join(body.split())
-            for heading, body in zip(parts[1::2], parts[2::2], strict=True)
-        }
+        return sections_of(cls, HEADINGS)
