@@ -151,7 +151,8 @@ class Tape(TorchFunctionMode):
         """Registers the tensors of a batch: inputs, and targets that are not inputs themselves."""
         with self.quiet():
             for tensor in batch.inputs():
-                self.introduce(tensor, "input")
+                if self.node_of(tensor) is None:  # what another call of the model made
+                    self.introduce(tensor, "input")
             for tensor in tensors(batch.targets):
                 if self.node_of(tensor) is None:  # an autoencoder's targets are its inputs
                     self.introduce(tensor, "target")

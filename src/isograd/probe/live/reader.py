@@ -74,11 +74,13 @@ class Reader:
             self._first = FirstLook(self.model, self._guard)
             self._first.start()
 
-    def entering(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """The model is called."""
+    def entering(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], *, again: bool = False
+    ) -> None:
+        """The model is called, or goes on where another part of it has returned."""
         if self._first is not None:
             self._first.entering(args, kwargs)
-        elif self.on and self._taps is not None:
+        elif self.on and self._taps is not None and not again:
             self._taps.restart()
 
     def left(self, outputs: Any) -> None:

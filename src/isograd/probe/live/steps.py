@@ -78,11 +78,35 @@ class Steps:
             self._known[id(optimizer)] = found
         return found[1]
 
-    def _before(self, optimizer: torch.optim.Optimizer, _: Any, __: Any) -> None:
-        if self._holds(optimizer):
-            if self.optimizer is None:
-                self.optimizer = optimizer
+    def _before(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> Any:
+        if not self._holds(optimizer):
+            return None
+        if self.optimizer is None:
+            self.optimizer = optimizer
+        closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
+        if not callable(closure):
             self.listener.step_begins(optimizer)
+            return None
+        # The gradients of this step are there when its closure has run, and not before.
+        ours = self._told(closure, optimizer)
+        if "closure" in kwargs:
+            return args, {**kwargs, "closure": ours}
+        return (args[0], ours, *args[2:]), kwargs
+
+    def _told(
+        self, closure: Callable[[], Any], optimizer: torch.optim.Optimizer
+    ) -> Callable[[], Any]:
+        calls: list[None] = []
+
+        @wraps(closure)
+        def ours() -> Any:
+            result = closure()
+            if not calls:  # LBFGS calls it again, from other points
+                calls.append(None)
+                self.listener.step_begins(optimizer)
+            return result
+
+        return ours
 
     def _after(self, optimizer: torch.optim.Optimizer, _: Any, __: Any) -> None:
         if self._holds(optimizer):

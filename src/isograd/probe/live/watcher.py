@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from isograd.probe.facts import step_facts
 from isograd.probe.live.compiled import Compilations, plain_module
+from isograd.probe.live.entrances import Entrances
 from isograd.probe.live.events import Events
 from isograd.probe.live.first import batch_size
 from isograd.probe.live.payload import LAG, Later, Losses, Payload
@@ -71,6 +72,7 @@ class Watcher:
         self._backwards = 0
         self._called = False
         """Whether the loop has ever called the model itself, and not only parts of it."""
+        self._parts = Entrances(self.model, self.guard, self._part_entering, self._part_left)
         self._ended = time.perf_counter()
 
     def open(self) -> None:
@@ -86,6 +88,7 @@ class Watcher:
             )
             leave = self.root.register_forward_hook(self.guard(self._left))
             self._hooks += [enter, leave]
+            self._parts.open()
         self._reader = Reader(self.root, self.model, self.guard)
         # A function around the model may be compiled even where the model is not.
         self._hooks.append(Compilations(self._compiling))
@@ -94,6 +97,7 @@ class Watcher:
     def _compiling(self) -> None:
         try:
             if self._reader is not None and self.failure is None:
+                self._parts.prune()
                 self._reader.compiling()
         except Exception as error:
             self.guard.fail(error)
@@ -125,7 +129,7 @@ class Watcher:
                 self._reader.discard()
         except Exception as error:  # what remains of a hook that has failed
             self.guard.failure = self.guard.failure or error
-        for hook in self._hooks:
+        for hook in (*self._hooks, self._parts):
             hook.remove()
         self._hooks = []
         self.events.held.release()
@@ -133,7 +137,9 @@ class Watcher:
     def _entering(self, _: nn.Module, args: Any, kwargs: Any) -> None:
         if not torch.is_grad_enabled() or inside_backward():
             return
-        self._called = True
+        if not self._called:
+            self._called = True
+            self._parts.remove()
         self.events.held.take(args, kwargs)
         self._size += batch_size(args, kwargs)
         self._read.entering(args, kwargs)
@@ -142,6 +148,15 @@ class Watcher:
         if not torch.is_grad_enabled() or inside_backward():
             return
         self.events.held.returned(outputs, listen=self._read.on, guard=self.guard)
+        self._read.left(outputs)
+
+    def _part_entering(self, args: Any, kwargs: Any, *, first: bool) -> None:
+        """The loop calls a part of a model that it does not call itself."""
+        if first:
+            self._size += batch_size(args, kwargs)
+        self._read.entering(args, kwargs, again=not first)
+
+    def _part_left(self, outputs: Any) -> None:
         self._read.left(outputs)
 
     @_safe
@@ -209,6 +224,8 @@ class Watcher:
         self._ended, self.guard.cost = now, 0.0
         self.step += 1
         looked, missed = looking and self._backwards > 0, looking and not self._backwards
+        if self._backwards:
+            self._parts.settle()
         self._loss, self._size, self._backwards = None, 0, 0
         self.events.held.release()
         if self.failure is None:

@@ -1,0 +1,117 @@
+"""Loops that never call the model itself, and steps whose forward comes inside of them."""
+
+import pytest
+import torch
+from torch import nn
+
+import isograd
+
+
+class Pair(nn.Module):
+    """Called by its parts: `encoder`, then `heads[0]`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = nn.Sequential(nn.Linear(7, 13), nn.ReLU())
+        self.heads = nn.ModuleList([nn.Linear(13, 3)])
+
+
+def train(*, closure: bool, watched: bool, rule=torch.optim.SGD, parts: bool = True):
+    torch.manual_seed(0)
+    model = Pair()
+    whole = nn.Sequential(model.encoder, model.heads[0])
+    optimizer = rule(model.parameters(), lr=0.1)
+    draw = torch.Generator().manual_seed(1)
+    watch = isograd.watch(model if parts else whole, optimizer, every=2, sinks=(), on_finding=None)
+    if watched:
+        watch.open()
+    for _ in range(9):
+        inputs = torch.randn(11, 7, generator=draw)
+        targets = torch.randint(3, (11,), generator=draw)
+
+        def compute(inputs=inputs, targets=targets):
+            optimizer.zero_grad()
+            outputs = model.heads[0](model.encoder(inputs)) if parts else whole(inputs)
+            loss = nn.functional.cross_entropy(outputs, targets)
+            loss.backward()
+            return loss
+
+        if closure:
+            optimizer.step(compute)
+        else:
+            compute()
+            optimizer.step()
+    watch.close()
+    return model, watch
+
+
+def same(one: nn.Module, other: nn.Module) -> bool:
+    return all(map(torch.equal, one.parameters(), other.parameters()))
+
+
+@pytest.mark.parametrize("closure", [False, True])
+def test_a_model_that_is_called_by_its_parts(closure):
+    plain, _ = train(closure=closure, watched=False)
+    model, watch = train(closure=closure, watched=True)
+    _, whole = train(closure=closure, watched=True, parts=False)
+    assert same(plain, model)
+    assert watch.failure is None
+    assert watch.losses == whole.losses
+    for ours, theirs in zip(
+        (watch.reading.seen, watch.record), (whole.reading.seen, whole.record), strict=True
+    ):
+        assert [site.inputs for site in ours.sites] == [(), (0,), (1,)]
+        assert ours.step == theirs.step
+        assert ours.facts["batch.size"] == 11
+        for key in ("forward.rms", "backward.rms", "weight.update_ratio"):
+            assert ours.series[key] == theirs.series[key], key
+    assert watch.reading.seen.facts["loss.kind"] == "cross_entropy"
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
+
+
+def test_only_the_parts_that_are_called_keep_their_hooks():
+    model = Pair()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with isograd.watch(model, optimizer, every=5, sinks=(), on_finding=None):
+        for _ in range(2):
+            model.heads[0](model.encoder(torch.randn(5, 7))).sum().backward()
+            optimizer.step()
+        hooked = [n for n, m in model.named_modules() if m._forward_pre_hooks]
+    assert [name for name in hooked if name] == ["encoder", "heads.0"]
+
+
+def test_a_model_that_is_called_itself_has_no_hooks_on_its_parts():
+    model = nn.Sequential(nn.Linear(7, 3), nn.Linear(3, 2))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with isograd.watch(model, optimizer, every=5, sinks=(), on_finding=None):
+        model(torch.randn(5, 7)).sum().backward()
+        optimizer.step()
+        assert not model[0]._forward_pre_hooks
+
+
+@pytest.mark.parametrize("rule", [torch.optim.SGD, torch.optim.LBFGS])
+def test_a_step_with_a_closure_is_read_before_and_after(rule):
+    plain, _ = train(closure=True, watched=False, rule=rule, parts=False)
+    model, watch = train(closure=True, watched=True, rule=rule, parts=False)
+    assert same(plain, model)
+    first = watch.reading.seen
+    torch.manual_seed(0)
+    start = [p.detach().double() for p in Pair().parameters()]
+    rms = [float(p.square().mean().sqrt()) for p in start]
+    assert first.series["weight.rms"] == pytest.approx(rms, rel=1e-6)
+    assert all(ratio > 0 for ratio in first.series["weight.update_ratio"])
+
+
+def test_a_closure_that_is_given_by_name():
+    model = nn.Linear(7, 3)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+
+    def compute():
+        loss = model(torch.ones(5, 7)).sum()
+        loss.backward()
+        return loss
+
+    with isograd.watch(model, optimizer, sinks=(), on_finding=None) as watch:
+        returned = optimizer.step(closure=compute)
+    assert watch.losses[0] == (0, float(returned.detach()))
+    assert watch.record.series["weight.update_ratio"][0] > 0
