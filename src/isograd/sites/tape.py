@@ -151,7 +151,8 @@ class Tape(TorchFunctionMode):
         """Registers the tensors of a batch: inputs, and targets that are not inputs themselves."""
         with self.quiet():
             for tensor in batch.inputs():
-                if self.node_of(tensor) is None:  # what another call of the model made
+                known = self.node_of(tensor)
+                if known is None or known.depth < 0:  # else another call of the model made it
                     self.introduce(tensor, "input")
             for tensor in tensors(batch.targets):
                 if self.node_of(tensor) is None:  # an autoencoder's targets are its inputs
