@@ -176,7 +176,7 @@ def _line(q: Array, values: Array) -> CriticalLine:
 @lru_cache(maxsize=64)
 def _scan(act: Activation) -> CriticalLine:
     table = moments(act)
-    return _line(table.scan, table.over(table.scan))
+    return _line(table.scan, table.scanned)
 
 
 def _point(table: Moments, q: float) -> tuple[float, float, float]:

@@ -263,8 +263,9 @@ def _angles(act: Activation, q: Array, weight_var: Array) -> tuple[Array, Array]
 class _Chord:
     """(E phi^2 - E[phi phi]) / (q (1 - c)) over a range of q and of the angle arccos c.
 
-    Chebyshev coefficients, [panel of q, degree in ln q, degree in the angle]. Across a jump the
-    chord is infinite at c = 1, and what is tabled is its product with sin(angle / 2).
+    Chebyshev coefficients, [panel of q, degree in ln q, degree in the angle], where points are.
+    Across a jump the chord is infinite at c = 1, and what is tabled is its product with
+    sin(angle / 2).
     """
 
     def __init__(self, act: Activation, q: Array, angles: tuple[float, float]) -> None:
@@ -277,22 +278,28 @@ class _Chord:
         close = angles[1] <= _SPLIT
         self._degree = _DEGREE if span > 0.5 else _DEGREE // 2
         nodes, to_q = chebyshev(self._degree)
-        places = np.arange(self._count)[:, None] + (nodes + 1) / 2
+        self._panels = np.unique(self._place(q)[0])
+        places = self._panels[:, None] + (nodes + 1) / 2
         self._sharp = _CLOSE_DEGREE if close else _WIDE_DEGREE
         at, to_angle = chebyshev(self._sharp)
         theta = angles[0] + (angles[1] - angles[0]) * (at + 1) / 2
         q = np.exp(self._low + self._width * places)
-        values = _close_chords(act, q, theta) if close else _chords(act, q, theta)
+        values = _close_chords(act, q, theta, self._width) if close else _chords(act, q, theta)
         if self._jumps:
             values = values * np.sin(theta / 2)
         self._table = np.einsum("dk,pka,sa->pds", to_q, values, to_angle)
 
-    def settle(self, q: Array, weight_var: Array) -> tuple[Array, Array]:
-        """The angle at which the chord, falling with it, is 1 / sigma_w^2, and C'(c) there."""
+    def _place(self, q: Array) -> tuple[NDArray[np.intp], Array]:
+        """The panel of each q, and its place there from -1 to 1."""
         place = (np.log(q) - self._low) / self._width
         panel = np.clip(place.astype(np.intp), 0, self._count - 1)
-        basis = np.polynomial.chebyshev.chebvander(2 * (place - panel) - 1, self._degree)
-        rows = np.einsum("nd,nds->ns", basis, self._table[panel])
+        return panel, 2 * (place - panel) - 1
+
+    def settle(self, q: Array, weight_var: Array) -> tuple[Array, Array]:
+        """The angle at which the chord, falling with it, is 1 / sigma_w^2, and C'(c) there."""
+        panel, at = self._place(q)
+        basis = np.polynomial.chebyshev.chebvander(at, self._degree)
+        rows = np.einsum("nd,nds->ns", basis, self._table[np.searchsorted(self._panels, panel)])
         theta = np.full(len(q), self._angles[0])
         inside = np.flatnonzero(self._at(rows, theta)[0] * weight_var > 1)
         theta[inside] = self._cross(rows[inside], weight_var[inside])
@@ -346,27 +353,27 @@ def _chords(act: Activation, q: Array, theta: Array) -> Array:
     """The chord at every q and angle, by series where that is right, else by quadrature."""
     c, flat = np.cos(theta), q.ravel()
     series = Series(act, flat)
+    series.reach(float(c.max()))
     values = series.chord(c)
     for i, j in np.argwhere(c > series.largest[:, None]).tolist():
-        values[i, j] = chord(act, float(flat[i]), float(theta[j]))
+        values[i, j] = chord(act, float(flat[i]), float(theta[j]))[0]
     return values.reshape(*q.shape, len(theta))
 
 
-def _close_chords(act: Activation, q: Array, theta: Array) -> Array:
+def _close_chords(act: Activation, q: Array, theta: Array, width: float) -> Array:
     """The same at small angles, [panel, q, angle], where the length of the mean is close to q.
 
-    It is tabled by that length first, which does all angles at once, and read off at each q.
+    It is tabled by that length first, in panels of a width in its logarithm, which does all angles
+    at once, and read off at each q.
     """
-    shift = 2 * np.log(np.cos(theta / 2))
-    low, high = np.log(q.min()) + shift.min(), np.log(q.max())
-    count, degree = q.shape[0], q.shape[1] - 1
+    length = np.log(q)[..., None] + 2 * np.log(np.cos(theta / 2))
+    low, degree = length.min() - 1e-9, q.shape[1] - 1
+    place = (length - low) / width
+    panels, panel = np.unique(place.astype(np.intp), return_inverse=True)
     nodes, to_length = chebyshev(degree)
-    width = (high - low) / count
-    lengths = np.exp(low + width * (np.arange(count)[:, None] + (nodes + 1) / 2))
+    lengths = np.exp(low + width * (panels[:, None] + (nodes + 1) / 2))
     rows = np.array([chords(act, one, theta) for one in lengths.ravel().tolist()])
-    table = np.einsum("dk,pka->pda", to_length, rows.reshape(count, degree + 1, -1))
-    place = (np.log(q)[..., None] + shift - low) / width
-    panel = np.clip(place.astype(np.intp), 0, count - 1)
-    basis = np.polynomial.chebyshev.chebvander(2 * (place - panel) - 1, degree)
-    rows = table.transpose(0, 2, 1)[panel, np.arange(len(theta))]
-    return np.asarray(np.einsum("pqad,pqad->pqa", basis, rows))
+    table = np.einsum("dk,pka->pad", to_length, rows.reshape(len(panels), degree + 1, -1))
+    panel = panel.reshape(place.shape)
+    basis = np.polynomial.chebyshev.chebvander(2 * (place - panels[panel]) - 1, degree)
+    return np.asarray(np.einsum("pqad,pqad->pqa", basis, table[panel, np.arange(len(theta))]))

@@ -1,7 +1,6 @@
 """Fixed points: the lengths and angles that depth leads to, and how fast."""
 
 from dataclasses import dataclass
-from itertools import pairwise
 from math import inf, isfinite, log, sqrt
 from typing import Literal
 
@@ -9,7 +8,7 @@ import numpy as np
 
 from isograd.errors import InputError
 from isograd.theory.activations import Activation, activation
-from isograd.theory.kernels import chord, derivative, series
+from isograd.theory.kernels import Series, chord, series
 from isograd.theory.moments import SMALLEST_Q, Moments, moments
 from isograd.theory.roots import root
 
@@ -124,24 +123,24 @@ def fixed_points(table: Moments, weight_var: float, bias_var: float) -> tuple[Fi
         square, _, growth = table.at(q)
         return weight_var * (growth - square / q) - bias_var / q
 
-    q = table.scan
-    values = table.over(q)
+    q, values = table.scan, table.scanned
     gaps = weight_var * values[:, 0] / q + bias_var / q - 1
     bends = weight_var * (values[:, 2] - values[:, 0] / q) - bias_var / q
-    heights = dict(zip(q.tolist(), gaps.tolist(), strict=True))
-    roots = []
     # Two roots, or one that only touches, may hide between two points of the scan.
-    near = np.maximum(np.abs(gaps[1:]), np.abs(gaps[:-1])) < _NEAR
-    far = np.minimum(np.abs(gaps[1:]), np.abs(gaps[:-1])) > NOISE
-    for i in np.flatnonzero((np.sign(bends[1:]) != np.sign(bends[:-1])) & near & far):
-        turn = root(bend, float(q[i]), float(q[i + 1]))
-        heights[turn] = gap(turn)
-        if abs(heights[turn]) <= NOISE:
-            roots.append(turn)
-    clear = [(one, height) for one, height in sorted(heights.items()) if abs(height) > NOISE]
-    for (low, below), (high, above) in pairwise(clear):
-        if (below > 0) != (above > 0):
-            roots.append(root(gap, low, high))
+    low, high = (np.minimum(gaps[1:], gaps[:-1]), np.maximum(gaps[1:], gaps[:-1]))
+    near = (high < _NEAR) & (low > -_NEAR) & ((low > NOISE) | (high < -NOISE))
+    curved = np.maximum(np.abs(bends[1:]), np.abs(bends[:-1])) > NOISE
+    turned = np.flatnonzero((np.sign(bends[1:]) != np.sign(bends[:-1])) & near & curved)
+    turns = [root(bend, float(q[i]), float(q[i + 1])) for i in turned.tolist()]
+    heights = [gap(turn) for turn in turns]
+    roots = [one for one, height in zip(turns, heights, strict=True) if abs(height) <= NOISE]
+    places, gaps = np.append(q, turns), np.append(gaps, heights)
+    order = np.argsort(places, kind="stable")
+    order = order[np.abs(gaps[order]) > NOISE]
+    places, above = places[order], gaps[order] > 0
+    crossed = np.flatnonzero(above[1:] != above[:-1])
+    ends = zip(places[crossed].tolist(), places[crossed + 1].tolist(), strict=True)
+    roots += [root(gap, *pair) for pair in ends]
     points = [_point(table, weight_var, one) for one in sorted(roots)]
     return (*_zero(table, weight_var, bias_var), *points)
 
@@ -154,8 +153,7 @@ def _zero(table: Moments, weight_var: float, bias_var: float) -> tuple[FixedPoin
         chi = weight_var * table.start[1]
         stable = chi < 1
         if abs(chi - 1) <= CRITICAL:
-            q = table.scan
-            gaps = weight_var * table.over(q)[:, 0] / q - 1
+            gaps = weight_var * table.scanned[:, 0] / table.scan - 1
             far = np.flatnonzero(np.abs(gaps) > 10 * NOISE)
             stable = len(far) == 0 or bool(gaps[far[0]] < 0)
         return (FixedPoint(0.0, chi, stable),)
@@ -242,34 +240,43 @@ def angle(act: Activation, q: float, weight_var: float) -> tuple[float, float]:
     (E phi^2 - E[phi phi](c)) / (q (1 - c)) is 1 / sigma_w^2; it rises with c, up to E phi'^2.
     """
     found = series(act, q)
+    more = True
+    while more:
+        c_star = _by_series(found, weight_var)
+        if c_star <= found.largest[0] and not (act.jumps and c_star == 1):
+            return c_star, weight_var * found.at(c_star)[1] / q
+        more = found.extend()
+    return _by_quadrature(act, q, weight_var, float(np.arccos(found.largest[0])))
 
+
+def _by_series(found: Series, weight_var: float) -> float:
     def off(c: float) -> float:
         return float(found.chord([c])[0, 0]) * weight_var - 1
 
     if off(0.0) >= -1e-14:  # what rounding leaves of 0, as for selu without bias
-        c_star = 0.0
-    elif off(1.0) <= 0:
-        c_star = 1.0
-    else:
-        c_star = root(off, 0.0, 1.0)
-    if c_star <= found.largest[0] and not (act.jumps and c_star == 1):
-        return c_star, weight_var * found.at(c_star)[1] / q
+        return 0.0
+    return 1.0 if off(1.0) <= 0 else root(off, 0.0, 1.0)
 
-    def off_by_angle(theta: float) -> float:
-        return chord(act, q, theta) * weight_var - 1
 
-    widest = max(1.1 * float(np.arccos(found.largest[0])), 1e-3)
-    while off_by_angle(widest) > 0 and widest < 1.5:
-        widest = min(1.5 * widest, 1.5)
-    narrowest = widest / 2
-    while narrowest > _LEAST_ANGLE and off_by_angle(narrowest) < 0:
-        narrowest /= 2
-    if narrowest <= _LEAST_ANGLE:
-        chi_1 = weight_var * moments(act).at(q)[1]
-        # Across a jump 1 - C(c) = a sqrt(1 - c) + chi_1 (1 - c), of this slope where it is 1 - c.
-        return 1.0, (1 + chi_1) / 2 if act.jumps else chi_1
-    theta = root(off_by_angle, narrowest, widest)
-    return float(np.cos(theta)), weight_var * derivative(act, q, q, theta)
+def _by_quadrature(
+    act: Activation, q: float, weight_var: float, near: float
+) -> tuple[float, float]:
+    """(c*, C'(c*)) by Newton's method on 1 / chord, all but linear in the angle, in a bracket."""
+    low, high = 0.0, np.pi / 2
+    theta = min(max(1.1 * near, 1e-3), 1.5)
+    while theta > _LEAST_ANGLE:
+        value, growth = chord(act, q, theta)
+        over = 1 - value * weight_var
+        low, high = (low, theta) if over > 0 else (theta, high)
+        # d chord / d theta = (growth - chord) / tan(theta / 2)
+        tilt = (value - growth) * weight_var / float(np.tan(theta / 2))
+        step = theta - over * value * weight_var / tilt if tilt > 0 else 0.0
+        if abs(step - theta) <= 1e-12 * theta or high - low <= 1e-14 * high:
+            return float(np.cos(step)), weight_var * growth
+        theta = step if low < step < high else (low + high) / 2 if low > 0 else high / 4
+    chi_1 = weight_var * moments(act).at(q)[1]
+    # Across a jump 1 - C(c) = a sqrt(1 - c) + chi_1 (1 - c), of this slope where it is 1 - c.
+    return 1.0, (1 + chi_1) / 2 if act.jumps else chi_1
 
 
 def _scale(chi: float) -> float:

@@ -1,6 +1,8 @@
 """Kernels: expectations of one activation at two correlated Gaussian arguments."""
 
+from collections.abc import Iterator
 from functools import lru_cache
+from itertools import count, islice
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -31,11 +33,33 @@ class Series:
     def __init__(self, act: Activation, q: Array) -> None:
         self.q = q
         self.square = np.array([moments(act).at(float(one))[0] for one in q])
-        for order in _ORDERS[-1:] if act.kinks else _ORDERS:
-            self.coefficients = _hermite(act, q, order)
-            self.rest = np.maximum(self.square - np.square(self.coefficients).sum(axis=1), 0.0)
-            if np.all(self.rest <= 1e-15 * self.square):
-                break
+        scale = np.sqrt(q)[:, None]
+        bends = _bends(act, float(scale.max()), _NARROW * float(scale.max()))
+        inner = np.clip(bends / scale, -REACH, REACH)
+        # Whole numbers resolve the polynomials: their wavelength is 2 pi / sqrt(k).
+        grid = np.broadcast_to(np.arange(-REACH, REACH + 1), (len(q), int(2 * REACH) + 1))
+        z, w = panels(np.sort(np.concatenate([grid, inner], axis=1), axis=1), NODES)
+        weighted = w * np.exp(-np.square(z) / 2) / np.sqrt(2 * np.pi) * act.value(scale * z)
+        self._terms = _hermite(z, weighted)
+        self.coefficients = np.empty((len(q), 0))
+        self.extend()
+
+    def extend(self) -> bool:
+        """Takes more terms, up to the next of `_ORDERS`; whether there are more."""
+        have = self.coefficients.shape[1]
+        more = next((order for order in _ORDERS if order > have), have) - have
+        if more:
+            new = np.stack(list(islice(self._terms, more)), axis=1)
+            self.coefficients = np.concatenate([self.coefficients, new], axis=1)
+            found = np.square(self.coefficients).sum(axis=1)
+            self.rest = np.maximum(self.square - found, 0.0)
+        return more > 0
+
+    def reach(self, c: float) -> bool:
+        """Takes terms until all q are right up to c; whether they are."""
+        while not (enough := bool(np.all(c <= self.largest))) and self.extend():
+            pass
+        return enough
 
     @property
     def largest(self) -> Array:
@@ -61,21 +85,12 @@ class Series:
         return float(squares @ powers), float((squares[1:] * k[1:]) @ powers[:-1])
 
 
-def _hermite(act: Activation, q: Array, order: int) -> Array:
-    """E[phi(sqrt(q) z) He_k(z)] / sqrt(k!) for k below `order`, [q, k]."""
-    scale = np.sqrt(q)[:, None]
-    bends = _bends(act, float(scale.max()), _NARROW * float(scale.max()))
-    inner = np.clip(bends / scale, -REACH, REACH)
-    # Whole numbers resolve the polynomials: their wavelength is 2 pi / sqrt(k).
-    grid = np.broadcast_to(np.arange(-REACH, REACH + 1), (len(q), int(2 * REACH) + 1))
-    z, w = panels(np.sort(np.concatenate([grid, inner], axis=1), axis=1), NODES)
-    weighted = w * np.exp(-np.square(z) / 2) / np.sqrt(2 * np.pi) * act.value(scale * z)
-    coefficients = np.empty((len(q), order))
+def _hermite(z: Array, weighted: Array) -> Iterator[Array]:
+    """Sums of weights times He_k(z) / sqrt(k!) for k = 0, 1, …, each [q]."""
     before, now = np.zeros_like(z), np.ones_like(z)
-    for k in range(order):
-        coefficients[:, k] = np.einsum("qn,qn->q", weighted, now)
+    for k in count():
+        yield np.einsum("qn,qn->q", weighted, now)
         before, now = now, (z * now - np.sqrt(k) * before) / np.sqrt(k + 1)
-    return coefficients
 
 
 @lru_cache(maxsize=256)
@@ -164,7 +179,7 @@ def product(act: Activation, q1: float, q2: float, c: float) -> tuple[float, flo
         return act.closed(q1, q2, c * float(np.sqrt(q1 * q2)))
     if q1 == q2 and not act.jumps:
         found = series(act, q1)
-        if abs(c) <= found.largest[0]:
+        if found.reach(abs(c)):
             value, slope = found.at(c)
             return value, slope / q1
     u1, u2, w = _plane(act, q1, q2, c)
@@ -208,9 +223,20 @@ def _density(x: Array, deviation: float) -> Array:
     return np.asarray(np.exp(-np.square(x / deviation) / 2) / (deviation * np.sqrt(2 * np.pi)))
 
 
-def chord(act: Activation, q: float, angle: float) -> float:
-    """(E phi^2 - E[phi(u1) phi(u2)]) / (q (1 - c)) by quadrature, c = cos(angle) < 1."""
-    return float(chords(act, q * float(np.cos(angle / 2)) ** 2, np.array([angle]))[0])
+def chord(act: Activation, q: float, angle: float) -> tuple[float, float]:
+    """((E phi^2 - E[phi phi]) / (q (1 - c)), dE[phi phi] / dCov) at c = cos(angle) < 1.
+
+    With G = E(phi(m + d) - phi(m - d))^2, a function of Var m and Var d (`chords`), the second is
+    (dG/dVar d - dG/dVar m) / 4, where both are taken of the densities: jumps do no harm.
+    """
+    cosine, sine = float(np.cos(angle / 2)), float(np.sin(angle / 2))
+    apart = _Apart(act, q * cosine**2, np.array([sine / cosine]))
+    weighted = apart.weights[0] * apart.given
+    # In units of Var m both; E[(x^2 / Var - 1) / (2 Var) f] is the derivative by the variance.
+    by_d = weighted @ (np.square(apart.d * cosine / sine) - 1) * np.square(cosine / sine) / 2
+    by_m = apart.weights[0] @ apart.heat / 2
+    length = q * cosine**2
+    return float(weighted.sum()) / (4 * q * sine**2), float(by_d - by_m) / (4 * length)
 
 
 def chords(act: Activation, length: float, angles: Array) -> Array:
@@ -225,24 +251,45 @@ def chords(act: Activation, length: float, angles: Array) -> Array:
         length: Var m; q = length / cos^2(t/2) is another one at every angle.
         angles: [t], above 0 and below pi.
     """
-    root, spread = float(np.sqrt(length)), np.tan(angles / 2)[:, None]
-    least, most = float(spread.min()), float(spread.max())
-    reach = float(np.hypot(1, most))
-    bends = _bends(act, root * reach, _NARROW * root) / root
-    d, wd = panels(_halving(np.array(act.kinks) / root, bends, least, most), _POINTS)
-    _check_lines(act, len(bends), len(d), root)
-    inner = [np.clip(bends + shift, -REACH, REACH) for shift in (d[:, None], -d[:, None])]
-    both = np.broadcast_to(_BOTH, (len(d), len(_BOTH)))
-    m, wm = panels(np.sort(np.concatenate([both, *inner], axis=1), axis=1), _POINTS)
-    # What lies outside weighs nothing, but may overflow.
-    u1, u2 = (
-        np.clip(m + shift, -REACH * reach, REACH * reach) for shift in (d[:, None], -d[:, None])
-    )
-    apart = np.square(act.value(root * u1) - act.value(root * u2))
-    given = np.einsum("dm,dm->d", wm * np.exp(-np.square(m) / 2), apart) / np.sqrt(2 * np.pi)
-    weights = wd * np.exp(-np.square(d / spread) / 2) * np.sqrt(2 / np.pi) / spread
+    spread = np.tan(angles / 2)
+    apart = _Apart(act, length, spread)
     # q (1 - c) = 2 Var d
-    return np.asarray(weights @ given / (4 * length * np.square(spread[:, 0])))
+    return np.asarray(apart.weights @ apart.given / (4 * length * np.square(spread)))
+
+
+class _Apart:
+    """E[(phi(m + d) - phi(m - d))^2 | d] at nodes of d > 0, in units of sqrt(Var m).
+
+    Attributes:
+        d: the nodes, [d].
+        weights: of the nodes at every spread sqrt(Var d / Var m), [spread, d].
+        given: the mean over m, [d].
+    """
+
+    def __init__(self, act: Activation, length: float, spreads: Array) -> None:
+        root = float(np.sqrt(length))
+        least, most = float(spreads.min()), float(spreads.max())
+        reach = float(np.hypot(1, most))
+        bends = _bends(act, root * reach, _NARROW * root) / root
+        d, wd = panels(_halving(np.array(act.kinks) / root, bends, least, most), _POINTS)
+        _check_lines(act, len(bends), len(d), root)
+        inner = [np.clip(bends + shift, -REACH, REACH) for shift in (d[:, None], -d[:, None])]
+        both = np.broadcast_to(_BOTH, (len(d), len(_BOTH)))
+        m, wm = panels(np.sort(np.concatenate([both, *inner], axis=1), axis=1), _POINTS)
+        # What lies outside weighs nothing, but may overflow.
+        u1, u2 = (
+            np.clip(m + shift, -REACH * reach, REACH * reach) for shift in (d[:, None], -d[:, None])
+        )
+        apart = np.square(act.value(root * u1) - act.value(root * u2))
+        self._m, self._parts = m, wm * np.exp(-np.square(m) / 2) * apart / np.sqrt(2 * np.pi)
+        self.d, self.given = d, self._parts.sum(axis=1)
+        spread = spreads[:, None]
+        self.weights = wd * np.exp(-np.square(d / spread) / 2) * np.sqrt(2 / np.pi) / spread
+
+    @property
+    def heat(self) -> Array:
+        """The mean of (m^2 - 1) times the square: twice its derivative by ln Var m, [d]."""
+        return np.asarray(np.einsum("dm,dm->d", np.square(self._m) - 1, self._parts))
 
 
 def _halving(kinks: Array, bends: Array, least: float, most: float) -> Array:

@@ -114,10 +114,15 @@ class Moments:
             table[panel] = transform @ self._at(q)[:, :3]
         return table
 
-    @property
+    @cached_property
     def scan(self) -> Array:
         """The q of a dense scan, rising."""
         return np.asarray(np.geomspace(SMALLEST_Q, self.largest_q, 400))
+
+    @cached_property
+    def scanned(self) -> Array:
+        """The three moments at the scan."""
+        return self.over(self.scan)
 
 
 @lru_cache(maxsize=8)

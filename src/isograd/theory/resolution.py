@@ -20,8 +20,9 @@ _OUTERMOST = 17
 # 2^17 is 13 standard deviations of q = 1e8.
 _TOLERANCE = 1e-12
 _MAX_PANELS = 4096
-_ENOUGH_PANELS = 2048
-"""Once kinks are known: moments of what oscillates without end then take some 10 ms."""
+_ENOUGH_PANELS, _FAR, _FAR_PANELS = 2048, 256.0, 512
+"""Once kinks are known, up to any reach and beyond |x| = 256, q = 400: what oscillates without end
+costs, and is asked for at no larger q."""
 _MAX_LEVELS = 60
 
 
@@ -41,7 +42,7 @@ def features(act: Activation) -> Features:
     Raises:
         InputError: it oscillates too fast to be resolved within 13 standard deviations.
     """
-    return resolve(act.value, act.slope, act.kinks, act.name, most=_ENOUGH_PANELS)
+    return resolve(act.value, act.slope, act.kinks, act.name, most=_ENOUGH_PANELS, far=_FAR_PANELS)
 
 
 def resolve(
@@ -51,6 +52,7 @@ def resolve(
     name: str,
     *,
     most: int = _MAX_PANELS,
+    far: int = _MAX_PANELS,
 ) -> Features:
     """Halves panels until value and slope are polynomials of degree 15 on each, or points."""
     dyadic = 2.0 ** np.arange(0, _OUTERMOST + 1)
@@ -70,7 +72,7 @@ def resolve(
         unresolved.append(middle[rough & thin])
         rough &= ~thin
         done.append(middle[rough])
-        reach = _affordable(np.concatenate(done), reach, most)
+        reach = _affordable(np.concatenate(done), reach, most, far)
         rough &= np.abs(middle) < reach
         if not rough.any():
             break
@@ -107,9 +109,9 @@ class _Ruler:
         return rough, good
 
 
-def _affordable(edges: Array, reach: float, most: int) -> float:
+def _affordable(edges: Array, reach: float, most: int, far: int) -> float:
     """The reach, halved until panels are few enough: the outer ones only matter at a large q."""
-    while reach > 1 and (np.abs(edges) <= reach).sum() > most:
+    while reach > 1 and (np.abs(edges) <= reach).sum() > (most if reach <= _FAR else far):
         reach = min(reach, 2.0**_OUTERMOST) / 2
     return reach
 
