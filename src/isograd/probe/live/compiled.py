@@ -47,6 +47,17 @@ def is_compiled(model: nn.Module) -> bool:
     )
 
 
+def takes_fast_path(module: nn.Module) -> bool:
+    """Whether torch computes it in one fused call as long as nobody looks inside.
+
+    So it does with frozen encoders and attention in eval mode; hooks and modes would change their
+    last bits.
+    """
+    fused = (nn.TransformerEncoder, nn.TransformerEncoderLayer, nn.MultiheadAttention)
+    frozen = not module.training and isinstance(module, fused)
+    return frozen and not any(p.requires_grad for p in module.parameters())
+
+
 @torch.library.custom_op("isograd::tap", mutates_args=())
 def _tap(x: Tensor, key: int, row: int) -> Tensor:
     """Reads an output, and gives a tensor on which the reading of its gradient depends."""
@@ -145,7 +156,12 @@ class Traced:
         self._saw = guard(self._reads)
         self._saw_gradient = guard(self._reads_gradient)
         self._model = model
-        self._named = [(n, m) for n, m in model.named_modules() if _is_leaf(m)]
+        within = [f"{n}." for n, m in model.named_modules() if takes_fast_path(m)]
+        self._named = [
+            (n, m)
+            for n, m in model.named_modules()
+            if _is_leaf(m) and not any(f"{n}.".startswith(w) for w in within)
+        ]
         self._shapes: dict[int, tuple[int, ...]] = {}
         device = next((p.device for p in model.parameters()), torch.device("cpu"))
         self._leaf = torch.zeros((), device=device, requires_grad=True)

@@ -44,7 +44,8 @@ class Entrances:
     def open(self) -> None:
         """Hooks all parts, except for those that are compiled with what is found on them."""
         for module in self._model.modules():
-            if module is not self._model and module._compiled_call_impl is None:
+            takes_none = isinstance(module, torch.jit.ScriptModule)
+            if module is not self._model and module._compiled_call_impl is None and not takes_none:
                 enter = module.register_forward_pre_hook(
                     self._guard(self._entering), with_kwargs=True
                 )

@@ -95,7 +95,7 @@ class FirstLook:
 
     def stop(self) -> None:
         """Stops to listen to operations; gradients of what was seen still arrive."""
-        self.tape.deaf = True
+        self.tape.deaf = self._over = True
         self._stack.close()
         self._standing.pop()  # for certain when the step ends: a backward is a torch function
 
@@ -107,7 +107,9 @@ class FirstLook:
 
     def entering(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """The model is called."""
-        if self.tape.deaf or not torch.is_grad_enabled() or inside_backward():
+        if not self._over:
+            self.tape.deaf = not torch.is_grad_enabled()  # an evaluation passes unseen
+        if self.tape.deaf or inside_backward():
             return
         if self._batch is not None:  # a second forward before the first backward
             self.tape.phase = "model"
@@ -119,13 +121,15 @@ class FirstLook:
 
     def left(self, outputs: Any) -> None:
         """The model has returned."""
-        if self._batch is not None and not self.tape.deaf and torch.is_grad_enabled():
+        if not self._over and not torch.is_grad_enabled():
+            self.tape.deaf = False
+        elif self._batch is not None and not self._over:
             self._outputs = outputs
             self.tape.phase = "loss"
 
     def backward_begins(self, loss: Tensor | None) -> None:
         """The first backward begins: what comes after it belongs to another one."""
-        if self._batch is None or self.tape.deaf:
+        if self._batch is None or self._over:
             return
         if loss is not None:
             self._loss = loss.detach()
@@ -136,7 +140,7 @@ class FirstLook:
     @property
     def seen(self) -> bool:
         """Whether a forward and the beginning of its backward were seen."""
-        return self._batch is not None and self.tape.deaf and bool(self._recorder.rows)
+        return self._batch is not None and self._over and bool(self._recorder.rows)
 
     def finish(
         self, gradients: list[Tensor | None], step: int, scale: float

@@ -100,7 +100,7 @@ class Parameters:
         key = [(i, t.data_ptr()) for i, t in zip(self._rows, tensors, strict=True)]
         if key != self._key:
             self._views = [_sample(t) for t in tensors]
-            lengths = torch.tensor([v.numel() for v in self._views])
+            lengths = torch.tensor([v.numel() for v in self._views], dtype=torch.long)
             owners = torch.tensor(self._rows, dtype=torch.long).repeat_interleave(lengths)
             self._owners = owners.to(self.device)
             # Of a parameter that is not dense they are copies, which would not follow it.

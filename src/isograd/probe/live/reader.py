@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from isograd.probe.live.compiled import Traced, forget_graphs, is_compiled
+from isograd.probe.live.compiled import Traced, forget_graphs, is_compiled, takes_fast_path
 from isograd.probe.live.first import FirstLook
 from isograd.probe.live.looks import joined, record_of, spread_out
 from isograd.probe.live.parameters import Parameters
@@ -49,6 +49,8 @@ class Reader:
         if is_compiled(root):
             forget_graphs()
             self._taps = Traced(model, guard)
+        elif any(takes_fast_path(m) for m in model.modules()):
+            self._taps = Traced(model, guard)
 
     @property
     def nodes(self) -> list[Node]:
@@ -80,7 +82,7 @@ class Reader:
         """The model is called, or goes on where another part of it has returned."""
         if self._first is not None:
             self._first.entering(args, kwargs)
-        elif self.on and self._taps is not None and not again:
+        elif self.on and self._taps is not None and not again and torch.is_grad_enabled():
             self._taps.restart()
 
     def left(self, outputs: Any) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from time import perf_counter
+from types import NoneType
 from typing import Any
 
 import torch
@@ -74,10 +75,14 @@ class Taps:
         self._attached = True
         modules = dict(self._model.named_modules())
         for path, hook in self._hooks.items():
+            if isinstance(modules.get(path), (torch.jit.ScriptModule, NoneType)):
+                continue  # which takes no hooks, or is gone
             self._stack.callback(modules[path].register_forward_hook(hook).remove)
         if self._ops:
             mode = _Ops(self._guard(self._operation), {op for _, op in self._ops})
             for path, module in modules.items():
+                if isinstance(module, torch.jit.ScriptModule):
+                    continue
                 enter = module.register_forward_pre_hook(self._guard(partial(mode.entered, path)))
                 leave = module.register_forward_hook(
                     self._guard(mode.left), always_call=True, prepend=True

@@ -9,6 +9,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import (
+    register_module_forward_hook,
+    register_module_forward_pre_hook,
+)
 
 from isograd.probe.facts import step_facts
 from isograd.probe.live.compiled import Compilations, plain_module
@@ -82,17 +86,31 @@ class Watcher:
         self.guard(self._open)()
 
     def _open(self) -> None:
-        if not any(m._compiled_call_impl is not None for m in (self.root, self.model)):
-            enter = self.root.register_forward_pre_hook(
-                self.guard(self._entering), with_kwargs=True
-            )
-            leave = self.root.register_forward_hook(self.guard(self._left))
-            self._hooks += [enter, leave]
-            self._parts.open()
+        self._hooks += self._on_root()
         self._reader = Reader(self.root, self.model, self.guard)
         # A function around the model may be compiled even where the model is not.
         self._hooks.append(Compilations(self._compiling))
         self._reader.arm(thorough=True)
+
+    def _on_root(self) -> list[Any]:
+        """Hooks that see each call of the model."""
+        root, enter, leave = self.root, self.guard(self._entering), self.guard(self._left)
+        if any(m._compiled_call_impl is not None for m in (root, self.model)):
+            return []  # they would be compiled
+        self._parts.open()
+        if isinstance(root, torch.jit.ScriptModule):  # which takes no hooks of its own
+            return [
+                register_module_forward_pre_hook(
+                    lambda module, args: enter(module, args, {}) if module is root else None
+                ),
+                register_module_forward_hook(
+                    lambda module, args, out: leave(module, args, out) if module is root else None
+                ),
+            ]
+        return [
+            root.register_forward_pre_hook(enter, with_kwargs=True),
+            root.register_forward_hook(leave),
+        ]
 
     def _compiling(self) -> None:
         try:
@@ -135,20 +153,22 @@ class Watcher:
         self.events.held.release()
 
     def _entering(self, _: nn.Module, args: Any, kwargs: Any) -> None:
-        if not torch.is_grad_enabled() or inside_backward():
+        if inside_backward():
             return
-        if not self._called:
-            self._called = True
-            self._parts.remove()
-        self.events.held.take(args, kwargs)
-        self._size += batch_size(args, kwargs)
         self._read.entering(args, kwargs)
+        if torch.is_grad_enabled():
+            if not self._called:
+                self._called = True
+                self._parts.remove()
+            self.events.held.take(args, kwargs)
+            self._size += batch_size(args, kwargs)
 
     def _left(self, _: nn.Module, __: Any, outputs: Any) -> None:
-        if not torch.is_grad_enabled() or inside_backward():
+        if inside_backward():
             return
-        self.events.held.returned(outputs, listen=self._read.on, guard=self.guard)
         self._read.left(outputs)
+        if torch.is_grad_enabled():
+            self.events.held.returned(outputs, listen=self._read.on, guard=self.guard)
 
     def _part_entering(self, args: Any, kwargs: Any, *, first: bool) -> None:
         """The loop calls a part of a model that it does not call itself."""

@@ -1,0 +1,261 @@
+"""Loops of every kind: what is counted, once each, and in the unit of the loss."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+import isograd
+from isograd.records import Record
+from isograd.watching import Watch
+
+Loop = Callable[[nn.Module, torch.optim.Optimizer], None]
+
+
+def data(rows: int = 32) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(rows, 8, generator=generator)
+    return x, torch.randint(4, (rows,), generator=generator)
+
+
+class Net(nn.Module):
+    """Two blocks, of which the second may be checkpointed."""
+
+    def __init__(self, reentrant: bool | None = None) -> None:
+        super().__init__()
+        self.first = nn.Sequential(nn.Linear(8, 16), nn.Tanh())
+        self.second = nn.Sequential(nn.Linear(16, 16), nn.ReLU())
+        self.head = nn.Linear(16, 4)
+        self.reentrant = reentrant
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        if self.reentrant is None:
+            x = self.second(x)
+        else:
+            x = checkpoint(self.second, x, use_reentrant=self.reentrant)
+        return self.head(F.relu(x) + x)
+
+
+def watched(model: nn.Module, loop: Loop, **options: Any) -> Watch:
+    torch.manual_seed(5)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    with isograd.watch(model, optimizer, every=1, sinks=(), on_finding=None, **options) as watch:
+        loop(model, optimizer)
+    assert watch.failure is None
+    return watch
+
+
+def make(reentrant: bool | None = None) -> Net:
+    torch.manual_seed(0)
+    return Net(reentrant)
+
+
+def plain(model: nn.Module, optimizer: torch.optim.Optimizer, steps: int = 3) -> None:
+    x, y = data()
+    for _ in range(steps):
+        optimizer.zero_grad()
+        F.cross_entropy(model(x), y).backward()
+        optimizer.step()
+
+
+def looks(watch: Watch) -> list[Record]:
+    assert watch.reading is not None
+    return [watch.reading.seen, *watch.reading.history]
+
+
+def same(one: Record, other: Record, *keys: str) -> None:
+    assert [s.name for s in one.sites] == [s.name for s in other.sites]
+    for key in keys:
+        columns = [[math.nan if n is None else n for n in r.series[key]] for r in (one, other)]
+        assert columns[0] == pytest.approx(columns[1], rel=1e-5, abs=1e-9, nan_ok=True), key
+
+
+RMS = ("forward.rms", "backward.rms", "weight.grad_rms")
+
+
+def test_micro_batches_add_up() -> None:
+    def loop(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        x, y = data()
+        for _ in range(3):
+            optimizer.zero_grad()
+            for half in (slice(0, 16), slice(16, 32)):
+                (F.cross_entropy(model(x[half]), y[half]) / 2).backward()
+            optimizer.step()
+
+    parts, whole = watched(make(), loop), watched(make(), plain)
+    assert [r.facts["loss.value"] for r in looks(parts)] == pytest.approx(
+        [r.facts["loss.value"] for r in looks(whole)], rel=1e-5
+    )
+    for one, other in zip(looks(parts)[1:], looks(whole)[1:], strict=True):
+        same(one, other, *RMS, "forward.count", "forward.dead", "weight.update_ratio")
+        assert one.facts["batch.size"] == 32
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_a_checkpointed_block_is_read_once(reentrant: bool) -> None:
+    def loop(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        x, y = data()
+        x.requires_grad_()  # what reentrant checkpointing asks for
+        for _ in range(3):
+            optimizer.zero_grad()
+            F.cross_entropy(model(x), y).backward()
+            optimizer.step()
+
+    one, other = watched(make(reentrant), loop), watched(make(), plain)
+    for a, b in zip(looks(one)[1:], looks(other)[1:], strict=True):
+        for name in ("first.0", "second.0", "second.1", "head"):
+            i, j = ([s.name for s in r.sites].index(name) for r in (a, b))
+            for key in ("forward.rms", "forward.count", "backward.rms", "backward.count"):
+                assert a.value(key, i) == pytest.approx(b.value(key, j), rel=1e-5), (name, key)
+
+
+def test_evaluation_in_between_is_not_counted() -> None:
+    def loop(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        x, y = data()
+        for _ in range(3):
+            optimizer.zero_grad()
+            with torch.no_grad():
+                model(100 * x)
+            F.cross_entropy(model(x), y).backward()
+            model.eval()
+            with torch.inference_mode():
+                model(100 * x)
+            model.train()
+            optimizer.step()
+
+    one, other = watched(make(), loop), watched(make(), plain)
+    for a, b in zip(looks(one), looks(other), strict=True):
+        same(a, b, *RMS, "forward.count")
+
+
+def scaled(scale: float, poison: int | None = None) -> Loop:
+    def loop(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        scaler = torch.amp.GradScaler("cpu", init_scale=scale, growth_interval=10_000)
+        x, y = data()
+        for step in range(4):
+            optimizer.zero_grad()
+            loss = F.cross_entropy(model(x), y)
+            if step == poison:
+                loss = loss * torch.tensor(1e38)
+            scaler.scale(loss).backward()
+            scaler.step(optimizer)
+            scaler.update()
+
+    return loop
+
+
+def test_the_loss_scale_is_divided_out() -> None:
+    one = watched(make(), scaled(1024.0))
+    other = watched(make(), lambda m, o: plain(m, o, steps=4))
+    for a, b in zip(looks(one), looks(other), strict=True):
+        same(a, b, *RMS, "weight.update_ratio")
+        assert a.facts["loss.value"] == pytest.approx(b.facts["loss.value"])
+        assert a.facts["watch.scale"] == 1024.0
+
+
+def test_a_step_that_the_scaler_leaves_out_is_a_step() -> None:
+    watch = watched(make(), scaled(2.0**20, poison=2))
+    assert watch.step == 4
+    assert looks(watch)[-1].facts["watch.skipped"] == 1
+    assert [r.step for r in looks(watch)] == [0, 1, 2, 3]
+
+
+def test_a_closure_that_holds_forward_and_backward() -> None:
+    model = make()
+    optimizer = torch.optim.LBFGS(model.parameters(), lr=0.1, max_iter=3)
+    x, y = data()
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x), y)
+        loss.backward()
+        return loss
+
+    with isograd.watch(model, optimizer, every=1, sinks=(), on_finding=None) as watch:
+        for _ in range(3):
+            optimizer.step(closure)
+    assert watch.failure is None
+    assert watch.step == 3
+    assert looks(watch)[-1].has("weight.grad_rms")
+
+
+def test_another_model_in_the_same_loop_is_left_alone() -> None:
+    def loop(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        other = nn.Linear(8, 4)
+        its = torch.optim.SGD(other.parameters(), 0.1)
+        x, y = data()
+        for _ in range(3):
+            optimizer.zero_grad()
+            F.cross_entropy(model(x), y).backward()
+            optimizer.step()
+            (1e6 * other(x).sum()).backward()
+            its.step()
+
+    one, other = watched(make(), loop), watched(make(), plain)
+    assert one.losses == other.losses
+    for a, b in zip(looks(one), looks(other), strict=True):
+        same(a, b, *RMS)
+
+
+def test_parts_of_a_large_tensor_tell_its_size() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(64, 2048), nn.ReLU(), nn.Linear(2048, 4))
+    x = torch.randn(512, 64)
+    y = torch.randint(4, (512,))
+
+    def loop(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        for _ in range(3):
+            optimizer.zero_grad()
+            F.cross_entropy(model(x), y).backward()
+            optimizer.step()
+
+    watch = watched(model, loop)
+    _, part, _ = looks(watch)
+    count = part.series["forward.count"][0]
+    assert count is not None
+    assert 0.05 < count / (512 * 2048) < 0.1
+    model.zero_grad()
+    # The last step moved the weights a little: the sizes are those of the look before within 2 %.
+    assert part.series["forward.rms"][0] == pytest.approx(
+        float(model[0](x).detach().std()), rel=0.03
+    )
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+def test_two_hundred_steps_to_the_last_bit(bf16: bool) -> None:
+    def loop(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        x, y = data()
+        for _ in range(200):
+            optimizer.zero_grad()
+            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
+                loss = F.cross_entropy(model(x), y)
+            loss.backward()
+            optimizer.step()
+
+    def build() -> nn.Module:
+        torch.manual_seed(0)
+        return nn.Sequential(Net(), nn.Dropout(0.2), nn.BatchNorm1d(4))
+
+    bare, seen, sometimes = build(), build(), build()
+    torch.manual_seed(5)
+    loop(bare, torch.optim.SGD(bare.parameters(), 0.1))
+    assert watched(seen, loop).step == 200
+    torch.manual_seed(5)
+    with isograd.watch(sometimes, sinks=(), on_finding=None) as watch:
+        loop(sometimes, torch.optim.SGD(sometimes.parameters(), 0.1))
+    assert watch.failure is None
+    for a, b, c in zip(bare.parameters(), seen.parameters(), sometimes.parameters(), strict=True):
+        assert torch.equal(a, b)
+        assert torch.equal(a, c)
+
+
+def test_losses_of_all_steps_are_kept() -> None:
+    watch = watched(make(), lambda m, o: plain(m, o, steps=20))
+    assert [step for step, _ in watch.losses] == list(range(20))
+    assert all(math.isfinite(value) for _, value in watch.losses)

@@ -1,0 +1,63 @@
+"""When to look: within the budget, densely at first, and at once when something looks bad."""
+
+import itertools
+
+import pytest
+
+from isograd.probe.live.schedule import AROUND, DENSE, Schedule
+
+
+def simulate(schedule: Schedule, steps: int, *, seconds: float, cost: float) -> list[int]:
+    """Steps that are looked at, of a training whose steps and looks take this long."""
+    looks, due = [], 0
+    for step in range(steps):
+        looked = step >= due
+        schedule.took(seconds + cost * looked, cost * looked, looked=looked)
+        if looked:
+            looks.append(step)
+            due = schedule.after(step)
+        elif schedule.urgent:
+            due = step + 1
+    return looks
+
+
+@pytest.mark.parametrize("cost", [0.001, 0.01, 0.1, 0.5])
+@pytest.mark.parametrize("budget", [0.005, 0.02, 0.2])
+def test_the_budget_is_kept(cost: float, budget: float) -> None:
+    schedule = Schedule(None, budget)
+    looks = simulate(schedule, 20_000, seconds=0.1, cost=cost)
+    spent = AROUND * cost * len(looks) / (20_000 * 0.1)
+    early = AROUND * cost * (len(DENSE) + 2) / (20_000 * 0.1)
+    assert spent <= max(budget * 1.02, early)
+    assert len(looks) > len(DENSE)
+
+
+def test_the_start_is_looked_at_densely_and_later_looks_are_sparse() -> None:
+    looks = simulate(Schedule(None, 0.02), 100_000, seconds=0.1, cost=1e-5)
+    assert looks[: len(DENSE) + 1] == [0, *DENSE]
+    late = [b - a for a, b in itertools.pairwise(looks) if a > 50_000]
+    assert min(late) >= 500
+    assert len(looks) < 1200
+
+
+def test_every_n_steps() -> None:
+    looks = simulate(Schedule(7, 0.02), 50, seconds=0.1, cost=10.0)
+    assert looks == list(range(0, 50, 7))
+
+
+def test_trouble_is_looked_at_at_once() -> None:
+    schedule = Schedule(None, 0.02)
+    simulate(schedule, 500, seconds=0.1, cost=0.01)
+    calm = schedule.after(500)
+    schedule.alarm()
+    assert schedule.urgent
+    assert calm > 501
+    assert [schedule.after(step) for step in range(501, 504)] == [502, 503, 504]
+
+
+def test_pauses_pay_for_no_look() -> None:
+    with_pauses, without = Schedule(None, 0.02), Schedule(None, 0.02)
+    for schedule, pause in ((with_pauses, 60.0), (without, 0.0)):
+        for step in range(1000):
+            schedule.took(0.1 + pause * (step % 100 == 99), 0.0, looked=False)
+    assert with_pauses.trained < 1.03 * without.trained
