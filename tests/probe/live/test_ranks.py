@@ -1,8 +1,13 @@
 """Distributed trainings: numbers of the whole batch, and nobody ever waits for anybody."""
 
+import functools
+import math
 import os
+import socket
+import tempfile
+import warnings
 from collections.abc import Callable
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -13,7 +18,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import isograd
+from isograd.probe.live import ranks
 from isograd.records import Record
+
+pytestmark = pytest.mark.xdist_group("ranks")
 
 BATCH, STEPS = 32, 12
 
@@ -57,46 +65,85 @@ def fsdp(model: nn.Sequential, world: int) -> nn.Module:
 WAYS = {"ddp": ddp, "fsdp": fsdp}
 
 
-def worker(
-    rank: int, world: int, way: str, every: int | None, case: str, folder: str, port: int
-) -> None:
-    torch.set_num_threads(1)
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-    dist.init_process_group("gloo", rank=rank, world_size=world)
-    call = WAYS[way](make(), world)
+@dataclass(frozen=True)
+class Case:
+    """One training of several processes."""
+
+    name: str
+    way: str = "ddp"
+    every: int | None = 2
+
+
+CASES = {
+    2: (
+        Case("numbers"),
+        Case("sharded", "fsdp"),
+        Case("bare"),
+        Case("budget", every=None),
+        Case("alone"),
+        Case("fault"),
+    ),
+    4: (Case("numbers"),),
+}
+
+Found = tuple[list[Record], list[Tensor]]
+
+
+def train(case: Case, rank: int, world: int) -> Found:
+    call = WAYS[case.way](make(), world)
     optimizer = torch.optim.SGD(call.parameters(), 0.1)
     x, y = (t.chunk(world)[rank] for t in data())
-    if case == "bare" or (case == "alone" and rank):
+    records: list[Record] = []
+    if case.name == "bare" or (case.name == "alone" and rank):
         loop(call, x, y, optimizer)
-        records: list[Record] = []
     else:
-        with isograd.watch(call, optimizer, every=every, sinks=(), on_finding=None) as watch:
-            if case == "fault" and rank == 1:
+        broken = case.name == "fault" and rank == 1
+        with isograd.watch(call, optimizer, every=case.every, sinks=(), on_finding=None) as watch:
+            if broken:
                 watch._desk.watcher._read.look = None  # type: ignore[assignment,method-assign]
             loop(call, x, y, optimizer)
-        assert (watch.failure is not None) == (case == "fault" and rank == 1), watch.failure
-        reading = watch.reading
-        records = [] if reading is None else [reading.seen, *reading.history]
+        assert (watch.failure is not None) == broken, watch.failure
+        if watch.reading is not None:
+            records = [watch.reading.seen, *watch.reading.history]
     weights = [t.full_tensor() if hasattr(t, "full_tensor") else t for t in call.parameters()]
+    return records, [w.detach().clone() for w in weights]
+
+
+def worker(rank: int, world: int, folder: str, port: int) -> None:
+    torch.set_num_threads(1)
+    ranks.PATIENCE = 1.0
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    dist.init_process_group("gloo", rank=rank, world_size=world)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = {}
+        for case in CASES[world]:
+            found[case.name] = train(case, rank, world)
+            dist.barrier()
     if rank == 0:
-        torch.save((records, [w.detach().clone() for w in weights]), f"{folder}/out")
+        torch.save(found, f"{folder}/out")
     dist.barrier()
     dist.destroy_process_group()
 
 
-def run(
-    tmp_path: Path, world: int, way: str, case: str = "", every: int | None = 2
-) -> tuple[list[Record], list[Tensor]]:
-    port = 29500 + (os.getpid() * 7 + world * 3 + len(case)) % 400
+@functools.cache
+def results(world: int) -> dict[str, Found]:
+    """Every case of so many processes, in one start of them."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
     context = mp.get_context("spawn")
-    arguments = (world, way, every, case, str(tmp_path), port)
-    processes = [context.Process(target=worker, args=(rank, *arguments)) for rank in range(world)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(timeout=120)
-        assert process.exitcode == 0
-    found: tuple[list[Record], list[Tensor]] = torch.load(tmp_path / "out", weights_only=False)
+    with tempfile.TemporaryDirectory() as folder:
+        processes = [
+            context.Process(target=worker, args=(rank, world, folder, port))
+            for rank in range(world)
+        ]
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join(timeout=200)
+            assert process.exitcode == 0
+        found: dict[str, Found] = torch.load(f"{folder}/out", weights_only=False)
     return found
 
 
@@ -116,36 +163,37 @@ MERGED = """
 """.split()
 
 
-@pytest.mark.parametrize(("world", "way"), [(2, "ddp"), (4, "ddp"), (2, "fsdp")])
-def test_the_numbers_are_those_of_one_process(tmp_path: Path, world: int, way: str) -> None:
-    records, _ = run(tmp_path, world, way)
+@pytest.mark.parametrize(("world", "name"), [(2, "numbers"), (4, "numbers"), (2, "sharded")])
+def test_the_numbers_are_those_of_one_process(world: int, name: str) -> None:
+    records, _ = results(world)[name]
     expected = alone()
     assert [r.step for r in records] == [r.step for r in expected]
     for one, other in zip(records, expected, strict=True):
         assert one.facts["loss.value"] == pytest.approx(other.facts["loss.value"], rel=1e-5)
         assert one.facts["batch.size"] == BATCH
         for key in MERGED:
-            columns = [
-                [float("nan") if n is None else n for n in r.series[key]] for r in (one, other)
-            ]
+            columns = [[math.nan if n is None else n for n in r.series[key]] for r in (one, other)]
             assert columns[0] == pytest.approx(columns[1], rel=1e-3, abs=1e-8, nan_ok=True), key
     assert records[-1].value("forward.dead", 3) == expected[-1].value("forward.dead", 3)
 
 
-def test_two_hundred_bits_and_a_budget(tmp_path: Path) -> None:
-    _, expected = run(tmp_path, 2, "ddp", "bare")
-    records, weights = run(tmp_path, 2, "ddp", "budget", every=None)
+@pytest.mark.parametrize("name", ["numbers", "budget", "alone", "fault"])
+def test_the_bits_are_those_of_an_unwatched_training(name: str) -> None:
+    _, expected = results(2)["bare"]
+    _, weights = results(2)[name]
     assert all(torch.equal(a, b) for a, b in zip(weights, expected, strict=True))
+
+
+def test_rank_0_decides_when_all_look() -> None:
+    records, _ = results(2)["budget"]
     assert [r.step for r in records][:2] == [0, 1]
     assert len(records) >= 3
     assert all(r.facts["batch.size"] == BATCH for r in records)
 
 
-@pytest.mark.parametrize("case", ["alone", "fault"])
-def test_nobody_waits_for_a_process_that_says_nothing(tmp_path: Path, case: str) -> None:
-    _, expected = run(tmp_path, 2, "ddp", "bare")
-    records, weights = run(tmp_path, 2, "ddp", case)
-    assert all(torch.equal(a, b) for a, b in zip(weights, expected, strict=True))
+@pytest.mark.parametrize("name", ["alone", "fault"])
+def test_nobody_waits_for_a_process_that_says_nothing(name: str) -> None:
+    records, _ = results(2)[name]
     assert [r.step for r in records] == list(range(0, STEPS, 2))
     assert all(r.facts["watch.absent"] == [1] for r in records)
     assert all(r.facts["batch.size"] == BATCH // 2 for r in records)
