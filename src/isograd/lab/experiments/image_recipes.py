@@ -75,7 +75,7 @@ class ImageRecipes(Experiment):
         three = [float(numbers[name]) for name in RECIPES[1:]]
         numbers["spread"] = max(three) - min(three)
         numbers["standardized"] = three[-1]
-        pictures = [shown(recipe(data, name).inputs[:2]) for name in RECIPES]
+        pictures = [shown(recipe(data, name).inputs[:1]) for name in RECIPES]
         return Measured(numbers, {"curves": curves, "pictures": pictures})
 
     def figure(self, result: "Result") -> "Figure":
@@ -92,7 +92,7 @@ class ImageRecipes(Experiment):
         side = sheet.shape[0] / len(RECIPES)
         panels[0].set_yticks([side * (k + 0.5) for k in range(len(RECIPES))], RECIPES)
         panels[0].grid(visible=False)
-        panels[0].set_title("two images, each stretched to its range")
+        panels[0].set_title("an image after each; gray is zero")
         for index, name in enumerate(RECIPES):
             figures.measured(
                 panels[1], result.settings["rates"], told["curves"][name], index, label=name,
@@ -124,6 +124,5 @@ def recipe(data: Images, name: str) -> Images:
 
 
 def shown(x: Tensor) -> Any:
-    """Images stretched to 0 to 255, whole numbers."""
-    low, high = x.min(), x.max()
-    return ((x - low) / (high - low) * 255).round().int().tolist()
+    """Images as whole numbers to 255, with zero in the middle."""
+    return (127.5 + 127.5 * x / x.abs().max()).round().int().tolist()

@@ -20,6 +20,8 @@ from isograd.lab.expected import above, below, between, exactly, near
 from isograd.lab.experiment import Answer, Experiment, Measured
 from isograd.lab.fleet import train
 from isograd.lab.networks import mlp, seeded
+from isograd.prediction.predicting import predict
+from isograd.probe.measuring import measure
 from isograd.theory import activation, length_map, trajectory
 from isograd.theory.averages import averages
 
@@ -114,6 +116,10 @@ class SixLayers(Experiment):
             "makes each layer fan_in / 2 times larger; isograd names it.",
             (
                 near("factor_relu_he", 1.0, BAND, rel=0.05),
+                below(
+                    "predicted_off", 5.0, "rms of every layer of five networks, isograd's "
+                    "prediction against its measurement, in standard deviations of the band",
+                ),
                 exactly("isograd_inverted", 1.0, "isograd reports IG302, a gain that does not fit"),
             ),
         ),
@@ -181,6 +187,8 @@ class SixLayers(Experiment):
         scores = trained.accuracy.view(-1, self.seeds)
         for name, score in zip(INITS, scores, strict=True):
             numbers[f"accuracy_{name.replace(', ', '_').lower()}"] = score.mean()
+        batch = data.inputs[:256], data.labels[:256]
+        numbers["predicted_off"] = max(prediction_off(net, batch) for net in nets[:: self.seeds])
         inverted = mlp(64, 128, LAYERS, 10, init="he", seed=bench.seed)
         with torch.no_grad():
             for layer in inverted:
@@ -262,6 +270,17 @@ class SixLayers(Experiment):
 def rms(x: Tensor | None) -> float:
     """Root of the mean square."""
     return 0.0 if x is None else math.sqrt(float(x.double().square().mean()))
+
+
+def prediction_off(net: nn.Module, batch: tuple[Tensor, Tensor]) -> float:
+    """Worst |ln(measured rms / predicted rms)| of a weight layer's output, over its band."""
+    seen, expected = measure(net, batch), predict(net, batch)
+    worst = 0.0
+    for a, b in zip(seen.weight_sites(), expected.weight_sites(), strict=True):
+        off = math.log(float(seen.value("forward.rms", a) or 0))
+        off -= math.log(float(expected.value("forward.rms", b) or 0))
+        worst = max(worst, abs(off) / float(expected.value("forward.band", b) or math.inf))
+    return worst
 
 
 def variances(stream: torch.Generator) -> dict[str, float]:
