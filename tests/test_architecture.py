@@ -52,8 +52,10 @@ MAY_IMPORT: dict[str, set[str]] = {
         "theory",
         "watching",
     },
+    "integrations": {*GROUND, "watching"},
     "cli": {
         *GROUND,
+        "integrations",
         "lab",
         "storage",
         "datasets",
@@ -68,6 +70,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "sinks",
         "statistics",
         "theory",
+        "watching",
     },
     "testing": {*GROUND, "rules", "remedies", "probe", "sinks"},
     "__main__": {"cli"},
@@ -105,6 +108,9 @@ HEAVY: dict[str, set[str]] = {
     "repairs": {"torch"},
     "repairs.comparing": set(),
     "repairs.result": set(),
+    "integrations._modules": {"torch"},
+    "integrations.lightning": {"torch", "pytorch_lightning", "lightning"},
+    "integrations.transformers": {"torch", "transformers"},
     "cli": {"click"},
 }
 """Packages beyond the standard library that a room, folder or file may import at module level.

@@ -10,6 +10,8 @@ from isograd.findings import Alarm, Diagnosis
 from isograd.records import Reading, Record
 from isograd.sinks import Sink
 from isograd.watching._desk import Desk
+from isograd.watching._desk import default_path as default_path
+from isograd.watching._telling import describe as describe
 from isograd.watching._telling import explain_events
 
 if TYPE_CHECKING:

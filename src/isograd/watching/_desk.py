@@ -17,6 +17,7 @@ from isograd.findings import Alarm, Diagnosis
 from isograd.probe.thinning import Thinned
 from isograd.records import Reading, Record, RunInfo
 from isograd.sinks import Sink, Sinks
+from isograd.watching._telling import describe
 
 if TYPE_CHECKING:
     import torch
@@ -71,7 +72,7 @@ class Desk:
         self._budget = overhead
         self._on_finding = on_finding
         self.raised: BaseException | None = None
-        self.path = Path(run) if run is not None else _default_path()
+        self.path = Path(run) if run is not None else default_path()
         self._name = name or self.path.stem
         given = (sinks,) if isinstance(sinks, (str, Sink)) else sinks
         self._sinks: Sinks | None = Sinks(given)
@@ -216,11 +217,7 @@ class Desk:
         act = self._on_finding
         if act is None:
             return
-        finding = alarm.finding
-        text = (
-            f"step {alarm.last_step}: {finding.code} {finding.message} "
-            f"Cause: {finding.cause}." + "".join(f" {r}" for r in finding.remedies[:1])
-        )
+        text = describe(alarm)
         if act == "warn":
             warn(text)
         elif act == "raise":
@@ -281,7 +278,8 @@ def _broken(record: Record) -> bool:
     )
 
 
-def _default_path() -> Path:
+def default_path() -> Path:
+    """The run file where none is named: a folder here, and the time."""
     return Path("isograd-runs") / time.strftime("%Y-%m-%d-%H%M%S.isograd")
 
 

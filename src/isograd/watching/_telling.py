@@ -4,7 +4,17 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from isograd.findings import Alarm
 from isograd.records import Reading, Record
+
+
+def describe(alarm: Alarm) -> str:
+    """An alarm in a line: step, code, message, cause, and what to do first."""
+    finding = alarm.finding
+    return (
+        f"step {alarm.last_step}: {finding.code} {finding.message} Cause: {finding.cause}."
+        + "".join(f" {remedy}" for remedy in finding.remedies[:1])
+    )
 
 
 def explain_events(

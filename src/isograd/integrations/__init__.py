@@ -1,0 +1,1 @@
+"""Integrations: watching inside of other libraries' training loops, and of whole scripts."""
