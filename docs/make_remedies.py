@@ -24,7 +24,9 @@ change.undo()
 
 `change.model`, `change.loss` and `change.optimizer` are what to train with: where the last two are
 None, yours stay. Settings are keyword arguments: `apply("init-gain", …, keep="backward")`.
-What a remedy expects is theory; whether it helped is for a measurement to say.
+What a remedy expects is theory; whether it helped is for a measurement to say
+([`isograd.repair`](repair.md) measures it). A remedy of your own is one class:
+[`examples/own_remedy.py`](../examples/own_remedy.py).
 """
 
 

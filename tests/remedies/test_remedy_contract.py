@@ -1,6 +1,10 @@
 """Every remedy keeps the contract; what the contract says of broken ones."""
 
+import importlib.metadata
+import importlib.util
+import sys
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
@@ -8,6 +12,7 @@ import torch
 from torch import nn
 
 from isograd import remedies
+from isograd.catalogue import Catalogue
 from isograd.errors import CatalogueError, InputError, RemedyError
 from isograd.remedies import REMEDIES, Case, Plan, Remedy
 from isograd.remedies._examples import classes, example, plain
@@ -143,3 +148,21 @@ def test_the_code_that_is_shown_is_the_change() -> None:
     assert all(
         torch.equal(a, b) for a, b in zip(twin.parameters(), model.parameters(), strict=True)
     )
+
+
+def test_the_example_keeps_the_contract_and_joins_the_catalogue(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = Path(__file__).parents[2] / "examples" / "own_remedy.py"
+    spec = importlib.util.spec_from_file_location("own_remedy_example", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "own_remedy_example", module)
+    spec.loader.exec_module(module)
+    module.test_it_keeps_the_contract()
+    group = "isograd.remedies"
+    assert f'{group}"]' in module.__doc__
+    point = importlib.metadata.EntryPoint("x", "own_remedy_example:LessDropout", group)
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda *, group: [point])
+    assert isinstance(Catalogue(group, Remedy)["less-dropout"], module.LessDropout)  # type: ignore[type-abstract]

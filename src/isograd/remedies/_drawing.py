@@ -63,11 +63,18 @@ def orthogonal(layer: Layer, gain: float) -> str:
     out = layer.shape[1] if layer.transposed else layer.shape[0]
     told = number(gain * math.sqrt(max(1.0, out / layer.blocks / layer.fan_in)))
     if layer.blocks == 1:
-        return f"nn.init.orthogonal_(weight, gain={told})"
+        return filled(layer, "weight", told)
     return (
-        f"for block in weight.detach().chunk({layer.blocks}):\n"
-        f"    nn.init.orthogonal_(block, gain={told})"
+        f"for block in weight.detach().chunk({layer.blocks}):\n    {filled(layer, 'block', told)}"
     )
+
+
+def filled(layer: Layer, part: str, gain: str) -> str:
+    """The call that makes a part of a weight orthogonal."""
+    if not layer.half:
+        return f"nn.init.orthogonal_({part}, gain={gain})"
+    made = f"nn.init.orthogonal_(torch.empty({part}.shape), gain={gain})"
+    return f"{part}.detach().copy_({made})"
 
 
 def scattered(layer: Layer) -> bool:

@@ -63,6 +63,8 @@ class Layer:
     """Matrices one above the other: 3 of an attention's projection, 4 of an LSTM."""
     transposed: bool
     """Whether it is laid out [in, out]."""
+    half: bool
+    """Whether it is in a format of 16 bits, for which torch has no orthogonal matrices."""
 
     @property
     def plain(self) -> bool:
@@ -85,6 +87,8 @@ def layers(case: Case) -> list[Layer]:
             if not parameter.is_weight or place in found or not fan_in or not fan_out:
                 continue
             module, _, last = parameter.name.rpartition(".")
+            if _is_part(case.model.get_submodule(module), last):
+                continue
             ahead = list(_ahead(record, readers, index))
             kinds = [record.sites[i].kind for i in ahead]
             reader = next((i for i in ahead if record.sites[i].kind in SHAPING), None)
@@ -117,8 +121,26 @@ def layers(case: Case) -> list[Layer]:
                 calls.count(place),
                 _blocks(case.model, module, last),
                 len(parameter.shape) == 2 and fan_in == parameter.shape[0] != parameter.shape[1],
+                case.model.get_parameter(parameter.name).dtype.itemsize < 4,
             )
     return list(found.values())
+
+
+def _is_part(owner: nn.Module, name: str) -> bool:
+    """Whether the real weight is computed from it, as by the older weight norm."""
+    whole = name.removesuffix("_g").removesuffix("_v")
+    return whole != name and hasattr(owner, whole) and whole not in owner._parameters
+
+
+def stands_alone(case: Case, layer: Layer) -> bool:
+    """Whether a layer is a plain module that can be wrapped: of torch, used once, by one name."""
+    owner = case.model.get_submodule(layer.module)
+    names = [n for n, m in case.model.named_modules(remove_duplicate=False) if m is owner]
+    own = isinstance(owner._parameters.get("weight"), nn.Parameter)
+    return type(owner) in _WRAPPED and own and layer.calls == 1 and len(names) == 1
+
+
+_WRAPPED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 def readers_of(record: Record) -> list[list[int]]:

@@ -69,6 +69,8 @@ class ActivationSwap(Remedy):
         found = layers(case)
         places, functions = hidden(case)
         fitting = [p for p in places if p.kind != self.to]
+        if any(p.is_complex() for p in case.model.parameters()):
+            return "it has complex weights, and torch's activations take real numbers"
         if not fitting:
             if functions:
                 return (

@@ -12,6 +12,7 @@ from isograd.remedies._code import number, program
 from isograd.remedies._drawing import (
     Drawn,
     drawing,
+    filled,
     keeping,
     orthogonal,
     orthogonal_misfit,
@@ -98,9 +99,8 @@ def _has_center(layer: Layer) -> bool:
 def _center(layer: Layer) -> str:
     middle = "".join(f", {t // 2}" for t in layer.shape[2:])
     gain = number(keeping(layer) * math.sqrt(layer.shape[0] / layer.shape[1]))
-    return (
-        f"nn.init.zeros_(weight)\nnn.init.orthogonal_(weight.detach()[:, :{middle}], gain={gain})"
-    )
+    part = filled(layer, f"weight.detach()[:, :{middle}]", gain)
+    return f"nn.init.zeros_(weight)\n{part}"
 
 
 def _convolutions(depth: int, gain: float | None) -> nn.Module:

@@ -6,13 +6,11 @@ from dataclasses import dataclass, replace
 from statistics import mode
 from typing import ClassVar, Literal
 
-from torch import nn
-
 from isograd.records import Record
-from isograd.remedies._activations import aliases_of, hidden
+from isograd.remedies._activations import hidden
 from isograd.remedies._code import loop, number, program, where
 from isograd.remedies._examples import example, plain
-from isograd.remedies._layers import Layer, layers
+from isograd.remedies._layers import Layer, layers, stands_alone
 from isograd.remedies._remedy import Case, Plan, Remedy
 from isograd.theory import norm_growth
 
@@ -134,19 +132,9 @@ class NormalizationInsert(Remedy):
         return example(lambda: plain(4, gain=math.sqrt(2)))
 
 
-_WRAPPED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
-
-
 def _fits(case: Case, layer: Layer) -> bool:
-    own = type(case.model.get_submodule(layer.module)) in _WRAPPED
     shape = case.record.sites[layer.site].shape
-    return (
-        own
-        and layer.calls == 1
-        and len(shape) > 1
-        and not layer.bypassed
-        and bool(len(aliases_of(case.model, layer.module)) == 1)
-    )
+    return stands_alone(case, layer) and len(shape) > 1 and not layer.bypassed
 
 
 def _norm(case: Case, layer: Layer, kind: Kind) -> str | None:

@@ -3,17 +3,12 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from torch import nn
-
-from isograd.remedies._activations import aliases_of
 from isograd.remedies._code import loop, number, program
 from isograd.remedies._drawing import misfit, unfit
 from isograd.remedies._examples import example, plain
-from isograd.remedies._layers import Layer, layers
+from isograd.remedies._layers import Layer, layers, stands_alone
 from isograd.remedies._remedy import Case, Plan, Remedy
 from isograd.theory import gains
-
-_WRAPPED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 @dataclass(frozen=True)
@@ -47,7 +42,7 @@ class NormalizationWeight(Remedy):
         reason = unfit(found, lambda x: misfit(x, _gain(x)))
         if reason:
             return reason
-        fitting = [x for x in found if not x.output and not x.normalized and _fits(case, x)]
+        fitting = [x for x in found if not x.output and not x.normalized and stands_alone(case, x)]
         if not fitting:
             return "none of its hidden layers is an nn.Linear or nn.Conv module that is used once"
         lines = []
@@ -75,8 +70,3 @@ class NormalizationWeight(Remedy):
 
 def _gain(layer: Layer) -> float:
     return gains(layer.reads).std if layer.reads is not None else 1.0
-
-
-def _fits(case: Case, layer: Layer) -> bool:
-    own = type(case.model.get_submodule(layer.module)) in _WRAPPED
-    return own and layer.calls == 1 and len(aliases_of(case.model, layer.module)) == 1

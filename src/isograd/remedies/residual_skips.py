@@ -3,12 +3,10 @@
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from torch import nn
-
-from isograd.remedies._activations import aliases_of, hidden
+from isograd.remedies._activations import hidden
 from isograd.remedies._code import loop, number, program, quoted
 from isograd.remedies._examples import example, plain
-from isograd.remedies._layers import Layer, layers
+from isograd.remedies._layers import Layer, layers, stands_alone
 from isograd.remedies._remedy import Case, Plan, Remedy
 
 _IDEMPOTENT = ("relu", "leaky_relu", "prelu")
@@ -101,13 +99,8 @@ class ResidualSkips(Remedy):
 def _keeps_shape(case: Case, layer: Layer) -> bool:
     site = case.record.sites[layer.site]
     before = [case.record.sites[i].shape for i in site.inputs]
-    plain = layer.calls == 1 and not layer.bypassed and layer.kind in ("linear", "conv")
-    own = type(case.model.get_submodule(layer.module)) in _WRAPPED
-    named = len(aliases_of(case.model, layer.module)) == 1
-    return plain and own and named and len(before) == 1 and before[0] == site.shape
-
-
-_WRAPPED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+    plain = not layer.bypassed and layer.kind in ("linear", "conv")
+    return plain and stands_alone(case, layer) and len(before) == 1 and before[0] == site.shape
 
 
 def _adjacent(case: Case, layer: Layer) -> bool:
