@@ -7,19 +7,20 @@ swapping them hurts a little more with every one; a plain network loses everythi
 block. And a network of which only some blocks get a gradient at every step learns as well.
 """
 
-import copy
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional as F
 
 from isograd.lab import figures
+from isograd.lab.convolutional import ConvBranch, fit, resnet
 from isograd.lab.expected import above, below, near
 from isograd.lab.experiment import Answer, Experiment, Measured
 from isograd.lab.fleet import train
+from isograd.lab.lesions import alike, along_paths, blocks_of, carry, error
 from isograd.lab.networks import Branch, residual_mlp
 from isograd.theory import paths
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from isograd.lab.bench import Bench
     from isograd.lab.images import Images
+    from isograd.lab.lesions import Block
     from isograd.lab.result import Result
 
 EXACT = "a sum of binomials, exact"
@@ -82,12 +84,15 @@ class PathEnsemble(Experiment):
     )
     scales: ClassVar = {
         "fast": {"blocks": 16, "steps": 100, "samples": 4, "draws": 3},
+        "full": {"network": "resnet", "width": 16, "steps": 10_000, "lr": 0.1},
     }
 
+    network: Literal["mlp", "resnet"] = "mlp"
+    """An MLP, or a convolutional ResNet, whose number of blocks is a multiple of 3."""
     blocks: int = 54
     """Residual blocks of two layers each."""
     width: int = 64
-    """Of the stream."""
+    """Of the stream; of a ResNet, channels of the first stage."""
     steps: int = 900
     """Of training, batches of 100."""
     lr: float = 0.02
@@ -98,20 +103,18 @@ class PathEnsemble(Experiment):
     """Random choices of blocks to delete or to swap."""
 
     def run(self, bench: "Bench") -> Measured:
-        data = bench.data.flat().standardized()
-        made = [
-            residual_mlp(data.size, self.width, blocks, 10, skip=skip, seed=bench.seed)
-            for blocks, skip in ((self.blocks, True), (5, False))
-        ]
-        trained = train(made, data, steps=self.steps, lr=self.lr, seed=bench.seed)
-        whole, plain = (m for m in trained.models if isinstance(m, nn.Sequential))
-        wrong, wrong_plain = (1 - trained.accuracy).tolist()
+        flat = bench.data.flat() if self.network == "mlp" else bench.data
+        data = flat.standardized().to(bench.device)
+        whole, plain = self._trained(data, bench)
+        wrong, wrong_plain = error(whole, data, set()), error(plain, data, set())
         stream = bench.generator()
 
         lengths = sorted({max(1, round(self.blocks * i / 12)) for i in range(13)})
-        falls = self._along_paths(whole, data, lengths, stream)
-        fit = [(k, g) for k, g in zip(lengths, falls, strict=True) if k <= self.blocks / 2]
-        factor = math.exp(math.log(fit[-1][1] / fit[0][1]) / (fit[-1][0] - fit[0][0]))
+        falls = along_paths(whole, data, lengths, self.samples, stream)
+        near_end = [(k, g) for k, g in zip(lengths, falls, strict=True) if k <= self.blocks / 2]
+        factor = math.exp(
+            math.log(near_end[-1][1] / near_end[0][1]) / (near_end[-1][0] - near_end[0][0])
+        )
         fine = [interpolate(lengths, falls, k) for k in range(1, self.blocks + 1)]
         weights = [math.comb(self.blocks, k) * g for k, g in enumerate(fine, 1)]
         total = sum(weights)
@@ -121,8 +124,9 @@ class PathEnsemble(Experiment):
         counts = sorted({1, *(max(1, self.blocks * i // 8) for i in range(1, 7))})
         deleted = [self._mean(whole, data, n, stream, swap=False) - wrong for n in counts]
         swapped = [self._mean(whole, data, n, stream, swap=True) - wrong for n in counts]
-        alone = [error(plain, data, {b}) for b in range(5)]
-        again = [error(plain, data, {b}, renew=True) for b in range(5)]
+        few = range(len(blocks_of(plain)))
+        alone = [error(plain, data, {b}) for b in few]
+        again = [error(plain, data, {b}, renew=True) for b in few]
         numbers: dict[str, Any] = {
             "share_5_17": paths(54).between(5, 17),
             "share_19_35": paths(54).between(19, 35),
@@ -139,7 +143,7 @@ class PathEnsemble(Experiment):
             "swap_few": swapped[0],
             "accuracy_whole": 1 - wrong,
             "accuracy_plain": 1 - wrong_plain,
-            "accuracy_effective": self._effective(data, bench.seed),
+            "accuracy_effective": self._effective(data, bench),
         }
         series = {
             "lengths": lengths,
@@ -155,42 +159,6 @@ class PathEnsemble(Experiment):
         }
         return Measured(numbers, series)
 
-    def _along_paths(
-        self, net: nn.Sequential, data: "Images", lengths: list[int], stream: torch.Generator
-    ) -> list[float]:
-        """Norm of the gradient that comes back on one path, in the mean, by the path's length."""
-        net = copy.deepcopy(net).double().eval()
-        layers = list(net)
-        first = next(i for i, m in enumerate(layers) if isinstance(m, Branch))
-        x = data.inputs[:64].double()
-        for module in layers[:first]:
-            x = module(x)
-        inner: list[tuple[Tensor, Tensor]] = []
-        x = x.detach()
-        for module in layers[first : first + self.blocks]:
-            assert isinstance(module, Branch)
-            entry = x.detach().requires_grad_()
-            branch = module.f(entry)
-            inner.append((entry, branch))
-            x = (entry + branch).detach()
-        x.requires_grad_()
-        out = x
-        for module in layers[first + self.blocks :]:
-            out = module(out)
-        (end,) = torch.autograd.grad(F.cross_entropy(out, data.labels[:64]), x)
-        means = []
-        for length in lengths:
-            norms = []
-            for _ in range(self.samples):
-                chosen = set(torch.randperm(self.blocks, generator=stream)[:length].tolist())
-                gradient = end
-                for block in sorted(chosen, reverse=True):  # the others pass it on as it is
-                    entry, branch = inner[block]
-                    (gradient,) = torch.autograd.grad(branch, entry, gradient, retain_graph=True)
-                norms.append(float(gradient.norm()))
-            means.append(sum(norms) / len(norms))
-        return means
-
     def _mean(
         self, net: nn.Sequential, data: "Images", count: int, stream: torch.Generator, *, swap: bool
     ) -> float:
@@ -200,7 +168,7 @@ class PathEnsemble(Experiment):
             if swap:
                 order = list(range(self.blocks))
                 for _ in range(count):
-                    a, b = torch.randint(self.blocks, (2,), generator=stream).tolist()
+                    a, b = self._pair(blocks_of(net), stream)
                     order[a], order[b] = order[b], order[a]
                 errors.append(error(net, data, set(), order=order))
             else:
@@ -208,26 +176,65 @@ class PathEnsemble(Experiment):
                 errors.append(error(net, data, set(gone)))
         return sum(errors) / len(errors)
 
-    def _effective(self, data: "Images", seed: int) -> float:
+    def _pair(self, blocks: "list[Block]", stream: torch.Generator) -> tuple[int, int]:
+        """Two random blocks that can change places."""
+        while True:
+            a, b = torch.randint(self.blocks, (2,), generator=stream).tolist()
+            if alike(blocks[a], blocks[b]):
+                return a, b
+
+    def _trained(self, data: "Images", bench: "Bench") -> tuple[nn.Sequential, nn.Sequential]:
+        """The residual network and the plain one, trained."""
+        if self.network == "mlp":
+            made = [
+                self._made(data, bench.seed),
+                residual_mlp(data.size, self.width, 5, 10, skip=False, seed=bench.seed),
+            ]
+            nets = [net.to(bench.device) for net in made]
+            trained = train(nets, data, steps=self.steps, lr=self.lr, seed=bench.seed)
+            whole, plain = (m for m in trained.models if isinstance(m, nn.Sequential))
+            return whole, plain
+        whole = self._made(data, bench.seed)
+        plain = resnet(data.inputs.shape[1], 14, width=self.width, skip=False, seed=bench.seed)
+        for net in (whole, plain):
+            fit(
+                net,
+                data,
+                steps=self.steps,
+                batch=100,
+                lr=self.lr,
+                device=bench.device,
+                seed=bench.seed,
+                augment=True,
+            )
+        return whole, plain
+
+    def _made(self, data: "Images", seed: int) -> nn.Sequential:
+        """The residual network before training."""
+        if self.network == "mlp":
+            return residual_mlp(data.size, self.width, self.blocks, 10, seed=seed)
+        return resnet(data.inputs.shape[1], 2 * self.blocks + 2, width=self.width, seed=seed)
+
+    def _effective(self, data: "Images", bench: "Bench") -> float:
         """Accuracy of a network of which 23 of 54 blocks get a gradient at every step."""
-        net = residual_mlp(data.size, self.width, self.blocks, 10, seed=seed).train()
+        net = self._made(data, bench.seed).to(bench.device).train()
         optimizer = torch.optim.SGD(net.parameters(), self.lr, momentum=0.9)
-        stream = torch.Generator().manual_seed(seed)
+        stream = torch.Generator().manual_seed(bench.seed)
         learning = round(self.blocks * 23 / 54)
-        for x, y in data.batches(self.steps, 100, seed=seed):
+        for x, y in data.batches(self.steps, 100, seed=bench.seed):
             chosen = set(torch.randperm(self.blocks, generator=stream)[:learning].tolist())
             block = 0
             for module in net:
-                if isinstance(module, Branch):
+                if isinstance(module, Branch | ConvBranch):
                     branch = module.f(x)
-                    x = x + (branch if block in chosen else branch.detach())
+                    x = carry(module, x) + (branch if block in chosen else branch.detach())
                     block += 1
                 else:
                     x = module(x)
             optimizer.zero_grad()
             F.cross_entropy(x, y).backward()
             optimizer.step()
-        return 1 - error(net.eval(), data, set())
+        return 1 - error(net, data, set())
 
     def figure(self, result: "Result") -> "Figure":
         told, numbers = result.series, result.numbers
@@ -250,8 +257,11 @@ class PathEnsemble(Experiment):
         path.set_title(f"one path: × {numbers['fall_per_block']:.2f} per block")
         path.legend(loc="upper right", fontsize=9.5)
         lesion.plot(told["single"], "o", color=figures.COLORS[0], markersize=4, label="residual")
-        places = [i * (len(told["single"]) - 1) / 4 for i in range(5)]
-        lesion.plot(places, told["alone"], "s", color=figures.COLORS[1], label="plain, 5 blocks")
+        count = len(told["alone"])
+        places = [i * (len(told["single"]) - 1) / max(1, count - 1) for i in range(count)]
+        lesion.plot(
+            places, told["alone"], "s", color=figures.COLORS[1], label=f"plain, {count} blocks"
+        )
         lesion.plot(
             places, told["again"], "D", color=figures.COLORS[3], label="plain, norms taken again"
         )
@@ -273,44 +283,3 @@ def interpolate(x: list[int], y: list[float], at: int) -> float:
         return y[right]
     part = (at - x[right - 1]) / (x[right] - x[right - 1])
     return math.exp((1 - part) * math.log(y[right - 1]) + part * math.log(y[right]))
-
-
-@torch.no_grad()
-def error(
-    net: nn.Sequential,
-    data: "Images",
-    without: set[int],
-    *,
-    order: list[int] | None = None,
-    renew: bool = False,
-) -> float:
-    """Test error of a network without some of its blocks, or with its blocks in another order.
-
-    Args:
-        net: the trained network; left as it is.
-        data: what it is tested on, 2,000 samples of it.
-        without: blocks to leave out.
-        order: all blocks, in the order they are to run.
-        renew: whether batch norms get their statistics anew.
-    """
-    blocks = [m for m in net if isinstance(m, Branch)]
-    kept = (
-        [blocks[i] for i in order]
-        if order
-        else [blocks[i] for i in range(len(blocks)) if i not in without]
-    )
-    layers = list(net)
-    first = layers.index(blocks[0])
-    changed = nn.Sequential(*layers[:first], *kept, *layers[first + len(blocks) :])
-    if renew:
-        changed = copy.deepcopy(changed)
-        for module in changed.modules():
-            if isinstance(module, nn.BatchNorm1d):
-                module.reset_running_stats()
-                module.momentum = None  # the plain mean of what follows
-        changed.train()
-        for part in data.inputs[:2000].split(200):
-            changed(part)
-    changed.eval()
-    outputs = changed(data.test_inputs[:2000])
-    return float((outputs.argmax(1) != data.test_labels[:2000]).double().mean())
