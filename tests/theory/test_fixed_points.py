@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from isograd.errors import InputError
-from isograd.theory import correlation_map, length_map, phase
+from isograd.theory import correlation_map, fixed_points, length_map, phase
 from isograd.theory.activations import _TABLE
 
 
@@ -180,3 +180,14 @@ def test_always_a_result_or_a_verdict(
 
 def test_uncorrelated_is_exactly_zero() -> None:
     assert phase("selu", weight_var=1.0, bias_var=0.0).c_star == 0.0
+
+
+def test_the_angle_of_what_oscillates_fast_needs_no_quadrature(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its series holds up to a correlation far below 1, which is as far as it has to."""
+    monkeypatch.setattr(fixed_points, "chord", None)
+    found = phase(lambda x: torch.sin(50 * x), weight_var=1.7, bias_var=0.05)
+    # E sin^2 is 1/2 there, and two inputs' sines are independent.
+    assert found.q_star == pytest.approx(0.85 + 0.05, rel=1e-12)
+    assert found.c_star == pytest.approx(0.05 / 0.9, rel=1e-12)

@@ -119,7 +119,7 @@ def test_asked_again_it_is_at_hand() -> None:
 
 
 def test_unknown_name() -> None:
-    with pytest.raises(InputError, match="no activation 'glu'"):
+    with pytest.raises(InputError, match="glu is not elementwise"):
         gains("glu")
 
 

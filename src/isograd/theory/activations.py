@@ -105,6 +105,8 @@ def _is_finite(given: object) -> bool:
 @lru_cache(maxsize=1024)
 def _named(name: str, **params: float | str) -> Activation:
     make = _TABLE.get(name)
+    if name.lower().replace("_", "") in _NOT_ELEMENTWISE:
+        raise InputError(f"{name} is not elementwise: outputs depend on other inputs")
     if make is None:
         raise InputError(f"no activation {name!r} in theory; known are {', '.join(sorted(_TABLE))}")
     known = inspect.signature(make).parameters
@@ -360,6 +362,8 @@ _TABLE: dict[str, Callable[..., Parts]] = {
 
 _ALIASES = {"swish": "silu", "identity": "linear", "arctan": "atan", "sine": "sin"}
 _PLAIN = {name.replace("_", ""): name for name in _TABLE}
+
+_NOT_ELEMENTWISE = "glu softmax softmax2d softmin logsoftmax gumbelsoftmax maxout".split()
 
 NAMES = tuple(sorted(_TABLE))
 """Every activation that has a name here, but for aliases."""

@@ -136,7 +136,7 @@ def _of_callable(x: Any, kinks: tuple[float, ...] | None) -> Activation:
         slope,
         kinks,
         _largest_slope(slope),
-        jumps=tuple(k for k in kinks if _jumps(value, k)),
+        jumps=tuple(np.array(kinks)[_jumps(value, np.array(kinks))].tolist()),
         odd=odd,
         homogeneous=straight,
     )
@@ -153,8 +153,8 @@ def _found_kinks(value: Function, slope: Function, name: str) -> tuple[float, ..
         if coarse:
             raise InputError(_COARSE.format(name=name)) from None
         raise
-    places = np.union1d(features.edges, spots).tolist()
-    return tuple(k for k in places if _bends(value, slope, k))
+    places = np.union1d(features.edges, spots)
+    return tuple(places[_bends(value, slope, places)].tolist())
 
 
 def _name(x: Any) -> str:
@@ -168,7 +168,8 @@ def _torch_functions(x: Any) -> tuple[Function, Function] | None:
     call = x
     if isinstance(x, torch.nn.Module):
         call = deepcopy(x).double().eval()
-    probe = torch.linspace(-1, 1, 5, dtype=torch.float64, requires_grad=True)
+    # An even number, so that what halves its input (GLU) is told what it is.
+    probe = torch.linspace(-1, 1, 6, dtype=torch.float64, requires_grad=True)
     try:
         with torch.enable_grad():
             out = call(probe.clone())
@@ -184,7 +185,7 @@ def _torch_functions(x: Any) -> tuple[Function, Function] | None:
         raise
     except Exception as error:
         if isinstance(x, torch.nn.Module):
-            raise InputError(f"activation {_name(x)} raised on 5 numbers: {error}") from error
+            raise InputError(f"activation {_name(x)} raised on 6 numbers: {error}") from error
         return None
 
     def value(a: Array) -> Array:
@@ -299,25 +300,25 @@ def _clusters(spots: Array) -> tuple[float, ...]:
     return tuple(r if abs((r := round(k, 10)) - k) < 1e-11 * max(1.0, abs(k)) else k for k in kept)
 
 
-def _bends(value: Function, slope: Function, k: float) -> bool:
-    """Whether value, slope or curvature differ between the two sides of a point."""
-    if _jumps(value, k) or _jumps(slope, k):
-        return True
+def _bends(value: Function, slope: Function, places: Array) -> NDArray[np.bool_]:
+    """Whether value, slope or curvature differ between the two sides of each point."""
     gaps = []
     for step in (1e-3, 1e-4):
-        h = step * max(1.0, abs(k))
-        a, b, c, d = slope(k + h * np.array([-2.0, -1.0, 1.0, 2.0])).tolist()
-        gaps.append(abs((d - c) - (b - a)) / h)
-        size = (abs(d - c) + abs(b - a)) / h
-    return bool(gaps[1] > 0.5 * gaps[0] and gaps[1] > max(1e-3 * size, 1e-6))
+        h = step * np.maximum(1.0, np.abs(places))
+        a, b, c, d = slope(places + h * np.array([[-2.0], [-1.0], [1.0], [2.0]]))
+        gaps.append(np.abs((d - c) - (b - a)) / h)
+        size = (np.abs(d - c) + np.abs(b - a)) / h
+    curved = (gaps[1] > 0.5 * gaps[0]) & (gaps[1] > np.maximum(1e-3 * size, 1e-6))
+    return np.asarray(curved | _jumps(value, places) | _jumps(slope, places))
 
 
-def _jumps(f: Function, k: float) -> bool:
-    """Whether the difference between two sides of a point stays as they close in."""
-    h = max(1.0, abs(k)) * np.array([1e-7, 1e-9])
-    wide, narrow = np.abs(f(k + h) - f(k - h)).tolist()
-    around = np.append(np.linspace(-8, 8, 33), k + np.array([-1.0, 1.0]))
-    return bool(narrow > 0.5 * wide and narrow > 1e-8 * np.abs(f(around)).max())
+def _jumps(f: Function, places: Array) -> NDArray[np.bool_]:
+    """Whether the difference between two sides of each point stays as they close in."""
+    h = np.maximum(1.0, np.abs(places)) * np.array([[1e-7], [1e-9]])
+    wide, narrow = np.abs(f(places + h) - f(places - h))
+    middle = np.abs(f(np.linspace(-8, 8, 33))).max()
+    around = np.abs(f(places + np.array([[-1.0], [1.0]]))).max(axis=0, initial=middle)
+    return np.asarray((narrow > 0.5 * wide) & (narrow > 1e-8 * around))
 
 
 def _largest_slope(slope: Function) -> float:

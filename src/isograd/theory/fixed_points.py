@@ -23,6 +23,8 @@ _HERE = 1e-9
 """A start that is this close to a fixed point, relatively, is there."""
 _LEAST_ANGLE = 1e-8
 """Between two inputs, in radians: the cosine of less is 1 in float64."""
+_MAX_STEPS, _CLOSE = 100, 1e-11
+"""Of Newton's method for the angle, and its last one, relatively: what is left is its square."""
 _NEAR = 0.1
 """Roots hide between two points of the scan only where |Q(q)/q - 1| is below this."""
 
@@ -243,19 +245,24 @@ def angle(act: Activation, q: float, weight_var: float) -> tuple[float, float]:
     more = True
     while more:
         c_star = _by_series(found, weight_var)
-        if c_star <= found.largest[0] and not (act.jumps and c_star == 1):
+        if c_star is not None and not (act.jumps and c_star == 1):
             return c_star, weight_var * found.at(c_star)[1] / q
         more = found.extend()
     return _by_quadrature(act, q, weight_var, float(np.arccos(found.largest[0])))
 
 
-def _by_series(found: Series, weight_var: float) -> float:
+def _by_series(found: Series, weight_var: float) -> float | None:
+    """c* where it is no larger than what the series is right up to."""
+    largest = float(found.largest[0])
+
     def off(c: float) -> float:
         return float(found.chord([c])[0, 0]) * weight_var - 1
 
     if off(0.0) >= -1e-14:  # what rounding leaves of 0, as for selu without bias
         return 0.0
-    return 1.0 if off(1.0) <= 0 else root(off, 0.0, 1.0)
+    if off(largest) > 0:
+        return root(off, 0.0, largest)
+    return 1.0 if largest == 1 else None
 
 
 def _by_quadrature(
@@ -264,19 +271,21 @@ def _by_quadrature(
     """(c*, C'(c*)) by Newton's method on 1 / chord, all but linear in the angle, in a bracket."""
     low, high = 0.0, np.pi / 2
     theta = min(max(1.1 * near, 1e-3), 1.5)
-    while theta > _LEAST_ANGLE:
+    for _ in range(_MAX_STEPS):
         value, growth = chord(act, q, theta)
         over = 1 - value * weight_var
         low, high = (low, theta) if over > 0 else (theta, high)
         # d chord / d theta = (growth - chord) / tan(theta / 2)
         tilt = (value - growth) * weight_var / float(np.tan(theta / 2))
         step = theta - over * value * weight_var / tilt if tilt > 0 else 0.0
-        if abs(step - theta) <= 1e-12 * theta or high - low <= 1e-14 * high:
-            return float(np.cos(step)), weight_var * growth
+        if abs(step - theta) <= _CLOSE * theta or high - low <= 1e-14 * high:
+            break
         theta = step if low < step < high else (low + high) / 2 if low > 0 else high / 4
-    chi_1 = weight_var * moments(act).at(q)[1]
-    # Across a jump 1 - C(c) = a sqrt(1 - c) + chi_1 (1 - c), of this slope where it is 1 - c.
-    return 1.0, (1 + chi_1) / 2 if act.jumps else chi_1
+        if theta <= _LEAST_ANGLE:
+            chi_1 = weight_var * moments(act).at(q)[1]
+            # Across a jump 1 - C(c) = a sqrt(1 - c) + chi_1 (1 - c): its slope where it is 1 - c.
+            return 1.0, (1 + chi_1) / 2 if act.jumps else chi_1
+    return float(np.cos(theta)), weight_var * growth
 
 
 def _scale(chi: float) -> float:
