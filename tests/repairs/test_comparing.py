@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from isograd.repairs.comparing import LEVEL, Comparison
+from isograd.repairs.comparing import REPEATED, Comparison
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_looking_three_times_is_wrong_in_five_percent() -> None:
     wrong = 0
     for row in 10 + draws:
         looks = [Comparison(tuple(row[:n]), (10.0,) * n) for n in (3, 4, 5)]
-        wrong += any(look.p < LEVEL for look in looks)
+        wrong += any(look.p < REPEATED for look in looks)
     assert wrong / 4000 == pytest.approx(0.05, abs=3 * (0.05 * 0.95 / 4000) ** 0.5)
 
 

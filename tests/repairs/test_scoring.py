@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from isograd.repairs.scoring import calibrated, judge, unexplained
+from isograd.repairs.scoring import beside_line, calibrated, judge, unexplained
 from isograd.repairs.supply import gather
 
 
@@ -45,6 +45,23 @@ def test_variance_that_is_left() -> None:
     assert unexplained(100 * (binary - 0.5), binary) == pytest.approx(0, abs=1e-6)
 
 
+def test_the_best_line_is_that_of_least_squares() -> None:
+    torch.manual_seed(0)
+    y = torch.randn(300, 2, dtype=torch.float64) * torch.tensor([1.0, 3.0])
+    x = y + torch.randn(300, 2, dtype=torch.float64)
+    left = 0.0
+    for column in range(2):
+        design = torch.stack([x[:, column], torch.ones(300, dtype=torch.float64)], 1)
+        target = y[:, column : column + 1]
+        line = design @ torch.linalg.lstsq(design, target).solution
+        left += float((line - target).square().sum())
+    total = float((y - y.mean(0)).square().sum())
+    assert beside_line(x, y) == pytest.approx(left / total, rel=1e-9)
+    assert beside_line(1000 * x - 7, y) == pytest.approx(left / total, rel=1e-9)
+    assert beside_line(torch.full_like(x, 5.0), y) == 1
+    assert beside_line(x * math.inf, y) == math.inf
+
+
 class Noisy(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -61,7 +78,9 @@ def test_a_judge_leaves_no_trace_and_says_the_same_again(training: bool) -> None
     batch = torch.randn(32, 4), torch.randint(3, (32,))
     supply = gather(None, batch, steps=1)
     before = {k: v.clone() for k, v in model.state_dict().items()}
-    score = judge(model, supply, F.cross_entropy, new_loss=False, training=training, seed=0)
+    score = judge(
+        model, supply, F.cross_entropy, new_loss=False, scale=True, training=training, seed=0
+    )
     state = torch.get_rng_state()
     assert score.measure == "classes"
     assert score(model) == score(model)
@@ -71,20 +90,22 @@ def test_a_judge_leaves_no_trace_and_says_the_same_again(training: bool) -> None
 
 
 @pytest.mark.parametrize(
-    ("targets", "loss", "new_loss", "measure"),
+    ("targets", "loss", "new_loss", "scale", "measure"),
     [
-        (torch.randn(32, 3), F.mse_loss, False, "loss"),
-        (torch.randn(32, 3), F.mse_loss, True, "variance"),
-        (torch.randint(3, (32,)), F.cross_entropy, True, "classes"),
-        (torch.randint(3, (32, 1)), lambda out, y: out.mean(), True, "loss"),
+        (torch.randn(32, 3), F.mse_loss, False, True, "loss"),
+        (torch.randn(32, 3), F.mse_loss, False, False, "line"),
+        (torch.ones(32, 3), F.mse_loss, False, False, "loss"),
+        (torch.randn(32, 3), F.mse_loss, True, True, "variance"),
+        (torch.randint(3, (32,)), F.cross_entropy, True, True, "classes"),
+        (torch.randint(3, (32, 1)), lambda out, y: out.mean(), True, False, "loss"),
     ],
 )
 def test_the_measure_fits_the_targets(
-    targets: torch.Tensor, loss: object, new_loss: bool, measure: str
+    targets: torch.Tensor, loss: object, new_loss: bool, scale: bool, measure: str
 ) -> None:
     model, x = nn.Linear(4, 3), torch.randn(32, 4)
     supply = gather(None, (x, targets), steps=1)
-    score = judge(model, supply, loss, new_loss=new_loss, training=True, seed=0)
+    score = judge(model, supply, loss, new_loss=new_loss, scale=scale, training=True, seed=0)
     assert score.measure == measure
     assert math.isfinite(score(model))
     if measure == "loss" and not new_loss:

@@ -86,16 +86,22 @@ class Plan:
         """The whole change as code."""
         return "\n".join(part for part in (self.code, self.training) if part)
 
-    def apply(self, model: nn.Module, *, seed: int = 0) -> "Change":
+    def apply(self, model: nn.Module, *, seed: int = 0, undoable: bool = True) -> "Change":
         """Changes a model: the one that was planned for, or a copy of it.
 
         Random numbers come from `seed` alone; the caller's generators are left as they were. On
         an error the model is as it was.
 
+        Args:
+            model: it is changed in place, where the change is not a module around it.
+            seed: of what is drawn.
+            undoable: whether it can be taken back, which costs a copy of the tensors; a copy that
+                is thrown away need not be.
+
         Raises:
             RemedyError: the code does not run on this model.
         """
-        snapshot = Snapshot(model)
+        snapshot = Snapshot(model) if undoable else None
         names: dict[str, Any] = {"loss": None, **self.given, "model": model}
         before = {id(m) for m in model.modules()}
         devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
@@ -104,7 +110,8 @@ class Plan:
                 torch.manual_seed(seed)
                 exec(compile(self.code, f"<{self.remedy}>", "exec"), names)
         except Exception as error:
-            snapshot.restore()
+            if snapshot is not None:
+                snapshot.restore()
             raise RemedyError(
                 f"{self.remedy}: its change does not run on this {type(model).__name__} "
                 f"({type(error).__name__}: {error}); plan it for the model as it is now"
@@ -129,7 +136,7 @@ class Change:
     """The loss to train with now; None where it stays."""
     optimizer: MakeOptimizer | None
     """Makes the optimizer to train with now; None where it stays."""
-    _snapshot: Snapshot = field(repr=False)
+    _snapshot: Snapshot | None = field(repr=False)
 
     @property
     def code(self) -> str:
@@ -143,6 +150,10 @@ class Change:
 
     def undo(self) -> None:
         """Gives back the very same model, bit for bit: also what training has done to it since."""
+        if self._snapshot is None:
+            raise RemedyError(
+                f"{self.plan.remedy}: cannot be taken back; apply it with undoable=True"
+            )
         self._snapshot.restore()
 
 

@@ -6,21 +6,24 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 
 from isograd.checking import check
+from isograd.diagnosis import diagnose
 from isograd.errors import IsogradError
 from isograd.findings import Diagnosis, Finding, Severity
+from isograd.probe.measuring import measure
+from isograd.records import Reading
 from isograd.remedies import Case
+from isograd.repairs.choosing import structural
 from isograd.repairs.comparing import Comparison
 from isograd.repairs.planning import Candidates, candidates
-from isograd.repairs.proving import Series, compared, prove
+from isograd.repairs.proving import FEWEST, Series, prove
 from isograd.repairs.racing import Race, Runner
 from isograd.repairs.result import Trial
 from isograd.repairs.scoring import Judge, judge
 from isograd.repairs.supply import Supply
 from isograd.repairs.treatments import Trainee, Treatment
 
-SEEDS = (3, 5)
-"""Fewest and most runs of the proof. A mean gain of 2.5 times its spread over the seeds passes with
-three, one of 1.2 times with five: more seeds prove more than longer runs do."""
+MOST_SEEDS = 5
+"""Runs of the proof: more seeds prove more than longer runs do."""
 SHORTEST = 20
 """Steps of a run of the proof below which fewer seeds are better."""
 RACE = 0.35
@@ -29,9 +32,13 @@ COMBINE = 0.2
 """Part of it for adding a second change, where the first leaves something that was found."""
 AGAIN = 0.15
 """Part of it for training the network with the best change, and looking at it again."""
+STRESS = 2.0
+"""Times the learning rate that a change has to endure as long, where that is beyond the limit."""
 LONGEST = 20
 """A round of a race takes at most a twentieth of the whole budget for each candidate."""
-FEWEST = 8
+MOST_STEPS_A_ROUND = 100
+"""And at most so many steps: the rest of a large budget serves the proof."""
+FEWEST_STEPS = 8
 """Steps below which a first round of a race says nothing."""
 MOST = 12
 """Changes that are tried at most, however large the budget."""
@@ -61,6 +68,16 @@ class Budget:
     def left(self) -> int:
         """Steps that are left; none when the time is up."""
         return max(0, self.steps - self.spent) if time.perf_counter() < self.until else 0
+
+
+@dataclass(frozen=True)
+class Proof:
+    """A change that was put to the proof."""
+
+    change: Treatment
+    before: Trial
+    after: Trial
+    comparison: Comparison
 
 
 @dataclass
@@ -97,52 +114,58 @@ class Attempt:
         first = self._race(found.treatments, int(self.budget.steps * RACE))
         if not first:
             return []
+        order = [runner.treatment for runner in first]
         rest, broke = self._left_over(first[0])
+        del first
         if not rest:
-            return [*first[1:], first[0]] if broke else first
-        both = [first[0].then(other) for other in rest]
-        alone = [] if broke else first[:1]
-        kept = self._race([*alone, *both, *first[1:2]], int(self.budget.steps * COMBINE))
-        return kept + [one for one in first if one not in kept]
+            return [*order[1:], order[0]] if broke else order
+        both = [order[0].then(other) for other in rest]
+        alone = [] if broke else order[:1]
+        kept = self._race([*alone, *both, *order[1:2]], int(self.budget.steps * COMBINE))
+        best = [runner.treatment for runner in kept]
+        return best + [one for one in order if one not in best]
 
-    def prove(self, changes: Sequence[Treatment]) -> tuple[Treatment, Trial, Trial]:
-        """Puts changes to the proof, the second only if the first fails, and so on.
+    def _constant(self) -> float:
+        """Score of the best constant answer, where it is below that of the untrained network."""
+        chance = self.case.record.fact("loss.chance")
+        known = self.judge.measure == "loss" and chance
+        return min(self.untrained, chance) if known else self.untrained
+
+    def prove(self, changes: Sequence[Treatment]) -> Proof:
+        """Puts the first change to the proof, and if it fails the first of the other kind.
+
+        The two kinds are changes of the architecture, and changes of values and settings; the
+        second is tried only where the steps are enough for both.
 
         Returns:
-            The change that passed, or else came nearest; the network as it is; and the change.
+            Of the change that passed, or else came nearest.
         """
         left = self.budget.left
-        most = min(max(left // (2 * SHORTEST), SEEDS[0]), SEEDS[1])
-        steps = max(1, left // (2 * most))
+        others = [c for c in changes if structural(c) is not structural(changes[0])]
+        steps = left // (3 * FEWEST) if others else 0
+        changes = [changes[0], *others[: int(steps >= SHORTEST)]]
+        most = FEWEST
+        if len(changes) == 1:
+            most = min(max(left // (2 * SHORTEST), FEWEST), MOST_SEEDS)
+            steps = max(1, left // (2 * most))
         seeds = [self.seed + 101 * k for k in range(1, most + 1)]  # none of the race's
         before = self._series(Treatment())
-        done: list[tuple[Treatment, Trial, Trial]] = []
+        done: list[Proof] = []
         for change in changes:
-            if done and self.budget.left < SEEDS[0] * steps:
-                break
             trials = prove(
                 before,
                 self._series(change),
                 seeds=seeds,
-                fewest=SEEDS[0],
                 steps=steps,
                 untrained=self.untrained,
                 afford=lambda asked: self.budget.left >= asked,
                 spend=self.budget.spend,
             )
-            done.append((change, *trials))
-            if self.compared(*trials).better:
+            done.append(Proof(change, *trials))
+            if done[-1].comparison.better:
                 break
             self.dropped[change.name] = "no significant difference to the network as it is"
-        return max(done, key=lambda one: self._nearness(*one[1:]))
-
-    def compared(self, before: Trial, after: Trial) -> Comparison:
-        """The comparison of two trials."""
-        return compared(before, after, self.untrained)
-
-    def _nearness(self, before: Trial, after: Trial) -> tuple[bool, float]:
-        found = self.compared(before, after)
-        return found.better, found.gain
+        return max(done, key=lambda proof: (proof.comparison.better, proof.comparison.gain))
 
     def _series(self, change: Treatment) -> Series:
         return Series(change, self.case, self.supply, self.judge)
@@ -150,22 +173,19 @@ class Attempt:
     def after(self, change: Treatment) -> tuple[Trainee, Diagnosis]:
         """A copy with the change, before training, and what the rules say of it."""
         if change.name not in self._after:
-            self._after[change.name] = self._diagnosed(change, 0)
+            done = change.start(self.case, self.seed)
+            self._after[change.name] = (
+                done,
+                check(
+                    done.model,
+                    self.case.batch,
+                    done.loss,
+                    optimizer=done.optimizer,
+                    predict=False,
+                    seed=self.seed,
+                ),
+            )
         return self._after[change.name]
-
-    def _diagnosed(self, change: Treatment, steps: int) -> tuple[Trainee, Diagnosis]:
-        done = change.start(self.case, self.seed)
-        diagnosis = check(
-            done.model,
-            self.case.batch,
-            done.loss,
-            optimizer=done.optimizer,
-            data=self.supply.items or None,
-            steps=steps,
-            predict=False,
-            seed=self.seed,
-        )
-        return done, diagnosis
 
     def _judge(self, treatments: Collection[Treatment]) -> Judge:
         # A loss that is itself at fault is no measure; other changes keep the user's units.
@@ -177,12 +197,13 @@ class Attempt:
             self.supply,
             self.case.loss,
             new_loss=new_loss,
+            scale=self.case.has("target-not-normalized", "output-activation"),
             training=training,
             seed=self.seed,
         )
 
-    def _race(self, treatments: Collection[Treatment], steps: int) -> list[Treatment]:
-        longest = max(self.budget.steps // LONGEST, FEWEST)
+    def _race(self, treatments: Sequence[Treatment], steps: int) -> list[Runner]:
+        longest = min(max(self.budget.steps // LONGEST, FEWEST_STEPS), MOST_STEPS_A_ROUND)
         able = [t for t in treatments if t.settles <= 2 * longest]
         chosen = able[: _most(steps)]
         for one in treatments:
@@ -191,7 +212,9 @@ class Attempt:
                 self.dropped[one.name] = f"not tried: {why}"
             elif one not in chosen:
                 self.dropped[one.name] = "not tried: the budget allows fewer candidates"
-        race = Race(self.case, self.supply, self.judge, self.seed, self.untrained)
+        race = Race(
+            self.case, self.supply, self.judge, self.seed, (self._constant(), self.untrained)
+        )
         order = race.run(chosen, min(steps, self.budget.left), longest)
         self.budget.spend(race.steps)
         self.dropped.update(race.dropped)
@@ -200,45 +223,64 @@ class Attempt:
                 f"tried for {len(runner.losses)} steps: {runner.score:.4g}; "
                 f"{order[0].treatment.name} came to {order[0].score:.4g}"
             )
-        return [runner.treatment for runner in order]
+        return order
 
-    def _left_over(self, first: Treatment) -> tuple[list[Treatment], bool]:
+    def _left_over(self, runner: Runner) -> tuple[list[Treatment], bool]:
         """Treatments for what is found after a change and some training, and whether that broke."""
-        steps = max(int(self.budget.steps * AGAIN), FEWEST)
+        change = runner.treatment
+        steps = min(int(self.budget.steps * AGAIN), 2 * MOST_STEPS_A_ROUND)
+        steps = max(steps, FEWEST_STEPS)
         try:
-            trainee, diagnosis = self._after[first.name] = self._diagnosed(first, steps)
+            self.budget.spend(runner.advance(self.supply, max(steps - len(runner.losses), 0)))
+            trainee, diagnosis = self.after(change)
+            found = self._troubles(change, self._trained(runner, diagnosis), steps)
         except IsogradError:
             return [], True
-        last = diagnosis.reading.last
-        self.budget.spend(len(last.fact("rehearsal.losses", ())))
-        broke = last.fact("rehearsal.stopped") is not None
         case = replace(
             self.case,
             model=trainee.model,
-            diagnosis=replace(diagnosis, findings=self._troubles(diagnosis)),
+            diagnosis=replace(diagnosis, findings=found),
             loss=trainee.loss,
             optimizer=trainee.optimizer,
         )
-        found = candidates(case, self.allow)
-        done = {plan.remedy for plan in first.plans}
-        return [t for t in found.treatments if t.plans[0].remedy not in done], broke
+        done = {plan.remedy for plan in change.plans}
+        more = candidates(case, self.allow).treatments
+        return [t for t in more if t.plans[0].remedy not in done], runner.broke is not None
 
-    def _troubles(self, after: Diagnosis) -> tuple[Finding, ...]:
-        """What was found, with a new trouble of the learning rate as an error, however small.
+    def _trained(self, runner: Runner, before: Diagnosis) -> Diagnosis:
+        """What the rules say of a network after the training of a race."""
+        seen, trainee = before.reading.seen, runner.trainee
+        facts = {k: v for k, v in seen.facts.items() if k.startswith("optimizer.")}
+        facts["rehearsal.losses"] = list(runner.losses)
+        if runner.broke is not None:
+            facts["rehearsal.stopped"] = f"non-finite at step {len(runner.losses)}"
+        step = len(runner.losses)
+        last = measure(trainee.model, self.case.batch, trainee.loss, seed=self.seed, step=step)
+        return diagnose(Reading(seen, history=(replace(last, facts={**last.facts, **facts}),)))
+
+    def _troubles(self, change: Treatment, after: Diagnosis, steps: int) -> tuple[Finding, ...]:
+        """What was found; a new trouble of the learning rate is an error if it is near.
 
         A network that runs beyond the limit of stability may break long after a trial has ended.
+        Whether it stands at the edge shows at a multiple of its learning rate.
         """
-        if self.case.has("lr-too-high"):
+        new = [f for f in after.findings if f.cause == "lr-too-high"]
+        if not new or self.case.has("lr-too-high") or self._stands(change, steps):
             return after.findings
-        return tuple(
-            f.with_severity(Severity.ERROR) if f.cause == "lr-too-high" else f
-            for f in after.findings
-        )
+        return tuple(f.with_severity(Severity.ERROR) if f in new else f for f in after.findings)
+
+    def _stands(self, change: Treatment, steps: int) -> bool:
+        """Whether a changed network can be trained at STRESS times its learning rate."""
+        runner = Runner(change, change.start(self.case, self.seed), self.seed)
+        for group in runner.trainee.optimizer.param_groups:
+            group["lr"] = STRESS * group["lr"]
+        self.budget.spend(runner.advance(self.supply, steps))
+        return runner.judged(self.judge) < self.untrained
 
 
 def _most(steps: int) -> int:
-    """How many can race for so many steps, with FEWEST of them in the first round."""
+    """How many can race for so many steps, with FEWEST_STEPS of them in the first round."""
     count = 2
-    while count < MOST and steps >= FEWEST * (count + 1) * math.ceil(math.log2(count + 1)):
+    while count < MOST and steps >= FEWEST_STEPS * (count + 1) * math.ceil(math.log2(count + 1)):
         count += 1
     return count

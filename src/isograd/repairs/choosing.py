@@ -1,5 +1,6 @@
 """The choice: of those that do as well as the best, the least invasive against the first cause."""
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -7,6 +8,7 @@ from isograd.remedies import FAMILIES
 
 if TYPE_CHECKING:
     from isograd.repairs.racing import Runner
+    from isograd.repairs.treatments import Treatment
 
 ENOUGH = 0.8
 """Part of the best candidate's gain that counts as just as good: after a few steps, gains of
@@ -19,7 +21,7 @@ MODEST = 1 / 3
 learn three times as fast, or the network stays the one that the user designed."""
 
 
-def ranked(runners: Sequence["Runner"], untrained: float) -> list["Runner"]:
+def ranked(runners: Sequence["Runner"], starts: Sequence[float]) -> list["Runner"]:
     """Runners, the one to keep first.
 
     Changes of values and settings come before changes of the architecture if the best of them gains
@@ -31,43 +33,46 @@ def ranked(runners: Sequence["Runner"], untrained: float) -> list["Runner"]:
 
     Args:
         runners: in the order in which they were planned.
-        untrained: score of the user's network before any training.
+        starts: scores from which gains count, such as of the untrained network; the first from
+            which anybody gained.
     """
+    lowest = min((r.score for r in runners), default=math.inf)
+    start = next((s for s in starts if lowest < s), None)
+    if start is None:
+        return list(runners)
 
     def best(of: Sequence["Runner"]) -> float:
-        return max((untrained - r.score for r in of), default=0.0)
+        return max((start - r.score for r in of), default=0.0)
 
-    if best(runners) <= 0:
-        return list(runners)
-    modest = [r for r in runners if not structural(r)]
+    modest = [r for r in runners if not structural(r.treatment)]
     if modest and best(modest) >= MODEST * best(runners):
-        rest = [r for r in runners if structural(r)]
+        rest = [r for r in runners if structural(r.treatment)]
         groups = [modest, rest]
     else:
         groups = [list(runners)]
-    return [r for group in groups for r in _ranked(group, untrained, best(group))]
+    return [r for group in groups for r in _ranked(group, start, best(group))]
 
 
-def structural(runner: "Runner") -> bool:
+def structural(treatment: "Treatment") -> bool:
     """Whether it changes the architecture rather than values and settings."""
-    return runner.treatment.invasive >= FAMILIES.index("activation")
+    return treatment.invasive >= FAMILIES.index("activation")
 
 
-def better_half(runners: Sequence["Runner"], untrained: float) -> list["Runner"]:
+def better_half(runners: Sequence["Runner"], starts: Sequence[float]) -> list["Runner"]:
     """The better half, with the best of each of the two kinds in any case."""
-    order = ranked(runners, untrained)
+    order = ranked(runners, starts)
     kept = order[: -(-len(order) // 2)]
     for kind in (True, False):
-        of_kind = [r for r in order if structural(r) is kind]
+        of_kind = [r for r in order if structural(r.treatment) is kind]
         if of_kind and not any(r is of_kind[0] for r in kept):
             kept = [*kept[:-1], of_kind[0]] if len(kept) > 1 else kept
     return kept
 
 
-def _ranked(runners: Sequence["Runner"], untrained: float, best: float) -> list["Runner"]:
+def _ranked(runners: Sequence["Runner"], start: float, best: float) -> list["Runner"]:
     def key(place: int) -> tuple[float, ...]:
         score, what = runners[place].score, runners[place].treatment
-        if untrained - score < (COMPLETE if what.completes else ENOUGH) * best:
+        if start - score < (COMPLETE if what.completes else ENOUGH) * best:
             return (1, score)
         return (0, not what.completes, what.cause, what.invasive, len(what.plans), score)
 

@@ -4,9 +4,11 @@ import math
 import statistics
 from dataclasses import dataclass
 
-LEVEL = 0.025
-"""Chance of calling a change better that is not: one-sided, of one look. Who looks after three,
-four and five seeds, and stops as soon as it passes, is wrong in about five percent of cases."""
+LEVEL = 0.05
+"""Chance of calling a change better that is not: one-sided, of a comparison looked at once."""
+REPEATED = 0.025
+"""The same where one looks after three, four and five seeds and stops as soon as it passes: that is
+wrong in about five percent of cases."""
 SMALLEST = 0.02
 """A gain below two percent of the score is not worth a change, however sure it is."""
 
@@ -21,6 +23,10 @@ class Comparison:
 
     before: tuple[float, ...]
     after: tuple[float, ...]
+    level: float = LEVEL
+    """Below this `p` the gain counts."""
+    smallest: float = SMALLEST
+    """Part of the score that a gain must be."""
 
     @property
     def gain(self) -> float:
@@ -48,12 +54,12 @@ class Comparison:
     def better(self) -> bool:
         """Whether the gain is more than chance and more than next to nothing."""
         scale = abs(statistics.fmean(self.before))
-        return self.p < LEVEL and self.gain > SMALLEST * scale
+        return self.p < self.level and self.gain > self.smallest * scale
 
     @property
     def worse(self) -> bool:
         """The same the other way around."""
-        return Comparison(self.after, self.before).better
+        return Comparison(self.after, self.before, self.level, self.smallest).better
 
     @property
     def _differences(self) -> list[float]:

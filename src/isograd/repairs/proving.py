@@ -4,12 +4,15 @@ import math
 from collections.abc import Callable, Sequence
 
 from isograd.remedies import Case
-from isograd.repairs.comparing import Comparison
+from isograd.repairs.comparing import LEVEL, REPEATED, SMALLEST, Comparison
 from isograd.repairs.racing import Runner
 from isograd.repairs.result import Trial
 from isograd.repairs.scoring import Judge
 from isograd.repairs.supply import Supply
 from isograd.repairs.treatments import Treatment
+
+FEWEST = 3
+"""Seeds before anything is concluded."""
 
 
 class Series:
@@ -45,40 +48,41 @@ def prove(
     after: Series,
     *,
     seeds: Sequence[int],
-    fewest: int,
     steps: int,
     untrained: float,
     afford: Callable[[int], bool],
     spend: Callable[[int], None],
-) -> tuple[Trial, Trial]:
-    """Trains both from seed after seed, until one is known to be better or seeds run out.
+) -> tuple[Trial, Trial, Comparison]:
+    """Trains both from seed after seed, until the change is known to be better or seeds run out.
 
     Args:
         before: the network as it is; runs that it has are used again.
         after: the change.
-        seeds: at most these.
-        fewest: runs before anything is concluded.
+        seeds: at most these; with more than FEWEST the proof is looked at after each.
         steps: of every run.
         untrained: score before training.
         afford: whether so many more steps may be taken.
         spend: told the steps that were taken.
     """
+    level = LEVEL if len(seeds) <= FEWEST else REPEATED
     for place, seed in enumerate(seeds):
         missing = (len(before) <= place) + (len(after) <= place)
-        if place >= fewest and not afford(missing * steps):
+        if place >= FEWEST and not afford(missing * steps):
             break
         for series in (before, after):
             if len(series) <= place:
                 spend(series.run(seed, steps))
-        if place + 1 >= fewest:
-            found = compared(before.first(place + 1), after.first(place + 1), untrained)
+        if FEWEST <= place + 1 < len(seeds):
+            both = before.first(place + 1), after.first(place + 1)
+            found = compared(*both, untrained, level)
             if found.better or found.gain <= 0:
                 break
     count = min(len(before), len(after))
-    return before.first(count), after.first(count)
+    both = before.first(count), after.first(count)
+    return *both, compared(*both, untrained, level)
 
 
-def compared(before: Trial, after: Trial, untrained: float) -> Comparison:
+def compared(before: Trial, after: Trial, untrained: float, level: float) -> Comparison:
     """Two trials on the same seeds.
 
     Args:
@@ -86,11 +90,15 @@ def compared(before: Trial, after: Trial, untrained: float) -> Comparison:
         after: of the change.
         untrained: score of the network before training: a run that broke, or ended worse than
             that, counts as much, so that one such run does not decide.
+        level: of the test.
     """
     worst = untrained if math.isfinite(untrained) else _finite_worst(before, after)
     return Comparison(
         tuple(min(score, worst) for score in before.scores),
         tuple(min(score, worst) for score in after.scores),
+        level,
+        # To train at all is worth a change, however little a short training shows.
+        0.0 if all(before.broke) and not any(after.broke) else SMALLEST,
     )
 
 

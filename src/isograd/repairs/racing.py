@@ -67,8 +67,8 @@ class Race:
     supply: Supply
     judge: Judge
     seed: int
-    untrained: float
-    """Score of the user's network before any training."""
+    starts: tuple[float, ...]
+    """Scores from which gains count: of a constant answer, of the untrained network."""
     steps: int = 0
     """Steps spent."""
     dropped: dict[str, str] = field(default_factory=dict)
@@ -91,7 +91,7 @@ class Race:
             runners = [r for r in runners if self._advance(r, share)]
             if number < rounds - 1:
                 runners = self._better_half(runners)
-        return ranked(runners, self.untrained)
+        return ranked(runners, self.starts)
 
     def _start(self, treatment: Treatment) -> Runner | None:
         try:
@@ -112,7 +112,7 @@ class Race:
 
     def _better_half(self, runners: list[Runner]) -> list[Runner]:
         """The better half, in the order in which they came."""
-        kept = better_half(runners, self.untrained)
+        kept = better_half(runners, self.starts)
         for runner in (r for r in runners if not any(r is k for k in kept)):
             self.dropped[runner.treatment.name] = (
                 f"tried for {len(runner.losses)} steps: {runner.score:.4g}, where "

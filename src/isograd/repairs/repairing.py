@@ -119,9 +119,9 @@ def _tried(attempt: Attempt, found: Candidates, same: Repair) -> Repair:
         return replace(
             same, verdict="nothing-helps", reason=reason, skipped=_skipped(attempt, found)
         )
-    change, *both = attempt.prove(changes)
-    trials = both[0], both[1]
-    comparison = attempt.compared(*trials)
+    proof = attempt.prove(changes)
+    change, comparison = proof.change, proof.comparison
+    trials = proof.before, proof.after
     told = replace(
         same,
         trials=trials,

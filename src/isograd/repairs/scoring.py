@@ -22,6 +22,7 @@ MOST_ENTRIES = 2**22
 
 MEASURES = {
     "classes": "cross entropy at the best temperature",
+    "line": "share of the targets' variance that the best line through the outputs leaves",
     "variance": "share of the targets' variance that is left",
     "loss": "loss",
 }
@@ -34,8 +35,9 @@ class Judge:
 
     Where the targets are classes, by the cross entropy that is left when the scale of the outputs
     is taken out: a fresh initialization often starts with outputs that are too large, which a
-    few steps mend, and a second softmax with ones that are too small. Otherwise by the user's
-    loss; or, where a candidate has another loss, by the variance that is not explained.
+    few steps mend, and a second softmax with ones that are too small. Where they are real numbers
+    likewise, scale and offset taken out, unless these are what is wrong. Otherwise by the user's
+    loss; or, where that is at fault, by the variance that is not explained.
     """
 
     supply: Supply
@@ -64,11 +66,18 @@ class Judge:
         out = _signal(outputs)
         if self.measure == "classes":
             return calibrated(*_classes(out, batch.targets))
-        return unexplained(out, batch.targets)
+        return (beside_line if self.measure == "line" else unexplained)(out, batch.targets)
 
 
 def judge(
-    model: nn.Module, supply: Supply, loss: Any, *, new_loss: bool, training: bool, seed: int
+    model: nn.Module,
+    supply: Supply,
+    loss: Any,
+    *,
+    new_loss: bool,
+    scale: bool,
+    training: bool,
+    seed: int,
 ) -> Judge:
     """The judge for one network and its candidates.
 
@@ -77,6 +86,7 @@ def judge(
         supply: what is held out.
         loss: the user's own.
         new_loss: whether any candidate is trained on another one.
+        scale: whether scale and offset of real outputs count.
         training: mode in which networks are judged.
         seed: of what is random in a forward.
     """
@@ -88,8 +98,9 @@ def judge(
         _classes(_signal(outputs), batch.targets)
         measure = "classes"
     except (TypeError, ValueError):
-        if new_loss and _comparable(outputs, batch.targets):
-            measure = "variance"
+        if _comparable(outputs, batch.targets):
+            real = not _binary(batch.targets)
+            measure = "variance" if new_loss else "line" if real and not scale else "loss"
     return Judge(supply, loss, measure, training, seed)
 
 
@@ -123,10 +134,27 @@ def unexplained(out: Tensor, targets: Tensor) -> float:
     """Mean squared error over the variance of the targets; logits of binary ones are squashed."""
     y = targets.double().flatten()
     x = out.detach()
-    if bool(((y == 0) | (y == 1)).all()) and form_of(x, None) == "logits":
+    if _binary(y) and form_of(x, None) == "logits":
         x = x.sigmoid()
     error = float((x.double().flatten() - y).square().mean())
     return error / max(float(y.var(correction=0)), 1e-300)
+
+
+def beside_line(out: Tensor, targets: Tensor) -> float:
+    """Variance of the targets around the best line through the outputs, over their variance.
+
+    Args:
+        out: [samples, ...]
+        targets: of as many entries; columns are judged one by one.
+    """
+    x, y = (t.detach().double().reshape(len(t), -1) for t in (out, targets))
+    if not bool(torch.isfinite(x).all()):
+        return math.inf
+    x, y = x - x.mean(0), y - y.mean(0)
+    known = (x * y).sum(0).square() / x.square().sum(0).clamp(min=1e-300)
+    # Differences between samples that are rounding errors are no knowledge.
+    known = known.where(x.square().mean(0) > 1e-12 * out.detach().double().square().mean(), 0.0)
+    return float(1 - known.sum() / y.square().sum().clamp(min=1e-300))
 
 
 def _classes(out: Tensor, targets: Any) -> tuple[Tensor, Tensor]:
@@ -144,10 +172,15 @@ def _classes(out: Tensor, targets: Any) -> tuple[Tensor, Tensor]:
     return logits[kept], labels[kept]
 
 
+def _binary(targets: Tensor) -> bool:
+    return bool(((targets == 0) | (targets == 1)).all())
+
+
 def _comparable(outputs: Any, targets: Any) -> bool:
     return (
         isinstance(targets, Tensor)
-        and not targets.is_complex()
+        and targets.is_floating_point()
+        and targets.ndim > 0
         and _signal(outputs).numel() == targets.numel() > 1
     )
 

@@ -77,7 +77,7 @@ class Treatment:
         before = list(model.parameters())
         loss, make, new_loss = case.loss, None, False
         for place, plan in enumerate(self.plans):
-            change = plan.apply(model, seed=seed + place)
+            change = plan.apply(model, seed=seed + place, undoable=False)
             model = change.model
             if change.loss is not None:
                 loss, new_loss = change.loss, True
