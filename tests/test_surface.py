@@ -59,6 +59,7 @@ COMMANDS = {
     "runs": "folder --format",
     "tail": "run --session",
     "theory": "",
+    "watch": "--run --overhead --every --on-finding --sinks words",
 }
 
 THEORY = {

@@ -40,6 +40,7 @@ def run(*words: str, folder: Path | None = None) -> subprocess.CompletedProcess[
         "runs --help",
         "runs .",
         "tail --help",
+        "watch --help",
         "theory --help",
         "theory phase --help",
         "rules",
