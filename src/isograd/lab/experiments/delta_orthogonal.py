@@ -48,7 +48,10 @@ class DeltaOrthogonal(Experiment):
             ),
         ),
     )  # fmt: skip
-    scales: ClassVar = {"fast": {"depth": 36, "steps": 40}}
+    scales: ClassVar = {
+        "fast": {"depth": 36, "steps": 40},
+        "full": {"depth": 1000, "channels": 64, "steps": 2000, "lr": 0.001},
+    }
 
     depth: int = 100
     """Convolutions of 3 x 3."""
