@@ -69,7 +69,7 @@ class SixLayers(Experiment):
             "backward by 1.4 per layer; it trains too, a little worse.",
             (
                 near("worst_std", 1.0, "largest ratio of a layer's std to theory's, or its "
-                     "inverse; " + BAND, abs=0.1),
+                     "inverse; " + BAND, abs=0.2),
                 near("weights_tanh_0.01", 1.0, "first over last; one seed strays", abs=0.3),
                 above("weights_tanh_0.05", 3.0, "1.4 per layer over five layers is 5.6"),
                 between("saturated_tanh_0.05", 0.28, 0.4, "share of |a| > 0.99 in layer 6"),
@@ -99,7 +99,7 @@ class SixLayers(Experiment):
             "For weights of zero mean, whatever the mean of the inputs; k^2 C for a convolution.",
             (
                 near("linear_variance", 1.0, "measured over fan_in E x^2 E w^2; 3e5 outputs that "
-                     "share weights", abs=0.06),
+                     "share weights", abs=0.1),
                 near("conv_variance", 1.0, "the same with fan_in = 9 x 5", abs=0.06),
             ),
         ),

@@ -137,7 +137,8 @@ class ZeroInitialization(Experiment):
         with torch.no_grad():
             for index, parameter in enumerate(net.parameters()):
                 if kind == "equal" and index == 4:
-                    parameter.copy_(parameter[:, :1].expand_as(parameter))  # differs by class only
+                    # A small one that differs by class only.
+                    parameter.copy_(0.2 * parameter[:, :1].expand_as(parameter))
                 else:
                     parameter.fill_(0.0 if kind == "zero" or index % 2 else 0.02)
         return net
