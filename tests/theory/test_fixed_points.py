@@ -8,7 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from isograd.errors import InputError
-from isograd.theory import correlation_map, fixed_points, length_map, phase
+from isograd.theory import (
+    activation,
+    correlation_map,
+    fixed_points,
+    kernels,
+    length_map,
+    phase,
+)
 from isograd.theory.activations import _TABLE
 
 
@@ -191,3 +198,20 @@ def test_the_angle_of_what_oscillates_fast_needs_no_quadrature(
     # E sin^2 is 1/2 there, and two inputs' sines are independent.
     assert found.q_star == pytest.approx(0.85 + 0.05, rel=1e-12)
     assert found.c_star == pytest.approx(0.05 / 0.9, rel=1e-12)
+
+
+@pytest.mark.parametrize("bias_var", [0.02, 0.4, 3.0])
+def test_the_angle_behind_a_step_is_an_arcsine(bias_var: float) -> None:
+    """E sign(u1) sign(u2) = (2 / pi) arcsin c, of slope (2 / pi) / sin(angle)."""
+    weight_var, step = 1.7, activation(torch.sign)
+    found = phase(step, weight_var=weight_var, bias_var=bias_var)
+    q, c = weight_var + bias_var, found.c_star
+    assert found.q_star == pytest.approx(q, rel=1e-12)
+    assert c is not None
+    assert 0 < c < 1
+    assert weight_var * 2 / math.pi * math.asin(c) + bias_var == pytest.approx(q * c, rel=1e-12)
+    slope = weight_var * 2 / math.pi / math.sqrt(1 - c * c) / q
+    assert found.chi_c == pytest.approx(slope, rel=1e-10)
+    assert kernels.chord(step, q, 0.01)[1] == pytest.approx(
+        2 / math.pi / (q * math.sin(0.01)), rel=1e-11
+    )

@@ -101,9 +101,10 @@ def series(act: Activation, q: float) -> Series:
 
 @lru_cache(maxsize=512)
 def _bends(act: Activation, reach: float, width: float) -> Array:
-    """Kinks, and edges of panels narrower than a width, as far as a quadrature sees."""
+    """Kinks, and edges of curved panels narrower than a width, as far as a quadrature sees."""
     edges = features(act).edges
-    narrow = np.diff(edges) < width
+    slopes = act.slope(edges[:-1, None] + np.diff(edges)[:, None] * np.array([0.2, 0.5, 0.9]))
+    narrow = (np.diff(edges) < width) & (np.ptp(slopes, axis=1) != 0)
     kept = edges[np.append(narrow, False) | np.append(False, narrow)]
     # Interpolation on 16 nodes made these panels; integration does with half as many.
     kept = np.union1d(kept[::2], np.array(act.kinks))
