@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from statistics import mean, stdev
+from textwrap import fill
 from typing import Any
 
 import torch
@@ -201,6 +202,12 @@ def told(row: dict[str, Any]) -> str:
     return f"**{text}**" if min(found) > LEAST else text
 
 
+_HEAD = f"""Networks of width {WIDTH} on {{data}}, {STEPS} steps of Adam at 1e-3 with batches of
+{BATCH}, nothing tuned; test accuracy in percent, mean and standard deviation over {{seeds}} seeds.
+Bold: every seed is above {100 * LEAST:.0f} % (chance: 10 %). A dash: the remedy says that it does
+not apply, with the reason below. The first four rows are what one has without this package."""
+
+
 def page(rows: list[dict[str, Any]], data: str, seeds: int) -> str:
     """The tables: one row per treatment, one column per network."""
     order = list(settings())
@@ -210,11 +217,7 @@ def page(rows: list[dict[str, Any]], data: str, seeds: int) -> str:
         "",
         "Made by `python benchmarks/depth.py --write`.",
         "",
-        f"Networks of width {WIDTH} on {data.upper()}, {STEPS} steps of Adam at 1e-3 with batches of",
-        f"{BATCH}, nothing tuned; test accuracy in percent, mean and standard deviation over {seeds}",
-        f"seeds. Bold: every seed is above {100 * LEAST:.0f} % (chance: 10 %). A dash: the remedy says that",
-        "it does not apply, with the reason below. The first four rows are what one has without",
-        "this package.",
+        fill(_HEAD.format(data=data.upper(), seeds=seeds), 120),
         "",
         "![Accuracy by treatment](images/depth.svg)",
     ]
