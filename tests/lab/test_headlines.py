@@ -17,6 +17,7 @@ TINY: dict[str, dict[str, Any]] = {
     "plain-against-residual": {
         "depths": (8, 14), "width": 2, "images": 200, "size": 8, "steps": 4, "batch": 16,
     },
+    "relu-against-tanh": {"images": 60, "epochs": 2, "channels": (2, 2, 2), "rates": (0.01,)},
 }  # fmt: skip
 """Settings on top of those of the scale; every experiment with that scale and a device is here."""
 
