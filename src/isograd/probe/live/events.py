@@ -39,7 +39,9 @@ class Events:
 
     def locate(self, step: int, known: Sequence[Node], loss: Tensor | None) -> None:
         """Runs the latest call of the model once more, every operation watched."""
-        self._keep(step, self.held.locate(self._model, known, loss))
+        # What the loop did to its data before the model was called is not done again.
+        start = next((i for i, n in enumerate(known) if n.phase == "input"), 0)
+        self._keep(step, self.held.locate(self._model, known[start:], loss))
 
     def in_rows(self, step: int, sheet: Sheet, rows: dict[str, Tensor]) -> None:
         """Finds where the numbers of a look went wrong, if they did: to within a site."""

@@ -1,6 +1,7 @@
 """The shield: makes hooks that cannot raise into a training, and counts the time they take."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from time import perf_counter
 from typing import Any
 
@@ -20,6 +21,8 @@ class Shield:
     ) -> None:
         self._failed, self._deliberate = failed, deliberate
         self.failure: Exception | None = None
+        self.off = False
+        """Whether hooks do nothing: after a fault, and while the model is run once more."""
         self.cost = 0.0
         """Seconds spent in hooks since somebody set it to zero."""
 
@@ -28,7 +31,7 @@ class Shield:
 
         def safe(*args: Any, **kwargs: Any) -> Any:
             # torch.compile reads what it finds on a module: it is to find nothing here.
-            if torch.compiler.is_compiling() or self.failure is not None:
+            if torch.compiler.is_compiling() or self.off:
                 return None
             start = perf_counter()
             try:
@@ -46,5 +49,14 @@ class Shield:
     def fail(self, error: Exception) -> None:
         """Takes note of a fault."""
         if self.failure is None:
-            self.failure = error
+            self.failure, self.off = error, True
             self._failed(error)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Hooks see nothing of what happens inside."""
+        self.off = True
+        try:
+            yield
+        finally:
+            self.off = self.failure is not None

@@ -314,4 +314,5 @@ class Watcher:
         self.receiver.looked(self._read.record(step, payload))
 
     def _locate(self, loss: Tensor | None) -> None:
-        self.events.locate(self.step, self._read.nodes, loss)
+        with self.guard.paused():
+            self.events.locate(self.step, self._read.nodes, loss)
