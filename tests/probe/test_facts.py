@@ -318,3 +318,18 @@ def test_groups_of_an_optimizer() -> None:
 def test_muon_does_not_scale_with_the_gradient() -> None:
     optimizer = torch.optim.Muon([LAYERS[0].weight])
     assert optimizer_facts(optimizer, LAYERS.named_parameters())["optimizer.adaptive"] is True
+
+
+def test_a_number_beside_the_batch_is_no_batch():
+    class Counted(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embed = nn.Embedding(11, 3)
+
+        def forward(self, ids, count):
+            return self.embed(ids).sum((1, 2)) / count
+
+    ids = torch.arange(10).reshape(5, 2)
+    facts = measure(Counted(), ((ids, torch.tensor(128.0)), torch.zeros(5))).facts
+    assert (facts["batch.kind"], facts["batch.shape"]) == ("ids", [5, 2])
+    assert "batch.std" not in facts

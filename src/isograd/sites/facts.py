@@ -18,7 +18,8 @@ def batch_facts(batch: Batch) -> dict[str, Any]:
     facts: dict[str, Any] = {"batch.size": batch.size}
     if not inputs:
         return facts
-    x = next((t for t in inputs if t.is_floating_point()), None)
+    # A number beside the batch (a count of tokens, a temperature) is no batch.
+    x = next((t for t in inputs if t.is_floating_point() and t.ndim), None)
     facts["batch.shape"] = list((inputs[0] if x is None else x).shape)
     facts["batch.kind"] = "ids" if x is None else "float"
     if x is None or x.is_meta or not x.numel() or not is_signal(x):

@@ -116,3 +116,31 @@ def test_a_closure_that_is_given_by_name():
         returned = optimizer.step(closure=compute)
     assert watch.losses[0] == (0, float(returned.detach()))
     assert watch.record.series["weight.update_ratio"][0] > 0
+
+
+def test_a_model_that_cannot_be_run_again_is_told_of_to_within_a_site():
+    class Once(nn.Module):
+        """Runs where the loop says that it may, as what Lightning hands to DDP does."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Linear(7, 5), nn.Linear(5, 3)
+            self.allowed = 0
+
+        def forward(self, x):
+            self.allowed -= 1
+            if self.allowed < 0:
+                raise RuntimeError("only inside of the loop")
+            return self.second(self.first(x))
+
+    model = Once()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+    with isograd.watch(model, optimizer, every=1, sinks=(), on_finding=None) as watch:
+        for step in range(6):
+            model.allowed = 1
+            inputs = torch.full((5, 7), torch.inf if step == 3 else 1.0)
+            optimizer.zero_grad()
+            model(inputs).sum().backward()
+            optimizer.step()
+    assert watch.failure is None
+    assert "Step 3: the first non-finite value came out of linear in first" in watch.explain_nan()

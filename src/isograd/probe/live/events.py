@@ -30,6 +30,7 @@ class Events:
         self.held = Held()
         self.sheet: Sheet | None = None
         self._model, self._alarm = model, alarm
+        self._runs_again = True
         self._ranges: deque[tuple[int, Tensor]] = deque(maxlen=BEFORE)
 
     def looked(self, step: int, forward: Tensor) -> None:
@@ -39,9 +40,15 @@ class Events:
 
     def locate(self, step: int, known: Sequence[Node], loss: Tensor | None) -> None:
         """Runs the latest call of the model once more, every operation watched."""
+        if not self._runs_again:
+            return
         # What the loop did to its data before the model was called is not done again.
         start = next((i for i, n in enumerate(known) if n.phase == "input"), 0)
-        self._keep(step, self.held.locate(self._model, known[start:], loss))
+        try:
+            found = self.held.locate(self._model, known[start:], loss)
+        except Exception:  # not every model can be run by itself; the rows tell, to within a site
+            self._runs_again, found = False, {}
+        self._keep(step, found)
 
     def in_rows(self, step: int, sheet: Sheet, rows: dict[str, Tensor]) -> None:
         """Finds where the numbers of a look went wrong, if they did: to within a site."""
