@@ -38,6 +38,7 @@ def rehearse(
     steps: int,
     seed: int,
     progress: Callable[[int, int], None] | None = None,
+    sharpness: bool = True,
 ) -> Reading:
     """Trains a copy for `steps` steps and looks at it again at the end.
 
@@ -52,6 +53,7 @@ def rehearse(
         steps: optimizer steps; with 0 one step is still done, for the update ratios alone.
         seed: of the random numbers the copy draws.
         progress: called with (steps done, steps).
+        sharpness: whether to measure the curvature of the loss, which costs up to thirty steps.
 
     Raises:
         InputError: the optimizer is neither of the two.
@@ -67,7 +69,7 @@ def rehearse(
         twin, its_optimizer = made
         facts = optimizer_facts(its_optimizer, twin.named_parameters())
         torch.manual_seed(seed)
-        if not facts["optimizer.adaptive"]:
+        if sharpness and not facts["optimizer.adaptive"]:
             sharpest = lambda_max(twin, as_batch(batch), loss, seed=seed)
             if sharpest is not None:
                 facts["sharpness.lambda_max"] = sharpest

@@ -11,9 +11,12 @@ import torch
 from torch import nn
 
 from isograd.checking import check
+from isograd.diagnosis import diagnose
 from isograd.errors import InputError
 from isograd.findings import Diagnosis
 from isograd.probe.borrowing import borrowed
+from isograd.probe.measuring import measure
+from isograd.probe.rehearsal import rehearse
 from isograd.records import Record
 from isograd.remedies import FAMILIES, Case
 from isograd.repairs.attempting import Attempt, Budget
@@ -23,6 +26,7 @@ from isograd.repairs.result import Cost, Repair, Skipped, Trial
 from isograd.repairs.scoring import MEASURES
 from isograd.repairs.supply import gather
 from isograd.repairs.treatments import AS_IT_IS, Treatment
+from isograd.sites import NORMS
 
 DEFAULT_LR = 1e-3
 """Of Adam, with which trials train where no optimizer is handed in."""
@@ -73,7 +77,7 @@ def repair(
     steps, seconds = _budget(budget)
     allow = _families(allow)
     most = MOST_BATCHES if seconds else max(steps // 4, 16)
-    diagnosis = check(model, batch, loss, optimizer=optimizer, predict=False, seed=seed)
+    diagnosis = _look(model, batch, loss, optimizer, seed)
     supply = None
     if diagnosis.healthy and optimizer is not None and _slow_norms(diagnosis.reading.seen):
         supply = gather(data, batch, max(SETTLED, most))
@@ -190,6 +194,24 @@ def _cost(steps: int, began: float) -> Cost:
 
 def _instance(optimizer: Any) -> torch.optim.Optimizer | None:
     return optimizer if isinstance(optimizer, torch.optim.Optimizer) else None
+
+
+def _look(model: nn.Module, batch: Any, loss: Any, optimizer: Any, seed: int) -> Diagnosis:
+    """The first look: as `check`, but without the curvature where it hardly counts.
+
+    Behind norms a learning rate beyond the curvature's limit is usual and harmless (IG305), and
+    measuring it would cost more than all the rest; remedies for an ill network want it all the
+    same.
+    """
+    seen = measure(model, batch, loss, seed=seed)
+    if optimizer is None:
+        return diagnose(seen)
+    look = functools.partial(
+        rehearse, model, batch, loss, seen, optimizer=optimizer, data=None, steps=0, seed=seed
+    )
+    normalized = any(site.kind in NORMS for site in seen.sites)
+    diagnosis = diagnose(look(sharpness=not normalized))
+    return diagnose(look()) if normalized and not diagnosis.healthy else diagnosis
 
 
 def _slow_norms(record: Record) -> bool:

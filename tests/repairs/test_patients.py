@@ -1,0 +1,119 @@
+"""Real networks: ill ones get the change that fits, well ones are left alone at little cost."""
+
+import copy
+import time
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import isograd
+from patients.ill import ILL
+
+FITTING = {
+    "constant weights": "init-",
+    "saturated": "init-",
+    "tiny weights": "init-",
+    "learning rate": "optimizer-",
+    "slow": "optimizer-",
+    "square root": "gradient-finite",
+    "stale statistics": "normalization-statistics",
+    "raw pixels": "preprocess-",
+    "raw targets": "preprocess-targets",
+    "double softmax": "loss-softmax",
+    "bounded output": "output-activation",
+    "broadcast": "loss-broadcast",
+}
+"""A patient, and what its change begins with."""
+
+
+@pytest.mark.filterwarnings("ignore:Using a target size")
+@pytest.mark.parametrize("name", FITTING)
+def test_an_ill_network_gets_the_change_that_fits(name: str) -> None:
+    one = ILL[name]
+    patient = one.build()
+    done = isograd.repair(
+        patient.model,
+        patient.batch,
+        patient.loss,
+        optimizer=one.optimizer or patient.optimizer,
+        budget=200,
+    )
+    assert done.verdict == "repaired", str(done)
+    assert done.remedies[0].startswith(FITTING[name])
+    assert done.comparison.better
+    assert done.cost.steps <= 200
+    assert compile(done.code, name, "exec")
+
+
+@pytest.mark.parametrize(("name", "told"), [("cut graph", "No remedy"), ("one label", "No remedy")])
+def test_what_no_change_can_mend_is_said(name: str, told: str) -> None:
+    patient = ILL[name].build()
+    done = isograd.repair(patient.model, patient.batch, patient.loss, optimizer=patient.optimizer)
+    assert done.verdict == "no-remedy"
+    assert told in done.reason
+    assert done.model is patient.model
+    assert done.cost.steps == 0
+
+
+class Block(nn.Module):
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+            nn.BatchNorm2d(channels),
+            nn.ReLU(),
+            nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+            nn.BatchNorm2d(channels),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(x + self.body(x))
+
+
+def resnet() -> tuple[nn.Module, Tensor, Callable]:
+    stem = nn.Conv2d(3, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU()
+    head = nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10)
+    model = nn.Sequential(*stem, *(Block(16) for _ in range(6)), *head)
+    return model, torch.randn(32, 3, 16, 16), lambda p: torch.optim.SGD(p, 0.05, momentum=0.9)
+
+
+class PreNorm(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(
+            64, 4, 128, batch_first=True, norm_first=True, dropout=0.0
+        )
+        self.body = nn.TransformerEncoder(
+            layer, 8, norm=nn.LayerNorm(64), enable_nested_tensor=False
+        )
+        self.head = nn.Linear(64, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.body(x).mean(1))
+
+
+def transformer() -> tuple[nn.Module, Tensor, Callable]:
+    return PreNorm(), torch.randn(32, 16, 64), lambda p: torch.optim.AdamW(p, 3e-4)
+
+
+@pytest.mark.parametrize("make", [resnet, transformer])
+def test_a_modern_network_is_left_alone_for_less_than_twenty_steps(make: Callable) -> None:
+    torch.manual_seed(0)
+    model, x, factory = make()
+    y = torch.randint(10, (32,))
+    isograd.repair(model, (x, y), optimizer=factory)  # what is imported at first use
+    began = time.process_time()
+    done = isograd.repair(model, (x, y), optimizer=factory)
+    cost = time.process_time() - began
+    assert done.verdict == "healthy"
+    twin = copy.deepcopy(model)
+    optimizer = factory(twin.parameters())
+    began = time.process_time()
+    for _ in range(10):
+        optimizer.zero_grad()
+        F.cross_entropy(twin(x), y).backward()
+        optimizer.step()
+    assert cost < 2 * (time.process_time() - began)
