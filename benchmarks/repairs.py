@@ -52,7 +52,8 @@ def main() -> int:
     summary = summarize(rows)
     print("\n".join(f"{name}: {text}" for name, text in summary.items()))
     if options.write:
-        STORED.write_text(json.dumps({"summary": summary, "rows": rows}, indent=1) + "\n")
+        stored = [{k: v for k, v in row.items() if k != "skipped"} for row in rows]
+        STORED.write_text(json.dumps({"summary": summary, "rows": stored}, indent=1) + "\n")
         _into_page(rows, summary)
     return 0
 
