@@ -17,7 +17,7 @@ demo: $(VENV)/demo.stamp
 	$(BIN)/isograd demo
 
 test: lint
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check

@@ -1,6 +1,5 @@
 """Distributed trainings: numbers of the whole batch, and nobody ever waits for anybody."""
 
-import functools
 import math
 import os
 import socket
@@ -20,8 +19,6 @@ from torch import Tensor, nn
 import isograd
 from isograd.probe.live import ranks
 from isograd.records import Record
-
-pytestmark = pytest.mark.xdist_group("ranks")
 
 BATCH, STEPS = 32, 12
 
@@ -126,7 +123,6 @@ def worker(rank: int, world: int, folder: str, port: int) -> None:
     dist.destroy_process_group()
 
 
-@functools.cache
 def results(world: int) -> dict[str, Found]:
     """Every case of so many processes, in one start of them."""
     with socket.socket() as free:
@@ -163,10 +159,8 @@ MERGED = """
 """.split()
 
 
-@pytest.mark.parametrize(("world", "name"), [(2, "numbers"), (4, "numbers"), (2, "sharded")])
-def test_the_numbers_are_those_of_one_process(world: int, name: str) -> None:
-    records, _ = results(world)[name]
-    expected = alone()
+def numbers_are_those_of_one_process(found: Found) -> None:
+    records, expected = found[0], alone()
     assert [r.step for r in records] == [r.step for r in expected]
     for one, other in zip(records, expected, strict=True):
         assert one.facts["loss.value"] == pytest.approx(other.facts["loss.value"], rel=1e-5)
@@ -177,23 +171,29 @@ def test_the_numbers_are_those_of_one_process(world: int, name: str) -> None:
     assert records[-1].value("forward.dead", 3) == expected[-1].value("forward.dead", 3)
 
 
-@pytest.mark.parametrize("name", ["numbers", "budget", "alone", "fault"])
-def test_the_bits_are_those_of_an_unwatched_training(name: str) -> None:
-    _, expected = results(2)["bare"]
-    _, weights = results(2)[name]
-    assert all(torch.equal(a, b) for a, b in zip(weights, expected, strict=True))
+# One test for each number of processes: to start them takes most of the time.
 
 
-def test_rank_0_decides_when_all_look() -> None:
-    records, _ = results(2)["budget"]
+def test_two_processes() -> None:
+    found = results(2)
+    for name in ("numbers", "sharded"):
+        numbers_are_those_of_one_process(found[name])
+    _, expected = found["bare"]
+    for name in ("numbers", "budget", "alone", "fault"):
+        _, weights = found[name]
+        assert all(torch.equal(a, b) for a, b in zip(weights, expected, strict=True)), name
+    # Rank 0 decides when all of them look.
+    records, _ = found["budget"]
     assert [r.step for r in records][:2] == [0, 1]
     assert len(records) >= 3
     assert all(r.facts["batch.size"] == BATCH for r in records)
+    # Nobody waits for a process that says nothing.
+    for name in ("alone", "fault"):
+        records, _ = found[name]
+        assert [r.step for r in records] == list(range(0, STEPS, 2))
+        assert all(r.facts["watch.absent"] == [1] for r in records)
+        assert all(r.facts["batch.size"] == BATCH // 2 for r in records)
 
 
-@pytest.mark.parametrize("name", ["alone", "fault"])
-def test_nobody_waits_for_a_process_that_says_nothing(name: str) -> None:
-    records, _ = results(2)[name]
-    assert [r.step for r in records] == list(range(0, STEPS, 2))
-    assert all(r.facts["watch.absent"] == [1] for r in records)
-    assert all(r.facts["batch.size"] == BATCH // 2 for r in records)
+def test_four_processes() -> None:
+    numbers_are_those_of_one_process(results(4)["numbers"])
