@@ -51,7 +51,13 @@ def test_vit_for_images_of_224_pixels_has_as_many_parameters_as_published() -> N
     assert sum(p.numel() for p in model.parameters()) == 86_567_656
 
 
-@pytest.mark.parametrize("path", sorted(MEASURED.glob("*.json")), ids=lambda path: path.stem)
+OTHERS = {"depth", "repairs"}
+"""Tables of other benchmarks in the same folder."""
+
+PREDICTED = sorted(path for path in MEASURED.glob("*.json") if path.stem not in OTHERS)
+
+
+@pytest.mark.parametrize("path", PREDICTED, ids=lambda path: path.stem)
 def test_a_measured_table_is_of_a_family_as_it_is_now(path: Path) -> None:
     table = json.loads(path.read_text())
     assert table["name"] == path.stem

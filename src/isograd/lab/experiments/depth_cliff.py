@@ -95,7 +95,7 @@ class DepthCliff(Experiment):
             "alone says little.",
             (
                 below("usable_relu_torch", 15.0, "5 to 10 layers"),
-                above("usable_relu_he", 10.0, "20 or 30"),
+                above("usable_relu_he", 10.0, "20 or 30 layers"),
                 above("usable_orthogonal", 20.0, "the deepest that was tried"),
             ),
         ),

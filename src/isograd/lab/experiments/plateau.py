@@ -63,7 +63,7 @@ class Plateau(Experiment):
             (
                 near("loss_stuck", "entropy", "a constant answer; SGD jitters around it", abs=0.03),
                 below("curvature_least", -1e-4, "a direction that goes down; rounding is 1e-15"),
-                above("accuracy_adam", 0.6, "0.7 to 0.9", on=("mnist",)),
+                above("accuracy_adam", 0.6, "seeds lie between 0.7 and 0.9", on=("mnist",)),
                 above("accuracy_adam", 0.3, "fewer samples and steps", on=("digits",)),
             ),
         ),

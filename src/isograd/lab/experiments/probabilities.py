@@ -40,7 +40,7 @@ class Probabilities(Experiment):
             "wants cross-entropy, not a squared error.",
             (
                 below("sum_error", 1e-6, "float32 rounding of ten terms"),
-                exactly("single_softmax", 1.0, "e^x / e^x"),
+                exactly("single_softmax", 1.0, "e^x / e^x is 1 exactly"),
                 below("single_gradient", 1e-7, "the derivative is s (1 - s) = 0"),
                 exactly("single_found", 1.0, "isograd's check names it, IG605"),
                 below("accuracy_square", 0.75, "it has hardly left the wrong class"),
