@@ -193,6 +193,7 @@ def test_a_bad_input_is_found() -> None:
     assert "1 non-finite" in said
     assert "The loss is non-finite since step 9" in said
     assert "in the looks before" in said
+    assert "on rank" not in watch.diagnosis.findings[0].message  # there is one process
 
 
 class Root(nn.Module):
@@ -249,6 +250,16 @@ def test_weights_that_a_masked_gradient_poisoned_are_named() -> None:
     assert said is not None
     assert "spare" in said
     assert "while the loss is finite" in said
+
+
+def test_an_optimizer_of_another_model_is_told() -> None:
+    model = healthy()
+    other = torch.optim.SGD(healthy().parameters(), 0.1)
+    watch = isograd.watch(model, other, sinks=()).open()
+    other.step()
+    with pytest.warns(IsogradWarning, match="the optimizer holds no parameter of"):
+        watch.close()
+    assert repr(watch) == "<Watch: 0 steps, 0 alarms stand>"
 
 
 def test_finite_runs_have_nothing_to_explain() -> None:

@@ -42,6 +42,8 @@ def test_what_is_refused() -> None:
         run("nothing")
     with pytest.raises(InputError, match="no scale 'full'; there is fast, standard"):
         run("products-of-factors", scale="full")
+    with pytest.raises(InputError, match="cannot run with depth=-3"):
+        run("products-of-factors", settings={"depth": -3})
     with pytest.raises(InputError, match="needs no data"):
         run("products-of-factors", data="digits")
     with pytest.raises(InputError, match="doctor"):

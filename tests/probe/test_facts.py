@@ -122,6 +122,8 @@ def test_class_targets() -> None:
         (normal(7, 2), LABELS, 2, 3),
         (normal(2, 3, 7), torch.tensor([[0, 1, 9], [-1, 6, 7]]), 7, 3),  # tokens, classes last
         (normal(2, 7, 3), torch.tensor([[0, 1, 9], [-1, 6, 7]]), 7, 3),  # classes on axis 1
+        (normal(2, 3, 7), torch.tensor([0, 1, 9, -1, 6, 7]), 7, 3),  # flattened before the loss
+        (normal(2, 7, 3), torch.tensor([0, 1, 9, -1, 6, 7]), 7, 3),  # likewise, axis 1
         (normal(6, 7), torch.tensor([[0, 1, 9], [-1, 6, 7]]), 7, 3),  # flattened on the way
         (normal(2, 3, 5, 4), torch.zeros(2, 5, 4).long(), 3, 0),  # segmentation
     ],

@@ -135,6 +135,8 @@ def test_what_apply_refuses() -> None:
         remedies.apply("init-magic", plain(2), batch)
     with pytest.raises(InputError, match=r"init-gain has no setting fan; it has keep, law"):
         remedies.apply("init-gain", plain(2), batch, fan="in")
+    with pytest.raises(InputError, match="keep='both'; it is one of forward, backward, compromise"):
+        remedies.apply("init-gain", plain(2), batch, keep="both")
     with pytest.raises(RemedyError, match="init-gain: not applied: the typical hidden weight"):
         remedies.apply("init-gain", plain(9, gain=2**0.5), batch)
 

@@ -52,7 +52,16 @@ def run(
     name, notes = choose_data(chosen, scale, data)
     place = _device(device)
     with _steady(seed):
-        measured = changed.run(Bench(seed=seed, device=place, data_name=name))
+        try:
+            measured = changed.run(Bench(seed=seed, device=place, data_name=name))
+        except (ArithmeticError, LookupError, RuntimeError, ValueError) as error:
+            if not settings:
+                raise
+            given = ", ".join(f"{key}={value}" for key, value in settings.items())
+            raise InputError(
+                f"{chosen.code} cannot run with {given} ({type(error).__name__}: "
+                f"{error}); choose values nearer to its own"
+            ) from error
     made_with = {"isograd": importlib.metadata.version("isograd"), "torch": str(torch.__version__)}
     if place.type == "cuda":
         made_with["device"] = torch.cuda.get_device_name(place)

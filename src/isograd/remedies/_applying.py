@@ -1,5 +1,6 @@
 """apply(): one remedy, alone, on one model."""
 
+import typing
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
@@ -12,7 +13,7 @@ from isograd.findings import Diagnosis
 from isograd.probe.measuring import measure
 from isograd.probe.rehearsal import rehearse
 from isograd.records import Reading
-from isograd.remedies._remedy import Case, Change, Loss, MakeOptimizer
+from isograd.remedies._remedy import Case, Change, Loss, MakeOptimizer, Remedy
 
 
 def case_of(
@@ -74,9 +75,21 @@ def apply(
             raise InputError(
                 f"{code} has no setting {', '.join(unknown)}; it has {', '.join(sorted(known))}"
             )
+        _check_choices(remedy, settings)
         remedy = replace(remedy, **settings)  # type: ignore[type-var]  # every remedy is a dataclass
     case = case_of(model, batch, loss, optimizer=optimizer, data=data, seed=seed)
     plan = remedy.plan(case)
     if isinstance(plan, str):
         raise RemedyError(f"{code}: not applied: {plan}")
     return plan.apply(model, seed=seed)
+
+
+def _check_choices(remedy: Remedy, settings: dict[str, Any]) -> None:
+    """Settings that are one of several words."""
+    kinds = typing.get_type_hints(type(remedy))
+    for name, value in settings.items():
+        choices = typing.get_args(kinds[name])
+        if typing.get_origin(kinds[name]) is typing.Literal and value not in choices:
+            raise InputError(
+                f"{remedy.code}: {name}={value!r}; it is one of {', '.join(map(str, choices))}"
+            )

@@ -80,7 +80,7 @@ class LossPairing(Rule):
 
     def _mismatch(self, seen: Record, kind: str, ops: tuple[str, ...]) -> tuple[str, str] | None:
         low, high = fact(seen, "output.min"), fact(seen, "output.max")
-        span = f"[{show(low)}, {show(high)}]" if low is not None and high is not None else "?"
+        inside = "" if low is None or high is None else f" in [{show(low)}, {show(high)}]"
         wild = (
             low is not None
             and high is not None
@@ -89,24 +89,24 @@ class LossPairing(Rule):
         logits = "Remove {} before the loss; apply it to the outputs for prediction only."
         if kind == "cross_entropy" and "softmax" in ops:
             return (
-                "softmax is applied 2 times, by the model and by cross_entropy: the logits that "
-                f"the loss sees lie in {span}, and it cannot fall to 0.",
+                "softmax is applied 2 times, by the model and by cross_entropy: the loss sees "
+                f"probabilities{inside} in place of logits, and cannot fall to 0.",
                 logits.format("softmax"),
             )
         if kind in ("cross_entropy", "bce_logits") and "sigmoid" in ops:
             return (
-                f"sigmoid stands before {kind}, which expects logits: what it sees lies in "
-                f"{span}, and it cannot fall to 0.",
+                f"sigmoid stands before {kind}, which expects logits: it sees probabilities"
+                f"{inside}, and cannot fall to 0.",
                 logits.format("sigmoid"),
             )
         if kind == "nll" and not any(op in _LOGARITHMS for op in ops):
             return (
-                f"nll_loss gets numbers in {span} that are no logarithms of probabilities.",
+                f"nll_loss gets numbers{inside} that are no logarithms of probabilities.",
                 "Put log_softmax before nll_loss, or use cross_entropy on the logits.",
             )
         if kind == "bce" and "sigmoid" not in ops and "softmax" not in ops and wild:
             return (
-                f"binary_cross_entropy gets numbers in {span}, which are no probabilities.",
+                f"binary_cross_entropy gets numbers{inside}, which are no probabilities.",
                 "Use binary_cross_entropy_with_logits, or put a sigmoid before the loss.",
             )
         return None

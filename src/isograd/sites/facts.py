@@ -103,8 +103,8 @@ def target_facts(
     if kind != "real":
         share = distinct[1].double() / distinct[1].sum()
         facts["target.entropy"] = float(-(share * share.log()).sum())
-    if loss_kind in ("cross_entropy", "nll") and out is not None and len(out) > 1 and whole:
-        classes = out[-1] if len(out) == t.ndim + 1 and out[:-1] == tuple(t.shape) else out[1]
+    classes = _classes(out, tuple(t.shape)) if whole else None
+    if loss_kind in ("cross_entropy", "nll") and classes is not None:
         facts["target.classes"] = classes
         facts["target.out_of_range"] = int(((values < 0) | (values >= classes)).sum())
         facts["loss.chance"] = math.log(classes) if classes > 1 else None
@@ -117,3 +117,19 @@ def target_facts(
     elif loss_kind == "l1" and not whole:
         facts["loss.chance"] = float((values - values.median()).abs().mean())
     return facts
+
+
+def _classes(out: tuple[int, ...] | None, targets: tuple[int, ...]) -> int | None:
+    """Length of the axis of classes of outputs; None where shapes do not tell which one it is.
+
+    A loop may flatten outputs `[batch, length, classes]` and its targets before the loss: the
+    targets are then as many as the outputs have places, whatever their shape.
+    """
+    if out is None or len(out) < 2:
+        return None
+    if len(out) == 2 or out[:1] + out[2:] == targets != out[:-1]:
+        return out[1]
+    places = math.prod(targets)
+    if out[:-1] == targets or math.prod(out[:-1]) == places:
+        return out[-1]
+    return out[1] if math.prod(out[:1] + out[2:]) == places else None

@@ -26,6 +26,10 @@ class Watch:
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
 
+    def __repr__(self) -> str:
+        raised = sum(alarm.state == "raised" for alarm in self.alarms)
+        return f"<Watch: {self.step} steps, {raised} alarms stand>"
+
     def open(self) -> "Watch":
         """Begins to watch: the coming step is the first that is looked at."""
         self._desk.open()

@@ -85,7 +85,7 @@ class Desk:
         self._judging = 0.0
         self._last: Diagnosis | None = None
         self._open = False
-        self._model = model
+        self._model, self._optimizer = model, optimizer
         self.watcher = Watcher(model, optimizer, Schedule(every, overhead), self)
 
     def open(self) -> None:
@@ -104,6 +104,11 @@ class Desk:
         self.watcher.close()
         if self._sinks is None or not self._ours():
             return
+        if not self.watcher.step and self.watcher.failure is None and self._apart():
+            warn(
+                "watch: nothing was seen: the optimizer holds no parameter of the model; build it "
+                "from model.parameters(), after the last change of the model"
+            )
         self._begin()
         final = self.judge()
         if final is not None and final is not self._last:
@@ -177,6 +182,13 @@ class Desk:
         )
 
     # -- telling ---------------------------------------------------------------------------------
+
+    def _apart(self) -> bool:
+        """Whether the optimizer that was given can never step this model."""
+        if self._optimizer is None:
+            return False
+        ours = {id(p) for p in self._model.parameters()}
+        return all(id(p) not in ours for g in self._optimizer.param_groups for p in g["params"])
 
     def _ours(self) -> bool:
         """Whether this process writes: alone, or of rank 0."""

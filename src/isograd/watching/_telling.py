@@ -55,7 +55,7 @@ def _event(key: str, event: Mapping[str, Any], records: Sequence[Record]) -> str
     near = f" (after {names[site]})" if isinstance(site, int) and site < len(names) else ""
     where = event.get("module") or ("the loss" if event.get("phase") == "loss" else "the model")
     way = "value" if key == "event.forward" else "gradient"
-    rank = f" on rank {event['rank']}" if event.get("rank") else ""
+    rank = f" on rank {event['rank']}" if event.get("rank") is not None else ""
     text = (
         f"Step {event['step']}{rank}: the first non-finite {way} came out of {event['op']} in "
         f"{where}{near}"

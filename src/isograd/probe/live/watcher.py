@@ -304,7 +304,7 @@ class Watcher:
         assert self._read.sheet is not None
         self.events.in_rows(step, self._read.sheet, payload.rows)
         for key, event in self.events.found.items():
-            payload.facts[key] = {**event, "rank": ranks.rank}
+            payload.facts[key] = {**event, "rank": ranks.rank} if ranks.several else event
         if ranks.several:
             ranks.send(step, payload)
         else:
