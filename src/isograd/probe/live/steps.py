@@ -15,8 +15,13 @@ from torch.optim.optimizer import (
 class Listener(Protocol):
     """Who is told what the loop does."""
 
-    def backward_begins(self, loss: Tensor | None, scale: float) -> None:
-        """A backward of this loss begins; `scale` is what a GradScaler multiplied it by."""
+    def backward_begins(self, loss: Tensor | None, scale: Callable[[], float]) -> None:
+        """A backward of this loss begins.
+
+        Args:
+            loss: without the scale.
+            scale: reads what a GradScaler multiplied it by, for which a device is waited.
+        """
 
     def backward_ended(self) -> None:
         """It is over."""
@@ -125,14 +130,18 @@ class Steps:
     def begins(self, tensors: Any) -> None:
         """A backward of these tensors begins."""
         loss = tensors if isinstance(tensors, Tensor) else next(iter(_as_tensors(tensors)), None)
-        scale = 1.0
+        scale: Callable[[], float] = _one
         if loss is not None and self._scaled is not None and self._scaled[1] is loss:
             loss, _, scaler = self._scaled
-            scale = float(scaler.get_scale()) if scaler.is_enabled() else 1.0
+            scale = scaler.get_scale if scaler.is_enabled() else _one
         self._scaled = None
         if loss is not None and loss.numel() != 1:
             loss = None
         self.listener.backward_begins(loss, scale)
+
+
+def _one() -> float:
+    return 1.0
 
 
 def _as_tensors(given: Any) -> Iterable[Tensor]:

@@ -180,11 +180,11 @@ class Watcher:
         self._read.left(outputs)
 
     @_safe
-    def backward_begins(self, loss: Tensor | None, scale: float) -> None:
+    def backward_begins(self, loss: Tensor | None, scale: Callable[[], float]) -> None:
         """See `steps.Listener`."""
         if self._called and not self._size:
             return  # of another model: this one has not been called since its last step
-        self._scale = scale
+        self._scale = scale() if self._read.on else 1.0
         self._backwards += 1
         self._read.backward_begins(loss)
         if loss is None:
