@@ -41,7 +41,7 @@ def record_of(sheet: Sheet, payload: Payload, step: int) -> Record:
         start += len(part)
     for side in ("forward", "backward"):
         series.update({f"{side}.{key}": column for key, column in of[side].items()})
-    series.update(_forward_shares(sheet, rows["forward"].tolist(), payload.flags))
+    series.update(_forward_shares(sheet, rows["forward"], payload.flags))
     series.update(_weights(sheet, of["weights"], of["gradients"], rows["moved"]))
     for key, tensor in rows.items():
         if "." in key:
@@ -91,21 +91,21 @@ def _columns(table: Tensor) -> dict[str, list[Number]]:
     return {key: [None if n != n else n for n in of.tolist()] for key, of in numbers.items()}
 
 
-def _forward_shares(
-    sheet: Sheet, table: list[list[float]], flags: Tensor
-) -> dict[str, list[Number]]:
-    saturated: list[Number] = []
-    dead: list[Number] = []
-    place = 0
-    for row, asked in zip(table, sheet.places, strict=True):
-        count = row[0]
-        flat = (row[_BELOW] + row[_ABOVE]) / count if count else None
-        told = asked.low is not None or asked.high is not None
-        saturated.append(flat if told else None)
-        own = flags[place : place + asked.units]
-        place += asked.units
-        seen = int((own > 0).sum())
-        dead.append(int((own == 1).sum()) / seen if seen else None)
+def _forward_shares(sheet: Sheet, table: Tensor, flags: Tensor) -> dict[str, list[Number]]:
+    flat = (table[:, _BELOW] + table[:, _ABOVE]) / table[:, 0]
+    saturated = [
+        share if told and share == share else None
+        for share, told in zip(flat.tolist(), sheet.told, strict=True)
+    ]
+    dead: list[Number] = [None] * len(saturated)
+    if len(flags):
+        raised = flags.numpy()
+        seen, flat_units = (
+            np.add.reduceat(found, sheet.starts, dtype=np.int64).tolist()
+            for found in (raised > 0, raised == 1)
+        )
+        for row, count, without in zip(sheet.told_apart, seen, flat_units, strict=True):
+            dead[row] = without / count if count else None
     return {"forward.saturated": saturated, "forward.dead": dead}
 
 

@@ -38,7 +38,7 @@ class Parameters:
         self._before: Tensor | None = None
         self._rows: list[int] = []
         self._views: list[Tensor] = []
-        self._owners = torch.zeros(0, dtype=torch.long, device=self.device)
+        self._lengths = self._places = torch.zeros(0, dtype=torch.long, device=self.device)
         self._of_gradients = [self.gradients.part_reader(i) for i in range(len(places))]
         self._of_weights = [self.weights.part_reader(i) for i in range(len(places))]
         self._key: list[tuple[int, int]] = []
@@ -89,9 +89,10 @@ class Parameters:
         if self._before is None or not self._rows:
             return
         old, new = self._before, self._samples()
-        squares = torch.stack([old, new - old]).square_()
-        self.moved[:2].index_add_(1, self._owners, squares)
-        self.moved[2].index_add_(0, self._owners, torch.ones_like(old))
+        squares = torch.stack([old, new - old], dim=1).square_()
+        sums = torch.segment_reduce(squares, "sum", lengths=self._lengths)
+        self.moved[:2, self._places] += sums.T
+        self.moved[2, self._places] += self._lengths
         self._before = None
 
     def _samples(self) -> Tensor:
@@ -100,9 +101,9 @@ class Parameters:
         key = [(i, t.data_ptr()) for i, t in zip(self._rows, tensors, strict=True)]
         if key != self._key:
             self._views = [_sample(t) for t in tensors]
-            lengths = torch.tensor([v.numel() for v in self._views], dtype=torch.long)
-            owners = torch.tensor(self._rows, dtype=torch.long).repeat_interleave(lengths)
-            self._owners = owners.to(self.device)
+            lengths = [v.numel() for v in self._views]
+            self._lengths = torch.tensor(lengths, dtype=torch.long, device=self.device)
+            self._places = torch.tensor(self._rows, dtype=torch.long, device=self.device)
             # Of a parameter that is not dense they are copies, which would not follow it.
             self._key = (
                 key

@@ -1,5 +1,6 @@
 """The sheet: what the first look tells of the places that later looks read."""
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -72,9 +73,21 @@ class Sheet:
             found.append(Place(low, high, units, 1 if channels else -1))
         return found
 
-    def flattens(self, row: int) -> bool:
-        """Whether the share of saturated entries can be told from outputs."""
-        return self.sites[row].kind in _FLAT
+    @cached_property
+    def told(self) -> list[bool]:
+        """Whether the share of saturated entries can be told from outputs, per site."""
+        return [place.low is not None or place.high is not None for place in self.places]
+
+    @cached_property
+    def told_apart(self) -> list[int]:
+        """Sites whose units are told apart."""
+        return [row for row, place in enumerate(self.places) if place.units]
+
+    @cached_property
+    def starts(self) -> list[int]:
+        """Where the flags of each of them begin."""
+        units = [self.places[row].units for row in self.told_apart]
+        return [0, *itertools.accumulate(units)][:-1]
 
     def samples(self, row: int) -> bool:
         """Whether its samples are compared: not where they are as far apart as those before."""
