@@ -252,6 +252,41 @@ def test_weights_that_a_masked_gradient_poisoned_are_named() -> None:
     assert "while the loss is finite" in said
 
 
+def by_hand(out: Tensor, y: Tensor) -> Tensor:
+    return ((y - out) ** 2).mean()
+
+
+@pytest.mark.filterwarnings("ignore:Using a target size")
+@pytest.mark.parametrize("loss", [F.mse_loss, by_hand])
+@pytest.mark.parametrize("axes", [1, 2, 3])
+def test_targets_that_stretch_the_outputs_are_found(loss: Any, axes: int) -> None:
+    """Of (64, 1) and (64,) every output meets every target; with (64, 1, 1) it is on purpose."""
+    model = nn.Sequential(nn.Linear(20, 16), nn.ReLU(), nn.Linear(16, 1))
+    _, y = data()
+    targets = y.float().reshape(*(1,) * (axes == 3), -1, *(1,) * (axes > 1))
+
+    def each(out: Tensor, _: Tensor) -> Tensor:
+        return loss(out[:, None] if axes == 3 else out, targets)
+
+    with isograd.watch(model, sinks=(), on_finding=None) as watch:
+        train(model, steps=2, loss=each)
+    assert watch.failure is None
+    assert ("IG607" in {finding.code for finding in watch.diagnosis.findings}) == (axes == 1)
+
+
+def test_targets_of_one_call_are_not_those_of_the_step() -> None:
+    model, (x, y) = healthy(), data()
+    optimizer = torch.optim.SGD(model.parameters(), 0.01)
+    with isograd.watch(model, sinks=(), on_finding=None) as watch:
+        for _ in range(2):
+            optimizer.zero_grad()
+            for one in range(8):
+                F.cross_entropy(model(x[one : one + 1]), y[one : one + 1]).backward()
+            optimizer.step()
+    assert watch.reading.seen.fact("batch.size") == 8
+    assert "IG608" not in {finding.code for finding in watch.diagnosis.findings}
+
+
 def test_an_optimizer_of_another_model_is_told() -> None:
     model = healthy()
     other = torch.optim.SGD(healthy().parameters(), 0.1)

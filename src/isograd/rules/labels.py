@@ -57,7 +57,9 @@ class Labels(Rule):
         lost = fact(seen, "target.out_of_range") or 0
         if lost > 0 and seen.fact("loss.kind") not in ("bce", "bce_logits"):
             return self._out_of_range(seen, lost, low, high)
-        samples = fact(seen, "batch.size") or 0
+        # Of several calls in a step, the targets of one are known.
+        counts = (fact(seen, key) for key in ("batch.size", "target.count"))
+        samples = min((count for count in counts if count is not None), default=0)
         if distinct == 1 and samples >= self.batch:
             return self._finding(
                 seen,

@@ -93,6 +93,7 @@ def target_facts(
     kind = "class" if whole else ("binary" if binary else "real")
     facts: dict[str, Any] = {
         "target.kind": kind,
+        "target.count": int(values.numel()),
         "target.mean": float(values.mean()),
         "target.std": float(values.std(correction=0)),
         "target.min": float(values.min()),

@@ -152,6 +152,20 @@ def _broadcast(tape: Tape, upstream: list[Node]) -> list[list[int]] | None:
     return None
 
 
+def stretches(op: str, prediction: tuple[int, ...], other: tuple[int, ...]) -> bool:
+    """Whether a prediction and as many numbers of unknown origin stretch each other.
+
+    Stricter than with targets that are known: who aligns axes on purpose (pairs of quantiles) gives
+    both the same number of them.
+    """
+    return (
+        op in _ELEMENTWISE
+        and len(prediction) != len(other)
+        and _entries(prediction) == _entries(other)
+        and _entries(_stretched(prediction, other)) > _entries(other)
+    )
+
+
 def _downstream_of_targets(tape: Tape) -> set[int]:
     found: set[int] = set()
     for node in tape.nodes:

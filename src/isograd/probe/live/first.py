@@ -1,6 +1,7 @@
 """The first look: everything that `measure` reads, from the training's own first step."""
 
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from isograd.probe.measuring import Pass
 from isograd.probe.recorder import Recorder
 from isograd.records import Record
 from isograd.sites.batches import LABEL_KEYS, Batch, tensors
-from isograd.sites.graph import LOSSES
+from isograd.sites.graph import LOSSES, stretches
 from isograd.sites.tape import Call, Frame, Node, Tape, class_of
 from isograd.statistics import SUMS, columns
 
@@ -28,6 +29,7 @@ class _Recorder(Recorder):
         self._guard = guard
         self.spots: list[Spot | None] = []
         self.targets: list[Tensor] = []
+        self.broadcast: list[list[int]] | None = None
         self._calls: dict[str, int] = {}
         self._ops: dict[tuple[str, str], int] = {}
 
@@ -44,6 +46,11 @@ class _Recorder(Recorder):
         if tape.phase == "loss" and node.op in LOSSES and not self.targets:
             given = [t for t in call.tensors[1:] if not t.requires_grad]
             self.targets = given[:1]
+        if tape.phase == "loss" and len(call.tensors) == 2 and self.broadcast is None:
+            aim, guess = sorted(call.tensors, key=lambda t: t.requires_grad)
+            shapes = tuple(guess.shape), tuple(aim.shape)
+            if guess.requires_grad and not aim.requires_grad and stretches(node.op, *shapes):
+                self.broadcast = [list(shape) for shape in shapes]
 
     def returned(self, tape: Tape, frame: Frame, node: Node, out: Tensor, /) -> None:
         count = self._calls.get(frame.path, 0)
@@ -170,6 +177,8 @@ class FirstLook:
             for one in measures:
                 _divide(one, scale)
         record = assemble(self._model, done, recorder, step)
+        if recorder.broadcast is not None:
+            record = replace(record, facts={"loss.broadcast": recorder.broadcast, **record.facts})
         channels = [row.node.channels for row in recorder.rows]
         sheet = sheet_of(record, recorder.spots, channels)
         self.discard()
