@@ -63,6 +63,16 @@ class IsogradWarning(UserWarning):
 def warn(message: str) -> None:
     """Warns, and never raises, not even where warnings are errors: somebody's training goes on."""
     try:
-        warnings.warn(message, IsogradWarning, stacklevel=3)
+        warnings.warn(message, IsogradWarning, stacklevel=_in_the_loop())
     except IsogradWarning:
         print(f"IsogradWarning: {message}", file=sys.stderr)  # noqa: T201  # nobody else tells it
+
+
+def _in_the_loop() -> int:
+    """Stack level of the line of the user's that led here, seen from `warn`."""
+    level, frame = 2, sys._getframe(2)
+    while frame.f_back is not None:
+        if frame.f_globals.get("__name__", "").partition(".")[0] not in ("isograd", "torch"):
+            return level
+        level, frame = level + 1, frame.f_back
+    return level
