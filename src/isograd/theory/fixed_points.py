@@ -25,6 +25,8 @@ _LEAST_ANGLE = 1e-8
 """Between two inputs, in radians: the cosine of less is 1 in float64."""
 _MAX_STEPS, _CLOSE = 100, 1e-11
 """Of Newton's method for the angle, and its last one, relatively: what is left is its square."""
+_LEAST_GAP, _GUESSES = 1e-7, 64
+"""1 - c down to which, and at how many points, Newton's method looks for a start."""
 _NEAR = 0.1
 """Roots hide between two points of the scan only where |Q(q)/q - 1| is below this."""
 
@@ -242,13 +244,13 @@ def angle(act: Activation, q: float, weight_var: float) -> tuple[float, float]:
     (E phi^2 - E[phi phi](c)) / (q (1 - c)) is 1 / sigma_w^2; it rises with c, up to E phi'^2.
     """
     found = series(act, q)
-    more = True
-    while more:
+    while True:
         c_star = _by_series(found, weight_var)
         if c_star is not None and not (act.jumps and c_star == 1):
             return c_star, weight_var * found.at(c_star)[1] / q
-        more = found.extend()
-    return _by_quadrature(act, q, weight_var, float(np.arccos(found.largest[0])))
+        near = _near(found, weight_var)
+        if found.hopeless(near) or not found.extend():
+            return _by_quadrature(act, q, weight_var, float(np.arccos(near)))
 
 
 def _by_series(found: Series, weight_var: float) -> float | None:
@@ -265,12 +267,19 @@ def _by_series(found: Series, weight_var: float) -> float | None:
     return 1.0 if largest == 1 else None
 
 
+def _near(found: Series, weight_var: float) -> float:
+    """Just below c*: as if what the series leaves out were of no correlation at all."""
+    gaps = np.geomspace(max(1 - float(found.largest[0]), _LEAST_GAP), _LEAST_GAP, _GUESSES)
+    over = found.chord(1 - gaps)[0] * weight_var > 1
+    return float(1 - gaps[max(int(np.argmax(over)) - 1, 0) if over.any() else -1])
+
+
 def _by_quadrature(
     act: Activation, q: float, weight_var: float, near: float
 ) -> tuple[float, float]:
     """(c*, C'(c*)) by Newton's method on 1 / chord, all but linear in the angle, in a bracket."""
     low, high = 0.0, np.pi / 2
-    theta = min(max(1.1 * near, 1e-3), 1.5)
+    theta = min(max(near, 1e-3), 1.5)
     for _ in range(_MAX_STEPS):
         value, growth = chord(act, q, theta)
         over = 1 - value * weight_var

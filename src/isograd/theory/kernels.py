@@ -32,6 +32,7 @@ class Series:
 
     def __init__(self, act: Activation, q: Array) -> None:
         self.q = q
+        self._kinked = bool(act.kinks)
         self.square = np.array([moments(act).at(float(one))[0] for one in q])
         scale = np.sqrt(q)[:, None]
         bends = _bends(act, float(scale.max()), _NARROW * float(scale.max()))
@@ -64,9 +65,22 @@ class Series:
     @property
     def largest(self) -> Array:
         """The correlation up to which the series is right to rounding, [q]."""
-        order = self.coefficients.shape[1]
-        share = np.maximum(self.rest / np.where(self.square > 0, self.square, 1.0), 1e-300)
+        return self._right_up_to(self.coefficients.shape[1], 1.0)
+
+    def _right_up_to(self, order: int, fall: float) -> Array:
+        share = np.maximum(self.rest / np.where(self.square > 0, self.square, 1.0), 1e-300) * fall
         return np.where(share <= 4e-15, 1.0, np.minimum(1.0, (_EXACT / share) ** (1 / order)))
+
+    def hopeless(self, c: float) -> bool:
+        """Whether more terms are not worth their time: none will make it right up to c.
+
+        Across a kink the squares fall as a power of the order: as k^-2.5 where phi' jumps
+        and k^-3.5 where phi'' does, so that what they leave out falls by less than k^-4.
+        """
+        if not self._kinked:
+            return False
+        fall = (self.coefficients.shape[1] / _ORDERS[-1]) ** 4
+        return bool(np.any(c > self._right_up_to(_ORDERS[-1], fall)))
 
     def chord(self, c: ArrayLike) -> Array:
         """(E phi^2 - E[phi phi](c)) / (q (1 - c)), [q, c]; E phi'^2 at c = 1."""

@@ -27,20 +27,18 @@ class Moments:
     """E phi^2, E phi'^2 and d(E phi^2)/dq as functions of q, for phi(sqrt(q) z).
 
     phi is evaluated once, on panels of x that end at its kinks, resolve its bends, and halve
-    towards 0; each q then only weighs the nodes.
+    towards 0; each q then only weighs the nodes. The density is even: the two values at x and -x
+    are added up beforehand, and only x > 0 is weighed.
     """
 
     def __init__(self, act: Activation) -> None:
         self.act = act
         edges = features(act).edges
-        reach = float(edges[-1])
+        reach = float(min(edges[-1], -edges[0]))
         dyadic = 2.0 ** np.arange(_SMALLEST_EDGE, np.log2(reach))
-        self._x, self._w = panels(np.union1d(edges, [*-dyadic, *dyadic]), NODES)
-        value, slope = act.value(self._x), act.slope(self._x)
-        rows = [value**2, slope**2, value * slope * self._x]
-        if act.jumps:
-            rows[2] = value**2
-        self._rows = np.stack([*rows, value], axis=1)
+        sizes = np.abs(edges)
+        self._x, self._w = panels(np.union1d(sizes[sizes <= reach], [0.0, *dyadic]), NODES)
+        self._rows = _rows(act, self._x) + _rows(act, -self._x)
         self.largest_q = self._largest_q(reach)
         self._count = int(np.ceil(np.log(self.largest_q / SMALLEST_Q) / np.log(_FOLD)))
         self._fold = (self.largest_q / SMALLEST_Q) ** (1 / self._count)
@@ -67,10 +65,9 @@ class Moments:
 
     def _at(self, q: Array) -> Array:
         """The same for a range of q, [q, 4]."""
-        reach = REACH * np.sqrt(q.max())
-        low, high = np.searchsorted(self._x, [-reach, reach])
-        x, rows = self._x[low:high], self._rows[low:high]
-        weights = np.exp(np.square(x) * (-0.5 / q)[:, None]) * self._w[low:high]
+        high = np.searchsorted(self._x, REACH * np.sqrt(q.max()))
+        x, rows = self._x[:high], self._rows[:high]
+        weights = np.exp(np.square(x) * (-0.5 / q)[:, None]) * self._w[:high]
         norm = 1 / np.sqrt(2 * np.pi * q)[:, None]
         moments = (weights @ rows) * norm
         if self.act.jumps:
@@ -85,11 +82,11 @@ class Moments:
         """The largest q at which what lies beyond 13 standard deviations is nothing."""
         q = min(LARGEST_Q, (reach / REACH) ** 2)
         while q > 1e-3:
-            low, high = np.searchsorted(self._x, REACH * np.sqrt(q) * np.array([-1.0, 1.0]))
-            x, rows = self._x[low:high], np.abs(self._rows[low:high, :3])
+            high = np.searchsorted(self._x, REACH * np.sqrt(q))
+            x, rows = self._x[:high], np.abs(self._rows[:high, :3])
             heights = rows * np.exp(np.square(x) * (-0.5 / q))[:, None]
-            ends = (heights[0] + heights[-1]) * np.sqrt(q)
-            if np.all(ends <= 1e-16 * (self._w[low:high] @ heights)):
+            ends = heights[-1] * np.sqrt(q)
+            if np.all(ends <= 1e-16 * (self._w[:high] @ heights)):
                 break
             q /= 1.5
         return q
@@ -123,6 +120,13 @@ class Moments:
     def scanned(self) -> Array:
         """The three moments at the scan."""
         return self.over(self.scan)
+
+
+def _rows(act: Activation, x: Array) -> Array:
+    """What the density weighs: phi^2, phi'^2, x phi phi' (phi^2 where phi jumps), phi, [x, 4]."""
+    value, slope = act.value(x), act.slope(x)
+    square = value**2
+    return np.stack([square, slope**2, square if act.jumps else value * slope * x, value], axis=1)
 
 
 @lru_cache(maxsize=8)
