@@ -25,8 +25,8 @@ _LEAST_ANGLE = 1e-8
 """Between two inputs, in radians: the cosine of less is 1 in float64."""
 _MAX_STEPS, _CLOSE = 100, 1e-11
 """Of Newton's method for the angle, and its last one, relatively: what is left is its square."""
-_LEAST_GAP, _GUESSES = 1e-7, 64
-"""1 - c down to which, and at how many points, Newton's method looks for a start."""
+_LEAST_GUESS, _GUESSES = 1e-3, 32
+"""Angle down to which, and of how many, one is picked for Newton's method to start from."""
 _NEAR = 0.1
 """Roots hide between two points of the scan only where |Q(q)/q - 1| is below this."""
 
@@ -268,10 +268,16 @@ def _by_series(found: Series, weight_var: float) -> float | None:
 
 
 def _near(found: Series, weight_var: float) -> float:
-    """Just below c*: as if what the series leaves out were of no correlation at all."""
-    gaps = np.geomspace(max(1 - float(found.largest[0]), _LEAST_GAP), _LEAST_GAP, _GUESSES)
-    over = found.chord(1 - gaps)[0] * weight_var > 1
-    return float(1 - gaps[max(int(np.argmax(over)) - 1, 0) if over.any() else -1])
+    """About c*, from what the series has."""
+    angles = np.geomspace(np.arccos(float(found.largest[0])), _LEAST_GUESS, _GUESSES)
+    heights = 1 / found.chord(np.cos(angles))[0]
+    at = int(np.argmax(heights < weight_var))
+    if heights[at] >= weight_var:
+        return float(np.cos(angles[-1]))
+    if at == 0:
+        return float(np.cos(angles[0]))
+    share = (weight_var - heights[at]) / (heights[at - 1] - heights[at])
+    return float(np.cos(angles[at] + share * (angles[at - 1] - angles[at])))
 
 
 def _by_quadrature(

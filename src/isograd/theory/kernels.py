@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from functools import lru_cache
 from itertools import count, islice
+from math import sqrt
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,7 +19,8 @@ Array = NDArray[np.float64]
 _ORDERS = (48, 112, 256)
 """Terms of a Hermite series: few where they are enough, as for most smooth activations. Across a
 kink they never are."""
-_EXACT = 3e-14
+_UNIT = 16.0
+_EXACT, _ROUNDING = 3e-14, 1e-15
 _NARROW = 0.7
 """Panels narrower than this share of a standard deviation are bends to split at."""
 
@@ -33,6 +35,8 @@ class Series:
     def __init__(self, act: Activation, q: Array) -> None:
         self.q = q
         self._kinked = bool(act.kinks)
+        # Half of what n terms leave lies beyond 4 n where it falls as n^-1/2, across a jump.
+        self._beyond = 4.0 if act.jumps else 1.5
         self.square = np.array([moments(act).at(float(one))[0] for one in q])
         scale = np.sqrt(q)[:, None]
         bends = _bends(act, float(scale.max()), _NARROW * float(scale.max()))
@@ -53,7 +57,8 @@ class Series:
             new = np.stack(list(islice(self._terms, more)), axis=1)
             self.coefficients = np.concatenate([self.coefficients, new], axis=1)
             found = np.square(self.coefficients).sum(axis=1)
-            self.rest = np.maximum(self.square - found, 0.0)
+            rest = self.square - found
+            self.rest = np.where(rest > _ROUNDING * self.square, rest, 0.0)
         return more > 0
 
     def reach(self, c: float) -> bool:
@@ -75,21 +80,23 @@ class Series:
         """Whether more terms are not worth their time: none will make it right up to c.
 
         Across a kink the squares fall as a power of the order: as k^-2.5 where phi' jumps
-        and k^-3.5 where phi'' does, so that what they leave out falls by less than k^-4.
+        and k^-3.5 where phi'' does, so that what they leave out falls no faster than k^-3.
         """
         if not self._kinked:
             return False
-        fall = (self.coefficients.shape[1] / _ORDERS[-1]) ** 4
+        fall = (self.coefficients.shape[1] / _ORDERS[-1]) ** 3
         return bool(np.any(c > self._right_up_to(_ORDERS[-1], fall)))
 
     def chord(self, c: ArrayLike) -> Array:
         """(E phi^2 - E[phi phi](c)) / (q (1 - c)), [q, c]; E phi'^2 at c = 1."""
         c = np.asarray(c, dtype=np.float64)
-        k = np.arange(self.coefficients.shape[1])[:, None]
+        order = self.coefficients.shape[1]
+        # What is left out counts as one term of about its order: for a guess, beyond `largest`.
+        k = np.append(np.arange(order), self._beyond * order)[:, None]
         gap = np.maximum(1 - c, 1e-300)
         fall = np.where(c < 1, -np.expm1(k * np.log(np.maximum(c, 1e-300))) / gap, k)
-        missing = self.rest[:, None] / gap * (c < 1)
-        return np.asarray((np.square(self.coefficients) @ fall + missing) / self.q[:, None])
+        missing = self.rest[:, None] * fall[-1] * (c < 1)
+        return np.asarray((np.square(self.coefficients) @ fall[:-1] + missing) / self.q[:, None])
 
     def at(self, c: float) -> tuple[float, float]:
         """(E[phi phi], its derivative by c) for the first q."""
@@ -101,10 +108,16 @@ class Series:
 
 def _hermite(z: Array, weighted: Array) -> Iterator[Array]:
     """Sums of weights times He_k(z) / sqrt(k!) for k = 0, 1, …, each [q]."""
+    # He_k / 16^k: its recurrence has factors that are exact, and 16^256 / sqrt(256!) is a number.
+    step, norm = z / _UNIT, 1.0
     before, now = np.zeros_like(z), np.ones_like(z)
     for k in count():
-        yield np.einsum("qn,qn->q", weighted, now)
-        before, now = now, (z * now - np.sqrt(k) * before) / np.sqrt(k + 1)
+        yield np.einsum("qn,qn->q", weighted, now) * norm
+        after = step * now
+        before *= k / _UNIT**2
+        after -= before
+        before, now = now, after
+        norm *= _UNIT / sqrt(k + 1)
 
 
 @lru_cache(maxsize=256)
