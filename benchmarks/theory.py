@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from itertools import product
 from typing import Literal
 
 import numpy as np
@@ -17,6 +18,8 @@ from isograd.theory import critical, kernels, moments, phase, phase_diagram, res
 from isograd.theory.activations import _TABLE
 
 RUNS = 5
+WEIGHT_VARS, BIAS_VARS = (0.5, 1.0, 1.3, 2.0, 2.5, 4.0, 8.0), (0.0, 0.1, 1.0)
+POINTS = len(WEIGHT_VARS) * len(BIAS_VARS)
 GRID = np.linspace(0.1, 4, 50), np.linspace(0, 1, 50)
 LIMITS = {
     "import": 0.05,
@@ -88,16 +91,13 @@ def main() -> int:
         )
 
     tell("import, beyond torch's own", import_seconds(), LIMITS["import"])
-    for name, weight_var in (
-        ("tanh", 1.5),
-        ("tanh", 2.5),
-        ("gelu", 2.0),
-        ("hardtanh", 1.3),
-        ("relu6", 2.5),
-        ("sin", 2.5),
-    ):
-        seconds = cpu_seconds(lambda: phase(name, weight_var=weight_var, bias_var=0.05))  # noqa: B023
-        tell(f"phase {name} ({weight_var}, 0.05)", seconds, LIMITS["phase"])
+    for name in sorted(_TABLE):
+        slowest = max(
+            (cpu_seconds(lambda: phase(name, weight_var=w, bias_var=b)), w, b)  # noqa: B023
+            for w, b in product(WEIGHT_VARS, BIAS_VARS)
+        )
+        seconds, *at = slowest
+        tell(f"phase {name}, slowest of {POINTS}: at {tuple(at)}", seconds, LIMITS["phase"])
     for name in ("tanh", "gelu", "silu", "softplus"):
         seconds = cpu_seconds(lambda: critical(name, bias_var=0.05))  # noqa: B023
         tell(f"critical {name}", seconds, LIMITS["critical"])

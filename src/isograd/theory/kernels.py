@@ -47,6 +47,7 @@ class Series:
         weighted = w * np.exp(-np.square(z) / 2) / np.sqrt(2 * np.pi) * act.value(scale * z)
         self._terms = _hermite(z, weighted)
         self.coefficients = np.empty((len(q), 0))
+        self._before: tuple[int, Array] | None = None
         self.extend()
 
     def extend(self) -> bool:
@@ -54,6 +55,8 @@ class Series:
         have = self.coefficients.shape[1]
         more = next((order for order in _ORDERS if order > have), have) - have
         if more:
+            if have:
+                self._before = have, self._share
             new = np.stack(list(islice(self._terms, more)), axis=1)
             self.coefficients = np.concatenate([self.coefficients, new], axis=1)
             found = np.square(self.coefficients).sum(axis=1)
@@ -70,22 +73,31 @@ class Series:
     @property
     def largest(self) -> Array:
         """The correlation up to which the series is right to rounding, [q]."""
-        return self._right_up_to(self.coefficients.shape[1], 1.0)
+        return self._right_up_to(self.coefficients.shape[1], self._share)
 
-    def _right_up_to(self, order: int, fall: float) -> Array:
-        share = np.maximum(self.rest / np.where(self.square > 0, self.square, 1.0), 1e-300) * fall
+    @property
+    def _share(self) -> Array:
+        share = self.rest / np.where(self.square > 0, self.square, 1.0)
+        return np.asarray(np.maximum(share, 1e-300))
+
+    def _right_up_to(self, order: int, share: Array) -> Array:
+        share = np.maximum(share, 1e-300)
         return np.where(share <= 4e-15, 1.0, np.minimum(1.0, (_EXACT / share) ** (1 / order)))
 
     def hopeless(self, c: float) -> bool:
         """Whether more terms are not worth their time: none will make it right up to c.
 
-        Across a kink the squares fall as a power of the order: as k^-2.5 where phi' jumps
-        and k^-3.5 where phi'' does, so that what they leave out falls no faster than k^-3.
+        What is left falls no faster than from the last order to this one. Across a kink the squares
+        fall as a power of the order: k^-2.5 where phi' jumps, k^-3.5 where phi'' does, so that what
+        they leave falls no faster than k^-3.
         """
-        if not self._kinked:
-            return False
-        fall = (self.coefficients.shape[1] / _ORDERS[-1]) ** 3
-        return bool(np.any(c > self._right_up_to(_ORDERS[-1], fall)))
+        order, share, last = self.coefficients.shape[1], self._share, _ORDERS[-1]
+        least = share * (order / last) ** 3 if self._kinked else np.zeros_like(share)
+        if self._before is not None:
+            earlier, larger = self._before
+            falls = (share / larger) ** ((last - order) / (order - earlier))
+            least = np.maximum(least, share * falls)
+        return bool(np.any(c > self._right_up_to(last, least)))
 
     def chord(self, c: ArrayLike) -> Array:
         """(E phi^2 - E[phi phi](c)) / (q (1 - c)), [q, c]; E phi'^2 at c = 1."""

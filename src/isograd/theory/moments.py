@@ -72,8 +72,7 @@ class Moments:
         moments = (weights @ rows) * norm
         if self.act.jumps:
             # Across a jump phi phi' misses a delta; derive the density instead.
-            second = (weights * (np.square(x) / q[:, None] - 1)) @ rows[:, 2] * norm[:, 0]
-            moments[:, 2] = second / (2 * q)
+            moments[:, 2] = (moments[:, 2] / q - moments[:, 0]) / (2 * q)
         else:
             moments[:, 2] /= q
         return moments
@@ -123,10 +122,10 @@ class Moments:
 
 
 def _rows(act: Activation, x: Array) -> Array:
-    """What the density weighs: phi^2, phi'^2, x phi phi' (phi^2 where phi jumps), phi, [x, 4]."""
+    """What is weighed: phi^2, phi'^2, x phi phi' (x^2 phi^2 where phi jumps), phi, [x, 4]."""
     value, slope = act.value(x), act.slope(x)
-    square = value**2
-    return np.stack([square, slope**2, square if act.jumps else value * slope * x, value], axis=1)
+    growth = np.square(x * value) if act.jumps else value * slope * x
+    return np.stack([value**2, slope**2, growth, value], axis=1)
 
 
 @lru_cache(maxsize=8)
