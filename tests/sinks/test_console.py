@@ -49,6 +49,17 @@ def test_without_a_terminal_it_is_a_few_lines():
     ]
 
 
+def test_nothing_is_said_twice():
+    file = io.StringIO()
+    console = Console(file, every_look=True)
+    console.open(INFO)
+    console.alarms([alarm(), alarm(last=7)])
+    console.record(look(2))
+    console.close(None, "stopped")
+    lines = file.getvalue().splitlines()
+    assert len(lines) == len(set(lines)) == 4
+
+
 def test_a_line_comes_again_after_some_time(monkeypatch):
     monkeypatch.setattr(module, "QUIET_SECONDS", 0.0)
     lines = drive(io.StringIO())

@@ -57,6 +57,7 @@ class Console(Sink):
         self._record: Record | None = None
         self._live: Live | None = None
         self._last = -math.inf
+        self._said = ""
 
     def open(self, info: RunInfo) -> None:
         """Begins the table, or tells the first line."""
@@ -98,6 +99,7 @@ class Console(Sink):
         view.update(self._standing, changes)
         for alarm in changes:
             if known.get(view.key(alarm)) != alarm.state:
+                known[view.key(alarm)] = alarm.state
                 self._terminal.print(Text(_told(alarm), style=_style(alarm)))
 
     def close(self, diagnosis: Diagnosis | None, outcome: str) -> None:
@@ -105,8 +107,8 @@ class Console(Sink):
         if self._live is not None:
             self._live.update(self._table(), refresh=True)
             self._live.stop()
-        elif self._record is not None or self._losses:
-            self._say(self._line())
+        elif (self._record or self._losses) and (line := self._line()) != self._said:
+            self._say(line)
         findings = () if diagnosis is None else diagnosis.findings
         causes = ", ".join(f"{finding.code} {finding.cause}" for finding in findings)
         self._say(f"{self._name}: {outcome}" + (f"; {causes}" if causes else ""))
@@ -122,6 +124,7 @@ class Console(Sink):
             self._live.update(self._table(), refresh=True)
 
     def _say(self, line: str) -> None:
+        self._said = line
         self._terminal.print(line, markup=False)
 
     def _head(self) -> str:
