@@ -105,6 +105,7 @@ HEAVY: dict[str, set[str]] = {
     "lab.images": {"numpy", "torch"},
     "lab.networks": {"torch"},
     "lab.running": {"torch"},
+    "lab.stacks": {"torch"},
     "lab.verifying": {"torch"},
     "remedies": {"numpy", "torch"},
     "repairs": {"torch"},

@@ -7,10 +7,11 @@ import pytest
 import torch
 from torch import nn
 
+from isograd.lab import stacks
 from isograd.lab.fleet import OPTIMIZERS, Fleet, signature, train
 from isograd.lab.images import Images
+from isograd.lab.networks import ACTIVATIONS, residual_mlp
 from isograd.lab.networks import mlp as narrow_mlp
-from isograd.lab.networks import residual_mlp
 
 
 def data() -> Images:
@@ -51,6 +52,48 @@ def test_together_is_one_after_another(optimizer: str, count: int, norm: bool) -
     together = train(nets, made, steps=12, batch=7, lr=rates, optimizer=optimizer, seed=1)
     for net, trained, lr in zip(nets, together.models, rates, strict=True):
         assert_alike(trained, alone(net, made, steps=12, lr=lr, optimizer=optimizer))
+
+
+@pytest.mark.parametrize("activation", sorted(ACTIVATIONS))
+@pytest.mark.parametrize("depth", [0, 3])
+def test_gradients_are_autograds(activation: str, depth: int) -> None:
+    """Of every activation, with and without hidden layers, twice as the memory is used again."""
+    nets = [mlp(5, 11, depth, 3, activation=activation, init="torch", seed=s) for s in range(3)]
+    fleet = Fleet(nets, lr=1.0, optimizer="plain-sgd")
+    assert stacks.is_plain(nets[0]) == (activation != "prelu" or depth == 0)
+    made = data()
+    for x, y in made.batches(2, 7, seed=1):
+        before = fleet.models()
+        losses = fleet.step(x, y)
+        for index, (net, after) in enumerate(zip(before, fleet.models(), strict=True)):
+            loss = nn.functional.cross_entropy(net(x), y)
+            torch.testing.assert_close(losses[index], loss.detach(), rtol=1e-12, atol=1e-14)
+            wanted = torch.autograd.grad(loss, list(net.parameters()))
+            for old, new, g in zip(net.parameters(), after.parameters(), wanted, strict=True):
+                torch.testing.assert_close(old - new, g, rtol=1e-10, atol=1e-13)
+
+
+def test_only_what_is_known_through_and_through_is_a_plain_stack() -> None:
+    relu, linear = nn.ReLU(), nn.Linear(5, 5)
+    assert stacks.is_plain(nn.Sequential(nn.Linear(5, 5), relu, nn.Linear(5, 5), relu))
+    frozen, hooked, tied = (nn.Sequential(nn.Linear(5, 5), nn.Linear(5, 5)) for _ in range(3))
+    frozen[0].weight.requires_grad_(False)
+    hooked[1].register_forward_hook(lambda *_: None)
+    tied[1].weight = tied[0].weight
+    others = [
+        frozen,
+        hooked,
+        tied,
+        nn.Sequential(linear, relu, linear),
+        nn.Sequential(nn.Linear(5, 5, bias=False), nn.Linear(5, 5, bias=False)),
+        nn.Sequential(nn.Linear(5, 5), nn.ReLU(inplace=True)),
+        nn.Sequential(nn.Linear(5, 5), nn.Softmax(-1)),
+        nn.Sequential(nn.Linear(5, 5), nn.Flatten(0)),
+        nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(5, 5))),
+        nn.Sequential(),
+        nn.Linear(5, 5),
+    ]
+    assert not any(stacks.is_plain(other) for other in others)
 
 
 def test_losses_and_accuracy_are_of_the_networks() -> None:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 from torch.nn import functional as F
 
+from isograd.lab import stacks
 from isograd.lab.images import Images
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -62,7 +63,8 @@ class Fleet:
             [leaf for leaf in self._leaves.values() if leaf.requires_grad],
             rates[0] if self._rates is None else 1.0,
         )
-        self._loss = vmap(loss, in_dims=(0, None))
+        self._plain = self._base if stacks.is_plain(self._base) else None
+        self._loss = _cross_entropy if loss is F.cross_entropy else vmap(loss, in_dims=(0, None))
 
     def __len__(self) -> int:
         return len(next(iter(self._leaves.values())))
@@ -92,18 +94,27 @@ class Fleet:
 
     def step(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """One step of every network on one batch; the loss of each before it, [n]."""
-        self._optimizer.zero_grad()
-        losses: Tensor = self._loss(self.outputs(inputs, train=True), targets)
-        losses.sum().backward()  # one network's loss has no gradient in another's parameters
+        losses = self._backward(inputs, targets)
         if self._rates is None:
             self._optimizer.step()
-            return losses.detach()
+            return losses
         before = {name: leaf.detach().clone() for name, leaf in self._leaves.items()}
         self._optimizer.step()
         with torch.no_grad():
             for name, leaf in self._leaves.items():
                 rates = self._rates.to(leaf).view(-1, *[1] * (leaf.ndim - 1))
                 leaf.copy_(torch.lerp(before[name], leaf, rates))
+        return losses
+
+    def _backward(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        """Gradients of every network's loss into the leaves; the losses, [n]."""
+        plain = self._plain
+        if plain is not None and (inputs.ndim == 2 or isinstance(plain[0], nn.Flatten)):
+            leaves = self._leaves.values()
+            return stacks.backward(plain, leaves, inputs, lambda out: self._loss(out, targets))
+        self._optimizer.zero_grad()
+        losses: Tensor = self._loss(self.outputs(inputs, train=True), targets)
+        losses.sum().backward()  # one network's loss has no gradient in another's parameters
         return losses.detach()
 
     @torch.no_grad()
@@ -196,6 +207,13 @@ def signature(model: nn.Module) -> tuple[Any, ...]:
         parts.append((name, type(module), repr(sorted(plain.items()))))
     parts += [(name, tuple(x.shape), x.dtype, x.requires_grad) for name, x in _state(model)]
     return tuple(parts)
+
+
+def _cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Of every network's outputs, [n, batch, classes, ...] -> [n]; in one call, without vmap."""
+    every = targets.expand(len(outputs), *targets.shape).flatten(0, 1)
+    losses = F.cross_entropy(outputs.flatten(0, 1), every, reduction="none")
+    return losses.view(len(outputs), -1).mean(1)
 
 
 def _state(model: nn.Module) -> Iterable[tuple[str, Tensor]]:
