@@ -172,6 +172,22 @@ def test_rules_are_chosen() -> None:
     assert all(code.startswith("IG6") for code in judged)
 
 
+def test_what_a_second_optimizer_moves_is_not_missing() -> None:
+    for both in (True, False):
+        model = healthy()
+        first = torch.optim.SGD(list(model.parameters())[:2], 0.1)
+        second = torch.optim.SGD(list(model.parameters())[2:], 0.1)
+        x, y = data()
+        with isograd.watch(model, first, sinks=(), on_finding=None) as watch:
+            for _ in range(10):
+                model.zero_grad()
+                F.cross_entropy(model(x), y).backward()
+                for optimizer in (first, second) if both else (first,):
+                    optimizer.step()
+        codes = [alarm.finding.code for alarm in watch.alarms]
+        assert ("IG103" in codes) is not both
+
+
 NAN = float("nan")
 
 

@@ -64,7 +64,7 @@ class UnreachedParameter(Rule):
                 "Put the layers into nn.ModuleList, nn.ModuleDict or nn.Sequential in place of a "
                 "list or dict; wrap tensors in nn.Parameter.",
             )
-        missing = words(seen.fact("optimizer.missing"))
+        missing = words(reading.last.fact("optimizer.missing"))
         if missing:
             return self._frozen(
                 missing,

@@ -73,6 +73,11 @@ class Steps:
         """Whether the steps of this optimizer are the ones that count."""
         return optimizer is None or optimizer is self.optimizer
 
+    def held(self) -> set[int]:
+        """Identities of the parameters of every optimizer that has stepped so far."""
+        groups = [g for one, ours in self._known.values() if ours for g in one.param_groups]
+        return {id(p) for group in groups for p in group["params"]}
+
     def _holds(self, optimizer: torch.optim.Optimizer) -> bool:
         found = self._known.get(id(optimizer))
         if found is None or found[0] is not optimizer:

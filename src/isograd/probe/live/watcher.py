@@ -272,6 +272,12 @@ class Watcher:
     def _look(self, optimizer: torch.optim.Optimizer | None) -> None:
         """Everything of this step has been read; nobody waits for it."""
         facts = step_facts(self._named, optimizer or self._steps.optimizer, self._size)
+        missing = set(facts.pop("optimizer.missing", ()))
+        if self.step:  # in the first step another optimizer may still be to come
+            held = self._steps.held()
+            facts["optimizer.missing"] = [
+                name for name, p in self._named if name in missing and id(p) not in held
+            ]
         if self._scale != 1.0 or self.skipped:
             facts.update({"watch.scale": self._scale, "watch.skipped": self.skipped})
         if self._loss is not None:
