@@ -21,6 +21,8 @@ from isograd.testing import check_sink
 VALUES = {"forward.rms/linear": 4.25, "optimizer.lr": 0.5, "weight.rms/linear": 3.0}
 """Of the look at step 4: of a, of the optimizer, of the weights a, b and c."""
 
+pytestmark = pytest.mark.filterwarnings("ignore:The ..noload.. loader")  # MLflow's own models
+
 
 @pytest.fixture
 def info(tmp_path):
