@@ -1,4 +1,4 @@
-"""explain_nan(): where the first value came from that is not finite."""
+"""Faults of the training itself: non-finite values, stretched targets, a wrong optimizer."""
 
 import torch
 import torch.nn.functional as F
