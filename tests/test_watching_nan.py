@@ -1,10 +1,14 @@
 """Faults of the training itself: non-finite values, stretched targets, a wrong optimizer."""
 
+from typing import Any
+
+import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 import isograd
+from isograd.errors import IsogradWarning
 from test_watching import data, healthy, train
 
 NAN = float("nan")
