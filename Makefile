@@ -32,6 +32,8 @@ wheel: $(VENV)/demo.stamp
 	$(VENV)-wheel/bin/python -m pip install --quiet --disable-pip-version-check \
 	    -c constraints.txt "$$(echo dist/isograd-*.whl)[demo]"
 	cd $(VENV)-wheel && bin/isograd demo
+	cd $(VENV)-wheel && bin/isograd watch --run script.isograd -- \
+	    bin/python ../examples/watching/script.py && bin/isograd report script.isograd
 
 picture: $(VENV)/demo.stamp
 	$(BIN)/python docs/images/draw.py

@@ -1,4 +1,4 @@
-"""Watches the trainings of tests/patients/courses.py and prints which alarms are raised, and when.
+"""Watches the trainings of tests/patients/*courses.py and prints which alarms are raised, when.
 
     python benchmarks/courses.py [--seeds N] [--only WORD]
     python benchmarks/courses.py --judging
@@ -23,7 +23,9 @@ from isograd.diagnosis import diagnose
 from isograd.rules._examples import chain, run
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-from patients.courses import ILL, WELL, Training, watched
+from patients.courses import WELL
+from patients.ill_courses import ILL
+from patients.training import Training, watched
 
 
 def row(name: str, make: object, steps: int, expected: tuple[str, ...], seed: int) -> str:

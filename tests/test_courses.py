@@ -3,7 +3,9 @@
 import pytest
 import torch
 
-from patients.courses import ILL, WELL, watched
+from patients.courses import WELL
+from patients.ill_courses import ILL
+from patients.training import watched
 
 QUICK = (
     "MLP, warm-up and cosine to zero",

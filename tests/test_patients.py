@@ -4,7 +4,7 @@ import pytest
 
 import isograd
 from isograd.rules import RULES
-from patients import courses
+from patients import ill_courses
 from patients.ill import ILL
 
 SHOWN_ELSEWHERE = {
@@ -44,6 +44,6 @@ def test_the_diagnosis_names_the_fault(name: str) -> None:
 
 
 def test_every_rule_has_its_patient() -> None:
-    over_time = {code for _, _, codes in courses.ILL.values() for code in codes}
+    over_time = {code for _, _, codes in ill_courses.ILL.values() for code in codes}
     shown = {case.code for case in ILL.values()} | over_time | SHOWN_ELSEWHERE
     assert shown >= {rule.code for rule in RULES}

@@ -253,7 +253,7 @@ def test_no_tensor_outlives_its_step() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"model": 3}, "expected a torch.nn.Module, found a int"),
+        ({"model": 3}, "expected a torch.nn.Module, found an int"),
         ({"model": nn.ReLU()}, "no parameter asks for a gradient"),
         ({"optimizer": "sgd"}, "expected a torch.optim.Optimizer, found a str"),
         ({"overhead": 0}, "share of the time"),

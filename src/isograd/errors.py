@@ -60,6 +60,12 @@ class IsogradWarning(UserWarning):
     """Something went wrong that a training must not stop for; it says what was lost."""
 
 
+def a_kind(value: object) -> str:
+    """The type of what was found, with its article: `a list`, `an int`."""
+    name = type(value).__name__
+    return f"{'an' if name[:1].lower() in tuple('aeio') else 'a'} {name}"
+
+
 def warn(message: str) -> None:
     """Warns, and never raises, not even where warnings are errors: somebody's training goes on."""
     try:

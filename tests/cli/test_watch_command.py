@@ -1,8 +1,10 @@
 """`isograd watch`: real programs, unchanged, in processes of their own."""
 
+import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -138,3 +140,24 @@ def test_what_the_command_is_told(isograd, monkeypatch):
     assert told["env"]["PYTHONPATH"].split(os.pathsep)[0] == str(scripts.SITE)
     assert '"sinks": ["sqlite", "jsonl"]' in told["env"][scripts.VARIABLE]
     assert f'"run": "{os.path.abspath("a.isograd")}"' in told["env"][scripts.VARIABLE]
+
+
+@pytest.mark.parametrize(
+    ("sinks", "told"),
+    [
+        ("sqlite", "isograd report a.isograd"),
+        ("jsonl,console", "a.jsonl"),
+        ("console", "above"),
+        ("tensorboard,sqlite", "tensorboard --logdir a.tensorboard; isograd report a.isograd"),
+        ("wandb mlflow", "W&B, project isograd, or the run that was open; MLflow, experiment"),
+    ],
+)
+def test_where_the_readings_are(isograd, monkeypatch, tmp_path, sinks, told):
+    def execute(words, env):
+        Path(json.loads(env[scripts.VARIABLE])["note"]).write_text("a.isograd")
+        return 0
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(watch_command, "_execute", execute)
+    ended = isograd("watch", "--run", "a.isograd", "--sinks", sinks, "train")
+    assert ended.err.startswith(f"isograd: watched; see {told}")

@@ -305,7 +305,7 @@ def bad_input() -> Any:
         ({"optimizer": lambda p: list(p)}, InputError, "the factory returned a list, not a torch"),
         ({"optimizer": lambda p: 1 / 0}, InputError, "the factory raised ZeroDivisionError"),
         ({"optimizer": torch.optim.LBFGS}, InputError, r"LBFGS.step\(\) raised TypeError.*closure"),
-        ({"data": 3}, DataError, "^data: expected an iterable of batches.* found a int"),
+        ({"data": 3}, DataError, "^data: expected an iterable of batches.* found an int"),
         ({"data": ["x"]}, DataError, "^data: the batch of step 0: expected a tensor.*found a str"),
         ({"data": {"x": X}}, DataError, "^data: the batch of step 0: .*found a str"),
         ({"data": bad_input()}, DataError, r"step 1: input 0 holds 1 NaN .*\(2, 1\)"),

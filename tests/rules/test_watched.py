@@ -124,7 +124,7 @@ def test_columns_over_time_skip_looks_without_them() -> None:
     assert (column.then(0), column.now(0)) == (3, 5)
     lacking = over(reading, "forward.dead", fewest=5)
     assert isinstance(lacking, NotApplicable)
-    assert "4 looks hold forward.dead, 5 are needed" in lacking.reason
+    assert "forward.dead is known of 4 looks, 5 are needed" in lacking.reason
 
 
 def test_a_look_with_other_sites_is_no_look_of_the_same_network() -> None:

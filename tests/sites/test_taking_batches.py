@@ -48,7 +48,7 @@ def test_labels_are_looked_for_in_order() -> None:
     ("batch", "found"),
     [
         ("words", "found a str"),
-        (3, "found a int"),
+        (3, "found an int"),
         (np.zeros((5, 7)), "found a ndarray"),
         ((X, Z, Y), r"found a tuple of 3.*\(\(a, b\), targets\)"),
         ([], "found a list of 0"),

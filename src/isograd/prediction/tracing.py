@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from isograd.errors import IsogradError, ModelError, PredictionError
+from isograd.errors import IsogradError, ModelError, PredictionError, a_kind
 from isograd.prediction.fields import Field
 from isograd.prediction.propagation import Propagation
 from isograd.prediction.recording import recording, same_values
@@ -127,8 +127,8 @@ def build(model: nn.Module | Callable[[], Any]) -> nn.Module:
         return inner if isinstance(inner, nn.Module) else model
     if not callable(model):
         raise ModelError(
-            f"predict: expected a torch.nn.Module or a callable that returns one, found a "
-            f"{type(model).__name__}"
+            f"predict: expected a torch.nn.Module or a callable that returns one, found "
+            f"{a_kind(model)}"
         )
     with recording():
         made = model()

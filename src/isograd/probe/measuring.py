@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from isograd.errors import IsogradError, LossError, ModelError
+from isograd.errors import IsogradError, LossError, ModelError, a_kind
 from isograd.probe.assembling import assemble
 from isograd.probe.batches import check_finite
 from isograd.probe.borrowing import borrowed
@@ -70,7 +70,7 @@ def measure(
     """
     if not isinstance(model, nn.Module):
         raise ModelError(
-            f"model: expected a torch.nn.Module, found a {type(model).__name__}; pass the model "
+            f"model: expected a torch.nn.Module, found {a_kind(model)}; pass the model "
             "itself, not its class or its output"
         )
     taken = as_batch(batch)

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from isograd.errors import DataError, InputError
+from isograd.errors import DataError, InputError, a_kind
 from isograd.probe.batches import check_finite
 from isograd.probe.borrowing import borrowed
 from isograd.probe.facts import optimizer_facts
@@ -91,7 +91,7 @@ def _copies(
     if not isinstance(optimizer, torch.optim.Optimizer) and not callable(optimizer):
         raise InputError(
             f"optimizer: expected a torch.optim.Optimizer or a factory such as "
-            f"lambda p: torch.optim.SGD(p, lr=0.1), found a {type(optimizer).__name__}"
+            f"lambda p: torch.optim.SGD(p, lr=0.1), found {a_kind(optimizer)}"
         )
     try:
         if isinstance(optimizer, torch.optim.Optimizer):
@@ -126,8 +126,8 @@ def _batches(data: Iterable[Any] | None, batch: Any) -> Iterator[Any]:
         again = iter(data) is not data
     except TypeError as error:
         raise DataError(
-            "data: expected an iterable of batches, such as a DataLoader or a list, found a "
-            f"{type(data).__name__}"
+            "data: expected an iterable of batches, such as a DataLoader or a list, found "
+            f"{a_kind(data)}"
         ) from error
     while True:
         got_any = False

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from isograd.errors import DataError
+from isograd.errors import DataError, a_kind
 from isograd.probe.batches import check_finite
 from isograd.sites.batches import Batch, as_batch, tensors
 
@@ -81,8 +81,8 @@ def _through(data: Iterable[Any]) -> Iterator[Any]:
         return iter(data)
     except TypeError as error:
         raise DataError(
-            "data: expected an iterable of batches, such as a DataLoader or a list, found a "
-            f"{type(data).__name__}"
+            "data: expected an iterable of batches, such as a DataLoader or a list, found "
+            f"{a_kind(data)}"
         ) from error
 
 

@@ -48,6 +48,11 @@ def show(value: float) -> str:
     return f"{value:.3g}"
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 look`, `2 looks`."""
+    return f"{number} {noun}" + ("" if number == 1 else "s")
+
+
 def sizes(value: Any) -> tuple[int, ...]:
     """A fact that is a shape, empty where it is anything else."""
     given = value if isinstance(value, (list, tuple)) else ()

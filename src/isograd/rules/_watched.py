@@ -7,7 +7,7 @@ from statistics import median
 
 from isograd.records import Number, Reading, Record
 from isograd.rules._course import Course, course, known_chance
-from isograd.rules._numbers import fact, show
+from isograd.rules._numbers import counted, fact, show
 from isograd.rules._remembering import remembered
 from isograd.rules._rule import NotApplicable
 
@@ -93,7 +93,8 @@ def over(reading: Reading, key: str, *, fewest: int) -> Over | NotApplicable:
     held = [look for look in among if key in look.series]
     if len(held) < fewest:
         return NotApplicable(
-            f"{len(held)} looks hold {key}, {fewest} are needed (isograd.watch makes them)"
+            f"{key} is known of {counted(len(held), 'look')}, {fewest} are needed (isograd.watch "
+            "makes them)"
         )
     rows = tuple(zip(*(look.series[key] for look in held), strict=True))
     return Over(tuple(look.step for look in held), rows)

@@ -8,7 +8,7 @@ from typing import ClassVar
 from isograd.findings import Finding, Severity
 from isograd.records import Reading, Record
 from isograd.rules._examples import over_steps
-from isograd.rules._numbers import show
+from isograd.rules._numbers import counted, show
 from isograd.rules._remembering import remembered
 from isograd.rules._rule import NotApplicable, Outcome, Passed, Rule
 from isograd.rules._watched import cures, latest, looks, suffers
@@ -51,8 +51,8 @@ class GradientJump(Rule):
         norms = [(look.step, norm) for look in looks(reading) if (norm := _norm(look))]
         if len(norms) < self.past + self.again:
             return NotApplicable(
-                f"{len(norms)} looks hold a gradient, {self.past + self.again} are needed "
-                "(isograd.watch makes them)"
+                f"a gradient is known of {counted(len(norms), 'look')}, {self.past + self.again} "
+                "are needed (isograd.watch makes them)"
             )
         logs = [math.log(norm) for _, norm in norms[: -self.again]]
         usual = median(logs)

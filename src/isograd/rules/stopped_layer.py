@@ -8,7 +8,7 @@ from typing import ClassVar
 from isograd.findings import Finding, Severity
 from isograd.records import Reading
 from isograd.rules._examples import over_steps
-from isograd.rules._numbers import finite, show, words
+from isograd.rules._numbers import counted, finite, show, words
 from isograd.rules._rule import NotApplicable, Outcome, Passed, Rule
 from isograd.rules._watched import NOW, looks, over, some
 
@@ -64,7 +64,10 @@ class StoppedLayer(Rule):
         paths = {i: _relative(column.rows[i], rms[i], chosen) for i in places}
         known = {i: path for i, path in paths.items() if None not in path}
         if len(known) < self.fewest:
-            return NotApplicable(f"{len(known)} weights have a gradient at every look")
+            return NotApplicable(
+                f"{counted(len(known), 'weight')} with a gradient at every look, {self.fewest} are "
+                "needed"
+            )
         now = {i: _at(path[-NOW:]) for i, path in known.items()}
         then = {i: _at(path[:-NOW]) for i, path in known.items()}
         usual_now, usual_then = median(now.values()), median(then.values())

@@ -56,7 +56,7 @@ class WeightGrowth(Rule):
             if p.is_weight and (growth := _growth(reading, column, i)) is not None
         }
         if not times:
-            return NotApplicable("no weight has 1 size to compare with (it starts at zero)")
+            return NotApplicable("no weight has a size to compare with (they start at zero)")
         worst = max(times, key=lambda i: times[i])
         told = f"{seen.parameters[worst].name} has grown {show(times[worst])} fold"
         grown = [i for i in times if times[i] > self.times and self._goes_on(column, i)]

@@ -18,6 +18,14 @@ class Sink:
     code: ClassVar[str]
     """The word by which `watch(sinks=...)` finds it."""
 
+    def where(self, run: str) -> str:  # noqa: ARG002  # of those that it does not depend on
+        """What to look at afterwards: a file, a command or a service; empty: nothing is kept.
+
+        Args:
+            run: path of the run file, beside which a sink may write.
+        """
+        return ""
+
     def open(self, info: RunInfo) -> None:
         """Gets ready, before the first step."""
         raise NotImplementedError

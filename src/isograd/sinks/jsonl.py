@@ -27,9 +27,13 @@ class Jsonl(Sink):
         self._path = path
         self._known: Record | None = None
 
+    def where(self, run: str) -> str:
+        """The file."""
+        return str(Path(run).with_suffix(".jsonl") if self._path is None else Path(self._path))
+
     def open(self, info: RunInfo) -> None:
         """Opens the file at its end, and makes its folder."""
-        path = Path(info.path).with_suffix(".jsonl") if self._path is None else Path(self._path)
+        path = Path(self.where(info.path))
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("a", encoding="utf-8")
         facts = to_plain(Record((), facts=info.facts))["facts"]

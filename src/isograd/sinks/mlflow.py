@@ -41,6 +41,10 @@ class Mlflow(Sink):
         """Name, value, step, and when: milliseconds."""
         self._handed = -math.inf
 
+    def where(self, run: str) -> str:  # noqa: ARG002
+        """The service, and where in it."""
+        return f"MLflow, experiment {self._experiment}, or the run that was active"
+
     def open(self, info: RunInfo) -> None:
         """Finds the active run, or begins one."""
         try:

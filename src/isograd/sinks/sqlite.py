@@ -24,6 +24,10 @@ class Sqlite(Sink):
     def __init__(self, path: str | PathLike[str] | None = None) -> None:
         self._path = path
 
+    def where(self, run: str) -> str:
+        """The command that shows it."""
+        return f"isograd report {run if self._path is None else self._path}"
+
     def open(self, info: RunInfo) -> None:
         """Makes the file and its folder; beside it where another process is writing it."""
         first = path = Path(info.path if self._path is None else self._path)

@@ -25,14 +25,20 @@ class TensorBoard(Sink):
         self._folder = folder
         self._standing: view.Alarms = {}
 
+    def where(self, run: str) -> str:
+        """The command that shows it."""
+        return f"tensorboard --logdir {self._place(run)}"
+
+    def _place(self, run: str) -> Path:
+        return Path(self._folder or Path(run).with_suffix(".tensorboard"))
+
     def open(self, info: RunInfo) -> None:
         """Makes the folder and the event file."""
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
             raise InputError("needs TensorBoard: pip install 'isograd[tensorboard]'") from error
-        folder = self._folder or Path(info.path).with_suffix(".tensorboard")
-        self._writer = SummaryWriter(str(folder), flush_secs=10)
+        self._writer = SummaryWriter(str(self._place(info.path)), flush_secs=10)
         facts = "\n".join(f"- {key}: {value}" for key, value in info.facts.items())
         self._writer.add_text("run", f"{info.name}, {info.started}\n\n{facts}", 0)
 

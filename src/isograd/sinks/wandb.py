@@ -30,6 +30,10 @@ class Wandb(Sink):
         self._options = options
         self._standing: view.Alarms = {}
 
+    def where(self, run: str) -> str:  # noqa: ARG002
+        """The service, and where in it."""
+        return f"W&B, project {self._options.get('project', 'isograd')}, or the run that was open"
+
     def open(self, info: RunInfo) -> None:
         """Finds the run that is open, or opens one."""
         try:

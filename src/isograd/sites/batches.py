@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from isograd.errors import DataError
+from isograd.errors import DataError, a_kind
 
 LABEL_KEYS = ("labels", "label", "targets", "target", "y")
 
@@ -61,16 +61,16 @@ def as_batch(batch: Any) -> Batch:
         inner = _inputs(batch[0])
         targets = batch[1] if len(batch) == 2 else None
         return Batch(inner.args, inner.kwargs, targets)
-    found = type(batch).__name__
+    found = a_kind(batch)
     if isinstance(batch, Sequence) and not isinstance(batch, str):
         found += f" of {len(batch)}"
     if isinstance(batch, Iterable) and not isinstance(batch, (str, Sequence, np.ndarray)):
         raise DataError(
-            f"batch: a {found} yields batches; take one, next(iter(loader)), and pass the loader "
+            f"batch: {found} yields batches; take one, next(iter(loader)), and pass the loader "
             "itself as data="
         )
     raise DataError(
-        f"batch: expected a tensor, a dict or a pair (inputs, targets), found a {found}; several "
+        f"batch: expected a tensor, a dict or a pair (inputs, targets), found {found}; several "
         "inputs go into the first place of the pair: ((a, b), targets)"
     )
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from isograd.alarms import Alarms
 from isograd.diagnosis import diagnose
-from isograd.errors import InputError, StopTraining, UntrainableError, warn
+from isograd.errors import InputError, StopTraining, UntrainableError, a_kind, warn
 from isograd.findings import Alarm, Diagnosis
 from isograd.probe.thinning import Thinned
 from isograd.records import Reading, Record, RunInfo
@@ -253,7 +253,7 @@ def _check(model: Any, optimizer: Any, overhead: float, every: int | None, on_fi
 
     if not isinstance(model, torch.nn.Module):
         raise InputError(
-            f"watch: model: expected a torch.nn.Module, found a {type(model).__name__}; pass the "
+            f"watch: model: expected a torch.nn.Module, found {a_kind(model)}; pass the "
             "module that the loop calls"
         )
     if not any(p.requires_grad for p in model.parameters()):
@@ -263,8 +263,8 @@ def _check(model: Any, optimizer: Any, overhead: float, every: int | None, on_fi
         )
     if optimizer is not None and not isinstance(optimizer, torch.optim.Optimizer):
         raise InputError(
-            f"watch: optimizer: expected a torch.optim.Optimizer, found a "
-            f"{type(optimizer).__name__}; leave it out to count the steps of whichever holds "
+            f"watch: optimizer: expected a torch.optim.Optimizer, found "
+            f"{a_kind(optimizer)}; leave it out to count the steps of whichever holds "
             "parameters of the model"
         )
     number = isinstance(overhead, (int, float)) and not isinstance(overhead, bool)

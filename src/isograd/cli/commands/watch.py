@@ -83,9 +83,16 @@ def command(
             "parameters an optimizer holds (docs/watch.md names the limits)",
             err=True,
         )
-    elif "sqlite" in codes:
-        click.echo(f"isograd: watched; see isograd report {file}", err=True)
+    else:
+        places = [place for sink in _chosen(codes) if (place := sink.where(file))]
+        click.echo(f"isograd: watched; see {'; '.join(places) or 'above'}", err=True)
     return code
+
+
+def _chosen(codes: Sequence[str]) -> list[Any]:
+    from isograd.sinks import SINKS
+
+    return [SINKS[code] for code in codes]
 
 
 def _sinks(text: str) -> list[str]:
