@@ -16,7 +16,7 @@ from torch import nn
 from isograd.lab import figures
 from isograd.lab.expected import above, between
 from isograd.lab.experiment import Answer, Experiment, Measured
-from isograd.lab.networks import seeded
+from isograd.lab.networks import classify, seeded
 from isograd.probe.measuring import measure
 
 if TYPE_CHECKING:
@@ -76,7 +76,9 @@ class DeltaOrthogonal(Experiment):
                 float(record.value("backward.rms", i) or 0) for i in record.weight_sites()[1:-1]
             ]
             numbers[f"gradient_{kind}"] = gradients[kind][0] / gradients[kind][-1]
-            losses[kind], numbers[f"right_{kind}"] = self._train(net, data, bench.seed)
+            optimizer = torch.optim.SGD(net.parameters(), self.lr, momentum=0.9)
+            batches = data.batches(self.steps, 50, seed=bench.seed)
+            losses[kind], numbers[f"right_{kind}"] = classify(net, data, optimizer, batches)
         numbers["others"] = 0.05 + max(numbers[f"right_{kind}"] for kind in KINDS[1:])
         return Measured(numbers, {"gradients": gradients, "losses": losses})
 
@@ -101,19 +103,6 @@ class DeltaOrthogonal(Experiment):
                 *layers, nn.AvgPool2d(2), nn.Flatten(),
                 nn.Linear(c * data.inputs[0, 0].numel() // 4, 10),
             )  # fmt: skip
-
-    def _train(self, net: nn.Module, data: "Images", seed: int) -> tuple[list[float], float]:
-        optimizer = torch.optim.SGD(net.parameters(), self.lr, momentum=0.9)
-        losses = []
-        for x, y in data.batches(self.steps, 50, seed=seed):
-            loss = nn.functional.cross_entropy(net(x), y)
-            losses.append(round(min(10.0, float(loss.detach())), 4))
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-        with torch.no_grad():
-            right = (net(data.test_inputs).argmax(1) == data.test_labels).float().mean()
-        return losses, float(right)
 
     def figure(self, result: "Result") -> "Figure":
         told, numbers = result.series, result.numbers

@@ -17,13 +17,12 @@ from isograd.checking import check
 from isograd.lab import figures
 from isograd.lab.expected import above, below, exactly
 from isograd.lab.experiment import Answer, Experiment, Measured
-from isograd.lab.networks import seeded
+from isograd.lab.networks import classify, seeded
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from isograd.lab.bench import Bench
-    from isograd.lab.images import Images
     from isograd.lab.result import Result
 
 KINDS = ("post", "pre")
@@ -112,25 +111,14 @@ class PostOrPreNorm(Experiment):
                 with seeded(bench.seed + s):
                     other = Rows(rows, columns, self.width, self.depth, first=kind == "pre")
                 logs[kind].append(math.log(weight_gradient(other, batch)[-1]))
-            losses, right = self._train(net, data, bench.seed)
+            optimizer = torch.optim.Adam(net.parameters(), self.lr)
+            batches = data.batches(self.steps, 64, seed=bench.seed)
+            losses, right = classify(net, data, optimizer, batches)
             series["losses"][kind] = losses
             numbers[f"right_{kind}"] = right
         numbers["last_over_pre"] = math.exp(sum(logs["post"]) / 3 - sum(logs["pre"]) / 3)
         numbers["ahead"] = numbers["right_post"] + 0.2
         return Measured(numbers, series)
-
-    def _train(self, net: nn.Module, data: "Images", seed: int) -> tuple[list[float], float]:
-        optimizer = torch.optim.Adam(net.parameters(), self.lr)
-        losses = []
-        for x, y in data.batches(self.steps, 64, seed=seed):
-            loss = nn.functional.cross_entropy(net(x), y)
-            losses.append(round(float(loss.detach()), 4))
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-        with torch.no_grad():
-            right = (net(data.test_inputs).argmax(1) == data.test_labels).float().mean()
-        return losses, float(right)
 
     def figure(self, result: "Result") -> "Figure":
         told, numbers = result.series, result.numbers
