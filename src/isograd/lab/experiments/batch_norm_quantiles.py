@@ -120,7 +120,7 @@ class BatchNormQuantiles(Experiment):
             )  # fmt: skip
         score.set(xlabel="step", ylabel="right on the test set", ylim=(0, 1))
         score.set_title("three sigmoid layers")
-        score.legend(loc="center right")
+        score.legend(loc="lower right")
         for index, (axes, kind) in enumerate(((without, "without"), (with_, "with"))):
             low, median, high = zip(*told["unit"][kind], strict=True)
             axes.fill_between(told["steps"], low, high, color=figures.COLORS[index], alpha=0.25)

@@ -112,7 +112,9 @@ class CostOfActivations(Experiment):
         values = [told[name] for name in names]
         colors = [figures.COLORS[0]] * len(SHOWN) + [figures.COLORS[1]]
         bars = axes.barh(range(len(names)), values, 0.65, color=colors)
-        axes.bar_label(bars, [f"{v:.2f} ms" for v in values], padding=3)
+        labels = axes.bar_label(bars, [f"{v:.2f} ms" for v in values], padding=3)
+        for label in labels:
+            label.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 1})
         axes.axvline(told["copy"], color="black", linestyle=":", linewidth=1.2)
         axes.annotate(
             "a copy", (told["copy"], -0.75), xytext=(4, 0), textcoords="offset points",

@@ -83,12 +83,12 @@ class Divergence(Experiment):
         return Measured(numbers, series)
 
     def figure(self, result: "Result") -> "Figure":
-        told, numbers = result.series, result.numbers
-        figure, (cost, course, real) = figures.new(
+        told = result.series
+        figure, (cost, course) = figures.new(
             f"From weights of {self.factor:g} every step climbs the other wall, to a loss of "
             f"{told['steep'][1][1]:.0e} in one; from 1 the same descent converges",
-            3,
-            width=4.9,
+            2,
+            width=5.8,
         )
         shown = [(w, v) for w, v in told["steep"][:3] if math.isfinite(v)]
         wide = max(abs(w) for w, _ in shown[:2]) * 1.15
@@ -105,16 +105,23 @@ class Divergence(Experiment):
         cost.set(yscale="log", xlabel="common weight", ylabel="loss", ylim=(1e-4, None))
         cost.set_title("on the loss over the weight")
         cost.legend(loc="upper center")
-        for index, (key, label) in enumerate((("level", "from 1"), ("steep", "from 1.5"))):
-            values = [v for _, v in told[key]][:30]
-            figures.measured(course, range(len(values)), values, index, label=label, joined=True)
-        course.set(yscale="log", xlabel="step", ylabel="loss", ylim=(1e-8, 1e40))
-        course.set_title("over steps; gone: not finite")
-        course.legend()
-        net = told["net"][: int(numbers["net_finite_steps"]) + 1]
-        figures.measured(real, range(len(net)), net, 2, joined=True)
-        real.set(yscale="log", xlabel="step", ylabel="loss", xticks=range(len(net)))
-        real.set_title(f"8 ReLU layers, weights of std {self.std:g}")
+        shown_courses = {
+            "from 1": [v for _, v in told["level"]][:12],
+            "from 1.5": [v for _, v in told["steep"]],
+            f"8 ReLU layers, weights of std {self.std:g}": told["net"],
+        }
+        top = 1e37
+        for index, (label, values) in enumerate(shown_courses.items()):
+            finite = list(itertools.takewhile(lambda v: math.isfinite(v) and v < top, values))
+            figures.measured(course, range(len(finite)), finite, index, label=label, joined=True)
+            if len(finite) < len(values):
+                course.plot(
+                    [len(finite) - 1, len(finite)], [finite[-1], top], "x:", ms=10, mew=2.5,
+                    color=figures.COLORS[index], markevery=[1],
+                )  # fmt: skip
+        course.set(yscale="log", xlabel="step", ylabel="loss", ylim=(1e-3, 1e40))
+        course.set_title("step by step; crosses: not finite any more")
+        course.legend(loc="center right")
         return figure
 
 

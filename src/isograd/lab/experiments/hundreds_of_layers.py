@@ -195,7 +195,7 @@ class HundredsOfLayers(Experiment):
                 )
         score.set(xlabel="layers", ylabel="right on the test set", ylim=(0, 1.02))
         score.set_title(f"after {result.settings['steps']} steps")
-        score.legend(loc="center left", bbox_to_anchor=(0.0, 0.45))
+        score.legend(loc="center right", bbox_to_anchor=(1.0, 0.58))
         back.set(yscale="log", xlabel="layer", ylabel="rms of the gradient")
         back.set_title("before the first step")
         back.legend(loc="best")

@@ -144,12 +144,14 @@ class SaturatedGates(Experiment):
         places = [-10, 0, 10]
         values = [numbers[f"sigmoid_at_{k}"] for k in ("minus_10", "0", "10")]
         figures.measured(local, places, values, 0)
-        for place, value in zip(places, values, strict=True):
+        beside = (((-4, 8), "right"), ((9, -22), "left"), ((4, 8), "left"))
+        for place, value, (offset, side) in zip(places, values, beside, strict=True):
             local.annotate(
-                f"{value:.2g}", (place, value), xytext=(0, 8), textcoords="offset points",
-                ha="center", fontsize=10.5,
+                f"{value:.2g}", (place, value), xytext=offset, textcoords="offset points",
+                ha=side, fontsize=10.5,
+                bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
             )  # fmt: skip
-        local.set(yscale="log", ylim=(1e-9, 300), xlabel="x", ylabel="derivative")
+        local.set(yscale="log", ylim=(1e-9, 300), xlabel="x", xlim=(-15, 15), ylabel="derivative")
         local.set_title("what a unit passes back")
         local.legend(loc="upper left", ncols=1)
         centers = [-15.8 + 0.4 * k for k in range(80)]
