@@ -14,6 +14,7 @@ SHOWN_ELSEWHERE = {
     "IG207",
     "IG302",
     "IG305",
+    "IG309",
     "IG402",
     "IG603",
     "IG604",

@@ -57,6 +57,7 @@ CAUSES = (
     "frozen-parameters",
     "optimizer-hyperparameter",
     "data-bug",
+    "stale-gradient",
     "other-than-predicted",
     "shared-initialization",
 )

@@ -41,7 +41,8 @@ class UpdateRatio(Rule):
 
     Wrong when: a weight started at zero, whose ratio means nothing; it is left out. Weights in
         front of a norm may take large steps, since the norm takes their size away again. Small
-        steps during a warm-up, at the end of a schedule or in fine-tuning are meant.
+        steps during a warm-up, at the end of a schedule or in fine-tuning are meant. A step of
+        LBFGS is many, whose length it finds itself; it is not judged.
 
     Do: change the learning rate by the factor that is named. If only early layers stand still the
         gradient vanishes, and a larger learning rate is not the cure.
@@ -82,6 +83,10 @@ class UpdateRatio(Rule):
         lacking = needs(seen, "weight.update_ratio")
         if lacking:
             return lacking
+        if seen.fact("optimizer.name") in SEARCHING:
+            return NotApplicable(
+                f"a step of {seen.fact('optimizer.name')} is many, as long as it finds fit"
+            )
         ratios = effective_updates(seen)
         if not ratios:
             return NotApplicable("no weight that moves from a value that is not zero")
@@ -274,6 +279,9 @@ def _why_high(record: Record, factor: float) -> Cause:
         {"lr": rate},
     )
 
+
+SEARCHING = ("LBFGS",)
+"""Optimizers that evaluate the loss several times in one step, and choose its length by that."""
 
 USUAL = 1e-3
 """Update over weight to aim at: what networks that train well show."""

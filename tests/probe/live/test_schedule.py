@@ -55,6 +55,21 @@ def test_trouble_is_looked_at_at_once() -> None:
     assert [schedule.after(step) for step in range(501, 504)] == [502, 503, 504]
 
 
+def test_trouble_without_end_is_not_looked_at_without_end() -> None:
+    schedule, due, looks = Schedule(None, 0.02), 0, 0
+    for step in range(3000):
+        looked = step >= due
+        schedule.took(0.001 + 0.01 * looked, 0.01 * looked, looked=looked)
+        schedule.alarm()  # every loss is a spike
+        if looked:
+            looks += 1
+            due = schedule.after(step)
+        elif schedule.urgent:
+            due = step + 1
+    assert schedule.overhead < 0.1
+    assert looks > 16
+
+
 def test_pauses_pay_for_no_look() -> None:
     with_pauses, without = Schedule(None, 0.02), Schedule(None, 0.02)
     for schedule, pause in ((with_pauses, 60.0), (without, 0.0)):

@@ -14,6 +14,9 @@ SAMPLE, RUN = 1024, 8
 in one line of memory: a ratio of two rms is then known to within 3 to 6 percent (one sd). Smaller
 parameters are compared whole."""
 
+OLD = 8
+"""Parameters, evenly spread, that tell whether gradients are cleared between steps."""
+
 TURNS = 8
 """Looks in which every parameter is read whole once; in between its size is that of the sample."""
 
@@ -42,6 +45,9 @@ class Parameters:
         self._of_gradients = [self.gradients.part_reader(i) for i in range(len(places))]
         self._of_weights = [self.weights.part_reader(i) for i in range(len(places))]
         self._key: list[tuple[int, int]] = []
+        self.carried: float | Tensor | None = None
+        """Size of the gradients that were there before this step, over those it was made with."""
+        self._old: list[tuple[nn.Parameter, Tensor]] = []
 
     def clear(self) -> None:
         """Forgets what was read."""
@@ -49,7 +55,32 @@ class Parameters:
         self.weights.clear()
         self.moved.zero_()
         self.read.clear()
-        self._before = None
+        self._before = self.carried = None
+        self._old = []
+
+    @torch.no_grad()
+    def starts_from(self, optimizer: torch.optim.Optimizer) -> None:
+        """Keeps samples of the gradients that are there before the first backward of a step."""
+        held = [p for group in optimizer.param_groups for p in group["params"]]
+        some = held[:: max(1, len(held) // OLD)]
+        self._old = [
+            (p, _sample(local(p.grad)).double().square().sum())
+            for p in some
+            if p.grad is not None and is_signal(p.grad)
+        ]
+        self.carried = None if self._old else 0.0
+
+    @torch.no_grad()
+    def _compare_old(self) -> None:
+        old, self._old = self._old, []
+        pairs = [
+            (size.to(self.device), _sample(local(p.grad)).double().square().sum().to(self.device))
+            for p, size in old
+            if p.grad is not None and is_signal(p.grad)
+        ]
+        if pairs:
+            before, now = torch.stack([torch.stack(pair) for pair in pairs]).sum(0)
+            self.carried = (before / now.clamp(min=1e-300)).sqrt().clamp(max=1e6)
 
     @torch.no_grad()
     def before(self, held: set[int], turn: int) -> None:
@@ -59,6 +90,8 @@ class Parameters:
             held: identities of the parameters that are about to change.
             turn: number of the look.
         """
+        if self._old:
+            self._compare_old()
         moving = []
         for index, parameter in enumerate(self._tensors):
             if index in self.read or not (id(parameter) in held or not parameter.requires_grad):

@@ -46,6 +46,7 @@ class Reader:
         self._taps: Taps | Traced | None = None
         self._firsts: dict[int, Record] = {}
         self._unseen = 0
+        self._thorough = False
         if is_compiled(root):
             forget_graphs()
             self._taps = Traced(model, guard)
@@ -70,11 +71,27 @@ class Reader:
         self.on = True
         if self._parameters is not None:
             self._parameters.clear()
+        self._thorough = thorough or self.count % THOROUGH == 0
+        self._listen()
+
+    def _listen(self) -> None:
         if self._taps is not None:
-            self._taps.attach(thorough=thorough or self.count % THOROUGH == 0)
+            self._taps.attach(thorough=self._thorough)
         elif self._first is None:
             self._first = FirstLook(self.model, self._guard)
             self._first.start()
+
+    def restart(self) -> None:
+        """What was read of forwards and backwards of this step is none of it."""
+        if self._first is not None:
+            self._first.discard()
+            self._first = None
+        self._listen()
+
+    def hold(self) -> None:
+        """The forwards and backwards that are still to come in this step are not read."""
+        if self.on and self._taps is not None:
+            self._taps.detach()
 
     def entering(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], *, again: bool = False
@@ -99,6 +116,11 @@ class Reader:
         """It is over."""
         if self.on and self._taps is not None:
             self._taps.backward_ended()
+
+    def starts_from(self, optimizer: torch.optim.Optimizer | None) -> None:
+        """The first backward of the step is about to add its gradients to what is there."""
+        if optimizer is not None:
+            self._ready().starts_from(optimizer)
 
     def before(self, optimizer: torch.optim.Optimizer | None) -> bool:
         """Reads parameters before a step; says whether a gradient is known to be non-finite."""
@@ -141,6 +163,8 @@ class Reader:
         for key, found in self._taps.numbers.items():
             tables[key] = spread_out(found, len(self.sheet.sites), parameters.device)
         facts["factor.gradients"] = grads
+        if parameters.carried is not None:
+            facts["gradient.carried"] = parameters.carried
         later = Later(tables, self._taps.forward.flags, facts)
         self.count += 1
         return later

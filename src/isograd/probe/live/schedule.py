@@ -21,6 +21,10 @@ AROUND = 1.25
 TROUBLE = 4
 """Looks in a row after a sign of trouble."""
 
+FREE, OVER = 4, 4.0
+"""Times of trouble that are looked at whatever it costs; later ones, of a loss that spikes again
+and again, as long as looking stays below this many times the budget."""
+
 
 class Schedule:
     """Decides when the next look is due.
@@ -41,7 +45,7 @@ class Schedule:
         self.first: int | None = None
         """The step at which watching began."""
         self._looks = 0
-        self._trouble = 0
+        self._trouble = self._times = 0
 
     def took(self, seconds: float, cost: float, *, looked: bool) -> None:
         """A step is over.
@@ -65,8 +69,11 @@ class Schedule:
 
     def alarm(self) -> None:
         """Something looks bad: the next steps are looked at."""
-        if self.every is None and self._trouble == 0:
+        if self.every is not None or self._trouble:
+            return
+        if self._times < FREE or self.overhead < OVER * self.budget:
             self._trouble = TROUBLE
+            self._times += 1
 
     @property
     def urgent(self) -> bool:

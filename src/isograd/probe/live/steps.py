@@ -26,6 +26,12 @@ class Listener(Protocol):
     def backward_ended(self) -> None:
         """It is over."""
 
+    def zeroed(self, owner: torch.optim.Optimizer | nn.Module) -> None:
+        """The gradients of an optimizer or a module have been cleared."""
+
+    def evaluated(self) -> None:
+        """The closure of a step has run; what it does once more belongs to the same step."""
+
     def step_begins(self, optimizer: torch.optim.Optimizer) -> None:
         """An optimizer that holds parameters of the model is about to change them."""
 
@@ -48,6 +54,8 @@ class Steps:
     ) -> None:
         self.listener = listener
         self.optimizer = _innermost(optimizer)
+        self.again = False
+        """Whether a step evaluates its closure once more, from another point (LBFGS)."""
         self._model = model
         self._known: dict[int, tuple[torch.optim.Optimizer, bool]] = {}
         self._scaled: tuple[Tensor, Tensor, Any] | None = None
@@ -73,6 +81,16 @@ class Steps:
         """Whether the steps of this optimizer are the ones that count."""
         return optimizer is None or optimizer is self.optimizer
 
+    def clears(self, owner: torch.optim.Optimizer | nn.Module) -> bool:
+        """Whether gradients of the optimizer whose steps count are among those of this owner."""
+        if isinstance(owner, torch.optim.Optimizer):
+            cleared = {id(p) for group in _innermost(owner).param_groups for p in group["params"]}
+        else:
+            cleared = {id(p) for p in owner.parameters()}
+        if self.optimizer is None:
+            return any(id(p) in cleared for p in self._model.parameters())
+        return any(id(p) in cleared for g in self.optimizer.param_groups for p in g["params"])
+
     def held(self) -> set[int]:
         """Identities of the parameters of every optimizer that has stepped so far."""
         groups = [g for one, ours in self._known.values() if ours for g in one.param_groups]
@@ -91,6 +109,7 @@ class Steps:
     def _before(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> Any:
         if not self._holds(optimizer):
             return None
+        self.again = False
         if self.optimizer is None:
             self.optimizer = optimizer
         closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
@@ -106,20 +125,20 @@ class Steps:
     def _told(
         self, closure: Callable[[], Any], optimizer: torch.optim.Optimizer
     ) -> Callable[[], Any]:
-        calls: list[None] = []
-
         @wraps(closure)
         def ours() -> Any:
             result = closure()
-            if not calls:  # LBFGS calls it again, from other points
-                calls.append(None)
+            if not self.again:
+                self.again = True
                 self.listener.step_begins(optimizer)
+                self.listener.evaluated()
             return result
 
         return ours
 
     def _after(self, optimizer: torch.optim.Optimizer, _: Any, __: Any) -> None:
         if self._holds(optimizer):
+            self.again = False
             self.listener.step_ended(optimizer)
 
     def scaled(self, scaler: Any, loss: Any, result: Any) -> None:
@@ -170,6 +189,8 @@ class _Patches:
     def add(self, one: Steps) -> None:
         if not self.listeners:
             self._replace(torch.autograd, "backward", self._backward)
+            self._replace(torch.optim.Optimizer, "zero_grad", self._zero)
+            self._replace(nn.Module, "zero_grad", self._zero)
             self._replace(torch.amp.GradScaler, "scale", self._scale)
             self._replace(torch.amp.GradScaler, "step", self._step)
         self.listeners.append(one)
@@ -192,7 +213,7 @@ class _Patches:
     def _backward(self, original: Any) -> Any:
         def backward(tensors: Any, *args: Any, **kwargs: Any) -> Any:
             # Reentrant checkpointing runs backwards inside a backward.
-            listeners = [] if inside_backward() else list(self.listeners)
+            listeners = [] if inside_backward() else [x for x in self.listeners if not x.again]
             for one in listeners:
                 one.begins(tensors)
             try:
@@ -202,6 +223,17 @@ class _Patches:
                     one.listener.backward_ended()
 
         return backward
+
+    def _zero(self, original: Any) -> Any:
+        def zero_grad(owner: Any, *args: Any, **kwargs: Any) -> Any:
+            result = original(owner, *args, **kwargs)
+            if not torch.compiler.is_compiling():
+                for one in self.listeners:
+                    if not one.again:
+                        one.listener.zeroed(owner)
+            return result
+
+        return zero_grad
 
     def _scale(self, original: Any) -> Any:
         def scale(scaler: Any, outputs: Any) -> Any:

@@ -21,6 +21,7 @@ from isograd.probe.live.events import Events
 from isograd.probe.live.first import batch_size
 from isograd.probe.live.payload import LAG, Later, Losses, Payload
 from isograd.probe.live.ranks import Ranks
+from isograd.probe.live.reaching import Ends
 from isograd.probe.live.reader import Reader
 from isograd.probe.live.receiver import Receiver
 from isograd.probe.live.schedule import Schedule
@@ -72,7 +73,13 @@ class Watcher:
         self._later: deque[tuple[int, Later]] = deque()
         self._loss: Any = None
         self._scale = 1.0
-        self._size = 0
+        self._size = self._fresh = 0
+        """Samples of this step's forwards, and of those among them whose backward is to come."""
+        self._stale = False
+        """Whether the sizes so far are of forwards that count no more."""
+        self._ends = Ends(self.model)
+        self._past = False
+        """Whether the backward under way does not touch the model."""
         self._backwards = 0
         self._called = False
         """Whether the loop has ever called the model itself, and not only parts of it."""
@@ -153,7 +160,7 @@ class Watcher:
         self.events.held.release()
 
     def _entering(self, _: nn.Module, args: Any, kwargs: Any) -> None:
-        if inside_backward():
+        if inside_backward() or self._steps.again:
             return
         self._read.entering(args, kwargs)
         if torch.is_grad_enabled():
@@ -161,30 +168,44 @@ class Watcher:
                 self._called = True
                 self._parts.remove()
             self.events.held.take(args, kwargs)
-            self._size += batch_size(args, kwargs)
+            self._counts(args, kwargs)
+
+    def _counts(self, args: Any, kwargs: Any) -> None:
+        size = batch_size(args, kwargs)
+        self._size = size if self._stale else self._size + size
+        self._fresh, self._stale = self._fresh + size, False
 
     def _left(self, _: nn.Module, __: Any, outputs: Any) -> None:
-        if inside_backward():
+        if inside_backward() or self._steps.again:
             return
         self._read.left(outputs)
         if torch.is_grad_enabled():
             self.events.held.returned(outputs, listen=self._read.on, guard=self.guard)
+            self._ends.take(outputs)
 
     def _part_entering(self, args: Any, kwargs: Any, *, first: bool) -> None:
         """The loop calls a part of a model that it does not call itself."""
+        if self._steps.again:
+            return
         if first:
-            self._size += batch_size(args, kwargs)
+            self._counts(args, kwargs)
         self._read.entering(args, kwargs, again=not first)
 
     def _part_left(self, outputs: Any) -> None:
         self._read.left(outputs)
+        self._ends.take(outputs)
 
     @_safe
     def backward_begins(self, loss: Tensor | None, scale: Callable[[], float]) -> None:
         """See `steps.Listener`."""
         if self._called and not self._size:
             return  # of another model: this one has not been called since its last step
+        if not self._ends.reached_by(loss):
+            self._past = True
+            return
         self._scale = scale() if self._read.on else 1.0
+        if not self._backwards and self._read.on:
+            self._read.starts_from(self._steps.optimizer)
         self._backwards += 1
         self._read.backward_begins(loss)
         if loss is None:
@@ -200,9 +221,31 @@ class Watcher:
     @_safe
     def backward_ended(self) -> None:
         """See `steps.Listener`."""
+        if self._past:
+            self._past = False
+            return
+        self._fresh = 0
         self._read.backward_ended()
         if not self._read.on:
             self.events.held.release()
+
+    @_safe
+    def zeroed(self, owner: torch.optim.Optimizer | nn.Module) -> None:
+        """See `steps.Listener`."""
+        if not self._backwards or not self._steps.clears(owner):
+            return
+        # What those backwards were of goes nowhere: of another network that this one judges, or
+        # of the point from which SAM has climbed.
+        self._ends.several = True
+        self._loss, self._backwards = None, 0
+        self._size, self._stale = self._fresh or self._size, not self._fresh
+        if self._read.on and not self._fresh:
+            self._read.restart()
+
+    @_safe
+    def evaluated(self) -> None:
+        """See `steps.Listener`."""
+        self._read.hold()
 
     @_safe
     def step_begins(self, optimizer: torch.optim.Optimizer) -> None:
@@ -246,7 +289,8 @@ class Watcher:
         looked, missed = looking and self._backwards > 0, looking and not self._backwards
         if self._backwards:
             self._parts.settle()
-        self._loss, self._size, self._backwards = None, 0, 0
+        self._loss, self._size, self._fresh, self._backwards = None, 0, 0, 0
+        self._ends.settle()
         self.events.held.release()
         if self.failure is None:
             self.guard(self._next)(looked, missed)
