@@ -1,5 +1,7 @@
 """Alarms: raised once, kept through looks that cannot see, withdrawn when healed."""
 
+from dataclasses import replace
+
 import pytest
 
 from isograd.alarms import Alarms
@@ -127,6 +129,31 @@ def test_information_is_not_seen_unless_asked_for() -> None:
     alarms = Alarms(least=I)
     alarms.update(0, looked(found(I)))
     assert told(alarms.update(1, looked(found(I)))) == [("IG301", "info", "raised", 0, 0, 1)]
+
+
+def test_what_its_rule_calls_harmless_is_withdrawn_without_a_wait() -> None:
+    cause = found(E, "IG305")
+    for harmless in (looked(found(I)), looked(replace(cause, symptoms=(found(I),)))):
+        alarms = Alarms(steps=1000)
+        for step in (0, 1):
+            alarms.update(step, looked(found()))
+        changes = [alarms.update(step, harmless) for step in (2, 3, 4)]
+        assert ("IG301", "warning", "withdrawn", 0, 0, 1) in told(changes[-1])
+
+
+def test_the_last_judgement_has_no_second_one() -> None:
+    alarms = Alarms()
+    assert told(alarms.update(9, looked(found()), last=True)) == [
+        ("IG301", "warning", "raised", 9, 9, 9)
+    ]
+    for missed, after in ((0, ["raised"]), (1, ["withdrawn"])):
+        alarms = Alarms(steps=1000)
+        for step in (0, 1):
+            alarms.update(step, looked(found()))
+        for step in range(2, 2 + missed):
+            alarms.update(step, looked())
+        alarms.update(9, looked(), last=True)
+        assert [alarm.state for alarm in alarms.all] == after
 
 
 @pytest.mark.parametrize("before", [0, 2])

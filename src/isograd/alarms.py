@@ -28,7 +28,9 @@ class Alarms:
     without it and enough steps have passed. A look at which the rule could not judge counts
     neither way: a cheap look must not heal what it cannot see.
 
-    What is a symptom of another finding raises no alarm of its own, and keeps the one it has.
+    What is a symptom of another finding raises no alarm of its own, and keeps the one it has. A
+    rule that finds it harmless now, below the severity that counts, withdraws it as soon as it has
+    said so often enough. The last judgement of a run has no second one: it raises what it finds.
 
     Args:
         looks: judgements in a row that raise an alarm; one more without it may withdraw it.
@@ -56,31 +58,34 @@ class Alarms:
         alarms = [watched.alarm for watched in self._now.values() if watched.raised]
         return tuple(sorted(alarms, key=lambda alarm: -alarm.finding.severity.weight))
 
-    def update(self, step: int, diagnosis: Diagnosis) -> tuple[Alarm, ...]:
+    def update(self, step: int, diagnosis: Diagnosis, *, last: bool = False) -> tuple[Alarm, ...]:
         """Takes the next diagnosis.
 
         Args:
             step: the step that was judged, not before the one of the last call.
             diagnosis: what the rules said of it.
+            last: whether the run is over.
 
         Returns:
             The alarms that changed: raised, become more severe, or withdrawn.
         """
         seen = {(f.code, f.cause): f for f in diagnosis.findings if f.severity.reaches(self.least)}
-        symptoms = {(f.code, f.cause) for finding in diagnosis.findings for f in _below(finding)}
+        below = [f for finding in diagnosis.findings for f in _below(finding)]
+        symptoms = {(f.code, f.cause) for f in below if f.severity.reaches(self.least)}
+        eased = {(f.code, f.cause) for f in (*diagnosis.findings, *below)} - {*seen, *symptoms}
         judged = {v.code for v in diagnosis.verdicts if v.state in ("finding", "passed")}
         for code in judged:
             found = any(code == key[0] for key in (*seen, *symptoms))
             self._rows[code] = self._rows.get(code, 0) + 1 if found else 0
-        changed = [self._saw(step, key, finding) for key, finding in seen.items()]
+        changed = [self._saw(step, key, finding, last=last) for key, finding in seen.items()]
         for key in [key for key in self._now if key not in seen and key[0] in judged]:
             if key not in symptoms:
-                changed.append(self._missed(step, key))
+                changed.append(self._missed(step, key, last=last, eased=key in eased))
             elif self._now[key].raised:
                 self._keep(step, self._now[key])
         return tuple(alarm for alarm in changed if alarm is not None)
 
-    def _saw(self, step: int, key: Key, finding: Finding) -> Alarm | None:
+    def _saw(self, step: int, key: Key, finding: Finding, *, last: bool) -> Alarm | None:
         new = _Watched(Alarm(finding, "raised", step, step, step))
         watched = self._now.setdefault(key, new)
         watched.seen += 1
@@ -94,18 +99,19 @@ class Alarms:
         if not any(w.raised for (code, _), w in self._now.items() if code == key[0]):
             # A rule that names one cause, then another, has found something in every look.
             row = max(row, self._rows.get(key[0], 0))
-        if row < self.looks and finding.severity is not Severity.ERROR:
+        if row < self.looks and not last and finding.severity is not Severity.ERROR:
             return None
         watched.raised = True
         self._past.pop(key, None)
         return watched.alarm
 
-    def _missed(self, step: int, key: Key) -> Alarm | None:
+    def _missed(self, step: int, key: Key, *, last: bool, eased: bool) -> Alarm | None:
         watched = self._now[key]
         watched.missed += 1
+        rests = last or eased or step - watched.alarm.last_step >= self.steps
         if not watched.raised:
             del self._now[key]
-        elif watched.missed > self.looks and step - watched.alarm.last_step >= self.steps:
+        elif rests and watched.missed > (min(self.looks, 1) if last else self.looks):
             del self._now[key]
             self._past[key] = replace(watched.alarm, state="withdrawn")
             return self._past[key]

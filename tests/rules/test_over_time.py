@@ -72,6 +72,10 @@ def test_dying_units() -> None:
     assert found("IG208", dead(gone, WORSE)).severity is Severity.ERROR
     # Sparse units in a batch of eight: 0.95^8 = 0.66 are off by chance.
     assert isinstance(judged("IG208", dead(course, WORSE, zero=0.95, **{"batch.size": 8})), Passed)
+    # What is off for every sample of every batch is not off by chance, however sparse it is.
+    assert found("IG208", dead([0.0] * 6 + [1.0] * 4, WORSE, zero=1.0)).severity is Severity.ERROR
+    still = {"weight.update_ratio": [1e-3] * 10, "forward.dead": [*course[:-4], *[0.95] * 4]}
+    assert found("IG208", over_steps(still, WORSE, facts=TEN)).cause == "dead-units"
     healed = [*course[:5], 0.5, 0.2, 0.05, 0.05, 0.05]
     assert isinstance(judged("IG208", dead(healed, WORSE)), Passed)
     once = [0.02] * 9 + [0.9]

@@ -7,7 +7,8 @@ from statistics import median
 
 from isograd.records import Number, Reading, Record
 from isograd.rules._course import Course, course, known_chance
-from isograd.rules._numbers import counted, fact, show
+from isograd.rules._numbers import counted
+from isograd.rules._rates import lower, rates
 from isograd.rules._remembering import remembered
 from isograd.rules._rule import NotApplicable
 
@@ -112,13 +113,6 @@ def latest_with(reading: Reading, key: str) -> Record:
     return next(after, reading.last)
 
 
-@remembered
-def rates(reading: Reading) -> list[float]:
-    """The learning rate at every look that knows it."""
-    found = [fact(look, "optimizer.lr") for look in (reading.seen, *reading.history)]
-    return [rate for rate in found if rate is not None]
-
-
 def warming(reading: Reading) -> bool:
     """Whether the learning rate is still on its way up: a warm-up, or a restart."""
     found = rates(reading)
@@ -165,9 +159,7 @@ def levels(path: Course) -> tuple[float, float, float]:
 
 def cures(reading: Reading) -> tuple[str, ...]:
     """What to do about a training that steps have harmed."""
-    rate = fact(reading.last, "optimizer.lr")
-    told = f" from {show(rate)} to {show(rate / 10)}" if rate else " by a factor of ten"
     return (
-        f"Lower the learning rate{told}, or warm it up; go back to a checkpoint from before.",
+        f"{lower(reading)}, or warm it up; go back to a checkpoint from before.",
         "Clip the gradient norm, so that one bad batch cannot do this.",
     )

@@ -9,6 +9,7 @@ from isograd.rules._causes import why_lost
 from isograd.rules._examples import reading
 from isograd.rules._numbers import dependence, show
 from isograd.rules._profile import ROUNDING, hidden_sites, idle_norms, outcome
+from isograd.rules._rates import lower
 from isograd.rules._rule import NotApplicable, Outcome, Passed, Rule
 from isograd.rules._watched import latest_with
 
@@ -60,10 +61,7 @@ class ConstantOutput(Rule):
                 f"The outputs depended on the inputs at first (spread over rms {show(before)}); "
                 f"after {last.step} steps they are the same for every sample ({show(after)}).",
                 evidence={"before": before, "after": after, "step": last.step},
-                remedies=(
-                    "Lower the learning rate by a factor of ten, or warm it up over the first "
-                    "steps.",
-                ),
+                remedies=(f"{lower(reading)}, or warm it up over the first steps.",),
                 explains=self.explains,
             )
         return Passed(f"spread over samples is {show(before)} of the outputs' rms")

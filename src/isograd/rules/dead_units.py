@@ -9,6 +9,7 @@ from isograd.records import Reading, Record
 from isograd.rules._examples import reading
 from isograd.rules._numbers import fact, show
 from isograd.rules._profile import hidden_sites, names, needs, outcome, weighed
+from isograd.rules._rates import lower
 from isograd.rules._remembering import remembered
 from isograd.rules._rule import NotApplicable, Outcome, Passed, Rule
 from isograd.rules._watched import watched
@@ -139,8 +140,7 @@ class DeadUnits(Rule):
                 (name,),
                 {"before": before[worst], "after": share, "step": record.step},
                 (
-                    "Lower the learning rate by a factor of ten, or warm it up over the first "
-                    "steps.",
+                    f"{lower(reading)}, or warm it up over the first steps.",
                     "LeakyReLU or GELU units come back, but do not cure a step that is too large.",
                 ),
                 () if severity is Severity.INFO else self.explains,

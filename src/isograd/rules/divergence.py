@@ -9,6 +9,7 @@ from isograd.records import Reading
 from isograd.rules._course import Course, course, uninformed
 from isograd.rules._examples import chain, with_history
 from isograd.rules._numbers import fact, show
+from isograd.rules._rates import lower
 from isograd.rules._rule import NotApplicable, Outcome, Passed, Rule
 from isograd.rules._symptoms import OVER_TIME
 from isograd.rules._watched import FEW, RECENT
@@ -79,7 +80,6 @@ class Divergence(Rule):
 
     def _finding(self, reading: Reading, path: Course, message: str) -> Finding:
         rate = fact(reading.last, "optimizer.lr") or fact(reading.seen, "optimizer.lr")
-        told = f" from {show(rate)} to {show(rate / 10)}" if rate else " by ten"
         return Finding(
             self.code,
             Severity.ERROR,
@@ -87,7 +87,7 @@ class Divergence(Rule):
             message,
             evidence={"losses": list(path.losses[-SHOWN:]), "lr": rate},
             remedies=(
-                f"Lower the learning rate{told}, or warm it up over the first steps.",
+                f"{lower(reading)}, or warm it up over the first steps.",
                 "Clip the gradient norm to 1.",
             ),
             explains=self.explains,

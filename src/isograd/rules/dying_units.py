@@ -8,6 +8,7 @@ from isograd.records import Reading
 from isograd.rules._examples import over_steps
 from isograd.rules._numbers import fact, show
 from isograd.rules._profile import hidden_sites, names
+from isograd.rules._rates import steps_to_blame
 from isograd.rules._rule import NotApplicable, Outcome, Passed, Rule
 from isograd.rules._watched import NOW, Over, cures, latest, over, suffers
 from isograd.sites import ACTIVATIONS
@@ -34,7 +35,7 @@ class DyingUnits(Rule):
 
     code: ClassVar[str] = "IG208"
     rank: ClassVar[int] = 62
-    explains: ClassVar[tuple[str, ...]] = ("IG203", "IG207", "IG210", "IG308", "IG604")
+    explains: ClassVar[tuple[str, ...]] = ("IG203", "IG207", "IG210", "IG308", "IG604", "IG610")
 
     looks: int = 4
     """Looks needed: the median of three, and something to compare it with."""
@@ -67,7 +68,7 @@ class DyingUnits(Rule):
         return Finding(
             self.code,
             severity,
-            "lr-too-high",
+            "lr-too-high" if steps_to_blame(reading) else "dead-units",
             f"{show(100 * now)} % of the units of {seen.sites[worst].name} are dead at step "
             f"{column.steps[-1]}; at step {column.steps[0]} it was {show(100 * then)} % "
             f"({len(over_limit)} of {len(rises)} layers have lost {show(100 * self.died)} % or "
@@ -86,10 +87,11 @@ class DyingUnits(Rule):
             return None
         last = latest(reading, "forward.zero")
         zeros, samples = last.value("forward.zero", site), fact(last, "batch.size")
-        # A unit that is on for a share p of the samples is off in a batch with (1 - p)^samples.
-        by_chance = zeros**samples if zeros is not None and samples and 0 <= zeros <= 1 else 0.0
         lowest = min(v for v in column.rows[site][-NOW:] if v is not None)
-        return min(now, lowest if len(column.steps) < 2 * NOW else now) - max(then, by_chance)
+        off = min(now, lowest if len(column.steps) < 2 * NOW else now)
+        if zeros is None or not samples or not 0 <= zeros <= 1:
+            return off - then
+        return min(off - then, for_good(off, zeros, samples))
 
     @staticmethod
     def sick() -> Reading:
@@ -100,6 +102,24 @@ class DyingUnits(Rule):
     def well() -> Reading:
         """A tenth dies."""
         return _example(0.1)
+
+
+def for_good(off: float, zeros: float, samples: float) -> float:
+    """Share of units that are dead, of a share that is off for every sample of a batch.
+
+    A live unit that is on for a share p of the samples is off in a batch with (1 - p)^samples.
+    With dead units D and q = 1 - p, zeros = D + (1 - D) q, and off = D + (1 - D) q^samples.
+    """
+    if zeros >= 1:
+        return off  # nothing shows that any of them lives
+    if zeros**samples >= off:
+        return 0.0
+    low, high = 0.0, off
+    for _ in range(40):
+        dead = (low + high) / 2
+        q = min(max((zeros - dead) / (1 - dead), 0.0), 1.0) if dead < 1 else 0.0
+        low, high = (dead, high) if dead + (1 - dead) * q**samples < off else (low, dead)
+    return high
 
 
 def _example(share: float) -> Reading:

@@ -10,8 +10,9 @@ from isograd.records import Reading
 from isograd.rules._course import Course, course, known_chance, noise
 from isograd.rules._examples import chain, run
 from isograd.rules._numbers import fact, show
+from isograd.rules._rates import rates, steps_to_blame
 from isograd.rules._rule import NotApplicable, Outcome, Passed, Rule
-from isograd.rules._watched import cures, rates
+from isograd.rules._watched import cures
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,8 @@ class LossSpike(Rule):
         of its own, which is allowed for.
 
     Do: go back to the last checkpoint before the jump, leave the batches at it out, and lower the
-        learning rate; clip the gradient norm.
+        learning rate; clip the gradient norm. Where the loss was up from one step to the next
+        although no step had been large, the data have changed: look at the batches from there on.
     """
 
     code: ClassVar[str] = "IG610"
@@ -67,12 +69,15 @@ class LossSpike(Rule):
         step, usual, now = worst
         found = rates(reading)
         raised = len(found) > 1 and found[-1] > 1.5 * min(found[len(found) // 2 :])
+        other = _at_once(path, step, usual, now) and not steps_to_blame(reading, step)
+        reason = ", from one step to the next although steps were small" if other else ""
+        back = f"Go back to a checkpoint from before step {step}, and leave those batches out."
         return Finding(
             self.code,
             Severity.INFO if raised else Severity.WARNING,
-            "lr-too-high",
-            f"The loss has jumped from {show(usual)} to {show(now)} at about step {step}, and has "
-            f"stayed there for {path.watched[-1] - step} steps.",
+            "data-bug" if other else "lr-too-high",
+            f"The loss has jumped from {show(usual)} to {show(now)} at about step {step}"
+            f"{reason}, and has stayed there for {path.watched[-1] - step} steps.",
             evidence={
                 "before": usual,
                 "now": now,
@@ -80,9 +85,12 @@ class LossSpike(Rule):
                 "lr": fact(reading.last, "optimizer.lr"),
             },
             remedies=(
-                f"Go back to a checkpoint from before step {step}, and leave those batches out.",
-                *cures(reading),
-            ),
+                f"Look at the batches from step {step} on: their labels, how they are prepared, "
+                "which file they come from.",
+                back,
+            )
+            if other
+            else (back, *cures(reading)),
             explains=() if raised else self.explains,
         )
 
@@ -127,6 +135,24 @@ class LossSpike(Rule):
     def well() -> Reading:
         """Wanders up a little."""
         return _example(0.65)
+
+
+def _at_once(path: Course, step: int, usual: float, now: float) -> bool:
+    """Whether the loss was at its usual level one step, and at that of now the next."""
+    half, quarter = (usual + now) / 2, usual + (now - usual) / 4
+    place = path.watched.index(step)
+    near = range(max(AROUND, place - AROUND), min(place + AROUND, len(path.losses)))
+    first = next((k for k in near if path.losses[k] > half), None)
+    if first is None or path.watched[first] - path.watched[first - AROUND] != AROUND:
+        return False  # some losses between are not known any more
+    return median(path.losses[first - AROUND : first]) < quarter and all(
+        loss > quarter for loss in path.losses[first : first + AROUND]
+    )
+
+
+AROUND = 4
+"""Losses before and after a jump that say how fast it was: steps that are too large make the loss
+climb over several."""
 
 
 def _loss(losses: tuple[float, ...], index: int) -> float:

@@ -11,6 +11,7 @@ from isograd.rules._events import Event, describe, event_of, largest
 from isograd.rules._examples import chain, with_history
 from isograd.rules._formats import FULL, format_of
 from isograd.rules._numbers import fact, middle, sizes
+from isograd.rules._rates import lower
 from isograd.rules._rule import NotApplicable, Outcome, Passed, Rule
 from isograd.rules._symptoms import OVER_DEPTH, OVER_TIME
 from isograd.rules._watched import watched
@@ -200,7 +201,7 @@ class Nonfinite(Rule):
                 "inputs": [dict(i) for i in event.inputs],
                 "largest_input": event.peak,
             },
-            remedies=_remedies(cause, event),
+            remedies=_remedies(cause, event, lower(reading)),
             explains=(*follows, "IG504") if cause == "recurrent-jacobian" else follows,
         )
 
@@ -233,7 +234,7 @@ class Nonfinite(Rule):
             "drop it, so that it reaches 0 parameters.",
             sites=tuple(filter(None, (event.module or event.site,))),
             evidence={"op": event.op, "direction": "backward"},
-            remedies=_remedies("local-nan", event),
+            remedies=_remedies("local-nan", event, ""),
         )
 
     @staticmethod
@@ -306,7 +307,7 @@ def _reason_of_overflow(event: Event) -> str:
     return "unscaled-residual" if record.has("forward.branch_ratio") else "exploding-activation"
 
 
-def _remedies(cause: str, event: Event) -> tuple[str, ...]:
+def _remedies(cause: str, event: Event, lowered: str) -> tuple[str, ...]:
     where = event.where
     if cause == "local-nan" and event.dirty:
         return (
@@ -330,7 +331,7 @@ def _remedies(cause: str, event: Event) -> tuple[str, ...]:
             "With float16, scale the loss dynamically (torch.amp.GradScaler).",
         ),
         "lr-too-high": (
-            "Lower the learning rate by a factor of ten, or warm it up over the first steps.",
+            f"{lowered}, or warm it up over the first steps.",
             "Clip the gradient norm, so that one bad batch cannot do this.",
         ),
         "data-bug": (

@@ -21,6 +21,7 @@ from isograd.rules._profile import (
     signal,
     weighed,
 )
+from isograd.rules._rates import SEARCHING, USUAL, lower
 from isograd.rules._rule import NotApplicable, Outcome, Passed, Rule
 from isograd.rules._symptoms import OVER_TIME
 from isograd.rules._watched import NOW, cooling, over, some, suffers, warming, watched
@@ -149,7 +150,7 @@ class UpdateRatio(Rule):
                 (seen.parameters[worst].name,),
                 evidence,
                 (
-                    f"Lower the learning rate{_from_to(rate, now / USUAL)}.",
+                    f"{lower(reading)}.",
                     "Clip the gradient norm, if single batches do this.",
                 ),
                 self.explains if suffers(reading) else (),
@@ -172,7 +173,7 @@ class UpdateRatio(Rule):
         worst = max(ratios, key=lambda i: ratios[i])
         result = outcome(reading)
         severity = weighed(Severity.WARNING, result)
-        cause = _why_high(seen, middle / USUAL)
+        cause = _why_high(reading)
         explains = self.explains if cause.name == "lr-too-high" else (*self.explains, "IG603")
         return Finding(
             self.code,
@@ -264,27 +265,21 @@ def _left(record: Record) -> float:
     return math.exp(min(changes))
 
 
-def _why_high(record: Record, factor: float) -> Cause:
+def _why_high(reading: Reading) -> Cause:
     """The learning rate, unless the weights themselves amplify what it is multiplied with."""
+    record = reading.seen
     layers = [x for x in hidden_layers(record) if x.fit and not x.normalized]
     excess = sum(math.log(max(x.gain, 1e-30) / (x.fit or 1.0)) for x in layers)
     if layers and excess > math.log(AMPLIFIED):
         return why_grows(record)
     rate = fact(record, "optimizer.lr")
-    told = f" to about {show(rate / factor)}" if rate else f" by a factor {show(factor)}"
     return Cause(
         "lr-too-high",
         f"the learning rate{f' of {show(rate)}' if rate else ''} is too large for them",
-        (f"Lower the learning rate{told}.", "Or warm it up over the first hundred steps."),
+        (f"{lower(reading)}.", "Or warm it up over the first hundred steps."),
         {"lr": rate},
     )
 
-
-SEARCHING = ("LBFGS",)
-"""Optimizers that evaluate the loss several times in one step, and choose its length by that."""
-
-USUAL = 1e-3
-"""Update over weight to aim at: what networks that train well show."""
 
 AMPLIFIED = 10.0
 """Product of gains beyond what fits from which it is the weights that make the step large."""

@@ -7,6 +7,7 @@ from isograd.findings import Finding, Severity
 from isograd.records import Reading
 from isograd.rules._examples import over_steps
 from isograd.rules._numbers import finite, show
+from isograd.rules._rates import steps_to_blame
 from isograd.rules._rule import NotApplicable, Outcome, Passed, Rule
 from isograd.rules._watched import NOW, Over, cures, over, suffers
 
@@ -72,7 +73,7 @@ class WeightGrowth(Rule):
             f"weights have grown more than {show(self.times)} fold).",
             tuple(seen.parameters[i].name for i in sorted(grown, key=lambda i: -times[i])),
             {"growth": times[worst], "weights": len(grown), "step": column.steps[-1]},
-            ("Decay the weights: AdamW with weight_decay=0.01.", *cures(reading)[:1]),
+            cures(reading) if steps_to_blame(reading) else (DECAY, *cures(reading)[:1]),
             self.explains if ill else (),
         )
 
@@ -89,6 +90,9 @@ class WeightGrowth(Rule):
     def well() -> Reading:
         """Grows by five percent every ten steps."""
         return _example(1.05)
+
+
+DECAY = "Decay the weights: AdamW with weight_decay=0.01."
 
 
 def _growth(reading: Reading, column: Over, row: int) -> float | None:

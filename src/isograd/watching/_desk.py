@@ -111,8 +111,9 @@ class Desk:
             )
         self._begin()
         final = self.judge()
-        if final is not None and final is not self._last:
-            self._tell(self.alarms.update(final.reading.last.step, final))
+        if final is not None:
+            step = max([final.reading.last.step, *(step for step, _ in self.losses.latest(1))])
+            self._tell(self.alarms.update(step, final, last=True))
         self._flush()
         self._sinks.alarms(self.alarms.all)
         self._sinks.close(final, outcome)
