@@ -58,3 +58,8 @@ def test_where_nothing_is_random_the_sign_decides() -> None:
     assert Comparison((1.0, 1.0), (1.0, 1.0)).p == 1
     assert not Comparison((1.0,), (0.1,)).better
     assert math.isnan(Comparison((1.0,), (0.1,)).spread)
+
+
+def test_a_p_of_nothing_is_told_as_small() -> None:
+    assert Comparison((2.0, 2.0), (1.0, 1.0)).sure == "p < 0.001"
+    assert Comparison((0.1, 0.2), (0.3, 0.25)).sure == "p = 0.83"

@@ -1,22 +1,23 @@
 """The attempt: what happens between a diagnosis that found something and the verdict."""
 
+import itertools
 import math
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 
-from isograd.checking import check
 from isograd.diagnosis import diagnose
 from isograd.errors import IsogradError
 from isograd.findings import Diagnosis, Finding, Severity
 from isograd.probe.measuring import measure
-from isograd.records import Reading
+from isograd.probe.rehearsal import rehearse
 from isograd.remedies import Case
 from isograd.repairs.choosing import structural
 from isograd.repairs.comparing import Comparison
 from isograd.repairs.planning import Candidates, candidates
-from isograd.repairs.proving import FEWEST, Series, prove
-from isograd.repairs.racing import Race, Runner
+from isograd.repairs.proving import FEWEST, MOST_BYTES, Series, prove
+from isograd.repairs.racing import Race, Runner, affordable
+from isograd.repairs.rehearsing import looked_again
 from isograd.repairs.result import Trial
 from isograd.repairs.scoring import Judge, judge
 from isograd.repairs.supply import Supply
@@ -26,26 +27,37 @@ MOST_SEEDS = 5
 """Runs of the proof: more seeds prove more than longer runs do."""
 SHORTEST = 20
 """Steps of a run of the proof below which fewer seeds are better."""
+FEWEST_STEPS = 8
+"""Steps below which a first rung of a race says nothing."""
 RACE = 0.35
 """Part of the budget for finding a change."""
 COMBINE = 0.2
-"""Part of it for adding a second change, where the first leaves something that was found."""
+"""Part of it for its kin, and for adding a second change where the first leaves something."""
 AGAIN = 0.15
 """Part of it for training the network with the best change, and looking at it again."""
+ROUNDS = 2
+"""How often a change is added to what there is. More than three changes are another network."""
+SHORT_PROOF = 2 * FEWEST * FEWEST_STEPS
+"""Steps that are left for the proof in any case."""
 STRESS = 2.0
 """Times the learning rate that a change has to endure as long, where that is beyond the limit."""
-LONGEST = 20
-"""A round of a race takes at most a twentieth of the whole budget for each candidate."""
-MOST_STEPS_A_ROUND = 100
+RUNGS = 25
+"""The lowest rung of a race takes this part of the whole budget for each candidate."""
+MOST_STEPS_A_RUNG = 100
 """And at most so many steps: the rest of a large budget serves the proof."""
-FEWEST_STEPS = 8
-"""Steps below which a first round of a race says nothing."""
+SMALL = 100
+"""Steps of a budget below which looking again would take as long as all the rest."""
 MOST = 12
 """Changes that are tried at most, however large the budget."""
 TRAINING = 0.8
 """Part of the time that goes into training steps rather than into judging."""
 MOST_STEPS = 20_000
 """However much time there is: a short trial is what it is meant to be."""
+OFF_SCALE = 0.5
+"""Part of the remaining error that a line through the outputs would take away: then what is left
+to learn is mostly scale and offset of the targets."""
+WRONG = 0.1
+"""Share of the targets' variance below which the remaining error is no matter."""
 
 
 @dataclass
@@ -85,6 +97,9 @@ class Attempt:
     """Tries what the findings call for."""
 
     case: Case
+    """What is changed in the end."""
+    start: Case
+    """What trials start from: the same, or a copy that was trained until its trouble showed."""
     supply: Supply
     allow: Collection[str]
     budget: Budget
@@ -94,13 +109,14 @@ class Attempt:
     judge: Judge = field(init=False)
     untrained: float = field(init=False)
     """Score of the network as it is, before any training."""
+    race: Race = field(init=False)
     _after: dict[str, tuple[Trainee, Diagnosis]] = field(default_factory=dict)
 
     def afford(self, until: float) -> None:
         """Turns a time into steps, by taking two of them, and stops at that time in any case."""
         began = time.perf_counter()
         treated = Treatment()
-        runner = Runner(treated, treated.start(self.case, self.seed), self.seed)
+        runner = Runner(treated, treated.start(self.start, self.seed), self.seed)
         runner.advance(self.supply, 2)
         each = (time.perf_counter() - began) / 2
         left = until - time.perf_counter()
@@ -111,19 +127,40 @@ class Attempt:
         """The changes to prove, the most promising first; empty where all of them broke."""
         self.judge = self._judge(found.treatments)
         self.untrained = self.judge(self.case.model)
-        first = self._race(found.treatments, int(self.budget.steps * RACE))
-        if not first:
+        first = min(max(self.budget.steps // RUNGS, FEWEST_STEPS), MOST_STEPS_A_RUNG)
+        starts = (self._constant(), self.untrained)
+        self.race = Race(self.start, self.supply, self.judge, self.seed, starts, first)
+        share = int(self.budget.steps * RACE)
+        able = self._able(found.treatments, first)
+        if (self.budget.steps - 2 * first) // (2 * FEWEST) < FEWEST_STEPS:
+            self._not_tried(able, able[:1])  # all of it for the proof of the first
+            return able[:1]
+        chosen = able[: affordable(share, first, MOST)]
+        order = self._run(chosen, share)
+        if not order:
+            self._not_tried(able, chosen)
             return []
-        order = [runner.treatment for runner in first]
-        rest, broke = self._left_over(first[0])
-        del first
-        if not rest:
-            return [*order[1:], order[0]] if broke else order
-        both = [order[0].then(other) for other in rest]
-        alone = [] if broke else order[:1]
-        kept = self._race([*alone, *both, *order[1:2]], int(self.budget.steps * COMBINE))
-        best = [runner.treatment for runner in kept]
-        return best + [one for one in order if one not in best]
+        ahead = [runner.treatment for runner in order]
+        tried, kin = chosen, list[Treatment]()
+        for _ in range(ROUNDS if self.budget.steps >= SMALL else 0):
+            best = order[0]
+            rest, broke = self._left_over(best)
+            both = [best.treatment.then(other) for other in rest]
+            if best.treatment in chosen:  # what it stands for may be done better
+                kin = [t for t in able if t not in tried and _akin(t, best.treatment)]
+            share = min(int(self.budget.steps * COMBINE), self.budget.left - SHORT_PROOF)
+            new = _in_turn(both, kin)[: affordable(share, first, MOST) - 1]
+            tried = [*tried, *new]
+            if not new or share < 2 * first:
+                ahead = [*ahead[1:], ahead[0]] if broke else ahead
+                break
+            order = self._run(new, share, [*([] if broke else [best]), *order[1:2]])
+            now = [runner.treatment for runner in order]
+            ahead = now + [one for one in ahead if one not in now]
+            if not order or order[0].treatment not in both:
+                break
+        self._not_tried(able, tried)
+        return ahead
 
     def _constant(self) -> float:
         """Score of the best constant answer, where it is below that of the untrained network."""
@@ -144,14 +181,17 @@ class Attempt:
         others = [c for c in changes if structural(c) is not structural(changes[0])]
         steps = left // (3 * FEWEST) if others else 0
         changes = [changes[0], *others[: int(steps >= SHORTEST)]]
-        most = FEWEST
+        most = MOST_SEEDS
         if len(changes) == 1:
             most = min(max(left // (2 * SHORTEST), FEWEST), MOST_SEEDS)
             steps = max(1, left // (2 * most))
         seeds = [self.seed + 101 * k for k in range(1, most + 1)]  # none of the race's
         before = self._series(Treatment())
+        size = sum(p.numel() * p.element_size() for p in self.case.model.parameters())
         done: list[Proof] = []
         for change in changes:
+            if done and self.budget.left < FEWEST * steps:
+                break
             trials = prove(
                 before,
                 self._series(change),
@@ -160,6 +200,7 @@ class Attempt:
                 untrained=self.untrained,
                 afford=lambda asked: self.budget.left >= asked,
                 spend=self.budget.spend,
+                early=2 * FEWEST * size <= MOST_BYTES,
             )
             done.append(Proof(change, *trials))
             if done[-1].comparison.better:
@@ -168,23 +209,31 @@ class Attempt:
         return max(done, key=lambda proof: (proof.comparison.better, proof.comparison.gain))
 
     def _series(self, change: Treatment) -> Series:
-        return Series(change, self.case, self.supply, self.judge)
+        return Series(change, self.start, self.supply, self.judge)
 
-    def after(self, change: Treatment) -> tuple[Trainee, Diagnosis]:
-        """A copy with the change, before training, and what the rules say of it."""
+    def after(self, change: Treatment, *, curvature: bool = False) -> tuple[Trainee, Diagnosis]:
+        """A copy with the change, before training, and what the rules say of it.
+
+        Args:
+            change: what to make.
+            curvature: whether to ask as well if the learning rate is beyond its limit, which costs
+                as much as twenty steps.
+        """
         if change.name not in self._after:
             done = change.start(self.case, self.seed)
-            self._after[change.name] = (
-                done,
-                check(
-                    done.model,
-                    self.case.batch,
-                    done.loss,
-                    optimizer=done.optimizer,
-                    predict=False,
-                    seed=self.seed,
-                ),
+            seen = measure(done.model, self.case.batch, done.loss, seed=self.seed)
+            reading = rehearse(
+                done.model,
+                self.case.batch,
+                done.loss,
+                seen,
+                optimizer=done.optimizer,
+                data=None,
+                steps=0,
+                seed=self.seed,
+                sharpness=curvature,
             )
+            self._after[change.name] = (done, diagnose(reading))
         return self._after[change.name]
 
     def _judge(self, treatments: Collection[Treatment]) -> Judge:
@@ -197,27 +246,33 @@ class Attempt:
             self.supply,
             self.case.loss,
             new_loss=new_loss,
-            scale=self.case.has("target-not-normalized", "output-activation"),
+            scale=self.case.has("target-not-normalized", "output-activation", "dead-output"),
             training=training,
             seed=self.seed,
         )
 
-    def _race(self, treatments: Sequence[Treatment], steps: int) -> list[Runner]:
-        longest = min(max(self.budget.steps // LONGEST, FEWEST_STEPS), MOST_STEPS_A_ROUND)
-        able = [t for t in treatments if t.settles <= 2 * longest]
-        chosen = able[: _most(steps)]
+    def _able(self, treatments: Sequence[Treatment], first: int) -> list[Treatment]:
+        """Those whose effect shows within the first two rungs."""
         for one in treatments:
-            if one not in able:
+            if one.settles > 2 * first:
                 why = f"its effect shows after {one.settles} steps, which the budget does not allow"
                 self.dropped[one.name] = f"not tried: {why}"
-            elif one not in chosen:
+        return [t for t in treatments if t.settles <= 2 * first]
+
+    def _not_tried(self, able: Sequence[Treatment], tried: Sequence[Treatment]) -> None:
+        for one in able:
+            if one not in tried:
                 self.dropped[one.name] = "not tried: the budget allows fewer candidates"
-        race = Race(
-            self.case, self.supply, self.judge, self.seed, (self._constant(), self.untrained)
-        )
-        order = race.run(chosen, min(steps, self.budget.left), longest)
-        self.budget.spend(race.steps)
+
+    def _run(
+        self, treatments: Sequence[Treatment], steps: int, known: Sequence[Runner] = ()
+    ) -> list[Runner]:
+        race, before = self.race, self.race.steps
+        order = race.run(treatments, min(steps, self.budget.left), known)
+        self.budget.spend(race.steps - before)
         self.dropped.update(race.dropped)
+        for runner in order:
+            self.dropped.pop(runner.treatment.name, None)
         for runner in order[1:]:
             self.dropped[runner.treatment.name] = (
                 f"tried for {len(runner.losses)} steps: {runner.score:.4g}; "
@@ -227,13 +282,17 @@ class Attempt:
 
     def _left_over(self, runner: Runner) -> tuple[list[Treatment], bool]:
         """Treatments for what is found after a change and some training, and whether that broke."""
-        change = runner.treatment
-        steps = min(int(self.budget.steps * AGAIN), 2 * MOST_STEPS_A_ROUND)
-        steps = max(steps, FEWEST_STEPS)
+        change, race, before = runner.treatment, self.race, self.race.steps
+        steps = max(race.first, min(int(self.budget.steps * AGAIN), 2 * MOST_STEPS_A_RUNG))
+        rung = race.first
+        while race.climb(runner, rung) and rung < steps:
+            rung *= 2
+        self.budget.spend(race.steps - before)
         try:
-            self.budget.spend(runner.advance(self.supply, max(steps - len(runner.losses), 0)))
-            trainee, diagnosis = self.after(change)
-            found = self._troubles(change, self._trained(runner, diagnosis), steps)
+            trainee, diagnosis = self.after(change, curvature=True)
+            now = looked_again(runner, self.case, diagnosis, self.seed)
+            found = self._troubles(change, now, rung)
+            found = (*found, *self._off_scale(runner))
         except IsogradError:
             return [], True
         case = replace(
@@ -247,17 +306,6 @@ class Attempt:
         more = candidates(case, self.allow).treatments
         return [t for t in more if t.plans[0].remedy not in done], runner.broke is not None
 
-    def _trained(self, runner: Runner, before: Diagnosis) -> Diagnosis:
-        """What the rules say of a network after the training of a race."""
-        seen, trainee = before.reading.seen, runner.trainee
-        facts = {k: v for k, v in seen.facts.items() if k.startswith("optimizer.")}
-        facts["rehearsal.losses"] = list(runner.losses)
-        if runner.broke is not None:
-            facts["rehearsal.stopped"] = f"non-finite at step {len(runner.losses)}"
-        step = len(runner.losses)
-        last = measure(trainee.model, self.case.batch, trainee.loss, seed=self.seed, step=step)
-        return diagnose(Reading(seen, history=(replace(last, facts={**last.facts, **facts}),)))
-
     def _troubles(self, change: Treatment, after: Diagnosis, steps: int) -> tuple[Finding, ...]:
         """What was found; a new trouble of the learning rate is an error if it is near.
 
@@ -269,18 +317,36 @@ class Attempt:
             return after.findings
         return tuple(f.with_severity(Severity.ERROR) if f in new else f for f in after.findings)
 
+    def _off_scale(self, runner: Runner) -> list[Finding]:
+        """What hardly anything but scale and offset of the targets is missing to."""
+        shares = None if runner.broke else self.judge.off_scale(runner.trainee.model)
+        if shares is None:
+            return []
+        left, best = shares
+        if left < WRONG or left - best < OFF_SCALE * left:
+            return []
+        message = (
+            f"After {len(runner.losses)} steps {left:.2g} of the targets' variance is not "
+            f"explained, of which a scale and an offset of the outputs would take "
+            f"{(left - best) / left:.0%}."
+        )
+        return [Finding("IG602", Severity.WARNING, "target-not-normalized", message)]
+
     def _stands(self, change: Treatment, steps: int) -> bool:
         """Whether a changed network can be trained at STRESS times its learning rate."""
-        runner = Runner(change, change.start(self.case, self.seed), self.seed)
+        runner = Runner(change, change.start(self.start, self.seed), self.seed)
         for group in runner.trainee.optimizer.param_groups:
             group["lr"] = STRESS * group["lr"]
         self.budget.spend(runner.advance(self.supply, steps))
         return runner.judged(self.judge) < self.untrained
 
 
-def _most(steps: int) -> int:
-    """How many can race for so many steps, with FEWEST_STEPS of them in the first round."""
-    count = 2
-    while count < MOST and steps >= FEWEST_STEPS * (count + 1) * math.ceil(math.log2(count + 1)):
-        count += 1
-    return count
+def _akin(one: Treatment, other: Treatment) -> bool:
+    """Whether two changes are of one family against one cause: then one may do what both do."""
+    return one.families == other.families and one.cause == other.cause
+
+
+def _in_turn(one: Sequence[Treatment], other: Sequence[Treatment]) -> list[Treatment]:
+    """First of both, second of both, and so on."""
+    both = itertools.zip_longest(one, other)
+    return [t for pair in both for t in pair if t is not None]

@@ -16,9 +16,9 @@ networks that end alike differ by as much."""
 COMPLETE = 0.5
 """The same for a change that completes another: it takes away an error, or a learning rate beyond
 the limit of stability, that the other alone leaves. A calm network may learn slowly at first."""
-MODEST = 1 / 3
-"""The same for changes of values and settings beside changes of the architecture: those have to
-learn three times as fast, or the network stays the one that the user designed."""
+MODEST = 0.5
+"""The same for changes of values and settings beside changes of the architecture: what these gain
+less stays the network that the user designed; what they gain more is rarely made up for later."""
 
 
 def ranked(runners: Sequence["Runner"], starts: Sequence[float]) -> list["Runner"]:

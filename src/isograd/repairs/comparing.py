@@ -9,6 +9,8 @@ LEVEL = 0.05
 REPEATED = 0.025
 """The same where one looks after three, four and five seeds and stops as soon as it passes: that is
 wrong in about five percent of cases."""
+LEAST = 0.001
+"""A smaller `p` is told as being below this."""
 SMALLEST = 0.02
 """A gain below two percent of the score is not worth a change, however sure it is."""
 
@@ -49,6 +51,11 @@ class Comparison:
         if self.spread <= 1e-12 * abs(self.gain):  # nothing is random here
             return 0.0 if self.gain > 0 else 1.0
         return float(stdtr(count - 1, -self.gain / (self.spread / math.sqrt(count))))
+
+    @property
+    def sure(self) -> str:
+        """`p = 0.012`, `p < 0.001`: smaller ones rest on normal tails that nobody has seen."""
+        return f"p = {self.p:.2g}" if self.p >= LEAST else f"p < {LEAST:g}"
 
     @property
     def better(self) -> bool:

@@ -48,7 +48,12 @@ def candidates(case: Case, allow: Collection[str]) -> Candidates:
         if not plans:
             skipped[remedy.code] = reason
         pressing = severity is Severity.ERROR
-        found += [treatment(variant, plan, cause, pressing=pressing) for variant, plan in plans]
+        for variant, plan in plans:
+            same = [t for t in found if t.plans[0].script == plan.script]
+            if same:  # two ways to one and the same change
+                skipped[remedy.code] = f"it is the same change as {same[0].name} here"
+            else:
+                found.append(treatment(variant, plan, cause, pressing=pressing))
     return Candidates(
         tuple(_families_in_turn(_settings_last(found))),
         tuple(Skipped(code, why) for code, why in skipped.items()),

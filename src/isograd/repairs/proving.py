@@ -15,23 +15,51 @@ FEWEST = 3
 """Seeds before anything is concluded."""
 
 
+EARLY = 0.005
+"""Chance of error that a look at half of the steps may take; the rest is left for the end."""
+HOPE = 0.25
+"""Above this `p` further seeds would be wasted."""
+CLEAR = 0.1
+"""A gain that ends a proof at half of its steps is at least ten percent of the score."""
+SHORTEST_LOOK = 8
+"""Steps below which there is no look at half of them."""
+MOST_BYTES = 2**28
+"""Weights of all runs together up to which they are kept, so that they can be continued."""
+
+
 class Series:
     """Equal trainings of one treatment, a seed after the other."""
 
     def __init__(self, treatment: Treatment, case: Case, supply: Supply, judge: Judge) -> None:
         self.treatment = treatment
         self._case, self._supply, self._judge = case, supply, judge
-        self._runs: list[tuple[tuple[float, ...], float, str | None]] = []
+        self._runs: list[Runner] = []
 
-    def run(self, seed: int, steps: int) -> int:
+    def run(self, seed: int, steps: int, *, keep: bool = False) -> int:
         """Trains from one more seed, and judges the end; returns the steps it took.
+
+        Args:
+            seed: of the training.
+            steps: its length.
+            keep: whether it can be continued.
 
         Raises:
             IsogradError: the network cannot be trained; of a change, that it cannot be made.
         """
         runner = Runner(self.treatment, self.treatment.start(self._case, seed), seed)
+        self._runs.append(runner)
+        return self._train(runner, steps, keep)
+
+    def go_on(self, steps: int) -> int:
+        """Trains all runs that are shorter up to so many steps; returns the steps it took."""
+        short = [r for r in self._runs if len(r.losses) < steps]
+        return sum(self._train(r, steps - len(r.losses), keep=False) for r in short)
+
+    def _train(self, runner: Runner, steps: int, keep: bool) -> int:
         taken = runner.advance(self._supply, steps)
-        self._runs.append((tuple(runner.losses), runner.judged(self._judge), runner.broke))
+        runner.judged(self._judge)
+        if not keep:
+            del runner.trainee
         return taken
 
     def __len__(self) -> int:
@@ -39,8 +67,10 @@ class Series:
 
     def first(self, count: int) -> Trial:
         """The first runs."""
-        losses, scores, broke = zip(*self._runs[:count], strict=True)
-        return Trial(self.treatment.name, losses, scores, broke)
+        runs = self._runs[:count]
+        losses = tuple(tuple(r.losses) for r in runs)
+        scores = tuple(r.score for r in runs)
+        return Trial(self.treatment.name, losses, scores, tuple(r.broke for r in runs))
 
 
 def prove(
@@ -52,6 +82,7 @@ def prove(
     untrained: float,
     afford: Callable[[int], bool],
     spend: Callable[[int], None],
+    early: bool = True,
 ) -> tuple[Trial, Trial, Comparison]:
     """Trains both from seed after seed, until the change is known to be better or seeds run out.
 
@@ -63,8 +94,21 @@ def prove(
         untrained: score before training.
         afford: whether so many more steps may be taken.
         spend: told the steps that were taken.
+        early: whether to look at half of the steps, where a clear gain ends the proof.
     """
     level = LEVEL if len(seeds) <= FEWEST else REPEATED
+    half = steps // 2
+    if early and not len(before) and half >= SHORTEST_LOOK:
+        for series in (before, after):
+            for seed in seeds[:FEWEST]:
+                spend(series.run(seed, half, keep=True))
+        both = before.first(FEWEST), after.first(FEWEST)
+        found = compared(*both, untrained, EARLY, CLEAR)
+        if found.better:
+            return *both, found
+        level -= EARLY * level / LEVEL  # the share of all looks at the end together
+        for series in (before, after):
+            spend(series.go_on(steps))
     for place, seed in enumerate(seeds):
         missing = (len(before) <= place) + (len(after) <= place)
         if place >= FEWEST and not afford(missing * steps):
@@ -75,14 +119,16 @@ def prove(
         if FEWEST <= place + 1 < len(seeds):
             both = before.first(place + 1), after.first(place + 1)
             found = compared(*both, untrained, level)
-            if found.better or found.gain <= 0:
+            if found.better or found.p > HOPE:
                 break
     count = min(len(before), len(after))
     both = before.first(count), after.first(count)
     return *both, compared(*both, untrained, level)
 
 
-def compared(before: Trial, after: Trial, untrained: float, level: float) -> Comparison:
+def compared(
+    before: Trial, after: Trial, untrained: float, level: float, smallest: float = SMALLEST
+) -> Comparison:
     """Two trials on the same seeds.
 
     Args:
@@ -91,6 +137,7 @@ def compared(before: Trial, after: Trial, untrained: float, level: float) -> Com
         untrained: score of the network before training: a run that broke, or ended worse than
             that, counts as much, so that one such run does not decide.
         level: of the test.
+        smallest: part of the score that a gain must be.
     """
     worst = untrained if math.isfinite(untrained) else _finite_worst(before, after)
     return Comparison(
@@ -98,7 +145,7 @@ def compared(before: Trial, after: Trial, untrained: float, level: float) -> Com
         tuple(min(score, worst) for score in after.scores),
         level,
         # To train at all is worth a change, however little a short training shows.
-        0.0 if all(before.broke) and not any(after.broke) else SMALLEST,
+        0.0 if all(before.broke) and not any(after.broke) else smallest,
     )
 
 

@@ -28,6 +28,8 @@ class Runner:
     score: float = math.inf
     broke: str | None = None
     """Why it came to an early end."""
+    scores: dict[int, float] = field(default_factory=dict)
+    """Score after so many steps, where it was judged."""
 
     def advance(self, supply: Supply, steps: int) -> int:
         """Trains `steps` further steps; returns how many it took."""
@@ -56,12 +58,17 @@ class Runner:
     def judged(self, judge: Judge) -> float:
         """The score now; infinite where the run broke."""
         self.score = math.inf if self.broke else judge(self.trainee.model)
+        self.scores[len(self.losses)] = self.score
         return self.score
 
 
 @dataclass
 class Race:
-    """Runs treatments from one seed against one another."""
+    """Runs treatments from one seed against one another, up a ladder of rungs.
+
+    A rung has twice the steps of the one below. Scores are compared on one rung, so that those who
+    come late need not wait for those who are further up, and nobody is trained twice.
+    """
 
     case: Case
     supply: Supply
@@ -69,29 +76,50 @@ class Race:
     seed: int
     starts: tuple[float, ...]
     """Scores from which gains count: of a constant answer, of the untrained network."""
+    first: int
+    """Steps of the lowest rung."""
     steps: int = 0
     """Steps spent."""
     dropped: dict[str, str] = field(default_factory=dict)
     """Name of a treatment, and why it was given up."""
 
-    def run(self, treatments: Sequence[Treatment], budget: int, longest: int) -> list[Runner]:
-        """Trains within a budget of steps; returns the runners that came to the end, best first.
+    def run(
+        self, treatments: Sequence[Treatment], budget: int, known: Sequence[Runner] = ()
+    ) -> list[Runner]:
+        """Halves the field from rung to rung, as far as a budget of steps goes.
 
-        Each round has an equal share of the budget, but at most `longest` steps for a runner, and
-        half of the runners of the round before. A treatment without a rival is not run.
+        Args:
+            treatments: those that start now; one without a rival is not run.
+            budget: steps that may be spent.
+            known: runners of an earlier race.
+
+        Returns:
+            The runners that came to the last rung, best first.
         """
-        if len(treatments) == 1:
-            return [r for t in treatments if (r := self._start(t)) is not None]
-        runners = [r for t in treatments if (r := self._start(t)) is not None]
-        rounds = max(1, math.ceil(math.log2(max(len(runners), 1))))
-        for number in range(rounds):
-            if not runners:
-                break
-            share = min(max(1, budget // (rounds * len(runners))), longest)
-            runners = [r for r in runners if self._advance(r, share)]
-            if number < rounds - 1:
-                runners = self._better_half(runners)
-        return ranked(runners, self.starts)
+        runners = [*known, *(r for t in treatments if (r := self._start(t)) is not None)]
+        if len(runners) < 2:
+            return runners
+        rung, end = self.first, self.steps + budget
+        while True:
+            runners = [r for r in runners if self.climb(r, rung)]
+            ahead = runners[: -(-len(runners) // 2)]
+            if len(ahead) < 2 or self.steps + len(ahead) * rung > end:
+                return ranked(runners, self.starts)
+            runners = self._better_half(runners, rung)
+            rung *= 2
+
+    def climb(self, runner: Runner, rung: int) -> bool:
+        """Trains up to a rung, unless it was there; whether it did not break."""
+        if rung not in runner.scores:
+            try:
+                self.steps += runner.advance(self.supply, rung - len(runner.losses))
+                runner.judged(self.judge)
+            except Exception as error:
+                runner.broke = failed(error)
+        runner.score = runner.scores.get(rung, math.inf)
+        if runner.broke is not None:
+            self.dropped[runner.treatment.name] = f"tried and broke: {runner.broke}"
+        return runner.broke is None
 
     def _start(self, treatment: Treatment) -> Runner | None:
         try:
@@ -100,22 +128,20 @@ class Race:
             self.dropped[treatment.name] = f"could not be applied: {failed(error)}"
             return None
 
-    def _advance(self, runner: Runner, steps: int) -> bool:
-        try:
-            self.steps += runner.advance(self.supply, steps)
-            runner.judged(self.judge)
-        except Exception as error:
-            runner.broke = failed(error)
-        if runner.broke is not None:
-            self.dropped[runner.treatment.name] = f"tried and broke: {runner.broke}"
-        return runner.broke is None
-
-    def _better_half(self, runners: list[Runner]) -> list[Runner]:
+    def _better_half(self, runners: list[Runner], rung: int) -> list[Runner]:
         """The better half, in the order in which they came."""
         kept = better_half(runners, self.starts)
         for runner in (r for r in runners if not any(r is k for k in kept)):
             self.dropped[runner.treatment.name] = (
-                f"tried for {len(runner.losses)} steps: {runner.score:.4g}, where "
+                f"tried for {rung} steps: {runner.score:.4g}, where "
                 f"{kept[0].treatment.name} came to {kept[0].score:.4g}"
             )
         return [r for r in runners if any(r is k for k in kept)]
+
+
+def affordable(steps: int, first: int, most: int) -> int:
+    """How many can race for so many steps, over two rungs."""
+    count = 2
+    while count < most and (count + 1 + -(-(count + 1) // 2)) * first <= steps:
+        count += 1
+    return count

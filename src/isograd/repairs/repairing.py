@@ -10,18 +10,17 @@ from typing import Any
 import torch
 from torch import nn
 
-from isograd.checking import check
 from isograd.diagnosis import diagnose
 from isograd.errors import InputError
 from isograd.findings import Diagnosis
 from isograd.probe.borrowing import borrowed
 from isograd.probe.measuring import measure
 from isograd.probe.rehearsal import rehearse
-from isograd.records import Record
 from isograd.remedies import FAMILIES, Case
 from isograd.repairs.attempting import Attempt, Budget
 from isograd.repairs.comparing import Comparison
 from isograd.repairs.planning import Candidates, candidates
+from isograd.repairs.rehearsing import late_trouble, rehearsed
 from isograd.repairs.result import Cost, Repair, Skipped, Trial
 from isograd.repairs.scoring import MEASURES
 from isograd.repairs.supply import gather
@@ -32,11 +31,6 @@ DEFAULT_LR = 1e-3
 """Of Adam, with which trials train where no optimizer is handed in."""
 MOST_BATCHES = 1000
 """Taken from the data where the budget is a time; with steps, no trial takes a quarter of them."""
-SETTLED = 32
-"""Steps after which stale running statistics of batch norms show (IG502 asks for thirty)."""
-SLOW = 0.01
-"""Momentum of a batch norm with which most of its initial statistics are left after so many; only
-then is it worth looking, for the usual 0.1 leaves three percent."""
 
 
 def repair(
@@ -78,19 +72,16 @@ def repair(
     allow = _families(allow)
     most = MOST_BATCHES if seconds else max(steps // 4, 16)
     diagnosis = _look(model, batch, loss, optimizer, seed)
-    supply = None
-    if diagnosis.healthy and optimizer is not None and _slow_norms(diagnosis.reading.seen):
-        supply = gather(data, batch, max(SETTLED, most))
-        diagnosis = check(
-            model,
-            batch,
-            loss,
-            optimizer=optimizer,
-            data=supply.items or None,
-            steps=SETTLED,
-            predict=False,
-            seed=seed,
-        )
+    case = Case(model, batch, diagnosis, loss, optimizer)
+    start, supply = case, None
+    if diagnosis.healthy and optimizer is not None and (wait := late_trouble(diagnosis)):
+        supply = gather(data, batch, max(wait, most))
+        with borrowed(model), torch.enable_grad():
+            runner, diagnosis = rehearsed(case, supply, wait, seed)
+        case = start = replace(case, diagnosis=diagnosis)
+        if case.has("norm-mode") and supply.apart:  # from there it shows soonest
+            now = runner.trainee
+            start = replace(case, model=now.model, optimizer=now.optimizer)
     same = Repair("healthy", "", model, loss, _instance(optimizer), diagnosis)
     if diagnosis.healthy:
         reason = "No rule found anything that needs a change."
@@ -101,7 +92,9 @@ def repair(
     if optimizer is None:
         optimizer = functools.partial(torch.optim.Adam, lr=DEFAULT_LR)
         notes.append(f"optimizer: none was handed in; trials train with Adam, lr {DEFAULT_LR}")
-    case = Case(model, batch, diagnosis, loss, optimizer, supply.items or None)
+    case = replace(case, optimizer=optimizer, data=supply.items or None)
+    if start.model is model:
+        start = case
     same = replace(same, notes=tuple(notes))
     with borrowed(model), torch.enable_grad():
         found = candidates(case, allow)
@@ -109,7 +102,7 @@ def repair(
         if not found.treatments:
             return replace(same, verdict="no-remedy", reason=_untried(found), cost=_cost(0, began))
         spending = Budget(steps, progress=progress)
-        attempt = Attempt(case, supply, allow, spending, seed)
+        attempt = Attempt(case, start, supply, allow, spending, seed)
         if seconds is not None:
             attempt.afford(began + seconds)
         done = _tried(attempt, found, same)
@@ -162,7 +155,7 @@ def _words(comparison: Comparison, trials: tuple[Trial, Trial], measure: str) ->
     before = sum(comparison.before) / len(comparison.before)
     after = sum(comparison.after) / len(comparison.after)
     steps = max(len(curve) for trial in trials for curve in trial.losses)
-    sure = f"p = {comparison.p:.2g}" if comparison.better else "no significant difference"
+    sure = comparison.sure if comparison.better else "no significant difference"
     return (
         f"{measure} {after:.4g} after {steps} steps, where the network {AS_IT_IS} comes to "
         f"{before:.4g} (means of {len(comparison.before)} seeds; {sure})."
@@ -212,11 +205,6 @@ def _look(model: nn.Module, batch: Any, loss: Any, optimizer: Any, seed: int) ->
     normalized = any(site.kind in NORMS for site in seen.sites)
     diagnosis = diagnose(look(sharpness=not normalized))
     return diagnose(look()) if normalized and not diagnosis.healthy else diagnosis
-
-
-def _slow_norms(record: Record) -> bool:
-    momentum, tracked = record.fact("norm.momentum"), record.fact("norm.tracked", 0)
-    return momentum is not None and 0 < momentum < SLOW and tracked < SETTLED
 
 
 def _check_can_train(diagnosis: Diagnosis) -> None:

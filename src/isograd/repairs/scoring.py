@@ -54,18 +54,42 @@ class Judge:
         with borrowed(model), torch.no_grad():
             torch.manual_seed(self.seed)
             model.train(self.training) if self.training != model.training else None
-            values = [self._one(batch.call(model), batch) for batch in self.supply.held]
+            outputs = [batch.call(model) for batch in self.supply.held]
+            if self.measure == "classes":  # one temperature for all
+                logits, labels = zip(*map(self._classes, outputs, self.supply.held), strict=True)
+                return calibrated(torch.cat(logits), torch.cat(labels))
+            values = list(map(self._one, outputs, self.supply.held))
         weights = [batch.size for batch in self.supply.held]
         total = sum(v * w for v, w in zip(values, weights, strict=True)) / sum(weights)
         return total if math.isfinite(total) else math.inf
+
+    def off_scale(self, model: nn.Module) -> tuple[float, float] | None:
+        """Shares of the targets' variance that are left, and that the best line would leave.
+
+        None where scores are not losses of real numbers.
+        """
+        if self.measure != "loss":
+            return None
+        shares = []
+        with borrowed(model), torch.no_grad():
+            torch.manual_seed(self.seed)
+            for batch in self.supply.held:
+                outputs = batch.call(model)
+                if not _comparable(outputs, batch.targets) or _binary(batch.targets):
+                    return None
+                out = _signal(outputs)
+                shares.append((unexplained(out, batch.targets), beside_line(out, batch.targets)))
+        left, best = zip(*shares, strict=True)
+        return sum(left) / len(left), sum(best) / len(best)
+
+    def _classes(self, outputs: Any, batch: Batch) -> tuple[Tensor, Tensor]:
+        return _classes(_signal(outputs), batch.targets)
 
     def _one(self, outputs: Any, batch: Batch) -> float:
         if self.measure == "loss":
             chosen = choose(outputs, batch.targets, self.loss, self.seed)
             return float(as_scalar(chosen.compute(), chosen.name))
         out = _signal(outputs)
-        if self.measure == "classes":
-            return calibrated(*_classes(out, batch.targets))
         return (beside_line if self.measure == "line" else unexplained)(out, batch.targets)
 
 

@@ -56,5 +56,5 @@ def judgement(repair: Repair) -> str:
     found = repair.comparison
     if found is None:
         return ""
-    words = f"a difference of {short(found.gain)}, p = {found.p:.2g} (one-sided paired t-test)"
+    words = f"a difference of {short(found.gain)}, {found.sure} (one-sided paired t-test)"
     return words if found.better else f"no significant difference: {words}"

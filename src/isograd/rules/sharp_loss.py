@@ -20,7 +20,7 @@ class SharpLoss(Rule):
 
     Sees: the learning rate times the largest eigenvalue of the loss's Hessian on this batch,
         against the 2 (1 + momentum) beyond which gradient descent overshoots along that direction
-        by more at every step.
+        by more at every step. In a rehearsal also whether its steps multiplied the loss.
 
     Matters: above it the loss rises along the sharpest direction until something gives: the
         network finds a flatter place, or its units die, or it overflows.
@@ -43,6 +43,9 @@ class SharpLoss(Rule):
     harmless: float = 0.02
     """First update over weight, for the median: below it the sharp direction is one that the
     gradient hardly has, such as behind a square root near zero, whatever its curvature."""
+    thrown: float = 3.0
+    """Largest loss of the first steps over the first one: beyond it they threw the network to where
+    it has to start again, from weights that nobody chose. Noise of batches stays below."""
 
     def judge(self, reading: Reading) -> Outcome:
         """Compares the learning rate with the limit."""
@@ -66,6 +69,8 @@ class SharpLoss(Rule):
         severity = Severity.WARNING if ill else Severity.INFO
         if result == "diverges":
             severity = Severity.ERROR
+        elif reading.history and _thrown(reading) > self.thrown:
+            severity = Severity.WARNING
         elif reading.history and result != "flat":  # the steps were taken, and did no harm
             severity = Severity.INFO
         return Finding(
@@ -91,6 +96,13 @@ class SharpLoss(Rule):
     def well() -> Reading:
         """Half of it."""
         return _example(0.0125)
+
+
+def _thrown(reading: Reading) -> float:
+    """Largest loss of a rehearsal over what it started with, or guessing has; 0 without one."""
+    losses = [v for v in reading.last.fact("rehearsal.losses") or () if math.isfinite(v)]
+    start = max(losses[0], fact(reading.seen, "loss.chance") or 0.0) if losses else 0.0
+    return max(losses) / start if start > 0 else 0.0
 
 
 def _step(record: Record) -> float:
