@@ -146,8 +146,12 @@ def test_the_last_judgement_has_no_second_one() -> None:
     assert told(alarms.update(9, looked(found()), last=True)) == [
         ("IG301", "warning", "raised", 9, 9, 9)
     ]
-    for missed, after in ((0, ["raised"]), (1, ["withdrawn"])):
-        alarms = Alarms(steps=1000)
+    for missed, steps, after in (
+        (0, 1000, ["raised"]),
+        (1, 1000, ["withdrawn"]),
+        (0, 5, ["withdrawn"]),
+    ):
+        alarms = Alarms(steps=steps)
         for step in (0, 1):
             alarms.update(step, looked(found()))
         for step in range(2, 2 + missed):

@@ -108,10 +108,11 @@ class Alarms:
     def _missed(self, step: int, key: Key, *, last: bool, eased: bool) -> Alarm | None:
         watched = self._now[key]
         watched.missed += 1
-        rests = last or eased or step - watched.alarm.last_step >= self.steps
+        long_ago = step - watched.alarm.last_step >= self.steps
+        needed = self.looks if not last else 0 if long_ago else 1
         if not watched.raised:
             del self._now[key]
-        elif rests and watched.missed > (min(self.looks, 1) if last else self.looks):
+        elif (last or eased or long_ago) and watched.missed > needed:
             del self._now[key]
             self._past[key] = replace(watched.alarm, state="withdrawn")
             return self._past[key]

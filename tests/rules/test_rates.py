@@ -84,6 +84,15 @@ def test_what_changes_from_one_step_to_the_next_are_the_data() -> None:
     assert spike(climbs, 1e-3).cause == "lr-too-high"
 
 
+def test_a_network_that_its_steps_have_killed_is_not_told_to_take_larger_ones() -> None:
+    dead = watched([3.0] * 8, [0.09, 0.1, 0.12, *[0.0] * 5], [2.3] * 80, **{"loss.chance": 2.3})
+    assert not isinstance(RULES["IG304"].judge(dead), Finding)
+    slow = watched([1e-6] * 8, [1e-7] * 8, [2.3] * 80, **{"loss.chance": 2.3})
+    result = RULES["IG304"].judge(slow)
+    assert isinstance(result, Finding)
+    assert result.cause == "lr-too-low"
+
+
 def test_rules_do_not_contradict_each_other() -> None:
     """Of a rate that is far too large all that blame it name the same one to go to."""
     losses = [2.3 * 2**k for k in range(40)]

@@ -68,7 +68,7 @@ class DyingUnits(Rule):
         return Finding(
             self.code,
             severity,
-            "lr-too-high" if steps_to_blame(reading) else "dead-units",
+            "lr-too-high" if steps_to_blame(reading, _when(column, worst)) else "dead-units",
             f"{show(100 * now)} % of the units of {seen.sites[worst].name} are dead at step "
             f"{column.steps[-1]}; at step {column.steps[0]} it was {show(100 * then)} % "
             f"({len(over_limit)} of {len(rises)} layers have lost {show(100 * self.died)} % or "
@@ -102,6 +102,15 @@ class DyingUnits(Rule):
     def well() -> Reading:
         """A tenth dies."""
         return _example(0.1)
+
+
+def _when(column: Over, site: int) -> int:
+    """The step of the look at which more than half of the rise was there."""
+    row = column.rows[site]
+    half = ((row[0] or 0.0) + (column.now(site) or 0.0)) / 2
+    return next(
+        step for step, share in zip(column.steps, row, strict=True) if (share or 0.0) >= half
+    )
 
 
 def for_good(off: float, zeros: float, samples: float) -> float:

@@ -155,7 +155,10 @@ class UpdateRatio(Rule):
                 ),
                 self.explains if suffers(reading) else (),
             )
-        if now < self.low and suffers(reading) and not warming(reading) and not cooling(reading):
+        # What has come to a standstill after steps of some size is not cured by larger ones.
+        always = median(typical[:NOW]) < self.low / self.loses
+        meant = warming(reading) or cooling(reading)
+        if now < self.low and always and suffers(reading) and not meant:
             return Finding(
                 self.code,
                 Severity.WARNING,
