@@ -115,22 +115,25 @@ def figure(title: str, about: str, plot: Markup, legend: Markup | None, caption:
 
 
 def rehearsal(diagnosis: Diagnosis) -> Markup | None:
-    """The loss at every step; `None` without a rehearsal."""
-    losses = summary.losses(diagnosis)
+    """The loss at every step; `None` without a rehearsal or a watched run."""
+    losses, steps = summary.losses(diagnosis), summary.loss_steps(diagnosis)
     if not losses:
         return None
+    copied = summary.course_title(diagnosis) == "Rehearsal"
     positive = [x for x in losses if x is not None and 0 < x < float("inf")]
     wide = len(positive) == len(losses) and max(positive) > 10 * min(positive)
     scale = log_scale(axis(losses)) if wide else linear_scale(losses, short)
     plot = chart(
         [Curve("loss", "seen", losses)],
         scale,
-        spaced([f"{i}" for i in range(len(losses))]),
+        spaced([f"{step:,}" for step in steps]),
         style="loss",
-        name=f"Loss during the rehearsal, {summary.rehearsal(diagnosis)}.",
-        tips=[f"step {i} · loss {short(x)}" for i, x in enumerate(losses)],
+        name=f"Loss during the {'rehearsal' if copied else 'run'}, {summary.rehearsal(diagnosis)}.",
+        tips=[f"step {s:,} · loss {short(x)}" for s, x in zip(steps, losses, strict=True)],
     )
-    caption = "Loss at every step of a copy; your model was not touched"
+    caption = "Loss of the steps, of a long run some of the older ones"
+    if copied:
+        caption = "Loss at every step of a copy; your model was not touched"
     return figure("Loss, step by step", summary.rehearsal(diagnosis), plot, None, caption)
 
 

@@ -2,11 +2,11 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from isograd.findings import Diagnosis, Finding, Severity
-from isograd.records import Record
+from isograd.records import Reading, Record
 from isograd.reporting._numbers import abbreviate, counted, printable, short, value
 
 EVIDENCE = 6
@@ -147,9 +147,37 @@ def tally(diagnosis: Diagnosis) -> str:
 
 
 def losses(diagnosis: Diagnosis) -> list[float | None]:
-    """The loss at every step of the rehearsal; empty without one."""
-    found: Any = diagnosis.reading.last.fact("rehearsal.losses") or []
+    """The loss at every step of the rehearsal or of the watched run; empty without one."""
+    last = diagnosis.reading.last
+    found: Any = last.fact("rehearsal.losses") or (last.fact("watch.losses") or [[], []])[1]
     return [x if isinstance(x, (int, float)) else None for x in found]
+
+
+def loss_steps(diagnosis: Diagnosis) -> list[int]:
+    """The steps of these losses: of a long run some of the older ones are left out."""
+    run: Any = diagnosis.reading.last.fact("watch.losses")
+    return list(run[0]) if run else list(range(len(losses(diagnosis))))
+
+
+def course_title(diagnosis: Diagnosis) -> str:
+    """What these losses are of."""
+    return "Loss" if diagnosis.reading.last.fact("watch.losses") else "Rehearsal"
+
+
+def at_the_end(diagnosis: Diagnosis) -> Diagnosis:
+    """Of a watched run the same judgement beside the numbers of the latest look; else unchanged."""
+    reading = diagnosis.reading
+    if not reading.history or reading.last.fact("watch.losses") is None:
+        return diagnosis
+    return replace(diagnosis, reading=Reading(latest_look(reading.seen.facts, reading.last)))
+
+
+def latest_look(first: Mapping[str, Any], last: Record) -> Record:
+    """A look with what stays as it was in the first one, which a cheap one does not say again."""
+    stays = ("model.", "loss.", "target.")
+    told = {key: fact for key, fact in first.items() if key.startswith(stays)}
+    told.pop("loss.value", None)
+    return replace(last, facts={**told, **last.facts})
 
 
 def rehearsal(diagnosis: Diagnosis) -> str:
@@ -157,7 +185,8 @@ def rehearsal(diagnosis: Diagnosis) -> str:
     curve = losses(diagnosis)
     if not curve:
         return ""
-    words = f"{counted(len(curve), 'step')}: loss {short(curve[0])} → {short(curve[-1])}"
+    steps = counted(loss_steps(diagnosis)[-1] + 1, "step")
+    words = f"{steps}: loss {short(curve[0])} → {short(curve[-1])}"
     stopped = diagnosis.reading.last.fact("rehearsal.stopped")
     return words + (f"; stopped: {value(stopped)}" if stopped else "")
 

@@ -44,11 +44,8 @@ class Watched:
     @property
     def latest(self) -> Diagnosis:
         """The same judgement beside the numbers of the latest look alone."""
-        first, last = self.looks[0], self.looks[-1]
-        # A cheap look does not say again what stays as it is.
-        told = {**self.session.info.facts, **first.facts}
-        stays = {key: fact for key, fact in told.items() if key.startswith("model.")}
-        seen = replace(last, facts={**stays, **last.facts})
+        first = {**self.session.info.facts, **self.looks[0].facts}
+        seen = summary.latest_look(first, self.looks[-1])
         return replace(self.diagnosis, reading=Reading(seen))
 
     @property

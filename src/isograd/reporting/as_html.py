@@ -19,6 +19,7 @@ SIGNS = {"healthy": "✓", "warning": "!", "error": "✗"}
 
 def tell(diagnosis: Diagnosis, *, whole: bool = True) -> str:
     """The page, or the fragment where `whole` is false."""
+    diagnosis = summary.at_the_end(diagnosis)
     return _page(diagnosis) if whole else _fragment(diagnosis)
 
 
@@ -26,7 +27,7 @@ def _page(diagnosis: Diagnosis) -> Markup:
     sections = [
         section("findings", "Findings", cards(diagnosis)),
         section("profile", "Profile over depth", figures.profiles(diagnosis), "pair"),
-        section("rehearsal", "Rehearsal", some(figures.rehearsal(diagnosis))),
+        section("rehearsal", summary.course_title(diagnosis), some(figures.rehearsal(diagnosis))),
         section("magnitudes", "Magnitudes", figures.magnitudes(diagnosis), "pair"),
         section("layers", "Layers, worst first", layer_parts(diagnosis)),
         section("model", "Model", some(tree_part(diagnosis))),
@@ -90,7 +91,9 @@ def _tiles(diagnosis: Diagnosis) -> list[Markup]:
             found.append((f"{word} off prediction", beside.around(apart.typical)))
     curve = summary.losses(diagnosis)
     if curve:
-        found.append((f"loss after {len(curve)} steps", short(curve[-1])))
+        found.append(
+            (f"loss after {summary.loss_steps(diagnosis)[-1] + 1:,} steps", short(curve[-1]))
+        )
     return [tag("div", tag("dt", word), tag("dd", text)) for word, text in found]
 
 

@@ -15,12 +15,14 @@ MOST = 20
 """Findings told in full: a comment holds 65,536 characters."""
 
 SIGNS = {"error": "🔴", "warning": "🟡", "info": "🔵", "healthy": "🟢"}
-# Whatever Markdown or HTML could act on; an @ would call somebody of that name.
-_ACTIVE = re.compile(r"[\\`*_\[\]<>#|~&@$]")
+# Whatever Markdown or HTML could act on where it stands; an @ would call somebody of that name, and
+# a # with a number is an issue. Inside of words and around a range, they do nothing.
+_ACTIVE = re.compile(r"[\\`*<|~&@$]|(?<![A-Za-z0-9])_|#(?=\d)|\](?=[(\[:])|\[(?=\^)|^[>#\[]")
 
 
 def tell(diagnosis: Diagnosis) -> str:
     """The verdict, a table of findings, and the details folded away."""
+    diagnosis = summary.at_the_end(diagnosis)
     sign = SIGNS[summary.level(diagnosis)]
     blocks = [
         f"### {sign} isograd: {summary.headline(diagnosis)}",
@@ -52,7 +54,8 @@ def _facts(diagnosis: Diagnosis) -> str:
     parts = [summary.subject(seen)]
     parts += [f"loss {text}" for text in [summary.loss(seen)] if text]
     parts += [f"theory, {text}" for text in [beside.told(diagnosis)] if text]
-    parts += [f"rehearsal of {text}" for text in [summary.rehearsal(diagnosis)] if text]
+    kind = "rehearsal" if summary.course_title(diagnosis) == "Rehearsal" else "run"
+    parts += [f"{kind} of {text}" for text in [summary.rehearsal(diagnosis)] if text]
     return "  \n".join(plain(part) for part in parts)
 
 

@@ -56,6 +56,7 @@ class Pen:
 
 def tell(diagnosis: Diagnosis, *, width: int | None = None, color: bool = False) -> str:
     """The whole report as text, without a line break at its end."""
+    diagnosis = summary.at_the_end(diagnosis)
     pen = Pen(max(width or WIDTH, NARROWEST), color)
     predicted = diagnosis.reading.seen.source == "predicted"
     shown = (_predicted.table if predicted else profile)(diagnosis, pen.width, pen)
@@ -98,7 +99,7 @@ def _rehearsal(diagnosis: Diagnosis, pen: Pen) -> str:
     if not words:
         return ""
     line = sparkline(summary.losses(diagnosis), pen.width - 4)
-    return f"{pen('Rehearsal', 'bold')}  {words}\n  {pen(line, 'forward')}"
+    return f"{pen(summary.course_title(diagnosis), 'bold')}  {words}\n  {pen(line, 'forward')}"
 
 
 def finding_text(number: int, finding: Finding, pen: Pen) -> str:

@@ -164,9 +164,7 @@ class FirstLook:
         batch = self._batch
         if batch.targets is None and recorder.targets:
             batch = Batch(batch.args, batch.kwargs, recorder.targets[0])
-        done = Pass(
-            self.tape, batch, self._outputs, self._loss, "the loop's own", False, self._loss_node
-        )
+        done = Pass(self.tape, batch, self._outputs, self._loss, "", False, self._loss_node)
         done.gradients = gradients
         measures = recorder.measures
         rows = {
@@ -177,6 +175,9 @@ class FirstLook:
             for one in measures:
                 _divide(one, scale)
         record = assemble(self._model, done, recorder, step)
+        if self._loss is not None:
+            named = {"loss.name": record.fact("loss.kind") or "of the loop"}
+            record = replace(record, facts={**record.facts, **named})
         if recorder.broadcast is not None:
             record = replace(record, facts={"loss.broadcast": recorder.broadcast, **record.facts})
         channels = [row.node.channels for row in recorder.rows]
