@@ -38,6 +38,8 @@ class Quadrature:
 
     correlation: Array | None = None
     """Of the Gaussians behind the entries, per kind of pair, where the entries are no Gaussians."""
+    _related: tuple[Array, Array, Array] | None = None
+    """What `related` found last, behind the second moments that it was for."""
 
     def __init__(self, mean: Array, deviation: Array) -> None:
         safe = np.where(deviation > 0, deviation, 1.0)
@@ -84,6 +86,19 @@ class Quadrature:
         result.z, result.weights = move(self.z, 1), move(self.weights, 1)
         result.x = move(self.x, 1)
         return result
+
+    def related(self, origin: Field) -> tuple[Array, Array]:
+        """Correlation of the Gaussians per kind of pair of the origin, and its powers."""
+        if self._related is None or self._related[0] is not origin.second:
+            correlation = self.correlation
+            if correlation is None:
+                first, other = origin.per_pair(self.deviation)
+                product = first * other
+                known = product > 0
+                correlation = (origin.second - origin.products()) / np.where(known, product, 1.0)
+                correlation = np.where(known, np.clip(correlation, -1.0, 1.0), 0.0)
+            self._related = origin.second, correlation, _powers(correlation)
+        return self._related[1:]
 
     @cached_property
     def x(self) -> Array:
@@ -188,31 +203,28 @@ class Nodes:
 
 
 def _series(quadrature: Quadrature, values: Array, origin: Field) -> tuple[Array, Array]:
-    finite = np.isfinite(values)
-    if not finite.all():  # such as the root of a negative number, far out in the tail
-        values = np.where(finite, values, 0.0)
+    if not np.isfinite(values).all():  # such as the root of a negative number, far in the tail
+        values = np.where(np.isfinite(values), values, 0.0)
+    correlation, powers = quadrature.related(origin)
+    if quadrature.deviation.size == 1:
+        flat = values.reshape(-1)
+        terms = flat @ quadrature.basis.reshape(len(flat), -1)
+        square = (quadrature.weights.reshape(-1) * flat) @ flat
+        squares = terms * terms
+        second = np.array(powers @ squares)
+        rest = square - squares.sum()
+        if rest > 0:
+            second += rest * correlation**_TAIL
+        second[(0,) * second.ndim] = square
+        return terms[:1].reshape(quadrature.deviation.shape), second
     coefficients = np.matmul(values[..., None, :], quadrature.basis)[..., 0, :]
     square = (quadrature.weights * np.square(values)).sum(-1)
     rest = np.sqrt(np.maximum(square - np.square(coefficients).sum(-1), 0.0))
-    deviation = quadrature.deviation
-    first, other = origin.per_pair(deviation)
-    product = first * other
-    correlation = (origin.second - origin.products()) / np.where(product > 0, product, 1.0)
-    correlation = np.where(product > 0, np.clip(correlation, -1.0, 1.0), 0.0)
-    if quadrature.correlation is not None:
-        correlation = quadrature.correlation
-    powers = _powers(correlation)
-    if deviation.size == 1:
-        flat = coefficients.reshape(-1)
-        second = powers @ np.square(flat) + rest.reshape(()) ** 2 * correlation**_TAIL
-    else:
-        left, right = origin.per_pair(coefficients)
-        second = np.einsum("...k,...k,...k->...", left, right, powers)
-        a, b = origin.per_pair(rest)
-        second = second + a * b * correlation**_TAIL
-    result = np.array(second)
-    same = tuple(slice(0, len(cut)) for cut in origin.cuts)
-    result[same] = square
+    left, right = origin.per_pair(coefficients)
+    second = np.einsum("...k,...k,...k->...", left, right, powers)
+    one, two = origin.per_pair(rest)
+    result = np.array(second + one * two * correlation**_TAIL)
+    result[tuple(slice(0, len(cut)) for cut in origin.cuts)] = square
     return np.asarray(coefficients[..., 0]), result
 
 

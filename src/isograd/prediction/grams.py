@@ -88,27 +88,30 @@ def _spread(run: Propagation, f: Field) -> float:
     return spread(run, step.inputs[0])
 
 
-def paired(g: Field, other: Field, place: int, variance: float) -> tuple[Field, Field]:
+def paired(
+    g: Field, other: Field, place: int, there: int, variance: float
+) -> tuple[Field, Field]:
     """Factors whose contraction is what goes together, to be added to that of `g` and `other`.
 
     Args:
         g: gradient.
-        other: keys or features, on the same axes.
-        place: factor of the tokens that are summed over.
+        other: keys or features.
+        place: factor of the tokens that are summed over, in the gradient.
+        there: the same in the other.
         variance: of the correlation of two of them.
     """
     k = len(g.cuts[place])
     ends = np.repeat(np.arange(k), k), np.tile(np.arange(k), k)
     found = []
-    for f, centered in ((g, False), (other, True)):
-        rows = np.moveaxis(f.second, place, 0)
+    for f, at, centered in ((g, place, False), (other, there, True)):
+        rows = np.moveaxis(f.second, at, 0)
         same = rows[:k]
         if centered:
             same = same - rows[[k + c * k + c for c in range(k)]]
         one, two = same[ends[0]], same[ends[1]]
         across = np.where(one * two > 0, np.sign(one) * np.sqrt(np.abs(one * two)), 0.0)
         second = np.concatenate([np.zeros_like(same), across * np.sqrt(variance)])
-        found.append(f.like(np.moveaxis(second, 0, place)))
+        found.append(f.like(np.moveaxis(second, 0, at)))
     return found[0], found[1]
 
 

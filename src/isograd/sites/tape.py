@@ -200,19 +200,9 @@ class Tape(TorchFunctionMode):
             self._cut_to_python(name, call)
         return out
 
-    @contextmanager
-    def quiet(self) -> Iterator[None]:
+    def quiet(self) -> "_Quiet":
         """Lets the tape's own arithmetic pass unseen, without gradients or autocast."""
-        self._busy = True
-        try:
-            with torch.no_grad(), torch._C.DisableTorchFunction():
-                yield
-        except Exception as error:
-            if self.on_fault is None:
-                raise
-            self.on_fault(error)
-        finally:
-            self._busy = False
+        return _Quiet(self)
 
     def _note(self, name: str, kind: str | None, call: Call, results: list[Tensor]) -> None:
         for tensor in call.tensors:
@@ -352,6 +342,33 @@ class Tape(TorchFunctionMode):
             phase=self.phase,
         )
         return self._register(node, out)
+
+
+class _Quiet:
+    """A stretch of the tape's own arithmetic."""
+
+    __slots__ = ("_gradients", "_guard", "_tape")
+
+    def __init__(self, tape: Tape) -> None:
+        self._tape = tape
+
+    def __enter__(self) -> None:
+        self._tape._busy = True
+        self._guard = torch._C.DisableTorchFunction()
+        self._guard.__enter__()  # first, or the next call would be seen
+        self._gradients = torch.is_grad_enabled()
+        if self._gradients:
+            torch._C._set_grad_enabled(False)
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> bool:
+        if self._gradients:
+            torch._C._set_grad_enabled(True)
+        self._guard.__exit__(None, None, None)
+        self._tape._busy = False
+        if isinstance(error, Exception) and self._tape.on_fault is not None:
+            self._tape.on_fault(error)
+            return True
+        return False
 
 
 _WHOLE = ("Norm", "GELU", "SiLU", "Swish", "Mish", "Activation")

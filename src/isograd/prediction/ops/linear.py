@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from isograd.prediction import pairs
-from isograd.prediction.aligning import aligned
 from isograd.prediction.biases import biased
+from isograd.prediction.contraction import contracted, in_common
 from isograd.prediction.fields import Field
-from isograd.prediction.grams import FEATURES, KEYS, attended, paired
+from isograd.prediction.grams import FEATURES, KEYS, attended
 from isograd.prediction.ops import Op, Outcome
 from isograd.prediction.twins import Link
 
@@ -192,10 +192,7 @@ def product(
         of_out: labels of the output; the others are summed over.
         bias: broadcast and added to the output.
     """
-    whole = sorted({*of_x, *of_y}, key=(of_out + of_x + of_y).index)
-    a, b = aligned(_spread(x, of_x, whole), _spread(y, of_y, whole))
-    # Axes that only one of the two has were repeated: take one entry of the other there.
-    out = _contracted(a, _only(x, of_x, whole), b, _only(y, of_y, whole), whole, of_out)
+    out = contracted(x, of_x, y, of_y, of_out)
     out.noise = x.noise + y.noise + fluctuation(x) + fluctuation(y)
     out.condition = x.condition + y.condition
     inner = out
@@ -210,33 +207,25 @@ def product(
         result = []
         if bias is not None:
             result.append((bias, gradient.summed_to(bias.shape)))
+        noise = gradient.noise + fluctuation(gradient)
         for mine, labels, other, of_other in ((x, of_x, y, of_y), (y, of_y, x, of_x)):
             if mine.notes.get("fixed"):
                 continue
-            g, o = aligned(_spread(gradient, of_out, whole), _spread(other, of_other, whole))
-            kept = _only(gradient, of_out, whole), _only(other, of_other, whole)
-            found = _contracted(g, kept[0], o, kept[1], whole, labels)
+            found = contracted(gradient, of_out, other, of_other, labels)
             variance = _in_common(out, mine, other)
-            summed = [c for c in whole if c in of_out and c in of_other and c not in labels]
-            if variance and summed and g.groups[whole.index(summed[-1])]:
-                place = g.factors_of(whole.index(summed[-1]))[-1]
-                one, two = paired(g, o, place, variance)
-                more = _contracted(one, kept[0], two, kept[1], whole, labels)
-                found = found.like(found.second + more.second, found.mean)
-            found.noise = gradient.noise + fluctuation(gradient)
+            if variance:
+                more = in_common(gradient, of_out, other, of_other, labels, variance)
+                found = found if more is None else found.like(found.second + more.second)
+            found.noise = noise
             result.append((mine, _unspread(found, mine)))
         return result
 
     def ahead(p: Field, q: Field) -> Field:
-        one, two = aligned(_spread(p, of_x, whole), _spread(q, of_y, whole))
-        return _contracted(one, _only(p, of_x, whole), two, _only(q, of_y, whole), whole, of_out)
+        return contracted(p, of_x, q, of_y, of_out)
 
     def behind(gradient: Field, factor: Field, place: int) -> Field:
         mine, other = ((of_x, of_y), (of_y, of_x))[place]
-        g, o = aligned(_spread(gradient, of_out, whole), _spread(factor, other, whole))
-        kept = (_only(gradient, of_out, whole), _only(factor, other, whole))
-        found = _contracted(g, kept[0], o, kept[1], whole, mine)
-        return _unspread(found, (x, y)[place])
+        return _unspread(contracted(gradient, of_out, factor, other, mine), (x, y)[place])
 
     return Outcome(
         out,
@@ -253,88 +242,6 @@ def _in_common(out: Field, mine: Field, other: Field) -> float:
     if keys is other:
         return float(variance)
     return float(out.notes.get(FEATURES, 0.0)) if "draw" in mine.notes else 0.0
-
-
-def _spread(f: Field, labels: str, whole: list[str]) -> Field:
-    """Axes in the order of `whole`, length one where the field has none."""
-    order = sorted(range(len(labels)), key=lambda axis: whole.index(labels[axis]))
-    moved = f.permuted(order) if order != list(range(len(labels))) else f
-    groups = [0] * len(whole)
-    for axis, number in zip(order, moved.groups, strict=True):
-        groups[whole.index(labels[axis])] = number
-    return moved.regrouped(tuple(groups))
-
-
-def _only(f: Field, labels: str, whole: list[str]) -> list[bool]:
-    """Per label whether the field really has that axis."""
-    return [c in labels and f.groups[labels.index(c)] > 0 for c in whole]
-
-
-def _contracted(
-    a: Field, has_a: list[bool], b: Field, has_b: list[bool], whole: list[str], out: str
-) -> Field:
-    """Second moments of the sum over the labels that `out` lacks."""
-    letters: list[str] = []
-    kept: list[str] = []
-    weights: list[tuple[str, Array, Array]] = []
-    cuts, groups, at = [], [0] * len(whole), 0
-    of_a, of_b, take_a, take_b = "", "", [], []
-    for axis, label in enumerate(whole):
-        for _ in range(a.groups[axis]):
-            letter = _LETTERS[at]
-            letters.append(letter)
-            cut = a.cuts[at]
-            take_a.append(slice(None) if has_a[axis] else 0)
-            take_b.append(slice(None) if has_b[axis] else 0)
-            of_a += letter if has_a[axis] else ""
-            of_b += letter if has_b[axis] else ""
-            if label in out:
-                kept.append(letter)
-                cuts.append(cut)
-                groups[axis] += 1
-            else:
-                weights.append((letter, pairs.counts(cut), np.array(cut, dtype=np.float64)))
-            at += 1
-    target = "".join(kept)
-    second = _einsum(
-        of_a, a.second[tuple(take_a)], of_b, b.second[tuple(take_b)], target, weights, 1
-    )
-    mean = _einsum(of_a, a.mean[tuple(take_a)], of_b, b.mean[tuple(take_b)], target, weights, 2)
-    missing = [c for c in target if c not in of_a + of_b]
-    if missing:  # an axis that neither has: cannot be, aligned() gave it length one
-        raise AssertionError(missing)
-    order = [whole.index(label) for label in out]
-    number = [groups[axis] for axis in order]
-    kept_axes = [axis for axis, label in enumerate(whole) if label in out]
-    found = Field(second, tuple(cuts), tuple(groups[axis] for axis in kept_axes), mean)
-    if kept_axes != order:
-        found = found.permuted([kept_axes.index(axis) for axis in order])
-    assert list(found.groups) == number
-    return found
-
-
-def _einsum(
-    of_a: str, a: Array, of_b: str, b: Array, target: str, weights: Any, which: int
-) -> Array:
-    operands: list[Any] = [a, b]
-    labels = [of_a, of_b]
-    factor = 1.0
-    for entry in weights:
-        letter, weight = entry[0], entry[which]
-        if letter in of_a:
-            operands[0] = operands[0] * _shaped(weight, of_a, letter)
-        elif letter in of_b:
-            operands[1] = operands[1] * _shaped(weight, of_b, letter)
-        else:
-            factor *= float(weight.sum())
-    result = np.einsum(f"{labels[0]},{labels[1]}->{target}", *operands)
-    return np.asarray(result * factor if factor != 1.0 else result)
-
-
-def _shaped(weight: Array, labels: str, letter: str) -> Array:
-    shape = [1] * len(labels)
-    shape[labels.index(letter)] = -1
-    return weight.reshape(shape)
 
 
 def _unspread(found: Field, mine: Field) -> Field:
