@@ -65,7 +65,10 @@ def depths() -> Callable[[], Any]:
     import torch
     from torch import nn
 
+    from isograd.prediction.ops import by_function
     from isograd.prediction.sweeping import sweep
+
+    by_function()  # imports the rules
 
     def stack(layers: int) -> nn.Sequential:
         parts: list[nn.Module] = []
@@ -80,6 +83,9 @@ def depths() -> Callable[[], Any]:
 def recorded(build: Callable[[], Any], batch: Any) -> Callable[[], Any]:
     """Builds without memory and predicts."""
     from isograd import predict, recording
+    from isograd.prediction.ops import by_function
+
+    by_function()  # imports the rules
 
     def task() -> Any:
         with recording():

@@ -5,8 +5,33 @@ from __future__ import annotations
 import types
 from typing import Any
 
+import torch
+
+PLAIN = frozenset(
+    "shape dtype ndim requires_grad grad grad_fn is_leaf layout size dim numel stride "
+    "is_contiguous is_floating_point is_complex element_size nelement ndimension itemsize "
+    "requires_grad_ is_sparse is_quantized is_nested is_mkldnn storage_offset names "
+    "is_inference _version __hash__ __len__ register_hook retain_grad retains_grad "
+    "output_nr is_same_size is_signed has_names is_conj is_neg __dir__ __repr__ __format__".split()
+)
+"""Answered by the meta tensor itself."""
+DEVICE = {"device": torch.device("cpu"), "is_meta": False, "is_cpu": True, "is_cuda": False}
+"""What an abstract tensor says of itself: models ask, to put masks and positions beside it."""
+VALUES = frozenset(
+    "item tolist numpy __bool__ __int__ __float__ __index__ __array__ nonzero unique equal "
+    "allclose is_nonzero data_ptr".split()
+)
+"""Need values, which an abstract tensor does not have."""
 _IN_PLACE = frozenset("add sub mul truediv pow matmul and or xor".split())
 _COPIES: dict[Any, Any] = {}
+
+
+def function_name(function: Any) -> str:
+    """Of a torch function; that of the attribute, where it reads one of a tensor."""
+    name: str = getattr(function, "__name__", "")
+    if name == "__get__":
+        name = getattr(getattr(function, "__self__", None), "__name__", "")
+    return name
 
 
 def plain_name(name: str) -> tuple[str, bool]:

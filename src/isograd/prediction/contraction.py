@@ -122,7 +122,9 @@ def _plan(x: Layout, y: Layout, out: str) -> _Plan | None:
             side += letters[label] if number else ""
         sides.append(side)
     kept = "".join(letters.get(label, "") for label in out)
-    sizes = {c: cut for label in letters for c, cut in zip(letters[label], cut_of[label])}
+    sizes = {
+        c: cut for label in letters for c, cut in zip(letters[label], cut_of[label], strict=True)
+    }
     own = tuple(sizes[c] for c in kept)
     once = ["".join(c for c in side if c not in kept) for side in sides]
     once[1] = "".join(c for c in once[1] if c not in once[0])
@@ -154,9 +156,7 @@ def _outer(side: str, summed: str, table: dict[str, Array]) -> Array | None:
     return result
 
 
-def _aligned(
-    x: Field, of_x: str, y: Field, of_y: str, out: str
-) -> tuple[Field, Field, str]:
+def _aligned(x: Field, of_x: str, y: Field, of_y: str, out: str) -> tuple[Field, Field, str]:
     """Both fields with the same labels, cut alike where both have an axis."""
     whole = "".join(sorted({*of_x, *of_y}, key=(out + of_x + of_y).index))
     a, b = aligned(_spread(x, of_x, whole), _spread(y, of_y, whole))

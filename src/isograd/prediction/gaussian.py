@@ -7,9 +7,12 @@ sqrt(k!) (Mehler's formula). Functions of the same field combine node by node.
 
 from __future__ import annotations
 
+import weakref
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -28,6 +31,11 @@ _BENDS = (-8.0, -3.0, -1.0, 0.0, 1.0, 3.0, 6.0)
 """Borders of panels in the function's own argument: where activations of torch.nn bend."""
 
 
+_LATEST: deque[weakref.ref[Quadrature]] = deque()
+_BASES = 8
+"""Quadratures whose polynomials are kept: they are by far the largest thing of a run."""
+
+
 class Quadrature:
     """Nodes for N(mean, deviation^2), one row per class.
 
@@ -40,6 +48,7 @@ class Quadrature:
     """Of the Gaussians behind the entries, per kind of pair, where the entries are no Gaussians."""
     _related: tuple[Array, Array, Array] | None = None
     """What `related` found last, behind the second moments that it was for."""
+    _basis: Array | None = None
 
     def __init__(self, mean: Array, deviation: Array) -> None:
         safe = np.where(deviation > 0, deviation, 1.0)
@@ -105,12 +114,18 @@ class Quadrature:
         """Arguments of the function: mean + deviation z."""
         return np.asarray(self.mean[..., None] + self.deviation[..., None] * self.z)
 
-    @cached_property
+    @property
     def basis(self) -> Array:
         """(classes …, nodes, terms): weights times orthonormal Hermite polynomials."""
         if self.z.base is not None and self.z.base is _fixed()[0]:
             return np.broadcast_to(_fixed()[2], (*self.z.shape, _TERMS))
-        return _polynomials(self.z, self.weights)
+        found = self._basis
+        if found is None:
+            found = self._basis = _polynomials(self.z, self.weights)
+            _LATEST.append(weakref.ref(self))
+            if len(_LATEST) > _BASES and (old := _LATEST.popleft()()) is not None:
+                old._basis = None
+        return found
 
 
 @dataclass(slots=True, eq=False)
@@ -124,6 +139,8 @@ class Nodes:
     """Derivative by the argument, likewise."""
     steps: list[tuple[Field, Array]] = field(default_factory=list)
     """Functions of the same argument that this one is a function of, with derivatives by them."""
+    _told: dict[str, tuple[Array, Any]] = field(default_factory=dict)
+    """What was asked for last, by its name, behind the second moments that it was for."""
 
     def expectation(self, values: Array) -> Array:
         """E of something known at the nodes, per class."""
@@ -135,7 +152,13 @@ class Nodes:
 
     def chain(self, origin: Field) -> Array:
         """E[f' f'] per kind of pair: what takes the gradient's field to the origin's."""
-        return _series(self.quadrature, self.slopes, origin)[1]
+        return np.asarray(self._once("chain", origin, lambda: self.between(self.slopes, origin)))
+
+    def _once(self, name: str, origin: Field, find: Callable[[], Any]) -> Any:
+        found = self._told.get(name)
+        if found is None or found[0] is not origin.second:
+            found = self._told[name] = origin.second, find()
+        return found[1]
 
     def between(self, slopes: Array, origin: Field) -> Array:
         """E[s s'] per kind of pair for any function s given at the nodes."""
@@ -152,8 +175,11 @@ class Nodes:
         """E f', averaged over classes: what a small change has in common with its cause."""
         return float(self.expectation(self.slopes).mean())
 
-    def slope_kurtosis(self) -> float:
+    def slope_kurtosis(self, origin: Field) -> float:
         """1 + 2 E f'^4 / (E f'^2)^2: what `slope_noise` leaves of a Gaussian gradient's own."""
+        return float(self._once("kurtosis", origin, self._slope_kurtosis))
+
+    def _slope_kurtosis(self) -> float:
         square = np.square(self.slopes)
         second = self.expectation(square)
         fourth = self.expectation(np.square(square))
@@ -161,11 +187,11 @@ class Nodes:
 
     def slope_noise(self, origin: Field) -> float:
         """Variance of ln of the mean of f'^2 over finitely many units."""
-        return self._noise(self.slopes, origin)
+        return float(self._once("slopes", origin, lambda: self._noise(self.slopes, origin)))
 
     def value_noise(self, origin: Field) -> float:
         """Variance of ln of the mean of f^2 over finitely many units."""
-        return self._noise(self.values, origin)
+        return float(self._once("values", origin, lambda: self._noise(self.values, origin)))
 
     def _noise(self, values: Array, origin: Field) -> float:
         """Mean over all pairs of entries of E[v^2 v'^2] / (E v^2 E v'^2) - 1."""
@@ -176,8 +202,9 @@ class Nodes:
 
     def stiffness(self) -> float:
         """D ln E f^2 / d ln E u^2 where the argument u is scaled, averaged over classes."""
-        change = self.expectation(self.values * self.slopes * self.quadrature.x)
-        energy = self.expectation(np.square(self.values))
+        weighted = self.quadrature.weights * self.values
+        change = (weighted * self.slopes * self.quadrature.x).sum(-1)
+        energy = (weighted * self.values).sum(-1)
         return float((change / np.maximum(energy, 1e-300)).mean())
 
     # -- along with the layout of the origin ----------------------------------------------------

@@ -88,9 +88,7 @@ def _spread(run: Propagation, f: Field) -> float:
     return spread(run, step.inputs[0])
 
 
-def paired(
-    g: Field, other: Field, place: int, there: int, variance: float
-) -> tuple[Field, Field]:
+def paired(g: Field, other: Field, place: int, there: int, variance: float) -> tuple[Field, Field]:
     """Factors whose contraction is what goes together, to be added to that of `g` and `other`.
 
     Args:

@@ -13,6 +13,8 @@ from isograd.prediction.fields import Field
 from isograd.prediction.ops import Outcome
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from isograd.prediction.propagation import Call
 
 MASKED = -1e4
@@ -26,23 +28,35 @@ def hiding(call: Call, name: str, x: Any, y: Any) -> Outcome | None:
     if name != "add":
         return None
     for logits, mask in ((x, y), (y, x)):
-        if not call.known(mask) or mask.numel() < 2 or not mask.is_floating_point():
-            continue
-        with torch._C.DisableTorchFunction():
-            covered = covering(mask)
-            if covered is None:
-                if bool((mask == 0).all()):
-                    return Outcome(call.field(logits))
-                continue
-            visible = (~covered).numpy()
-            rest = mask.masked_fill(covered, 0.0)
-            told = bool(rest.any())
-        field = call.field(logits)
-        done = hidden(field, visible)
-        if told:
-            biased(done.out, field, rest)
-        return done
+        masked = hiding_of(call, mask)
+        if masked is not None:
+            return masked(call.field(logits))
+        if call.known(mask) and mask.numel() > 1 and mask.is_floating_point():
+            with torch._C.DisableTorchFunction():
+                nothing = bool((mask == 0).all())
+            if nothing:
+                return Outcome(call.field(logits))
     return None
+
+
+def hiding_of(call: Call, mask: Any) -> Callable[[Field], Outcome] | None:
+    """What adding known numbers does to logits, if some of them hide entries; else None."""
+    if not call.known(mask) or mask.numel() < 2 or not mask.is_floating_point():
+        return None
+    with torch._C.DisableTorchFunction():
+        covered = covering(mask)
+        if covered is None:
+            return None
+        rest = mask.masked_fill(covered, 0.0)
+        visible, told = (~covered).numpy(), bool(rest.any())
+
+    def masked(logits: Field) -> Outcome:
+        done = hidden(logits, visible)
+        if told:
+            biased(done.out, logits, rest)
+        return done
+
+    return masked
 
 
 def covering(mask: Tensor) -> Tensor | None:

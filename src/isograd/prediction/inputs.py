@@ -40,6 +40,8 @@ def batch_of(inputs: Any, seed: int = 0) -> Batch:
     Raises:
         DataError: text that is no such thing.
     """
+    if isinstance(inputs, Batch):
+        return inputs
     if not isinstance(inputs, str):
         return as_batch(inputs)
     generator = torch.Generator().manual_seed(seed)

@@ -18,7 +18,7 @@ from torch.overrides import TorchFunctionMode
 from isograd.errors import ModelError, PredictionError
 from isograd.prediction import misfits
 from isograd.prediction.aligning import aligned
-from isograd.prediction.calls import plain_name, unwrapped
+from isograd.prediction.calls import DEVICE, PLAIN, VALUES, function_name, plain_name, unwrapped
 from isograd.prediction.chance import Chance
 from isograd.prediction.fields import Field
 from isograd.prediction.gradients import added
@@ -28,22 +28,6 @@ from isograd.prediction.recording import law_of, values_law
 from isograd.prediction.steps import Slope, Step, inherit
 from isograd.prediction.twins import Link, Twins
 from isograd.sites.batches import tensors
-
-_PLAIN = frozenset(
-    "shape dtype ndim requires_grad grad grad_fn is_leaf layout size dim numel stride "
-    "is_contiguous is_floating_point is_complex element_size nelement ndimension itemsize "
-    "requires_grad_ is_sparse is_quantized is_nested is_mkldnn storage_offset names "
-    "is_inference _version __hash__ __len__ register_hook retain_grad retains_grad "
-    "output_nr is_same_size is_signed has_names is_conj is_neg __dir__ __repr__ __format__".split()
-)
-"""Answered by the meta tensor itself."""
-_DEVICE = {"device": torch.device("cpu"), "is_meta": False, "is_cpu": True, "is_cuda": False}
-"""What an abstract tensor says of itself: models ask, to put masks and positions beside it."""
-_VALUES = frozenset(
-    "item tolist numpy __bool__ __int__ __float__ __index__ __array__ nonzero unique equal "
-    "allclose is_nonzero data_ptr".split()
-)
-"""Need values, which an abstract tensor does not have."""
 
 
 @dataclass(slots=True)
@@ -78,7 +62,6 @@ class Propagation(TorchFunctionMode):
 
     Args:
         where: tells the path of the module whose forward runs.
-        trainable: whether the gradients of parameters are wanted.
     """
 
     def __init__(self, where: Callable[[], str] = lambda: "") -> None:
@@ -94,6 +77,8 @@ class Propagation(TorchFunctionMode):
         self._kept: set[int] = set()
         self.twins = Twins()
         self._chance = Chance()
+        self.weighs = True
+        """Whether gradients of parameters are wanted."""
         self.draws: dict[int, int] = {}
         """Parameters by identity, and which of them hold the same values."""
 
@@ -105,6 +90,10 @@ class Propagation(TorchFunctionMode):
             tensor = torch.empty(field.shape, dtype=dtype, device="meta")
         self._fields[id(tensor)] = (tensor, field)
         return tensor
+
+    def adopt(self, tensor: Tensor, field: Field, *, parameter: bool = False) -> None:
+        """Takes a tensor of another run, or a parameter, with the field that it has there."""
+        (self._parameters if parameter else self._fields)[id(tensor)] = (tensor, field)
 
     def keep(self, tensors: Sequence[Tensor]) -> None:
         """Tensors of the model that an in-place operation must not change."""
@@ -178,6 +167,8 @@ class Propagation(TorchFunctionMode):
         made.notes["draw"] = self.draws.get(id(value), id(value))
         if law.kind == "uniform":
             made.notes["kurtosis"] = 1.8
+        if not self.weighs:
+            made.notes["fixed"] = True
         self._parameters[id(value)] = (value, made)
         return made
 
@@ -202,16 +193,18 @@ class Propagation(TorchFunctionMode):
     ) -> Any:
         """Runs one torch function: on fields if a tensor in it has one."""
         kwargs = kwargs or {}
-        name = getattr(func, "__name__", "")
-        if name == "__get__":
-            name = getattr(getattr(func, "__self__", None), "__name__", "")
-            if name in _DEVICE and self._is_abstract(args[0]):
-                return _DEVICE[name]
-        if name in _PLAIN or not self._touches(args, kwargs):
+        name = function_name(func)
+        if name in DEVICE and name != func.__name__ and self._is_abstract(args[0]):
+            return DEVICE[name]
+        if name in PLAIN or not self._touches(args, kwargs):
             if self._kept and plain_name(name)[1] and args and id(args[0]) in self._kept:
                 return args[0]  # such as the counter of a batch norm
             return self._drawn(name, func(*args, **kwargs), args, kwargs)
         return self._run(name, func, args, kwargs)
+
+    def concerns(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+        """Whether a call of a torch function is one that a rule is for."""
+        return name not in PLAIN and name not in DEVICE and self._touches(args, kwargs)
 
     def _drawn(self, name: str, out: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """A mask that a model draws for itself stands for all masks, not for the one drawn."""
@@ -239,7 +232,7 @@ class Propagation(TorchFunctionMode):
             return tensor.is_meta
 
     def _run(self, name: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if name in _VALUES:
+        if name in VALUES:
             raise self._values_wanted(name)
         plain, in_place = plain_name(name)
         call = Call(self, plain, func)

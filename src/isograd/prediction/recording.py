@@ -75,7 +75,7 @@ def recording() -> Iterator[None]:
         stack.callback(hooks.register_module_buffer_registration_hook(mode.on_buffer).remove)
         stack.callback(session.reset)
         session.active = True
-        stack.enter_context(_Below(mode))
+        stack.enter_context(_Below())  # type: ignore[no-untyped-call]  # torch leaves it so
         stack.enter_context(mode)
         yield
 
@@ -83,38 +83,20 @@ def recording() -> Iterator[None]:
 class _Recorder(TorchFunctionMode):
     """Sends torch functions to their rules, and watches what modules register."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.busy = False
-        """Whether a torch function runs, which may well make tensors of its own."""
-
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        before, self.busy = self.busy, True
-        try:
-            return self._call(func, args, kwargs)
-        finally:
-            self.busy = before
-
-    @contextmanager
-    def own(self) -> Iterator[None]:
-        """Calls of torch functions that are not the user's."""
-        before, self.busy = self.busy, True
-        try:
-            with torch._C.DisableTorchFunction():
-                yield
-        finally:
-            self.busy = before
-
-    @staticmethod
-    def _call(func: Any, args: tuple[Any, ...], kwargs: Any) -> Any:
         name = getattr(func, "__name__", "")
         if name in _PLAIN:
             return func(*args, **(kwargs or {}))
+        with torch._C._DisableTorchDispatch():  # a torch function may make tensors of its own
+            return self._call(name, func, args, kwargs or {})
+
+    @staticmethod
+    def _call(name: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if name in ("__get__", "__set__"):
             return _attribute(func, args, setting=name == "__set__")
-        call = Call(name, func, args, kwargs or {})
+        call = Call(name, func, args, kwargs)
         if call.kwargs.get("out") is not None and name not in _OUT:
             return untold(call)
         result = RULES.get(name, untold)(call)
@@ -126,7 +108,7 @@ class _Recorder(TorchFunctionMode):
         """Lets a parameter hold its record; what is unknown of it is an error now."""
         if not session.active or param is None or type(param) is not nn.Parameter:
             return
-        with self.own():
+        with torch._C.DisableTorchFunction(), torch._C._DisableTorchDispatch():
             kept = recorded(param)
             if kept is None and not param.is_meta:
                 session.registered.add(id(param))
@@ -144,7 +126,7 @@ class _Recorder(TorchFunctionMode):
         """Makes buffers real that are mere numbers."""
         if not session.active or buffer is None:
             return None
-        with self.own():
+        with torch._C.DisableTorchFunction(), torch._C._DisableTorchDispatch():
             kept = recorded(buffer)
             if kept is None:
                 return None
@@ -169,27 +151,17 @@ def _inherit(result: Tensor, call: Call) -> None:
 
 
 class _Below(TorchDispatchMode):
-    """Sees what function modes do not: `torch.Tensor(3, 5)` and `parameter.set_(values)`.
-
-    Args:
-        functions: the mode that sees all else.
-    """
+    """Sees what function modes do not: `torch.Tensor(3, 5)` and `parameter.set_(values)`."""
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
         """No: marking this mode for torch's compiler would import all of that."""
         return False
 
-    def __init__(self, functions: _Recorder) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # torch leaves it without types
-        self.functions = functions
-
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        if self.functions.busy:
-            return func(*args, **(kwargs or {}))
-        with self.functions.own():
+        with torch._C.DisableTorchFunction(), torch._C._DisableTorchDispatch():
             return self._call(func, args, kwargs or {})
 
     @staticmethod

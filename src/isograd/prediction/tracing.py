@@ -5,9 +5,9 @@ from __future__ import annotations
 import random
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,9 @@ from isograd.sites.batches import Batch, tensors
 from isograd.sites.losses import Loss
 from isograd.sites.places import Places, Row
 from isograd.sites.tape import Frame, Tape
+
+if TYPE_CHECKING:
+    from isograd.prediction.repeats import Repeats
 
 
 class Reader(Places):
@@ -79,12 +82,15 @@ def trace(
     loss: Loss | None = None,
     seed: int = 0,
     residual_scale: float | None = None,
+    repeats: Repeats | None = None,
 ) -> Trace:
     """Runs a model forward and backward on fields; arguments are those of `predict`.
 
-    With `residual_scale` the branch of every residual addition is multiplied by it.
+    With `residual_scale` the branch of every residual addition is multiplied by it. `repeats`
+    is what runs of similar networks on the same inputs share.
     """
     from isograd.prediction.inputs import abstract, batch_of
+    from isograd.prediction.repeats import Following
     from isograd.prediction.seeding import seeds_of
 
     built = build(model)
@@ -97,6 +103,9 @@ def trace(
     with untouched(built, run), ExitStack() as stack:
         stepwise = any(isinstance(module, nn.RNNBase) for module in built.modules())
         swapped = abstract(run, batch, input_stats or {}, stepwise=stepwise)
+        following = None if repeats is None else Following(repeats, run, tape, reader)
+        if following is not None:
+            swapped = following.same(swapped)
         stack.enter_context(run)
         stack.enter_context(tape.recording())
         with tape.quiet():
@@ -104,7 +113,8 @@ def trace(
                 tape.introduce(tensor, "input")
             for tensor in tensors(batch.targets):
                 tape.introduce(tensor, "target")
-        outputs = _guarded(tape, lambda: swapped.call(built))
+        with nullcontext() if following is None else following.forward():
+            outputs = _guarded(tape, lambda: swapped.call(built))
         tape.phase = "loss"
         chosen = _guarded(tape, lambda: seeds_of(run, tape, outputs, batch.targets, loss, seed))
     run.backward(chosen.seeds)

@@ -1,11 +1,12 @@
 """What an operation is noted as: of its inputs, its result, and how it was called."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from isograd.sites.tape import Call, Node
+    from isograd.sites.tape import Call, Node, Tape
 
 CUTTING = frozenset("detach detach_ data numpy item tolist".split())
 """Operations that hand on values without their graph."""
@@ -50,3 +51,30 @@ def channels(kind: str | None, out: Tensor, signals: "list[Node]") -> bool:
     if same is not None:
         return same.channels
     return out.ndim in (4, 5)
+
+
+class Quiet:
+    """A stretch of the tape's own arithmetic."""
+
+    __slots__ = ("_gradients", "_guard", "_tape")
+
+    def __init__(self, tape: "Tape") -> None:
+        self._tape = tape
+
+    def __enter__(self) -> None:
+        self._tape._busy = True
+        self._guard = torch._C.DisableTorchFunction()
+        self._guard.__enter__()  # first, or the next call would be seen
+        self._gradients = torch.is_grad_enabled()
+        if self._gradients:
+            torch._C._set_grad_enabled(False)
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> bool | None:
+        if self._gradients:
+            torch._C._set_grad_enabled(True)
+        self._guard.__exit__(None, None, None)
+        self._tape._busy = False
+        if isinstance(error, Exception) and self._tape.on_fault is not None:
+            self._tape.on_fault(error)
+            return True
+        return False

@@ -5,7 +5,7 @@ so that no module and no tensor is changed.
 """
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -18,7 +18,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from isograd.sites import WEIGHTS, kind_of_function
-from isograd.sites._noting import CUTTING, channels, cuts, has_stranger, merge, width
+from isograd.sites._noting import CUTTING, Quiet, channels, cuts, has_stranger, merge, width
 from isograd.sites.batches import Batch, tensors
 
 _TURNING = frozenset("t T mT transpose swapaxes swapdims".split())
@@ -99,8 +99,9 @@ class Tape(TorchFunctionMode):
         self.listener = listener
         self.nodes: list[Node] = []
         self.paths = {id(module): name for name, module in model.named_modules()}
-        self.parameters = {id(p): i for i, (_, p) in enumerate(model.named_parameters())}
-        self._names = {name: i for i, (name, _) in enumerate(model.named_parameters())}
+        named = list(model.named_parameters())
+        self.parameters = {id(p): i for i, (_, p) in enumerate(named)}
+        self._names = {name: i for i, (name, _) in enumerate(named)}
         self.stack: list[Frame] = []
         self.deepest: Frame | None = None
         """Where an exception was raised: the innermost module call that did not return."""
@@ -111,6 +112,8 @@ class Tape(TorchFunctionMode):
         """Weight layers whose trainable weights are not parameters of the model."""
         self.deaf = False
         """Whether operations and calls pass unseen from now on."""
+        self.passing = False
+        """Whether operations pass unseen while module calls are only counted."""
         self.on_fault: Callable[[Exception], None] | None = None
         """Takes what goes wrong in here, where somebody's training must go on all the same."""
         self._of: Any = WeakTensorKeyDictionary()
@@ -147,6 +150,11 @@ class Tape(TorchFunctionMode):
         """The tensor an operation made, if somebody still holds it."""
         return next((t for t, index in self._of.items() if index == node.index), None)
 
+    def placed(self, made: Iterable[tuple[Tensor, int]]) -> None:
+        """Notes which operations, by index, made tensors while they passed unseen."""
+        for tensor, index in made:
+            self._of[tensor] = index
+
     def take(self, batch: Batch) -> None:
         """Registers the tensors of a batch: inputs, and targets that are not inputs themselves."""
         with self.quiet():
@@ -177,7 +185,12 @@ class Tape(TorchFunctionMode):
     ) -> Any:
         """Runs one torch function and notes it."""
         kwargs = kwargs or {}
-        if self._busy or self.deaf or torch._C._functorch.peek_interpreter_stack() is not None:
+        if (
+            self._busy
+            or self.deaf
+            or self.passing
+            or torch._C._functorch.peek_interpreter_stack() is not None
+        ):
             return func(*args, **kwargs)  # inside vmap and grad, tensors are not what they seem
         name = getattr(func, "__name__", "")
         if name == "__get__":
@@ -200,9 +213,9 @@ class Tape(TorchFunctionMode):
             self._cut_to_python(name, call)
         return out
 
-    def quiet(self) -> "_Quiet":
+    def quiet(self) -> Quiet:
         """Lets the tape's own arithmetic pass unseen, without gradients or autocast."""
-        return _Quiet(self)
+        return Quiet(self)
 
     def _note(self, name: str, kind: str | None, call: Call, results: list[Tensor]) -> None:
         for tensor in call.tensors:
@@ -311,6 +324,8 @@ class Tape(TorchFunctionMode):
         if sys.exception() is not frame.handled:
             return  # it raised
         self.deepest = self.stack[-1] if self.stack else None
+        if self.passing:
+            return
         first = next((t for t in tensors(output) if t.is_floating_point() or t.is_complex()), None)
         if first is None:
             return
@@ -342,33 +357,6 @@ class Tape(TorchFunctionMode):
             phase=self.phase,
         )
         return self._register(node, out)
-
-
-class _Quiet:
-    """A stretch of the tape's own arithmetic."""
-
-    __slots__ = ("_gradients", "_guard", "_tape")
-
-    def __init__(self, tape: Tape) -> None:
-        self._tape = tape
-
-    def __enter__(self) -> None:
-        self._tape._busy = True
-        self._guard = torch._C.DisableTorchFunction()
-        self._guard.__enter__()  # first, or the next call would be seen
-        self._gradients = torch.is_grad_enabled()
-        if self._gradients:
-            torch._C._set_grad_enabled(False)
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> bool:
-        if self._gradients:
-            torch._C._set_grad_enabled(True)
-        self._guard.__exit__(None, None, None)
-        self._tape._busy = False
-        if isinstance(error, Exception) and self._tape.on_fault is not None:
-            self._tape.on_fault(error)
-            return True
-        return False
 
 
 _WHOLE = ("Norm", "GELU", "SiLU", "Swish", "Mish", "Activation")

@@ -68,7 +68,11 @@ class Call(NamedTuple):
         """One argument, by its place or by one of its names (separated by spaces)."""
         if len(self.args) > place:
             return self.args[place]
-        return next((self.kwargs[name] for name in names.split() if name in self.kwargs), default)
+        if self.kwargs:
+            for name in names.split():
+                if name in self.kwargs:
+                    return self.kwargs[name]
+        return default
 
     def target(self) -> tuple[Any, Recorded | None]:
         """The first argument, and what is recorded of it."""

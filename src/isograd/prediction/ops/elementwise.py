@@ -110,19 +110,21 @@ def evaluated(function: Callable[..., Tensor], *values: Array) -> Any:
             slopes = _slopes(out, inputs)
         else:
             slopes = (None,) * len(inputs)
-    found = [np.nan_to_num(out.detach().double().numpy(), posinf=0.0, neginf=0.0)]
+    found = [_finite(out.detach().double().numpy())]
     for value, slope in zip(values, slopes, strict=True):
-        found.append(
-            np.zeros_like(value)
-            if slope is None
-            else np.nan_to_num(slope.numpy(force=True), posinf=0.0, neginf=0.0)
-        )
+        found.append(np.zeros_like(value) if slope is None else _finite(slope.numpy(force=True)))
     return tuple(found)
+
+
+def _finite(values: Array) -> Array:
+    if np.isfinite(values).all():
+        return values
+    return np.nan_to_num(values, posinf=0.0, neginf=0.0)
 
 
 def _slopes(out: Tensor, inputs: list[Tensor]) -> tuple[Tensor | None, ...]:
     try:
-        return torch.autograd.grad(out.sum(), inputs, allow_unused=True)
+        return torch.autograd.grad(out.sum(), inputs, allow_unused=True)  # others import sympy
     except RuntimeError:  # a function that torch has no derivative for
         return (None,) * len(inputs)
 
@@ -150,14 +152,16 @@ def outcome(call: Call, origin: Field, nodes: Nodes, inputs: list[tuple[Field, A
                 report = _times(origin, nodes.between(slope, origin), gradient)
                 call.run.arrive(one, report, passed_on=True)
         slopes, profile = passed_gate(nodes, gradient)
-        chain = nodes.between(slopes, origin)
-        if profile is not None:
+        if profile is None:
+            chain = nodes.chain(origin)
+        else:
+            chain = nodes.between(slopes, origin)
             chain = chain / np.maximum(nodes.between(profile, origin), 1e-300)
         result = _times(origin, chain, gradient)
         if "terms" in origin.notes:
             result.notes["gate"] = (nodes.quadrature.x, np.square(slopes))
         result.noise = gradient.noise + nodes.slope_noise(origin)
-        result.notes["kurtosis"] = nodes.slope_kurtosis()
+        result.notes["kurtosis"] = nodes.slope_kurtosis(origin)
         if origin.notes.get("batch statistics"):
             gated = nodes.between(slopes * nodes.quadrature.x, origin)
             result.notes["moment"] = _times(origin, gated, gradient)

@@ -11,11 +11,11 @@ from isograd.prediction.biases import biased
 from isograd.prediction.contraction import contracted, in_common
 from isograd.prediction.fields import Field
 from isograd.prediction.grams import FEATURES, KEYS, attended
+from isograd.prediction.hiding import hiding_of
 from isograd.prediction.ops import Op, Outcome
 from isograd.prediction.twins import Link
 
 if TYPE_CHECKING:
-    from isograd.prediction.pairs import Array
     from isograd.prediction.propagation import Call
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -53,6 +53,10 @@ class Linear(Op):
         self, call: Call, *given: Any, beta: float = 1, alpha: float = 1, **named: Any
     ) -> Outcome:
         bias, a, b = (*given, *named.values())  # by whatever names, in torch's order
+        if beta and (masked := hiding_of(call, bias)) is not None:
+            plain = self._addmm(call, bias, a, b, beta=0, alpha=alpha)
+            call.run.record(call.name, self.source, plain)
+            return masked(plain.out)
         x, y, offset = call.field(a), call.field(b), call.field(bias) if beta else None
         labels = _matmul(len(x.groups), y, len(y.groups))
         if call.name == "addbmm":
@@ -205,11 +209,11 @@ def product(
 
     def back(gradient: Field) -> list[tuple[Field, Field]]:
         result = []
-        if bias is not None:
+        if bias is not None and "fixed" not in bias.notes:
             result.append((bias, gradient.summed_to(bias.shape)))
         noise = gradient.noise + fluctuation(gradient)
         for mine, labels, other, of_other in ((x, of_x, y, of_y), (y, of_y, x, of_x)):
-            if mine.notes.get("fixed"):
+            if "fixed" in mine.notes:
                 continue
             found = contracted(gradient, of_out, other, of_other, labels)
             variance = _in_common(out, mine, other)

@@ -13,7 +13,7 @@ from isograd.prediction.aligning import aligned
 from isograd.prediction.biases import biased, without_bias
 from isograd.prediction.fields import Field
 from isograd.prediction.grams import EVENNESS
-from isograd.prediction.hiding import hidden
+from isograd.prediction.hiding import hidden, hiding_of
 from isograd.prediction.masks import visible_to
 from isograd.prediction.ops import Op, Outcome
 from isograd.prediction.ops.arithmetic import scaled
@@ -122,16 +122,10 @@ def _with_mask(call: Call, logits: Field, mask: Any) -> Outcome:
 
 def _added(call: Call, logits: Field, mask: Any) -> Outcome:
     """Logits plus a mask of numbers: some hide an entry, the others are a bias."""
-    from isograd.prediction.hiding import covering
     from isograd.prediction.sums import added
 
-    if call.known(mask):
-        with torch._C.DisableTorchFunction():
-            covered = covering(mask)
-            if covered is not None:
-                done = hidden(logits, (~covered).numpy())
-                biased(done.out, logits, mask.masked_fill(covered, 0.0))
-                return done
+    if (masked := hiding_of(call, mask)) is not None:
+        return masked(logits)
     done = added(call, logits, call.field(mask, logits), 1.0)
     if call.known(mask):
         biased(done.out, logits, mask)
