@@ -33,7 +33,7 @@ RACE = 0.35
 """Part of the budget for finding a change."""
 COMBINE = 0.2
 """Part of it for its kin, and for adding a second change where the first leaves something."""
-AGAIN = 0.15
+AGAIN = 0.08
 """Part of it for training the network with the best change, and looking at it again."""
 ROUNDS = 2
 """How often a change is added to what there is. More than three changes are another network."""

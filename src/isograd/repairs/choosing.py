@@ -16,7 +16,7 @@ networks that end alike differ by as much."""
 COMPLETE = 0.5
 """The same for a change that completes another: it takes away an error, or a learning rate beyond
 the limit of stability, that the other alone leaves. A calm network may learn slowly at first."""
-MODEST = 0.5
+MODEST = 0.6
 """The same for changes of values and settings beside changes of the architecture: what these gain
 less stays the network that the user designed; what they gain more is rarely made up for later."""
 

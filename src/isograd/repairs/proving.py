@@ -21,7 +21,7 @@ HOPE = 0.25
 """Above this `p` further seeds would be wasted."""
 CLEAR = 0.1
 """A gain that ends a proof at half of its steps is at least ten percent of the score."""
-SHORTEST_LOOK = 8
+SHORTEST_LOOK = 5
 """Steps below which there is no look at half of them."""
 MOST_BYTES = 2**28
 """Weights of all runs together up to which they are kept, so that they can be continued."""
