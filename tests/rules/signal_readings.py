@@ -51,6 +51,12 @@ def dead(share: float, *, alike: float) -> Reading:
     return sick("IG205", series={"forward.dead": share, "forward.correlation": alike})
 
 
+def thrown() -> Reading:
+    """Steps that multiply the loss, which then falls."""
+    seen = RULES["IG305"].sick().seen
+    return with_history(seen, replace(seen, step=6), losses=[2.3, 9.0, 4.0, 3.0, 2.5, 2.2])
+
+
 def forgotten() -> Reading:
     """Outputs that become constant in a rehearsal."""
     first = chain(3, facts={"output.spread": 0.5, "output.rms": 1.0})
@@ -122,7 +128,7 @@ SIGNAL: dict[str, tuple[Reading, ...]] = {
         steps(3e-5, adaptive=False, left=1e-2),
         steps(3e-6, adaptive=False),
     ),
-    "IG305": (sick("IG305", series={"weight.update_ratio": 1e-3}),),
+    "IG305": (sick("IG305", series={"weight.update_ratio": 1e-3}), thrown()),
     "IG306": (
         optimizer(lr=1e-3, eps=1e-2, adaptive=True),
         optimizer(lr=1e-3, eps=1e-8, adaptive=True, weight_decay=500.0),

@@ -164,6 +164,8 @@ def test_a_rehearsal_outweighs_the_limit() -> None:
     first = sharp(17.0).seen
     fine = with_history(first, replace(first, step=20), losses=[3 - 0.05 * k for k in range(20)])
     assert judged("IG305", fine).severity is Severity.INFO
+    thrown = with_history(first, replace(first, step=6), losses=[2.3, 9.0, 4.0, 3.0, 2.5, 2.2])
+    assert judged("IG305", thrown).severity is Severity.WARNING
     lost = with_history(first, replace(first, step=3), losses=[2.3, 40.0, math.nan])
     assert judged("IG305", lost).severity is Severity.ERROR
 

@@ -19,7 +19,7 @@ class OptimizerLr(Remedy):
     """Set the learning rate by the curvature and by the size of the steps.
 
     Does: multiplies the learning rate so that a typical weight moves by `step` of its size at the
-        first step; for optimizers whose steps follow the gradient at most to half of the
+        first step; for optimizers whose steps follow the gradient at most to `margin` times the
         2 (1 + momentum)/lambda_max beyond which they overshoot in the sharpest direction.
 
     Needs: the optimizer; a learning rate that is off by more than `worth` from this, on the side
@@ -35,16 +35,17 @@ class OptimizerLr(Remedy):
     family: ClassVar[str] = "optimizer"
     addresses: ClassVar[tuple[str, ...]] = ("lr-too-high", "lr-too-low", "dead-units")
 
-    step: float = 3e-3
-    """First update over weight. About 1e-3 to 1e-2 is what networks that learn well start with."""
+    step: float = 0.03
+    """First update over weight, the largest there is: 1e-3 to 1e-2 is what follows. Adam at its
+    usual rates starts with it, and so does what ends best of the rates that were compared."""
     worth: float = 3.0
     """A factor less than this is a matter of taste."""
     least: float = 1e-4
     """Below this a step is unusually small, whatever the findings say."""
     most: float = 0.1
     """Above this one is unusually large."""
-    margin: float = 0.5
-    """Share of the limit of stability, which falls as training goes on."""
+    margin: float = 2.0
+    """Times the limit of stability: the curvature falls at once where steps are a little beyond."""
 
     def plan(self, case: Case) -> Plan | str:
         """Compares the learning rate with the one that fits."""
@@ -90,9 +91,12 @@ class OptimizerLr(Remedy):
         )
 
     def variants(self) -> tuple[Remedy, ...]:
-        """A typical step, bolder ones (curvature falls fast in the first steps), a timid one."""
-        bold = replace(self, step=10 * self.step, margin=4 * self.margin)
-        return (self, replace(bold, step=3 * self.step), bold, replace(self, step=self.step / 3))
+        """The usual step, two timid ones for what is sharper than it looks, and a bold one."""
+        timid, calm, bold = (
+            replace(self, step=part * self.step, margin=part * self.margin)
+            for part in (0.3, 0.1, 3)
+        )
+        return (self, timid, calm, bold)
 
     @staticmethod
     def sick() -> Case:

@@ -27,7 +27,7 @@ MOST_SEEDS = 5
 """Runs of the proof: more seeds prove more than longer runs do."""
 SHORTEST = 20
 """Steps of a run of the proof below which fewer seeds are better."""
-FEWEST_STEPS = 8
+FEWEST_STEPS = 6
 """Steps below which a first rung of a race says nothing."""
 RACE = 0.35
 """Part of the budget for finding a change."""

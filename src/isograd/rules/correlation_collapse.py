@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from isograd.findings import Finding, Severity
-from isograd.records import Reading
+from isograd.records import Reading, Record
 from isograd.rules._causes import why_lost
 from isograd.rules._examples import reading
 from isograd.rules._numbers import show
@@ -49,7 +49,7 @@ class CorrelationCollapse(Rule):
         cosines = [
             (i, c)
             for i, c in seen.pairs("forward.correlation")
-            if i in hidden and (seen.sites[i].shape or (2,))[-1] > 1
+            if i in hidden and (seen.sites[i].shape or (2,))[-1] > 1 and not _silent(seen, i)
         ]
         if len(cosines) < 2 or idle_norms(seen):
             return needs(seen, "forward.correlation") or NotApplicable(
@@ -84,6 +84,12 @@ class CorrelationCollapse(Rule):
     def well() -> Reading:
         """The same layers with angles left."""
         return _example([0.3, 0.5, 0.6, 0.7, 0.76, 0.8, 0.83, 0.85, 0.87])
+
+
+def _silent(record: Record, site: int) -> bool:
+    """Whether its weights start at zero: on purpose, at the end of a residual branch."""
+    weights = [p for p in record.sites[site].parameters if record.parameters[p].is_weight]
+    return bool(weights) and all(record.value("weight.rms", p) == 0 for p in weights)
 
 
 def _example(cosines: list[float]) -> Reading:
