@@ -72,6 +72,44 @@ def test_fixup_shares_the_scale_among_the_layers() -> None:
     assert not model.head.weight.any()  # type: ignore[union-attr, operator]
 
 
+def test_fixups_multipliers_change_nothing_at_first_and_are_trained() -> None:
+    torch.manual_seed(0)
+    model, batch = residual(16, 1.0), classes()
+    before = set(model.state_dict())
+    change = remedies.apply("residual-fixup", model, batch, multipliers=True)
+    scales = [p for name, p in model.named_parameters() if name.endswith(".scale")]
+    assert [float(s.detach()) for s in scales] == [1.0] * 16
+    assert stream(model, batch[0]) == pytest.approx([stream(model, batch[0])[0]] * 17)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for _ in range(5):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(batch[0]), batch[1]).backward()
+        optimizer.step()
+    assert all(float(s.detach()) != 1.0 for s in scales)
+    change.undo()
+    assert set(model.state_dict()) == before
+
+
+def test_skips_around_layers_and_their_activations_are_one_loop() -> None:
+    pairs = [x for _ in range(9) for x in (nn.Linear(20, 20), nn.Tanh())]
+    model, batch = nn.Sequential(*pairs, nn.Linear(20, 10)), classes()
+    change = remedies.apply("residual-skips", model, batch)
+    assert len(change.code.splitlines()) == 7
+    x = model[1](model[0](batch[0]))
+    for k in range(2, 18, 2):
+        inner = model[k].body  # type: ignore[union-attr]
+        x = x + inner[1](inner[0](x)) * 8**-0.5  # type: ignore[index, operator]
+    torch.testing.assert_close(model(batch[0]), model[18](x))
+
+
+def test_a_change_tells_itself() -> None:
+    model, batch = residual(16, 1.0), classes()
+    told = str(remedies.apply("residual-skipinit", model, batch))
+    assert told.startswith("residual-skipinit: All 16 blocks are the identity")
+    assert "note: state_dict: " in told
+    assert "set_submodule" in told
+
+
 def test_norms_that_end_a_branch_are_scaled() -> None:
     patient = HEALTHY["resnet18"]()
     zeroed = remedies.apply("residual-zero", patient.model, patient.batch, patient.loss)

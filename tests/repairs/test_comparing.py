@@ -38,12 +38,21 @@ def test_a_sure_gain_wins_and_a_sure_loss_is_worse() -> None:
 
 
 def test_looking_three_times_is_wrong_in_five_percent() -> None:
-    draws = np.random.default_rng(0).normal(size=(4000, 5))
+    draws = np.random.default_rng(0).normal(size=(4000, 2, 5))
     wrong = 0
-    for row in 10 + draws:
-        looks = [Comparison(tuple(row[:n]), (10.0,) * n) for n in (3, 4, 5)]
+    for before, after in 10 + draws:
+        looks = [Comparison(tuple(before[:n]), tuple(after[:n])) for n in (3, 4, 5)]
         wrong += any(look.p < REPEATED for look in looks)
     assert wrong / 4000 == pytest.approx(0.05, abs=3 * (0.05 * 0.95 / 4000) ** 0.5)
+
+
+def test_a_help_of_different_size_is_a_help_if_every_run_is_better() -> None:
+    before, after = (2.303, 2.302, 2.304, 2.303), (2.0, 0.4, 1.9, 2.1)
+    found = Comparison(before, after)
+    assert stats.ttest_rel(before, after, alternative="greater").pvalue > 0.08
+    assert found.p == pytest.approx(1 / 70)
+    ranks = stats.mannwhitneyu((5, 6, 7, 8), (1, 2, 3, 4), alternative="greater", method="exact")
+    assert found.p == pytest.approx(ranks.pvalue)
 
 
 def test_a_gain_of_one_percent_is_none_however_sure() -> None:

@@ -93,7 +93,7 @@ def test_what_counts_is_told(form: str) -> None:
     assert "nn.init.zeros_" in told
     if form != "json":
         assert "1 ± 0.1 over 3 seeds" in plain
-        assert "one-sided paired t-test" in plain
+        assert "one-sided, paired by seed" in plain
 
 
 def test_the_json_form_holds_the_numbers() -> None:

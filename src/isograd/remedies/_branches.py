@@ -2,7 +2,10 @@
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from torch import nn
 
 from isograd.remedies._code import number
 from isograd.remedies._layers import Layer, layers, readers_of
@@ -62,6 +65,19 @@ def branches(case: Case) -> list[Branch]:
             )
         )
     return found
+
+
+def ends(case: Case, found: Sequence[Branch]) -> list[str] | str:
+    """Names of the modules that end the branches; one that cannot be wrapped, if there is any."""
+    names = [b.last[0].rpartition(".")[0] for b in found]
+    inside = [n for n in names if _within_torchs(case.model, n)]
+    return (inside or names)[0] if inside or len(set(names)) < len(names) else names
+
+
+def _within_torchs(model: nn.Module, name: str) -> bool:
+    """Whether torch's own layers use a module's weights without calling it."""
+    above = model.get_submodule(name.rpartition(".")[0])
+    return isinstance(above, (nn.MultiheadAttention, nn.TransformerEncoderLayer))
 
 
 def _inside(case: Case, skip: int, end: int) -> set[int]:

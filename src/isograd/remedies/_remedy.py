@@ -148,6 +148,12 @@ class Change:
         """What is expected of it."""
         return self.plan.effect
 
+    def __str__(self) -> str:
+        plan = self.plan
+        notes = [*plan.notes, *([f"state_dict: {plan.keys}"] if plan.keys else [])]
+        told = [f"{plan.remedy}: {plan.effect}", *(f"note: {note}" for note in notes)]
+        return "\n".join(told) + f"\n\n{plan.script}"
+
     def undo(self) -> None:
         """Gives back the very same model, bit for bit: also what training has done to it since."""
         if self._snapshot is None:

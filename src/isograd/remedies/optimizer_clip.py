@@ -22,7 +22,8 @@ class OptimizerClip(Remedy):
     Needs: the optimizer, and a gradient whose norm is above it. It cannot help where the signal
         itself explodes on its way forward, or is not finite: then outputs and loss are useless
         however small the step is; nor where gradients vanish; nor with Adam and its relatives,
-        whose steps do not grow with the gradient, unless they come from rare outliers.
+        whose steps do not grow with the gradient, unless they come from rare outliers; nor at a
+        learning rate beyond the limit of stability, which has to be lowered.
 
     Source: Pascanu, Mikolov and Bengio 2013, On the difficulty of training recurrent neural
         networks; Zhang et al. 2020, Why gradient clipping accelerates training.
@@ -62,6 +63,13 @@ class OptimizerClip(Remedy):
             )
         if record.fact("optimizer.adaptive") and not case.has("recurrent-jacobian"):
             return "the optimizer is adaptive: its steps do not grow with the gradient"
+        sharp, rate = record.fact("sharpness.lambda_max"), record.fact("optimizer.lr") or 0.0
+        limit = 2 * (1 + (record.fact("optimizer.momentum") or 0.0)) / sharp if sharp else math.inf
+        if rate > limit and case.has("lr-too-high") and not case.has("recurrent-jacobian"):
+            return (
+                f"the learning rate {number(rate)} is {number(rate / limit)} times the limit of "
+                "stability: gradients too small to be clipped would overshoot all the same"
+            )
         return Plan(
             self.code,
             f"No step is larger than one with a gradient of norm {self.max_norm:g}; this one has "

@@ -1,9 +1,9 @@
 """residual-fixup: branches scaled by their own number of layers and the depth."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from isograd.remedies._branches import branches, fine
+from isograd.remedies._branches import branches, ends, fine
 from isograd.remedies._code import loop, number, program
 from isograd.remedies._examples import classes, example, residual
 from isograd.remedies._layers import layers
@@ -17,8 +17,8 @@ class ResidualFixup(Remedy):
     Does: multiplies the weights inside each branch of m layers by N^(-1/(2m-2)), N the number of
         branches, and sets its last layer and the network's last layer to zero: one step of
         gradient descent then changes the outputs by about as much as in a shallow network. Only
-        values change; the scalar multipliers of the paper are left out, existing biases serve as
-        its biases.
+        values change; with `multipliers` each branch also ends in the paper's learned scalar, which
+        lets weight decay act as in a network with norms. Existing biases serve as its biases.
 
     Needs: at least `fewest` residual branches of two and more layers without norms, over which the
         stream grows by more than `worth`.
@@ -35,11 +35,13 @@ class ResidualFixup(Remedy):
     """Branches: fewer cannot add up to much."""
     worth: float = 4.0
     """Growth of the stream that is worth it."""
+    multipliers: bool = False
+    """Whether each branch is multiplied by a parameter that starts at one."""
 
     @property
     def invasive(self) -> int:
-        """As an initialization: only values change."""
-        return FAMILIES.index("init")
+        """As an initialization, where only values change."""
+        return FAMILIES.index(self.family if self.multipliers else "init")
 
     def plan(self, case: Case) -> Plan | str:
         """Counts the layers of every branch."""
@@ -60,12 +62,27 @@ class ResidualFixup(Remedy):
         zero += [n for x in layers(case) if x.output for n in (x.name, x.bias) if n]
         zero = list(dict.fromkeys(zero))
         lines.append(loop("name", zero, "nn.init.zeros_(model.get_parameter(name))"))
+        keys = ""
+        if self.multipliers:
+            names = ends(case, found)
+            if isinstance(names, str):
+                return f"{names} is used inside another module's call, where no multiplier fits"
+            body = "model.set_submodule(name, Scaled(model.get_submodule(name), 1.0))"
+            lines.append(loop("name", names, body))
+            keys = (
+                "For each last layer NAME.weight becomes NAME.body.weight, and NAME.scale is new."
+            )
         return Plan(
             self.code,
             f"All {len(found)} blocks are the identity at the start, and one step changes the "
             "outputs as in a shallow network.",
             program(*lines),
+            keys=keys,
         )
+
+    def variants(self) -> tuple[Remedy, ...]:
+        """Values alone, then with multipliers."""
+        return (self, replace(self, multipliers=not self.multipliers))
 
     @staticmethod
     def sick() -> Case:

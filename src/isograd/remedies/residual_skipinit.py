@@ -3,9 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from torch import nn
-
-from isograd.remedies._branches import branches, fine
+from isograd.remedies._branches import branches, ends, fine
 from isograd.remedies._code import loop, number, program
 from isograd.remedies._examples import classes, example, residual
 from isograd.remedies._remedy import Case, Plan, Remedy
@@ -43,12 +41,9 @@ class ResidualSkipinit(Remedy):
         found = branches(case)
         if reason := fine(found, self.fewest, self.worth):
             return reason
-        names = [b.last[0].rpartition(".")[0] for b in found]
-        inside = [n for n in names if _within_torchs(case.model, n)]
-        if inside or len(set(names)) < len(names):
-            return (
-                f"{(inside or names)[0]} is used inside another module's call: residual-scale fits"
-            )
+        names = ends(case, found)
+        if isinstance(names, str):
+            return f"{names} is used inside another module's call: residual-scale fits"
         body = f"model.set_submodule(name, Scaled(model.get_submodule(name), {number(self.start)}))"
         return Plan(
             self.code,
@@ -66,9 +61,3 @@ class ResidualSkipinit(Remedy):
     def well() -> Case:
         """Twenty scaled ones."""
         return example(lambda: residual(20, 20**-0.5), classes)
-
-
-def _within_torchs(model: nn.Module, name: str) -> bool:
-    """Whether torch's own layers use a module's weights without calling it."""
-    above = model.get_submodule(name.rpartition(".")[0])
-    return isinstance(above, (nn.MultiheadAttention, nn.TransformerEncoderLayer))

@@ -1,10 +1,12 @@
 """residual-skips: identity skips around the layers of a plain stack."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from textwrap import indent
 from typing import ClassVar
 
 from isograd.remedies._activations import hidden
-from isograd.remedies._code import loop, number, program, quoted
+from isograd.remedies._code import listing, loop, number, program, quoted
 from isograd.remedies._examples import example, plain
 from isograd.remedies._layers import Layer, layers, stands_alone
 from isograd.remedies._remedy import Case, Plan, Remedy
@@ -69,9 +71,7 @@ class ResidualSkips(Remedy):
         if alone:
             body = f"model.set_submodule(name, Skip(model.get_submodule(name), {scale}))"
             lines.append(loop("name", [x.module for x in alone], body))
-        for layer in paired:
-            act = places[layer.reader or 0].names
-            lines += [_pair(layer.module, act, scale)]
+        lines += _pairs([(x.module, places[x.reader or 0].names) for x in paired], scale)
         return Plan(
             self.code,
             f"Signal and gradient pass {len(alone) + len(paired)} layers unchanged, and each adds "
@@ -108,11 +108,20 @@ def _adjacent(case: Case, layer: Layer) -> bool:
     return layer.reader is not None and case.record.sites[layer.reader].inputs == (layer.site,)
 
 
-def _pair(name: str, act: tuple[str, ...], scale: str) -> str:
-    """The layer takes its activation in; the identity stands where that was."""
-    both = (
-        f"nn.Sequential(model.get_submodule({quoted(name)}), model.get_submodule({quoted(act[0])}))"
-    )
-    lines = [f"model.set_submodule({quoted(name)}, Skip({both}, {scale}))"]
-    lines += [f"model.set_submodule({quoted(n)}, nn.Identity())" for n in act]
+def _pairs(found: Sequence[tuple[str, tuple[str, ...]]], scale: str) -> list[str]:
+    """Layers take their activations in; the identity stands where these were."""
+    single = [(name, act[0]) for name, act in found if len(act) == 1]
+    lines = [_pair(quoted(name), [quoted(a) for a in act], scale) for name, act in found]
+    if len(single) < 2 or len(single) < len(found):
+        return lines
+    names, acts = (listing(column, ordered=True) for column in zip(*single, strict=True))
+    body = indent(_pair("name", ["act"], scale), "    ")
+    return [f"for name, act in zip({names}, {acts}):\n{body}"]
+
+
+def _pair(name: str, act: Sequence[str], scale: str) -> str:
+    """One of them; names as code."""
+    lines = [f"both = nn.Sequential(model.get_submodule({name}), model.get_submodule({act[0]}))"]
+    lines += [f"model.set_submodule({name}, Skip(both, {scale}))"]
+    lines += [f"model.set_submodule({n}, nn.Identity())" for n in act]
     return "\n".join(lines)

@@ -183,7 +183,7 @@ class Attempt:
         changes = [changes[0], *others[: int(steps >= SHORTEST)]]
         most = MOST_SEEDS
         if len(changes) == 1:
-            most = min(max(left // (2 * SHORTEST), FEWEST), MOST_SEEDS)
+            most = min(max(left // (2 * SHORTEST), FEWEST + 1), MOST_SEEDS)
             steps = max(1, left // (2 * most))
         seeds = [self.seed + 101 * k for k in range(1, most + 1)]  # none of the race's
         before = self._series(Treatment())
@@ -197,7 +197,7 @@ class Attempt:
                 self._series(change),
                 seeds=seeds,
                 steps=steps,
-                untrained=self.untrained,
+                untrained=(self._constant(), self.untrained),
                 afford=lambda asked: self.budget.left >= asked,
                 spend=self.budget.spend,
                 early=2 * FEWEST * size <= MOST_BYTES,

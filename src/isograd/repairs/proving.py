@@ -79,7 +79,7 @@ def prove(
     *,
     seeds: Sequence[int],
     steps: int,
-    untrained: float,
+    untrained: Sequence[float],
     afford: Callable[[int], bool],
     spend: Callable[[int], None],
     early: bool = True,
@@ -91,7 +91,7 @@ def prove(
         after: the change.
         seeds: at most these; with more than FEWEST the proof is looked at after each.
         steps: of every run.
-        untrained: score before training.
+        untrained: scores of who has learned nothing.
         afford: whether so many more steps may be taken.
         spend: told the steps that were taken.
         early: whether to look at half of the steps, where a clear gain ends the proof.
@@ -127,19 +127,28 @@ def prove(
 
 
 def compared(
-    before: Trial, after: Trial, untrained: float, level: float, smallest: float = SMALLEST
+    before: Trial,
+    after: Trial,
+    untrained: Sequence[float],
+    level: float,
+    smallest: float = SMALLEST,
 ) -> Comparison:
     """Two trials on the same seeds.
 
     Args:
         before: of the network as it is.
         after: of the change.
-        untrained: score of the network before training: a run that broke, or ended worse than
-            that, counts as much, so that one such run does not decide.
+        untrained: scores of who has learned nothing, as the network before training, or a constant
+            answer: a run that broke, or ended worse than that, counts as much, so that one such
+            run does not decide. The lowest that the change is below in every run.
         level: of the test.
         smallest: part of the score that a gain must be.
     """
-    worst = untrained if math.isfinite(untrained) else _finite_worst(before, after)
+    finite = [u for u in untrained if math.isfinite(u)]
+    worst = next(
+        (u for u in sorted(finite) if max(after.scores) < u), max(finite, default=math.inf)
+    )
+    worst = worst if finite else _finite_worst(before, after)
     return Comparison(
         tuple(min(score, worst) for score in before.scores),
         tuple(min(score, worst) for score in after.scores),

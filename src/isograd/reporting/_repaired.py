@@ -52,9 +52,9 @@ def seeds(trial: Trial) -> str:
 
 
 def judgement(repair: Repair) -> str:
-    """`a gain of 0.9 (p = 0.002, paired t-test)`, or that there is no significant difference."""
+    """`a gain of 0.9 (p = 0.002, one-sided …)`, or that there is no significant difference."""
     found = repair.comparison
     if found is None:
         return ""
-    words = f"a difference of {short(found.gain)}, {found.sure} (one-sided paired t-test)"
+    words = f"a difference of {short(found.gain)}, {found.sure} (one-sided, paired by seed)"
     return words if found.better else f"no significant difference: {words}"
