@@ -15,7 +15,8 @@ from isograd.sites.batches import as_batch
 
 NEW_MODULES = """
     activation-dks activation-swap gradient-finite normalization-insert normalization-weight
-    preprocess-standardize preprocess-targets preprocess-whiten residual-skipinit residual-skips
+    optimizer-precision preprocess-standardize preprocess-targets preprocess-whiten
+    residual-skipinit residual-skips
 """.split()
 """Those that leave modules of this package, or of another kind, in the model."""
 

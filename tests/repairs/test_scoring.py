@@ -110,3 +110,24 @@ def test_the_measure_fits_the_targets(
     assert math.isfinite(score(model))
     if measure == "loss" and not new_loss:
         assert score(model) == pytest.approx(F.mse_loss(model(x), targets).item(), rel=1e-6)
+
+
+def test_what_is_only_off_in_scale_is_told() -> None:
+    torch.manual_seed(0)
+    model, x = nn.Linear(4, 1), torch.randn(64, 4)
+    targets = 30 + 5 * model(x).detach() + torch.randn(64, 1)
+    supply = gather(None, (x, targets), steps=1)
+    score = judge(model, supply, F.mse_loss, new_loss=False, scale=True, training=True, seed=0)
+    found = score.off_scale(model)
+    assert found is not None
+    left, line = found
+    assert left == pytest.approx(unexplained(model(x), targets))
+    assert left > 50
+    rows = torch.cat([model(x).detach(), torch.ones(64, 1)], 1).double()
+    rest = targets - rows @ torch.linalg.lstsq(rows, targets.double()).solution
+    assert line == pytest.approx(float(rest.square().mean() / targets.var(correction=0)))
+    labels = gather(None, (x, torch.randint(3, (64,))), steps=1)
+    classes = judge(
+        nn.Linear(4, 3), labels, None, new_loss=False, scale=True, training=True, seed=0
+    )
+    assert classes.off_scale(nn.Linear(4, 3)) is None

@@ -40,8 +40,9 @@ class RunningStatistics(Rule):
     initial: float = 0.75
     """Share of the initial statistics left; above, eval mode computes with the initial numbers
     rather than with those of the data, and will for as long again."""
-    gap: float = 0.5
-    """Difference of the outputs over their rms; predictions change once half an output moves."""
+    gap: float = 0.3
+    """Difference of the outputs over their rms while the initial numbers are in use: it grows as
+    training goes on. A network at 0.49 after 32 batches ended at eight times the loss."""
     apart: float = 1.0
     """The same for statistics that have arrived, which lag while the weights move fast: only
     a difference as large as the output itself is no lag."""

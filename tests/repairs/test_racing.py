@@ -1,0 +1,165 @@
+"""The race: a ladder on which nobody is trained twice; the proof: when it ends."""
+
+import functools
+from collections.abc import Sequence
+from typing import Any, cast
+
+import pytest
+import torch
+from torch import nn
+
+from isograd.diagnosis import diagnose
+from isograd.probe.measuring import measure
+from isograd.remedies import Case
+from isograd.repairs.proving import Series, prove
+from isograd.repairs.racing import Race, affordable
+from isograd.repairs.rehearsing import EDGE, SETTLED, late_trouble, rehearsed
+from isograd.repairs.result import Trial
+from isograd.repairs.scoring import judge
+from isograd.repairs.supply import gather
+from isograd.repairs.treatments import Treatment
+from patients import data
+from patients.dense import mlp
+from patients.ill import he
+
+
+def case_of(model: nn.Module, lr: float = 0.02) -> Case:
+    x, y = data.digits(64)
+    diagnosis = diagnose(measure(model, (x, y)))
+    return Case(
+        model, (x, y), diagnosis, None, functools.partial(torch.optim.SGD, lr=lr, momentum=0.9)
+    )
+
+
+def race_of(case: Case) -> Race:
+    x, y = data.digits(256)
+    supply = gather(list(zip(x.split(64), y.split(64), strict=True)), case.batch, 10)
+    score = judge(case.model, supply, None, new_loss=False, scale=False, training=True, seed=0)
+    return Race(case, supply, score, 0, (score(case.model),), 3)
+
+
+def test_nobody_is_trained_twice() -> None:
+    torch.manual_seed(0)
+    race = race_of(case_of(he(mlp(64, 40, 10))))
+    names = [Treatment(labels=(name,)) for name in "abcd"]
+    order = race.run(names, 100)
+    assert [len(runner.losses) for runner in order] == [6, 6]
+    assert race.steps == 4 * 3 + 2 * 3
+    best = order[0]
+    assert race.climb(best, 12)
+    assert set(best.scores) == {3, 6, 12}
+    before = race.steps
+    again = race.run([Treatment(labels=("e",)), Treatment(labels=("f",))], 100, [best])
+    assert race.steps - before == 2 * 3 + 3 * (len(again) - (best in again))
+    assert len(best.losses) == 12
+    assert best.score == best.scores[6]
+
+
+def test_a_race_ends_where_its_budget_does() -> None:
+    torch.manual_seed(0)
+    race = race_of(case_of(he(mlp(64, 40, 10))))
+    order = race.run([Treatment(labels=(name,)) for name in "abcd"], 12)
+    assert len(order) == 4
+    assert race.steps == 12
+
+
+@pytest.mark.parametrize(("steps", "most"), [(10, 2), (39, 4), (78, 8), (1000, 12)])
+def test_as_many_race_as_can_be_afforded(steps: int, most: int) -> None:
+    found = affordable(steps, 6, 12)
+    assert found == most
+    assert found in (2, 12) or (found + -(-found // 2)) * 6 <= steps
+
+
+class Told:
+    """A series whose scores are known."""
+
+    def __init__(self, *by_length: tuple[int, Sequence[float]]) -> None:
+        self.scores = dict(by_length)
+        self.lengths: list[int] = []
+
+    def run(self, seed: int, steps: int, *, keep: bool = False) -> int:
+        self.lengths.append(steps)
+        return steps
+
+    def go_on(self, steps: int) -> int:
+        more = sum(steps - done for done in self.lengths)
+        self.lengths = [steps] * len(self.lengths)
+        return more
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def first(self, count: int) -> Trial:
+        scores = tuple(self.scores[self.lengths[0]][:count])
+        return Trial("told", ((0.0,),) * count, scores, (None,) * count)
+
+
+def proof(before: Told, after: Told, seeds: int = 5) -> tuple[bool, int, int]:
+    spent: list[int] = []
+    *_, found = prove(
+        cast("Series", before),
+        cast("Series", after),
+        seeds=range(seeds),
+        steps=20,
+        untrained=(2.4,),
+        afford=lambda _: True,
+        spend=spent.append,
+    )
+    return found.better, len(after), sum(spent)
+
+
+def test_a_clear_gain_ends_the_proof_at_half_of_its_steps() -> None:
+    before = Told((10, (2.3, 2.31, 2.3)))
+    assert proof(before, Told((10, (1.1, 1.2, 1.15)))) == (True, 3, 60)
+
+
+def test_a_gain_that_shows_late_takes_the_whole_length() -> None:
+    before = Told((10, (2.3,) * 3), (20, (2.3,) * 3))
+    after = Told((10, (2.3, 2.2, 2.3)), (20, (1.1, 1.2, 1.15)))
+    assert proof(before, after) == (True, 3, 120)
+
+
+def test_a_gain_of_changing_size_gets_further_seeds_and_none_gets_none() -> None:
+    before: Any = ((10, (2.3,) * 5), (20, (2.303, 2.302, 2.304, 2.303, 2.303)))
+    after = Told((10, (2.3,) * 5), (20, (2.0, 0.4, 1.9, 2.1, 1.0)))
+    assert proof(Told(*before), after) == (True, 4, 160)
+    same = Told((10, (2.3,) * 5), (20, (2.303, 2.304, 2.302, 2.303, 2.303)))
+    assert proof(Told(*before), same) == (False, 3, 120)
+
+
+def test_worse_than_a_constant_answer_is_as_bad_as_that() -> None:
+    def told(cap: tuple[float, ...]) -> bool:
+        before, after = (Told((20, s)) for s in ((2e4, 1.8e4, 4.7e3), (3.6e3, 3.1e3, 3.1e3)))
+        *_, found = prove(
+            cast("Series", before),
+            cast("Series", after),
+            seeds=range(3),
+            steps=20,
+            untrained=cap,
+            afford=lambda _: True,
+            spend=lambda _: None,
+            early=False,
+        )
+        return found.better
+
+    assert not told((2.9e4,))
+    assert told((2.9e4, 5.9e3))
+
+
+def test_trouble_that_comes_late_is_waited_for() -> None:
+    torch.manual_seed(0)
+    fine = case_of(he(mlp(64, 40, 10)))
+    assert late_trouble(fine.diagnosis) == 0
+    norm = nn.BatchNorm1d(40, momentum=0.001)
+    slow = case_of(nn.Sequential(nn.Linear(64, 40), norm, nn.ReLU(), nn.Linear(40, 10)))
+    assert late_trouble(slow.diagnosis) == SETTLED
+
+
+def test_a_rate_that_throws_a_network_off_is_seen_after_six_steps() -> None:
+    torch.manual_seed(0)
+    case = case_of(he(mlp(64, 100, 90, 10)), lr=1.5)
+    runner, diagnosis = rehearsed(case, race_of(case).supply, EDGE, 0)
+    assert len(runner.losses) <= EDGE
+    assert any(f.cause == "lr-too-high" for f in diagnosis.findings)
+    calm = case_of(he(mlp(64, 100, 90, 10)), lr=0.01)
+    assert rehearsed(calm, race_of(calm).supply, EDGE, 0)[1].healthy
