@@ -99,16 +99,11 @@ class Propagation(TorchFunctionMode):
         """Tensors of the model that an in-place operation must not change."""
         self._kept.update(id(tensor) for tensor in tensors)
 
-    def link(
-        self,
-        copy: Field,
-        start: Field,
-        ahead: Callable[[Field], Field],
-        behind: Callable[[Field], Field],
-    ) -> None:
+    def link(self, copy: Field, start: Field, link: Link) -> None:
         """Notes that a field is another one laid out anew, so that gradients find their way."""
+        behind = link.behind
+        assert behind is not None
         copy.condition = start.condition
-        link = Link("layout", ahead, behind)
         self.record("layout", "", Outcome(copy, lambda g: [(start, behind(g))], [start], link=link))
 
     def multiply(self, tensor: Tensor, factor: float) -> None:
@@ -328,14 +323,17 @@ class Propagation(TorchFunctionMode):
             if step.back is None or all(one is None for one in direct):
                 self._told(step, arrived)
                 continue
-            handed = step.back(direct) if step.several else step.back(direct[0])
+            handed = list(step.back(direct) if step.several else step.back(direct[0]))
             noise = max(one.noise for one in direct if one is not None)
-            for where, gradient in handed:
+            from_each = [place for place, one in enumerate(direct) if one is not None]
+            if len(from_each) != len(handed):
+                from_each = from_each[:1] * len(handed)
+            for (where, gradient), place in zip(handed, from_each, strict=True):
                 if any(where is out for out in step.outputs):
                     continue  # the field went through as it was
                 gradient.noise = max(gradient.noise, noise)
                 if self.twins.found:
-                    self.twins.bear(step, direct, where, gradient)
+                    self.twins.bear(step, direct, where, gradient, place)
                 self.arrive(where, gradient)
 
     def _told(self, step: Step, arrived: Sequence[Slope | None]) -> None:

@@ -124,7 +124,9 @@ def multiplied(a: Field, b: Field) -> Outcome:
             (b, g.like(g.second * one.second).summed_to(b.shape)),
         ]
 
-    return Outcome(out, back, [a, b], formula="E x^2 E y^2")
+    # What a product has in common with something else: E y of x's part, and E x of y's.
+    link = Link("sum", signs=(b.average, a.average))
+    return Outcome(out, back, [a, b], formula="E x^2 E y^2", link=link)
 
 
 def _centered(x: Field, mean: Field) -> Outcome:

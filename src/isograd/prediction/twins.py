@@ -12,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from isograd.prediction.aligning import aligned
 from isograd.prediction.fields import Field
 from isograd.prediction.gaussian import cross_series
@@ -28,17 +30,32 @@ class Link:
     """How a step makes covariances of its output from those of its inputs."""
 
     kind: str
-    """layout, multiple, sum, product."""
+    """layout, multiple, sum, product, cat."""
     ahead: Callable[..., Field] | None = None
-    """Of a product: (moments of both factors) -> of the output; else (covariance) -> the same."""
+    """Of a product: (moments of both factors) -> of the output; else (covariances) -> the same."""
     behind: Callable[..., Field] | None = None
     """Of a product: (gradient's, other factor's, which input) -> of that input's gradient."""
+    where: Any = None
+    """Of a layout that takes some entries, and of a cat: which. Others have nothing in common."""
     signs: tuple[float, ...] = (1.0, 1.0)
     """Of a sum."""
+    bias: Callable[[Field], Field] | None = None
+    """Of a product: what takes the gradient to that of the bias."""
 
 
 def _unchanged(f: Field) -> Field:
     return f
+
+
+_ENDS = ("product", "cat", "part")
+"""Where both ways that are followed back have to come to the same kind of step."""
+
+
+def _end(link: Link) -> str:
+    """What a link is the end of, none if it is passed."""
+    if link.kind == "layout":
+        return "part" if link.where is not None else ""
+    return link.kind if link.kind in _ENDS else ""
 
 
 SAME = Link("layout", _unchanged, _unchanged)
@@ -64,7 +81,8 @@ class Twins:
         self.made: dict[int, Step] = {}
         """The step that made each field."""
         self.born: dict[int, tuple[Any, ...]] = {}
-        """How each gradient came about: (step, gradient before, input), or two that were added."""
+        """How each gradient came about: (step, gradient before, input, place of the output), or
+        two that were added."""
         self._draws: set[int] = set()
         self._memory: dict[tuple[int, int], Field | None] = {}
         self._kept: list[Field] = []
@@ -81,13 +99,14 @@ class Twins:
                     self.found = self.found or draw in self._draws
                     self._draws.add(draw)
 
-    def bear(self, step: Step, before: list[Any], into: Field, gradient: Field) -> None:
-        """Notes how a gradient came about: from those of a step's outputs."""
-        at = next((i for i, one in enumerate(before) if one is not None), 0)
-        if id(gradient) in self.born or gradient is before[at]:
+    def bear(
+        self, step: Step, before: list[Any], into: Field, gradient: Field, place: int = 0
+    ) -> None:
+        """Notes how a gradient came about: from that of a step's output at `place`."""
+        if id(gradient) in self.born or gradient is before[place]:
             return
         self._kept.append(gradient)
-        self.born[id(gradient)] = (step, before[at], into)
+        self.born[id(gradient)] = (step, before[place], into, place)
 
     def bear_sum(self, total: Field, first: Field, second: Field) -> None:
         """Notes that a gradient is the sum of two others."""
@@ -123,7 +142,7 @@ class Twins:
                 return _of_functions(a, other, self.covariance(a.origin, other.origin))
             return _times(self.covariance(a.origin, b), a.nodes.mean_slope())
         link = link_of(step, a)
-        if step is None or link is None or link.kind == "product":
+        if step is None or link is None or _end(link):
             return self._second(a, b, step)
         if link.kind == "sum":
             parts = [
@@ -143,8 +162,8 @@ class Twins:
         link = link_of(other, b)
         if other is None or link is None:
             return None
-        if link.kind == "product":
-            return None if step is None else self._products(a, step, b, other)
+        if _end(link):
+            return None if step is None else self._ends(a, step, b, other)
         if link.kind == "sum":
             parts = [
                 _times(self.covariance(a, one), sign)
@@ -157,11 +176,26 @@ class Twins:
             return inner
         return _times(inner, _factor(link, other.inputs[0]))
 
-    def _products(self, a: Field, one: Step, b: Field, two: Step) -> Field | None:
-        """Two products: with the same weights, or of twins."""
-        link = link_of(one, a)
-        if link is None or link.ahead is None or a.shape != b.shape:
+    def _ends(self, a: Field, one: Step, b: Field, two: Step) -> Field | None:
+        """Two products: with the same weights, or of twins; the same parts; pieces joined alike."""
+        link, other = link_of(one, a), link_of(two, b)
+        if link is None or other is None or link.ahead is None or a.shape != b.shape:
             return None
+        if _end(link) != _end(other) or link.where != other.where:
+            return None
+        if link.kind == "layout":
+            shared = self.covariance(one.inputs[0], two.inputs[0])
+            return None if shared is None else link.ahead(shared)
+        if link.kind == "cat":
+            found = [self.covariance(x, y) for x, y in zip(one.inputs, two.inputs, strict=False)]
+            if all(part is None for part in found):
+                return None
+            nothing = [x.like(np.zeros_like(x.second)) for x in one.inputs]
+            return link.ahead(*(p or q for p, q in zip(found, nothing, strict=True)))
+        return self._products(a, one, two, link)
+
+    def _products(self, a: Field, one: Step, two: Step, link: Link) -> Field | None:
+        assert link.ahead is not None
         factors = []
         for x, y in zip(one.inputs[:2], two.inputs[:2], strict=True):
             draw = x.notes.get("draw")
@@ -195,7 +229,7 @@ class Twins:
             link = link_of(step, b)
             if b.nodes is not None or step is None or link is None:
                 break
-            if link.kind not in kinds or not step.inputs:
+            if link.kind not in kinds or _end(link) or not step.inputs:
                 break
             b = step.inputs[0]
         return b
@@ -214,17 +248,17 @@ class Twins:
             return self._gradient_second(a, b, None)
         if len(born) == 2:
             return _total([self.gradients(one, b) for one in born])
-        step, before, into = born
-        link = link_of(step, step.outputs[0])
-        if step.outputs[0].nodes is not None:
+        step, before, into, place = born
+        link = link_of(step, step.outputs[place])
+        if step.outputs[0].nodes is not None and not step.several:
             other = self.born.get(id(self._plain_gradient(b)))
-            if other is not None and len(other) == 3 and other[0].outputs[0].nodes is not None:
+            if other is not None and len(other) > 2 and other[0].outputs[0].nodes is not None:
                 joint = self.gradients(before, other[1])
                 return self._gated(step, other[0], joint)
             return _times(self.gradients(before, b), step.outputs[0].nodes.mean_slope())
         if link is None:
             return None
-        if link.kind == "product":
+        if _end(link):
             return self._gradient_second(a, b, born)
         inner = self.gradients(before, b)
         if inner is None:
@@ -239,16 +273,14 @@ class Twins:
             return None
         if len(born) == 2:
             return _total([self.gradients(a, one) for one in born])
-        step, before, into = born
-        link = link_of(step, step.outputs[0])
-        if step.outputs[0].nodes is not None:
+        step, before, into, place = born
+        link = link_of(step, step.outputs[place])
+        if step.outputs[0].nodes is not None and not step.several:
             return _times(self.gradients(a, before), step.outputs[0].nodes.mean_slope())
         if link is None:
             return None
-        if link.kind == "product":
-            return (
-                None if mine is None else self._gradient_products(a, mine, b, (step, before, into))
-            )
+        if _end(link):
+            return None if mine is None else self._gradient_ends(a, mine, b, born)
         inner = self.gradients(a, before)
         if link.kind == "sum":
             return _times(inner, _sign(step, link, into))
@@ -256,11 +288,29 @@ class Twins:
             return inner
         return _times(inner, _factor(link, into))
 
-    def _gradient_products(self, a: Field, one: Any, b: Field, two: Any) -> Field | None:
-        (step, before, into), (other, earlier, there) = one, two
-        link = link_of(step, step.outputs[0])
-        if link is None or link.behind is None or a.shape != b.shape:
+    def _gradient_ends(self, a: Field, one: Any, b: Field, two: Any) -> Field | None:
+        """Gradients through two products, the same parts, or pieces joined alike."""
+        (step, before, into, first), (other, earlier, there, second) = one, two
+        link, its = link_of(step, step.outputs[first]), link_of(other, other.outputs[second])
+        if link is None or its is None or link.behind is None or a.shape != b.shape:
             return None
+        if _end(link) != _end(its) or link.where != its.where:
+            return None
+        if link.kind == "product":
+            return self._gradient_products(one, two, link)
+        joint = self.gradients(before, earlier)
+        if joint is None or link.kind == "layout":
+            return None if joint is None else link.behind(joint)
+        place = next((i for i, x in enumerate(step.inputs) if x is into), None)
+        same = next((i for i, x in enumerate(other.inputs) if x is there), None)
+        return link.behind(joint, place) if place is not None and place == same else None
+
+    def _gradient_products(self, one: Any, two: Any, link: Link) -> Field | None:
+        (step, before, into, _), (other, earlier, there, _) = one, two
+        assert link.behind is not None
+        if into is there and link.bias is not None and into not in step.inputs[:2]:
+            joint = self.gradients(before, earlier)
+            return None if joint is None else link.bias(joint)
         place = next((i for i, x in enumerate(step.inputs[:2]) if x is into), None)
         second = next((i for i, x in enumerate(other.inputs[:2]) if x is there), None)
         if place is None or place != second:
@@ -295,8 +345,8 @@ class Twins:
             born = self.born.get(id(b))
             if born is None or len(born) == 2:
                 break
-            link = link_of(born[0], born[0].outputs[0])
-            if link is None or link.kind not in kinds:
+            link = link_of(born[0], born[0].outputs[born[3]])
+            if link is None or link.kind not in kinds or _end(link):
                 break
             b = born[1]
         return b

@@ -9,6 +9,7 @@ from isograd.prediction.fields import Field
 from isograd.prediction.ops import Op, Outcome
 from isograd.prediction.spread import UNEQUAL, unequal
 from isograd.prediction.sweeps import Sweep, contracted
+from isograd.prediction.twins import Link
 
 if TYPE_CHECKING:
     from isograd.prediction.propagation import Call
@@ -120,22 +121,38 @@ def swept(
     out = _restored(contracted({start: wide, "weight": kernel}, to, sweeps), x)
     out.noise = x.noise + weight.noise + fluctuation(x) + fluctuation(weight)
     out.condition = x.condition + weight.condition
-    offset = None
+    offset = tall = None
     if bias is not None:
         offset = call.field(bias)
         tall = offset.reshaped((*offset.shape, *([1] * len(sweeps))))
-        tall.noise, tall.condition = offset.noise, offset.condition
+        tall.noise, tall.condition, tall.notes = offset.noise, offset.condition, offset.notes
         out = added(call, out, tall, 1.0).out
     if to == "stepped":
         taps = [sweep.taps for sweep in sweeps]
         kurtosis = weight.notes.get("kurtosis", 3.0)
         out.notes[UNEQUAL] = partial(unequal, wide, taps, kurtosis)
 
+    def to_bias(gradient: Field) -> Field:
+        assert offset is not None
+        sums = gradient.summed_to((*offset.shape, *([1] * len(sweeps))))
+        return sums.reshaped(offset.shape)
+
+    def ahead(p: Field, q: Field) -> Field:
+        sides = {start: _sides(p, groups, len(sweeps)), "weight": _kernel(q, groups)}
+        return _restored(contracted(sides, to, sweeps), x)
+
+    def behind(gradient: Field, factor: Field, place: int) -> Field:
+        g = _sides(gradient, groups, len(sweeps))
+        if place == 0:
+            sides = {to: g, "weight": _kernel(factor, groups)}
+            return _restored(contracted(sides, start, sweeps, wide), x)
+        sides = {to: g, start: _sides(factor, groups, len(sweeps))}
+        return _grouped(contracted(sides, "weight", sweeps, kernel), 0)
+
     def back(gradient: Field) -> list[tuple[Field, Field]]:
         result = []
-        if offset is not None:
-            sums = gradient.summed_to((*offset.shape, *([1] * len(sweeps))))
-            result.append((offset, sums.reshaped(offset.shape)))
+        if offset is not None and "fixed" not in offset.notes:
+            result.append((offset, to_bias(gradient)))
         g = _sides(gradient, groups, len(sweeps))
         noise = gradient.noise + fluctuation(gradient)
         for where, sides in ((x, {to: g, "weight": kernel}), (weight, {to: g, start: wide})):
@@ -151,7 +168,9 @@ def swept(
         return result
 
     formula = "taps in bounds * n E x^2 E w^2; other positions: taps in bounds of both"
-    return Outcome(out, back, [x, weight], formula=formula)
+    link = Link("product", ahead, behind, bias=to_bias)
+    inputs = [x, weight, *([] if tall is None else [tall])]
+    return Outcome(out, back, inputs, formula=formula, link=link)
 
 
 def _sides(f: Field, groups: int, d: int) -> Field:

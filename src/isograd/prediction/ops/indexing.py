@@ -167,12 +167,14 @@ class Indexing(Op):
         starts = [0, *accumulate(f.shape[axis] for f in fields)]
 
         def back(gradient: Field) -> list[tuple[Field, Field]]:
-            return [
-                (f, part(gradient, axis, start, stop))
-                for f, (start, stop) in zip(fields, pairwise(starts), strict=True)
-            ]
+            return [(f, piece(gradient, place)) for place, f in enumerate(fields)]
 
-        return Outcome(joined(fields, axis), back, fields, formula="classes side by side")
+        def piece(gradient: Field, place: int) -> Field:
+            return part(gradient, axis, starts[place], starts[place + 1])
+
+        link = Link("cat", lambda *parts: joined(parts, axis), piece, where=(axis, tuple(starts)))
+        formula = "classes side by side"
+        return Outcome(joined(fields, axis), back, fields, formula=formula, link=link)
 
     _concat = _concatenate = _cat
 
@@ -255,7 +257,8 @@ class Indexing(Op):
 
 def _chain(call: Call, f: Field, steps: list[Any]) -> Outcome:
     """Parts taken axis by axis."""
-    return relaid(call, f, *ways(steps))
+    taken = [step for step in steps if step[0] != "new"]
+    return relaid(call, f, *ways(steps), where=repr(taken) if taken else None)
 
 
 def _several(f: Field, parts: list[Outcome]) -> Outcome:

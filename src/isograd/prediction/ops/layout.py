@@ -101,7 +101,7 @@ class Layout(Op):
         return relaid(call, f, ahead, back)
 
 
-def relaid(call: Call, f: Field, ahead: Any, behind: Any) -> Outcome:
+def relaid(call: Call, f: Field, ahead: Any, behind: Any, where: Any = None) -> Outcome:
     """The outcome of a layout operation.
 
     Args:
@@ -109,6 +109,7 @@ def relaid(call: Call, f: Field, ahead: Any, behind: Any) -> Outcome:
         f: the input.
         ahead: Field -> Field, as the operation lays it out.
         behind: gradient's field of the output -> that of the input.
+        where: which entries are taken, as in `Link`; None for all of them.
     """
     out = ahead(f)
     if out is f or (out.second is f.second and (out.cuts, out.groups) == (f.cuts, f.groups)):
@@ -124,10 +125,11 @@ def relaid(call: Call, f: Field, ahead: Any, behind: Any) -> Outcome:
             origin.noise, origin.condition = f.origin.noise, f.origin.condition
             out.origin = origin
             run, start = call.run, f.origin
-            run.link(origin, start, ahead, behind)
+            run.link(origin, start, Link("layout", ahead, behind, where=where))
     if out.origin is None:
         out.nodes = None
-    return Outcome(out, lambda g: [(f, behind(g))], [f], link=Link("layout", ahead, behind))
+    link = Link("layout", ahead, behind, where=where)
+    return Outcome(out, lambda g: [(f, behind(g))], [f], link=link)
 
 
 def _moved_mask(f: Field, out: Field) -> Any:

@@ -207,10 +207,14 @@ def product(
 
         out = added(call, inner, bias, 1.0).out
 
+    def to_bias(gradient: Field) -> Field:
+        assert bias is not None
+        return gradient.summed_to(bias.shape)
+
     def back(gradient: Field) -> list[tuple[Field, Field]]:
         result = []
         if bias is not None and "fixed" not in bias.notes:
-            result.append((bias, gradient.summed_to(bias.shape)))
+            result.append((bias, to_bias(gradient)))
         noise = gradient.noise + fluctuation(gradient)
         for mine, labels, other, of_other in ((x, of_x, y, of_y), (y, of_y, x, of_x)):
             if "fixed" in mine.notes:
@@ -236,7 +240,7 @@ def product(
         back,
         [x, y, *([bias] if bias is not None else [])],
         formula="n E x^2 E w^2 + n (n - 1) E x x' E w w'",
-        link=Link("product", ahead, behind),
+        link=Link("product", ahead, behind, bias=to_bias),
     )
 
 
