@@ -1,5 +1,7 @@
 """The native part: one extension, without which everything works and takes longer."""
 
+from pathlib import Path
+
 from setuptools import Extension, setup
 
 setup(
@@ -7,7 +9,7 @@ setup(
         Extension(
             "isograd.statistics._native",
             sources=["native/module.cpp"],
-            depends=[f"native/{name}.h" for name in ("layout", "levels", "pass", "row", "samples")],
+            depends=sorted(str(header) for header in Path("native").glob("*.h")),
             extra_compile_args=[
                 "-std=c++17",
                 "-O3",

@@ -4,8 +4,7 @@
 #include "row.h"
 
 constexpr int MAX_AXES = 64;  // torch allows no more
-constexpr size_t SHORT = 64;  // runs below are gathered, in pieces of
-constexpr size_t GATHERED = 1024;
+constexpr size_t GATHERED = 1024;  // entries of a piece, to which shorter runs are gathered
 
 // The axes of a tensor by falling stride, neighbours that lie in one made one.
 struct Layout {
@@ -83,7 +82,7 @@ bool each_block(const char* data, const Layout& layout, size_t item, Action acti
     if (!layout.axes) return action(data, (size_t)1);
     size_t length = layout.size[layout.axes - 1];
     ptrdiff_t stride = layout.stride[layout.axes - 1];
-    if (stride == 1 && length >= SHORT)
+    if (stride == 1 && length >= GATHERED)
         return each_run(layout, [&](ptrdiff_t offset) {
             return action(data + offset * (ptrdiff_t)item, length);
         });

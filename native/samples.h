@@ -1,4 +1,4 @@
-// Samples of contiguous entries, evenly strided: their exponents, and how far they move.
+// Samples of entries: their exponents, and how far they move.
 #pragma once
 #include <cmath>
 #include <cstring>
@@ -41,30 +41,39 @@ void exponents(const void* data, size_t count, size_t step, int64_t* bins) {
     }
 }
 
-template <class T> void sample(const void* data, size_t count, size_t step, double* to) {
+// Evenly spaced short runs of entries of one tensor, as in statistics/moves.py; all of a small one.
+constexpr size_t SAMPLE = 1024, SAMPLE_RUN = 8;
+
+template <class T, class Action> void each_sampled(const void* data, size_t entries, Action action) {
     const T* from = (const T*)data;
-    for (size_t place = 0; place < count; ++place) to[place] = base::single(from + place * step);
+    bool all = entries <= SAMPLE;
+    size_t period = all ? 0 : entries / (SAMPLE / SAMPLE_RUN);
+    size_t runs = all ? 1 : SAMPLE / SAMPLE_RUN, run = all ? entries : SAMPLE_RUN;
+    for (size_t done = 0; done < runs; ++done, from += period)
+        for (size_t place = 0; place < run; ++place) action((double)base::single(from + place));
 }
 
-// Sum of squares before, of the change since then, and of the product of both.
-template <class T> void change(const void* data, size_t count, size_t step, const double* before,
-                               double* found) {
-    const T* from = (const T*)data;
-    double square = 0, moved = 0, along = 0;
-    for (size_t place = 0; place < count; ++place) {
-        double was = before[place], by = base::single(from + place * step) - was;
-        square += was * was;
-        moved += by * by;
-        along += was * by;
-    }
-    found[0] = square;
-    found[1] = moved;
-    found[2] = along;
+template <class T> void take(const void* data, size_t entries, double* to) {
+    each_sampled<T>(data, entries, [&](double entry) { *to++ = entry; });
 }
 
-template <class... Arguments> using PerDtype = void (*[4])(const void*, size_t, size_t, Arguments...);
-constexpr PerDtype<int64_t*> exponents_of = {exponents<float>, exponents<double>, exponents<Half>,
-                                             exponents<Brain>};
-constexpr PerDtype<double*> sample_of = {sample<float>, sample<double>, sample<Half>, sample<Brain>};
-constexpr PerDtype<const double*, double*> change_of = {change<float>, change<double>, change<Half>,
-                                                        change<Brain>};
+// Squares of what entries were, squares of what they have changed by since, and their number.
+template <class T> void compare(const void* data, size_t entries, const double* before,
+                                double* found) {
+    double square[SAMPLE_RUN] = {}, moved[SAMPLE_RUN] = {};  // sums that do not wait for each other
+    size_t count = 0;
+    each_sampled<T>(data, entries, [&](double entry) {
+        double was = before[count], by = entry - was;
+        square[count % SAMPLE_RUN] += was * was;
+        moved[count++ % SAMPLE_RUN] += by * by;
+    });
+    for (size_t lane = 0; lane < SAMPLE_RUN; ++lane) found[0] += square[lane], found[1] += moved[lane];
+    found[2] = (double)count;
+}
+
+constexpr void (*exponents_of[])(const void*, size_t, size_t, int64_t*) = {
+    exponents<float>, exponents<double>, exponents<Half>, exponents<Brain>};
+constexpr void (*take_of[])(const void*, size_t, double*) = {take<float>, take<double>, take<Half>,
+                                                             take<Brain>};
+constexpr void (*compare_of[])(const void*, size_t, const double*, double*) = {
+    compare<float>, compare<double>, compare<Half>, compare<Brain>};

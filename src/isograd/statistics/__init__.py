@@ -1,11 +1,12 @@
 """Statistics of tensors: everything stays on the tensor's device, nothing is read back here."""
 
-from isograd.statistics._layout import PART, flatten, part, thin
+from isograd.statistics._layout import LARGE, flatten, part, thin
 from isograd.statistics.brief import brief
 from isograd.statistics.columns import COLUMNS, SUMS, merge, unscale
 from isograd.statistics.derived import derive, shares
 from isograd.statistics.extremes import units
 from isograd.statistics.histogram import EXPONENT_HIGH, EXPONENT_LOW, exponents
+from isograd.statistics.moves import Moves
 from isograd.statistics.samples import (
     correlation,
     rank,
@@ -20,8 +21,9 @@ __all__ = [
     "COLUMNS",
     "EXPONENT_HIGH",
     "EXPONENT_LOW",
-    "PART",
+    "LARGE",
     "SUMS",
+    "Moves",
     "Place",
     "Table",
     "brief",

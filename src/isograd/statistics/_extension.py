@@ -18,7 +18,7 @@ def extension() -> ModuleType | None:
         native = importlib.import_module("isograd.statistics._native")
     except ImportError:
         return None
-    native.know(*DTYPES)
+    native.know(*DTYPES, Tensor, torch.nn.Parameter)
     return native
 
 

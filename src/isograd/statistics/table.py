@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from isograd.statistics._layout import PART
 from isograd.statistics.backends import BACKENDS, Backend, Target, best
 from isograd.statistics.columns import FLAT, SUMS, clear, empty, merge
 
@@ -103,7 +102,7 @@ class Table:
             A function that returns True, or False where it has left the tensor to `read`; None
             where the backend has none.
         """
-        return self.backend.reader(self._targets[row], part=PART)
+        return self.backend.reader(self._targets[row], part=True)
 
     def read_all(self, rows: Sequence[int], tensors: Sequence[Tensor]) -> None:
         """Adds tensors to rows, in as few calls on the device as there can be."""

@@ -11,7 +11,7 @@ import torch
 
 import isograd
 from isograd.records import Record
-from isograd.statistics import PART
+from isograd.statistics import LARGE
 from patients.odd import ODD
 from patients.patient import Build, Patient
 from patients.snapshot import changes, content, snapshot, tensors
@@ -95,7 +95,7 @@ def apart(record: Record, other: Record) -> list[str]:
     found = []
     for side in ("forward", "backward"):
         for index, site in enumerate(record.sites):
-            large = math.prod(site.shape) >= 2 * PART
+            large = math.prod(site.shape) >= LARGE
             scale = other.value(f"{side}.rms", index) or 0.0
             for key in ["rms"] if large else SAME:
                 one, two = (r.value(f"{side}.{key}", index) for r in (record, other))
@@ -107,7 +107,7 @@ def apart(record: Record, other: Record) -> list[str]:
         one, two = (r.value("weight.grad_rms", index) for r in (record, other))
         if one is None or two is None:
             found += [f"no gradient of {parameter.name}"] if two else []
-        elif abs(one - two) > (0.3 if math.prod(parameter.shape) >= PART else 1e-4) * two:
+        elif abs(one - two) > (0.3 if math.prod(parameter.shape) >= LARGE else 1e-4) * two:
             found.append(f"gradient of {parameter.name}: {one} for {two}")
     return found
 

@@ -326,7 +326,7 @@ def test_parts_of_a_large_tensor_tell_its_size() -> None:
     _, part, _ = looks(watch)
     count = part.series["forward.count"][0]
     assert count is not None
-    assert 0.05 < count / (512 * 2048) < 0.1
+    assert 0.0075 < count / (512 * 2048) < 0.01
     model.zero_grad()
     # The last step moved the weights a little: the sizes are those of the look before within 2 %.
     assert part.series["forward.rms"][0] == pytest.approx(

@@ -123,7 +123,7 @@ def _weights(
     found["weight.grad_rms"] = gradients["rms"]
     found["weight.grad_nonfinite"] = gradients["nonfinite"]
     ratios: list[Number] = []
-    for index, (squares, change, entries) in enumerate(moved.T.tolist()):
+    for index, (squares, change, entries) in enumerate(moved.tolist()):
         good = math.isfinite(squares) and math.isfinite(change)
         ratios.append(math.sqrt(change / squares) if good and squares > 0 else None)
         if not entries or found["weight.rms"][index] is not None:

@@ -7,12 +7,8 @@ from torch import Tensor, nn
 
 from isograd.probe.live.taps import local
 from isograd.sites.batches import is_signal
-from isograd.statistics import Place, Table, flatten
-
-SAMPLE, RUN = 1024, 8
-"""Entries of a parameter that are compared before and after a step, in evenly spaced runs that lie
-in one line of memory: a ratio of two rms is then known to within 3 to 6 percent (one sd). Smaller
-parameters are compared whole."""
+from isograd.statistics import Moves, Place, Table
+from isograd.statistics.moves import SAMPLE, sample
 
 OLD = 8
 """Parameters, evenly spread, that tell whether gradients are cleared between steps."""
@@ -34,17 +30,14 @@ class Parameters:
         places = [Place()] * len(self._tensors)
         self.gradients, self.weights = Table(places, device), Table(places, device)
         self.device = self.weights.device
-        self.moved = torch.zeros(3, len(places), dtype=torch.float64, device=self.device)
+        self.moved = torch.zeros(len(places), 3, dtype=torch.float64, device=self.device)
         """Of each one's sample: sums of squares before the step and of the change, and entries."""
         self.read: set[int] = set()
         """Parameters whose turn this step was, whole or as a sample."""
-        self._before: Tensor | None = None
+        self._moves = Moves(self.device)
         self._rows: list[int] = []
-        self._views: list[Tensor] = []
-        self._lengths = self._places = torch.zeros(0, dtype=torch.long, device=self.device)
         self._of_gradients = [self.gradients.part_reader(i) for i in range(len(places))]
         self._of_weights = [self.weights.part_reader(i) for i in range(len(places))]
-        self._key: list[tuple[int, int]] = []
         self.carried: float | Tensor | None = None
         """Size of the gradients that were there before this step, over those it was made with."""
         self._old: list[tuple[nn.Parameter, Tensor]] = []
@@ -55,8 +48,7 @@ class Parameters:
         self.weights.clear()
         self.moved.zero_()
         self.read.clear()
-        self._before = self.carried = None
-        self._old = []
+        self._rows, self._old, self.carried = [], [], None
 
     @torch.no_grad()
     def starts_from(self, optimizer: torch.optim.Optimizer) -> None:
@@ -64,7 +56,7 @@ class Parameters:
         held = [p for group in optimizer.param_groups for p in group["params"]]
         some = held[:: max(1, len(held) // OLD)]
         self._old = [
-            (p, _sample(local(p.grad)).double().square().sum())
+            (p, sample(local(p.grad)).double().square().sum())
             for p in some
             if p.grad is not None and is_signal(p.grad)
         ]
@@ -74,7 +66,7 @@ class Parameters:
     def _compare_old(self) -> None:
         old, self._old = self._old, []
         pairs = [
-            (size.to(self.device), _sample(local(p.grad)).double().square().sum().to(self.device))
+            (size.to(self.device), sample(local(p.grad)).double().square().sum().to(self.device))
             for p, size in old
             if p.grad is not None and is_signal(p.grad)
         ]
@@ -92,65 +84,46 @@ class Parameters:
         """
         if self._old:
             self._compare_old()
-        moving = []
+        moving, whole = [], not turn
         for index, parameter in enumerate(self._tensors):
             if index in self.read or not (id(parameter) in held or not parameter.requires_grad):
                 continue
             self.read.add(index)
-            plain = local(parameter.detach())
-            if not is_signal(plain) or not plain.numel():
+            plain = _own(parameter)
+            entries = plain.numel()
+            if not entries:
                 continue
-            if plain.numel() <= SAMPLE or index % TURNS == turn % TURNS or not turn:
-                self._add(self.weights, self._of_weights, index, plain, whole=not turn)
+            if entries <= SAMPLE or index % TURNS == turn % TURNS or whole:
+                self._add(self.weights, self._of_weights[index], index, plain, whole=whole)
             gradient = parameter.grad
-            if gradient is not None and is_signal(gradient):
-                self._add(
-                    self.gradients, self._of_gradients, index, local(gradient), whole=not turn
-                )
+            if gradient is not None and self._add(
+                self.gradients, self._of_gradients[index], index, gradient, whole=whole
+            ):
                 moving.append(index)
         self._rows = moving
-        self._before = self._samples()
+        self._moves.take([_own(self._tensors[index]) for index in moving])
 
-    def _add(self, table: Table, readers: list[Any], index: int, x: Tensor, *, whole: bool) -> None:
-        read = readers[index]
+    def _add(self, table: Table, read: Any, index: int, x: Tensor, *, whole: bool) -> bool:
+        """Reads a tensor, unless it carries no signal; the usual case takes no line too many."""
         if whole or read is None or not read(x):
-            table.read(index, x)
+            if not is_signal(x):
+                return False
+            table.read(index, local(x))
+        return True
 
     @torch.no_grad()
     def after(self) -> None:
         """Compares the samples with what they have become."""
-        if self._before is None or not self._rows:
+        if not self._rows:
             return
-        old, new = self._before, self._samples()
-        squares = torch.stack([old, new - old], dim=1).square_()
-        sums = torch.segment_reduce(squares, "sum", lengths=self._lengths)
-        self.moved[:2, self._places] += sums.T
-        self.moved[2, self._places] += self._lengths
-        self._before = None
-
-    def _samples(self) -> Tensor:
-        """Samples of what is about to change, one after the other, in float64."""
-        tensors = [local(self._tensors[i].detach()) for i in self._rows]
-        key = [(i, t.data_ptr()) for i, t in zip(self._rows, tensors, strict=True)]
-        if key != self._key:
-            self._views = [_sample(t) for t in tensors]
-            lengths = [v.numel() for v in self._views]
-            self._lengths = torch.tensor(lengths, dtype=torch.long, device=self.device)
-            self._places = torch.tensor(self._rows, dtype=torch.long, device=self.device)
-            # Of a parameter that is not dense they are copies, which would not follow it.
-            self._key = (
-                key
-                if all(v.data_ptr() == t for v, (_, t) in zip(self._views, key, strict=True))
-                else []
-            )
-        together = [v.reshape(-1).to(self.device) for v in self._views]
-        return torch.cat(together).double() if together else torch.zeros(0)
+        found = self._moves.compare([_own(self._tensors[index]) for index in self._rows])
+        if len(self._rows) == len(self._tensors):
+            self.moved += found
+        else:
+            self.moved[self._rows] += found
+        self._rows = []
 
 
-def _sample(x: Tensor) -> Tensor:
-    """Evenly spaced short runs of entries, a view of them where the tensor is dense."""
-    flat = flatten(x)
-    if len(flat) <= SAMPLE:
-        return flat
-    period = len(flat) // (SAMPLE // RUN)
-    return flat[: period * (SAMPLE // RUN)].view(-1, period)[:, :RUN]
+def _own(parameter: Tensor) -> Tensor:
+    """What this process holds of a parameter."""
+    return parameter if type(parameter) is nn.Parameter else local(parameter.detach())

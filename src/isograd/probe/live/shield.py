@@ -1,11 +1,14 @@
 """The shield: makes hooks that cannot raise into a training, and counts the time they take."""
 
+from array import array
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import perf_counter
 from typing import Any
 
 import torch
+
+_OFF, _COST = 0, 1
 
 
 class Shield:
@@ -21,10 +24,26 @@ class Shield:
     ) -> None:
         self._failed, self._deliberate = failed, deliberate
         self.failure: Exception | None = None
-        self.off = False
+        self.state = array("d", [0.0, 0.0])
+        """Whether hooks do nothing, and their cost, where native hooks find and change them."""
+
+    @property
+    def off(self) -> bool:
         """Whether hooks do nothing: after a fault, and while the model is run once more."""
-        self.cost = 0.0
+        return self.state[_OFF] != 0
+
+    @off.setter
+    def off(self, off: bool) -> None:
+        self.state[_OFF] = float(off)
+
+    @property
+    def cost(self) -> float:
         """Seconds spent in hooks since somebody set it to zero."""
+        return self.state[_COST]
+
+    @cost.setter
+    def cost(self, cost: float) -> None:
+        self.state[_COST] = cost
 
     def __call__(self, hook: Callable[..., Any]) -> Callable[..., Any]:
         """The hook, timed, which cannot raise."""
@@ -42,7 +61,7 @@ class Shield:
                 self.fail(error)
                 return None
             finally:
-                self.cost += perf_counter() - start
+                self.state[_COST] += perf_counter() - start
 
         return safe
 

@@ -1,9 +1,9 @@
 """Taps: what later looks read in eager mode, through hooks that are there for one step."""
 
+from array import array
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
-from time import perf_counter
 from types import NoneType
 from typing import Any
 
@@ -18,6 +18,7 @@ from isograd.probe.live.standing import Standing
 from isograd.probe.live.steps import inside_backward
 from isograd.sites.batches import is_signal, tensors
 from isograd.statistics import Place, Table
+from isograd.statistics.hooks import Shared, forward_hook, gradient_hook
 
 FEATURES = 512
 """Entries of a sample that are compared: a cosine is then known to within 5 percent."""
@@ -52,9 +53,10 @@ class Taps:
             rows.extend([-1] * (spot.call + 1 - len(rows)))
             rows[spot.call] = row
         self._calls: dict[str, int] = {}
-        self._seen = [False] * len(sheet.sites)
+        self._thorough = array("B", [False])
+        self._seen = array("B", bytes(len(sheet.sites)))
         """Rows that were read in a forward whose backward is not over."""
-        self._thorough = self._attached = False
+        self._attached = False
         self._stack = ExitStack()
         self._back = [self._back_of(row) for row in range(len(sheet.sites))]
         self._hooks = {path: self._hook_of(path, rows) for path, rows in self._rows.items()}
@@ -68,7 +70,7 @@ class Taps:
         self.forward.clear()
         self.backward.clear()
         self.numbers = {}
-        self._thorough = thorough
+        self._thorough[0] = thorough
         self.restart()
         if self._attached:
             return
@@ -104,63 +106,29 @@ class Taps:
 
     def backward_ended(self) -> None:
         """What is read from here on belongs to another forward."""
-        self._seen[:] = [False] * len(self._seen)
+        self._seen[:] = array("B", bytes(len(self._seen)))
         self._calls.clear()
 
     def _hook_of(self, path: str, rows: list[int]) -> Callable[..., None]:
-        """The hook of a module, for the usual case as short as can be.
-
-        A matrix product leaves none of it in the processor's caches, so that every line costs.
-        """
+        """The hook of a module; for the usual case without a line of Python, if there is one."""
         slow = self._guard(partial(self._returned, path, rows))
-        row, shield = rows[0], self._guard
-        read, back = self.forward.part_reader(row), self._back[row]
+        read = self.forward.part_reader(rows[0])
         if read is None or len(rows) > 1:
             return slow
-
-        def hook(module: nn.Module, args: Any, output: Any) -> None:
-            if shield.off:
-                return
-            if (
-                self._thorough
-                or type(output) is not Tensor
-                or not output.requires_grad
-                or self._seen[row]
-            ):
-                slow(module, args, output)
-                return
-            start = perf_counter()
-            try:
-                if read(output):
-                    self._seen[row] = True
-                    output.register_hook(back)
-                else:
-                    self._read(row, output)
-            except Exception as error:
-                shield.fail(error)
-            shield.cost += perf_counter() - start
-
-        return hook
+        shared, back = self._shared(rows[0]), self._back[rows[0]]
+        return forward_hook(shared, read, slow, back, modes=bool(self._ops))
 
     def _back_of(self, row: int) -> Callable[[Tensor], None]:
         """The hook of a site's gradient, likewise."""
-        slow, shield = self._guard(partial(self._gradient, row)), self._guard
+        slow = self._guard(partial(self._gradient, row))
         read = self.backward.part_reader(row)
-        if read is None:
-            return slow
+        return slow if read is None else gradient_hook(self._shared(row), read, slow)
 
-        def back(gradient: Tensor) -> None:
-            if shield.off:
-                return
-            start = perf_counter()
-            try:
-                if self._thorough or not read(gradient):
-                    self._gradient(row, gradient)
-            except Exception as error:
-                shield.fail(error)
-            shield.cost += perf_counter() - start
-
-        return back
+    def _shared(self, row: int) -> Shared:
+        """What the native hooks of a row look at and change."""
+        owners = self._guard.state, self._thorough, self._seen
+        state, thorough, seen = (owner.buffer_info()[0] for owner in owners)
+        return Shared(state, thorough, seen + row)
 
     def _returned(self, path: str, rows: list[int], _: nn.Module, __: Any, output: Any) -> None:
         call = self._calls.get(path, 0)
@@ -186,7 +154,7 @@ class Taps:
         with torch._C.DisableTorchFunction():  # else `_Ops` would see every call in here
             plain = local(out.detach())
             self._add(self.forward, row, plain)
-            if self._thorough and self._sheet.samples(row) and plain.ndim > 1:
+            if self._thorough[0] and self._sheet.samples(row) and plain.ndim > 1:
                 self._compare(row, plain)
         if out.requires_grad:
             out.register_hook(self._back[row])
@@ -204,7 +172,7 @@ class Taps:
             self._add(self.backward, row, local(gradient.detach()))
 
     def _add(self, table: Table, row: int, x: Tensor) -> None:
-        if self._thorough or x.device.type != "cpu" or x.numel() < 2 * statistics.PART:
+        if self._thorough[0] or x.device.type != "cpu" or x.numel() < statistics.LARGE:
             table.read(row, x)
         else:
             table.read(row, statistics.part(x), units=False)

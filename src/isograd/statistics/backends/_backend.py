@@ -52,11 +52,10 @@ class Backend(ABC):
         for x, target in zip(tensors, targets, strict=True):
             self.read(x, target)
 
-    def reader(self, _: Target, /, *, part: int = 0) -> Callable[[Tensor], bool] | None:  # noqa: ARG002
+    def reader(self, _: Target, /, *, part: bool = False) -> Callable[[Tensor], bool] | None:  # noqa: ARG002
         """A short cut: reads a tensor into this row, or returns False and leaves it to `read`.
 
         Args:
-            part: entries that are read of a tensor of twice as many or more, as
-                `statistics.part` takes them, without flags; 0: all.
+            part: whether of a large tensor what `statistics.part` takes is read, without flags.
         """
         return None

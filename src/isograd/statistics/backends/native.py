@@ -31,7 +31,7 @@ class Native(Backend):
             )
         return None
 
-    def reader(self, target: Target, /, *, part: int = 0) -> Callable[[Tensor], bool]:
+    def reader(self, target: Target, /, *, part: bool = False) -> Callable[[Tensor], bool]:
         """Reads plain tensors of moderate size with next to no overhead, see `Backend.reader`."""
         row, low, high, flags, axis = target
         address, units = (0, 0) if flags is None else (flags.data_ptr(), len(flags))

@@ -1,0 +1,75 @@
+"""Moves, against numpy: how far samples of tensors have moved."""
+
+from unittest import mock
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from isograd.statistics import Moves
+from isograd.statistics.moves import RUN, SAMPLE
+
+SHAPES = [(3,), (1,), (31, 33), (SAMPLE,), (SAMPLE + 1,), (129, 301), (7, 5, 3, 3)]
+
+
+def noise(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def expected(before: Tensor, after: Tensor) -> list[float]:
+    """By indices that are worked out one by one."""
+    old, new = (x.double().numpy().reshape(-1) for x in (before, after))
+    if len(old) > SAMPLE:
+        period = len(old) // (SAMPLE // RUN)
+        places = [r * period + i for r in range(SAMPLE // RUN) for i in range(RUN)]
+        old, new = old[places], new[places]
+    return [float((old**2).sum()), float(((new - old) ** 2).sum()), len(old)]
+
+
+@pytest.mark.parametrize("native", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
+def test_squares_and_changes(dtype: torch.dtype, native: bool) -> None:
+    with (
+        mock.patch("isograd.statistics.moves.extension", return_value=None)
+        if not native
+        else (mock.MagicMock())
+    ):
+        moves = Moves(torch.device("cpu"))
+    tensors = [noise(*shape, seed=i).to(dtype) for i, shape in enumerate(SHAPES)]
+    for _ in range(2):  # what was taken before is forgotten
+        before = [x.clone() for x in tensors]
+        moves.take(tensors)
+        for i, x in enumerate(tensors):
+            x += 0.01 * noise(*x.shape, seed=50 + i).to(dtype)
+        found = moves.compare(tensors)
+        for row, old, new in zip(found, before, tensors, strict=True):
+            assert row.tolist() == pytest.approx(expected(old, new), rel=1e-9)
+
+
+def test_of_what_is_not_contiguous_the_order_of_memory_counts() -> None:
+    x = noise(64, 32, 3, 3).contiguous(memory_format=torch.channels_last)
+    moves = Moves(torch.device("cpu"))
+    moves.take([x])
+    old = x.permute(0, 2, 3, 1).clone()
+    x.mul_(1.5)
+    found = moves.compare([x])[0]
+    assert found.tolist() == pytest.approx(expected(old, x.permute(0, 2, 3, 1)), rel=1e-6)
+
+
+def test_another_tensor_in_its_place_has_not_moved() -> None:
+    moves = Moves(torch.device("cpu"))
+    moves.take([noise(7), noise(5)])
+    assert not moves.compare([noise(7), noise(6)]).any()
+    moves.take([])
+    assert moves.compare([]).shape == (0, 3)
+
+
+def test_what_is_not_finite_shows() -> None:
+    moves, x = Moves(torch.device("cpu")), noise(9)
+    moves.take([x])
+    x[3] = np.nan
+    square, change, count = moves.compare([x])[0].tolist()
+    assert np.isfinite(square)
+    assert np.isnan(change)
+    assert count == 9
