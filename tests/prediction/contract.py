@@ -28,6 +28,8 @@ WEIGHT = (0.3, 0.7)
 """Mean and variance of a weight."""
 KINDS = ("plain", "classes", "function")
 """Of input fields: one class an axis, several on one axis, a function of a Gaussian field."""
+LINES = (*KINDS, "lines")
+"""And spatial axes that tell near from far."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,10 @@ class Trial:
 
     def _random(self, shape, shift, centered):
         f = made(self.rng, *self._layout(shape))
+        if self.kind == "lines":  # averages by distance need not be moments of anything
+            second, mean = written_out(f)
+            low = float(np.linalg.eigvalsh(second - np.outer(mean, mean))[0])
+            f.second[tuple(slice(0, len(cut)) for cut in f.cuts)] += max(-low, 0.0)
         if self.example.diverse:
             f = summed(f.scaled(0.3), independent(shape, 0.0, 1.0))
         if not centered and not shift:
@@ -97,6 +103,12 @@ class Trial:
             place = int(self.rng.choice(wide))
             size = sizes[place]
             cuts[place] = (1, 3, size - 4) if size > 4 else (1, size - 1)
+        if self.kind == "lines":
+            at = [sum(n > 1 for n in shape[:axis]) for axis, n in enumerate(shape) if n > 2]
+            at = [place for place in at if place >= 2]
+            for place, line in zip(at, (pairs.Mirror, pairs.Line, pairs.Mirror), strict=False):
+                end = 2 if line is pairs.Mirror else 1
+                cuts[place] = line((end, sizes[place] - end))
         return tuple(cuts), tuple(int(size > 1) for size in shape)
 
     def before(self, x):

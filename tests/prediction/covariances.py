@@ -1,47 +1,60 @@
 """Covariances written out, pair of entries by pair of entries: the second witness of fields."""
 
 from functools import cache
-from itertools import accumulate, pairwise
+from itertools import pairwise
 from math import prod
 
 import numpy as np
 from hypothesis import strategies as st
 
+from isograd.prediction import pairs
 from isograd.prediction.fields import Field
 
 
-def way_of(cut, i, j):
-    """How indices i and j of one axis are related, as `isograd.prediction.pairs` numbers it."""
-    edges = list(accumulate(cut))
-    c = next(number for number, edge in enumerate(edges) if i < edge)
-    d = next(number for number, edge in enumerate(edges) if j < edge)
-    return c if i == j else len(cut) + c * len(cut) + d
+def classes_of(cut):
+    """The class of every entry."""
+    found = [c for c, size in enumerate(cut) for _ in range(size)]
+    if not isinstance(cut, pairs.Mirror):
+        return found
+    end = [c for c, size in enumerate(cut[:-1]) for _ in range(size // 2)]
+    return [*end, *([len(cut) - 1] * cut[-1]), *reversed(end)]
 
 
+def distance(i, j):
+    """How far two entries of a line are from each other: 1, 2 to 3, more."""
+    return 0 if abs(i - j) < 2 else 1 if abs(i - j) < 4 else 2
+
+
+@cache
 def table(cut):
-    """(entries, entries): the way of every pair."""
-    n = sum(cut)
-    return np.array([[way_of(cut, i, j) for j in range(n)] for i in range(n)])
+    """(entries, entries): how every two are related, as `isograd.prediction.pairs` numbers it."""
+    n, k, of = sum(cut), len(cut), classes_of(cut)
+    if isinstance(cut, pairs.Line):
+        kinds = {(of[i], of[j], distance(i, j)) for i in range(n) for j in range(n) if i != j}
+        number = {kind: k + at for at, kind in enumerate(sorted(kinds))}
+        other = [[number.get((of[i], of[j], distance(i, j))) for j in range(n)] for i in range(n)]
+    else:
+        other = [[k + of[i] * k + of[j] for j in range(n)] for i in range(n)]
+    return np.array([[of[i] if i == j else other[i][j] for j in range(n)] for i in range(n)])
 
 
 @cache
 def averaging(cut):
     """(ways, entries, entries): what takes a covariance to means over the pairs of each way."""
     of, k = table(cut), len(cut)
-    result = np.stack([(of == way) / max(1, (of == way).sum()) for way in range(k + k * k)])
+    number = of.max() + 1 if isinstance(cut, pairs.Line) else k + k * k
+    result = np.stack([(of == way) / max(1, (of == way).sum()) for way in range(number)])
     for c, size in enumerate(cut):
-        if size == 1:  # no pair of different entries: by agreement the entry itself
-            result[k + c * k + c] = result[c]
+        if size == 1 and number == k + k * k and not isinstance(cut, pairs.Line):
+            result[k + c * k + c] = result[c]  # by agreement the entry itself
     return result
 
 
 @cache
 def membership(cut):
     """(classes, entries): what takes entries to their means per class."""
-    return (
-        np.stack([np.arange(len(cut)) == c for c in np.repeat(np.arange(len(cut)), cut)]).T
-        / (np.array(cut)[:, None])
-    )
+    of = np.array(classes_of(cut))
+    return np.stack([of == c for c in range(len(cut))]) / np.array(cut)[:, None]
 
 
 def written_out(field):
@@ -49,7 +62,7 @@ def written_out(field):
     second, mean = field.second, field.mean
     for place, cut in enumerate(field.cuts):
         second = second.take(table(cut).ravel(), place)
-        mean = mean.take(np.repeat(np.arange(len(cut)), cut), place)
+        mean = mean.take(classes_of(cut), place)
     sizes, d = field.sizes, len(field.cuts)
     apart = second.reshape([n for size in sizes for n in (size, size)])
     order = [*range(0, 2 * d, 2), *range(1, 2 * d, 2)]
@@ -109,22 +122,27 @@ def assert_moments(result, second, mean):
 def assert_sound(field):
     """Shapes of the parts fit each other, and no factor has length one."""
     assert sum(field.groups) == len(field.cuts)
-    assert field.second.shape == tuple(len(cut) * (1 + len(cut)) for cut in field.cuts)
+    assert field.second.shape == tuple(len(averaging(cut)) for cut in field.cuts)
     assert field.mean.shape == tuple(len(cut) for cut in field.cuts)
     assert all(size > 1 for size in field.sizes)
 
 
 @st.composite
-def cuts_of(draw, size, most=4):
-    """Classes of an axis."""
+def cuts_of(draw, size, most=4, *, lines=False):
+    """Classes of an axis; on demand of one that may tell near from far."""
     number = draw(st.integers(0, min(most, size) - 1))
     edges = draw(st.permutations(range(1, size)))[:number] if size > 1 else []
     ends = [0, *sorted(edges), size]
-    return tuple(b - a for a, b in pairwise(ends))
+    cut = tuple(b - a for a, b in pairwise(ends))
+    kind = draw(st.sampled_from(("plain", "line", "mirror"))) if lines and size > 2 else "plain"
+    if kind == "mirror":
+        half = [2 * n for n in cut[:-1] if 2 * n < size][:1]
+        return pairs.Mirror([*half, size - sum(half)])
+    return pairs.Line(cut) if kind == "line" else cut
 
 
 @st.composite
-def layouts(draw, axes=(0, 3), most=60, several=True):
+def layouts(draw, axes=(0, 3), most=60, several=True, lines=False):
     """(cuts, groups): factors and classes of a small tensor."""
     cuts, groups, left = [], [], most
     for _ in range(draw(st.integers(*axes))):
@@ -134,16 +152,16 @@ def layouts(draw, axes=(0, 3), most=60, several=True):
             if left >= 2:
                 size = draw(st.integers(2, min(6, left)))
                 left //= size
-                cuts.append(draw(cuts_of(size)))
+                cuts.append(draw(cuts_of(size, lines=lines)))
                 here += 1
         groups.append(here)
     return tuple(cuts), tuple(groups)
 
 
 @st.composite
-def fields(draw, axes=(0, 3), most=60, several=True):
-    """Random fields."""
-    cuts, groups = draw(layouts(axes, most, several))
+def fields(draw, axes=(0, 3), most=60, several=True, lines=False):
+    """Random fields; on demand with axes that may tell near from far."""
+    cuts, groups = draw(layouts(axes, most, several, lines))
     return made(np.random.default_rng(draw(st.integers(0, 2**20))), cuts, groups)
 
 

@@ -1,7 +1,9 @@
 """Examples of layers and losses, by the code of the rule, for the contract of operations."""
 
+from dataclasses import replace
+
 import torch
-from contract import Example
+from contract import KINDS, LINES, Example
 from loss_examples import losses
 from torch.nn import functional as F
 
@@ -82,7 +84,7 @@ def convolution():
 def pooling():
     image = (2, 3, 4, 6)
     near = {"slack": 0.06, "back_slack": 0.06}
-    # Which class the largest entry is of is not told apart.
+    # Which class the largest entry is of, in other samples or channels, is not told apart.
     whole = {**near, "kinds": ("plain", "function")}
     return [
         Example(lambda x: F.avg_pool1d(x, 2), ((2, 3, 6),), linear="jointly"),
@@ -171,16 +173,24 @@ def composed():
     ]
 
 
+def with_lines(examples):
+    """Examples that are to hold on axes that tell near from far, too."""
+    return [
+        replace(one, kinds=LINES) if one.kinds == KINDS and len(one.inputs[0]) > 2 else one
+        for one in examples
+    ]
+
+
 EXAMPLES = {
-    "normalization": normalization(),
+    "normalization": with_lines(normalization()),
     "dropout": dropout(),
     "log_softmax": log_softmax(),
     "embedding": embedding(),
-    "convolution": convolution(),
-    "pooling": pooling(),
+    "convolution": with_lines(convolution()),
+    "pooling": with_lines(pooling()),
     "extremes": extremes(),
     "patches": patches(),
-    "resizing": resizing(),
+    "resizing": [*with_lines(resizing()[:3]), *resizing()[3:]],
     "response": response(),
     "softmax": softmax(),
     "losses": losses(),

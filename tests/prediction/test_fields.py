@@ -35,12 +35,12 @@ def unchanged(x):
     return x
 
 
-@given(fields())
+@given(fields(lines=True))
 def test_written_out_and_averaged_again_is_the_same(f):
     assert_maps(f, unchanged, f)
 
 
-@given(fields())
+@given(fields(lines=True))
 def test_numbers_of_a_field(f):
     second, mean = written_out(f)
     np.testing.assert_allclose(f.energy, np.diag(second).mean())
@@ -55,7 +55,7 @@ def test_numbers_of_a_field(f):
     np.testing.assert_allclose(wide, products, atol=1e-12)
 
 
-@given(fields(), st.data())
+@given(fields(lines=True), st.data())
 def test_recut(f, data):
     cuts = [data.draw(cuts_of(sum(cut))) for cut in f.cuts]
     found = f.recut(cuts)
@@ -63,7 +63,7 @@ def test_recut(f, data):
     assert_maps(found, unchanged, f)
 
 
-@given(fields(), st.data())
+@given(fields(lines=True), st.data())
 def test_permuted(f, data):
     order = data.draw(st.permutations(range(len(f.groups))))
     assert_maps(f.permuted(order), lambda x: x.transpose(order), f)
@@ -124,7 +124,7 @@ def totals(f):
     return second.sum(), np.trace(second), mean.sum()
 
 
-@given(fields(), st.data())
+@given(fields(lines=True), st.data())
 def test_expanded_and_summed_to(f, data):
     extra = data.draw(st.lists(st.integers(1, 3), max_size=2))
     shape = (*extra, *(data.draw(st.integers(1, 3)) if n == 1 else n for n in f.shape))
@@ -136,7 +136,7 @@ def test_expanded_and_summed_to(f, data):
     assert_maps(found, lambda x: x.sum(tuple(axes)).reshape(f.shape), gradient)
 
 
-@given(fields(), st.data(), st.booleans())
+@given(fields(lines=True), st.data(), st.booleans())
 def test_summed(f, data, average):
     assume(f.groups)
     axes = data.draw(st.sets(st.integers(0, len(f.groups) - 1)))
@@ -146,7 +146,7 @@ def test_summed(f, data, average):
     assert_maps(found, lambda x: kind(x, axis=tuple(axes), keepdims=True), f)
 
 
-@given(fields(), st.data())
+@given(fields(lines=True), st.data())
 def test_mapped(f, data):
     assume(f.cuts)
     place = data.draw(st.integers(0, len(f.cuts) - 1))
@@ -280,7 +280,7 @@ def test_aligned(both):
             np.testing.assert_allclose(part_of, whole)
 
 
-@given(layouts(several=False), st.integers(0, 99))
+@given(layouts(several=False, lines=True), st.integers(0, 99))
 def test_empirical(layout, seed):
     cuts, groups = layout
     f = made(np.random.default_rng(seed), cuts, groups)

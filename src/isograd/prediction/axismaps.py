@@ -11,6 +11,7 @@ import numpy as np
 from isograd.prediction import pairs
 from isograd.prediction.fields import Field, along
 from isograd.prediction.pairs import Array, Sizes
+from isograd.prediction.sweeps import lined
 
 
 class AxisMap(Hashable, Protocol):
@@ -86,6 +87,10 @@ def transitions(one: AxisMap, out: Sizes, into: Sizes, back: bool) -> tuple[Arra
 def carried(one: AxisMap, into: Sizes) -> Sizes:
     """Classes of the outputs: of each, that of the inputs that it has most of."""
     matrix = one.matrix()
+    return lined(matrix, into) or _classes(matrix, pairs.in_order(into))
+
+
+def _classes(matrix: Array, into: Sizes) -> Sizes:
     if len(into) == 1:
         return (len(matrix),)
     owner = (np.abs(matrix) @ pairs.indicator(into)).argmax(axis=1)

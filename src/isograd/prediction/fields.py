@@ -8,7 +8,7 @@ same" is the covariance of two samples, and so on. The gradient of a tensor is a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -66,7 +66,7 @@ class Field:
     @property
     def energy(self) -> float:
         """E x^2, averaged over all entries."""
-        return float(self.second.ravel() @ pairs.every_same(self.cuts))
+        return float(self.energies.ravel() @ pairs.every_entry(self.cuts))
 
     @property
     def average(self) -> float:
@@ -76,9 +76,7 @@ class Field:
     @property
     def energies(self) -> Array:
         """E x^2 per class; one axis per factor."""
-        if all(len(cut) == 1 for cut in self.cuts):
-            return self.second[(slice(0, 1),) * len(self.cuts)]
-        return self.second[tuple(slice(0, len(cut)) for cut in self.cuts)]
+        return self.second[tuple([slice(0, len(cut)) for cut in self.cuts])]
 
     def factors_of(self, axis: int) -> range:
         """Factors that make up one axis of the tensor."""
@@ -171,9 +169,12 @@ class Field:
                 nodes = None if nodes is None else nodes.take(parents, place)
             if fine != new:
                 second = along(second, place, pairs.coarsening(fine, new))
+            if fine != new and pairs.in_order(fine) != new:
                 share = pairs.indicator(fine).T @ pairs.indicator(new) / np.array(new)
                 mean = along(mean, place, share.T)
                 nodes = None
+            elif fine != new and nodes is not None:  # distances are averaged, classes stay
+                nodes = nodes.take(np.arange(len(new)), place)
         if second is self.second:
             return self
         return self._with(second, mean, tuple(cuts), self.groups, nodes)
@@ -211,12 +212,20 @@ class Field:
         """The same factors as other axes."""
         return self._with(self.second, self.mean, self.cuts, groups, self.nodes)
 
+    def plain(self, places: Iterable[int] | None = None) -> Field:
+        """Without distances along some factors, or in the same classes along all."""
+        at = set(range(len(self.cuts)) if places is None else places)
+        if not any(isinstance(self.cuts[place], pairs.Line) for place in at):
+            return self
+        to = pairs.in_order if places is None else pairs.plain
+        return self.recut([to(c) if place in at else c for place, c in enumerate(self.cuts)])
+
     def merged(self, place: int) -> Field:
         """Factors `place` and `place + 1` as one; the classes of the inner one are averaged."""
-        outer, inner = self.cuts[place], self.cuts[place + 1]
-        whole = (
-            self if len(inner) == 1 else self.recut(_replaced(self.cuts, place + 1, (sum(inner),)))
-        )
+        whole = self.plain([place, place + 1])
+        outer, inner = whole.cuts[place : place + 2]
+        if len(inner) > 1:
+            whole = whole.recut(_replaced(whole.cuts, place + 1, (sum(inner),)))
         b = sum(inner)
         cut = tuple(size * b for size in outer)
         second = np.moveaxis(whole.second, place, 0)  # outer, …, inner at `place + 1`, …
@@ -237,14 +246,14 @@ class Field:
 
     def split(self, place: int, outer: int) -> Field:
         """A factor of n entries as `outer` by n / outer."""
-        cut = self.cuts[place]
+        whole = self.plain([place])
+        cut = whole.cuts[place]
         n = sum(cut)
         b = n // outer
-        whole = self
         if len(cut) > 1:
             fits = tuple(size // b for size in cut) if all(size % b == 0 for size in cut) else None
             if fits is None:  # classes end inside a row: what they share is averaged
-                return self._halved(place, outer)
+                return whole._halved(place, outer)
         first = tuple(size // b for size in cut)
         k = len(cut)
         equal = np.moveaxis(whole.second, place, 0)
@@ -382,10 +391,10 @@ def _more_one(groups: Sequence[int], place: int) -> tuple[int, ...]:
 
 
 def _canonical(second: Array, place: int, cut: Sizes) -> Array:
-    """Where a class has one entry, "another entry of it" means itself."""
+    """Where a class has one entry, "another entry of it" means itself; lines have no such way."""
     rows = np.moveaxis(second, place, 0)
     k = len(cut)
     for c, size in enumerate(cut):
-        if size == 1:
+        if size == 1 and not isinstance(cut, pairs.Line):
             rows[k + c * k + c] = rows[c]
     return second

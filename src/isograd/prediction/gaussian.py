@@ -21,8 +21,9 @@ from isograd.prediction.fields import Field
 from isograd.prediction.pairs import Array, Indices
 
 _TERMS = 48
-_TAIL = 96
-"""Power of the correlation that stands for all later terms together."""
+_ONE_SHAPE = 1e-9
+_MANY = 1000
+"""Pairs from which on a series is summed up power by power, not from a table of all powers."""
 _POINTS = 16
 _REACH = 9.0
 _EDGES = (-9.0, -5.0, -2.5, -1.0, 0.0, 1.0, 2.5, 5.0, 9.0)
@@ -46,7 +47,7 @@ class Quadrature:
 
     correlation: Array | None = None
     """Of the Gaussians behind the entries, per kind of pair, where the entries are no Gaussians."""
-    _related: tuple[Array, Array, Array] | None = None
+    _related: tuple[Array, Array, Array | None] | None = None
     """What `related` found last, behind the second moments that it was for."""
     _basis: Array | None = None
 
@@ -96,8 +97,8 @@ class Quadrature:
         result.x = move(self.x, 1)
         return result
 
-    def related(self, origin: Field) -> tuple[Array, Array]:
-        """Correlation of the Gaussians per kind of pair of the origin, and its powers."""
+    def related(self, origin: Field) -> tuple[Array, Array | None]:
+        """Correlation of the Gaussians per kind of pair of the origin; its powers if of few."""
         if self._related is None or self._related[0] is not origin.second:
             correlation = self.correlation
             if correlation is None:
@@ -106,7 +107,8 @@ class Quadrature:
                 known = product > 0
                 correlation = (origin.second - origin.products()) / np.where(known, product, 1.0)
                 correlation = np.where(known, np.clip(correlation, -1.0, 1.0), 0.0)
-            self._related = origin.second, correlation, _powers(correlation)
+            powers = _powers(correlation) if correlation.size < _MANY else None
+            self._related = origin.second, correlation, powers
         return self._related[1:]
 
     @cached_property
@@ -237,22 +239,54 @@ def _series(quadrature: Quadrature, values: Array, origin: Field) -> tuple[Array
         flat = values.reshape(-1)
         terms = flat @ quadrature.basis.reshape(len(flat), -1)
         square = (quadrature.weights.reshape(-1) * flat) @ flat
-        squares = terms * terms
-        second = np.array(powers @ squares)
-        rest = square - squares.sum()
-        if rest > 0:
-            second += rest * correlation**_TAIL
+        unit = terms / np.sqrt(square) if square > 0 else np.zeros_like(terms)
+        second = np.array(square * _summed(np.square(unit), correlation, powers))
         second[(0,) * second.ndim] = square
         return terms[:1].reshape(quadrature.deviation.shape), second
     coefficients = np.matmul(values[..., None, :], quadrature.basis)[..., 0, :]
     square = (quadrature.weights * np.square(values)).sum(-1)
     rest = np.sqrt(np.maximum(square - np.square(coefficients).sum(-1), 0.0))
-    left, right = origin.per_pair(coefficients)
-    second = np.einsum("...k,...k,...k->...", left, right, powers)
-    one, two = origin.per_pair(rest)
-    result = np.array(second + one * two * correlation**_TAIL)
+    shape = _one_shape(coefficients, square)
+    if shape is not None:
+        left, right = origin.per_pair(np.sqrt(square))
+        result = left * right * _summed(np.square(shape), correlation, powers)
+    else:
+        left, right = origin.per_pair(coefficients)
+        known = _powers(correlation) if powers is None else powers
+        second = np.einsum("...k,...k,...k->...", left, right, known)
+        one, two = origin.per_pair(rest)
+        result = np.array(second + one * two * _tail(correlation))
     result[tuple(slice(0, len(cut)) for cut in origin.cuts)] = square
     return np.asarray(coefficients[..., 0]), result
+
+
+def _one_shape(coefficients: Array, square: Array) -> Array | None:
+    """Coefficients over the root of E f^2, if those of all classes are the same."""
+    if not (square > 0).all():
+        return None
+    unit = (coefficients / np.sqrt(square)[..., None]).reshape(-1, _TERMS)
+    return np.asarray(unit[0]) if np.abs(unit - unit[0]).max() < _ONE_SHAPE else None
+
+
+def _summed(squares: Array, correlation: Array, powers: Array | None) -> Array:
+    """Power series of the correlation with coefficients that sum to one, if not before the tail."""
+    if powers is not None:
+        result = powers @ squares
+    else:
+        result = np.full_like(correlation, squares[-1])
+        for term in squares[-2::-1]:
+            result *= correlation
+            result += term
+    rest = 1.0 - float(squares.sum())
+    return np.asarray(result + rest * _tail(correlation) if rest > 0 else result)
+
+
+def _tail(correlation: Array) -> Array:
+    """The power that stands for all terms left out."""
+    found = correlation
+    for _ in range(5):
+        found = found * found
+    return np.asarray(found * found * found)
 
 
 def _powers(correlation: Array) -> Array:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from isograd.prediction import pairs
 from isograd.prediction.fields import Field
 
 if TYPE_CHECKING:
@@ -98,15 +99,23 @@ def paired(g: Field, other: Field, place: int, there: int, variance: float) -> t
         there: the same in the other.
         variance: of the correlation of two of them.
     """
-    k = len(g.cuts[place])
-    ends = np.repeat(np.arange(k), k), np.tile(np.arange(k), k)
+    cut = g.cuts[place]
+    k = len(cut)
+    first, second_of = pairs.ends(cut)
+    number = pairs.counts(cut)
+    inner = np.where((first == second_of) & (np.arange(len(first)) >= k), number, 0.0)
+    apart = np.zeros((k, len(first)))  # per class the mean over different entries of it
+    apart[first, range(len(first))] = inner
+    lone = apart.sum(axis=1) == 0
+    apart[lone, np.flatnonzero(lone)] = 1.0
+    apart /= apart.sum(axis=1, keepdims=True)
     found = []
     for f, at, centered in ((g, place, False), (other, there, True)):
         rows = np.moveaxis(f.second, at, 0)
         same = rows[:k]
         if centered:
-            same = same - rows[[k + c * k + c for c in range(k)]]
-        one, two = same[ends[0]], same[ends[1]]
+            same = same - np.tensordot(apart, rows, 1)
+        one, two = same[first[k:]], same[second_of[k:]]
         across = np.where(one * two > 0, np.sign(one) * np.sqrt(np.abs(one * two)), 0.0)
         second = np.concatenate([np.zeros_like(same), across * np.sqrt(variance)])
         found.append(f.like(np.moveaxis(second, 0, at)))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
+from itertools import product
 
 import numpy as np
 
 from isograd.prediction import pairs
-from isograd.prediction.fields import Field, Shape, along
+from isograd.prediction.fields import Field, Shape, _canonical, along
 from isograd.prediction.pairs import Array, Sizes
 
 
@@ -45,35 +47,31 @@ def empirical(values: Array, cuts: Sequence[Sizes] | None = None) -> Field:
     kept = [size for size in shape if size > 1]
     x = np.asarray(values, dtype=np.float64).reshape(kept)
     chosen = tuple((size,) for size in kept) if cuts is None else tuple(cuts)
-    d = len(kept)
-    second = np.empty(tuple(pairs.ways(cut) for cut in chosen))
-    # All subsets of axes on which the two entries are independent of each other.
-    for subset in range(2**d):
-        free = [axis for axis in range(d) if subset >> axis & 1]
-        y = x
-        for axis in free:
-            y = along(y, axis, (pairs.indicator(chosen[axis]) / np.array(chosen[axis])).T)
-        a, b = y, y
-        for axis in free:
-            k = len(chosen[axis])
-            first, other = np.repeat(np.arange(k), k), np.tile(np.arange(k), k)
-            a, b = a.take(first, axis), b.take(other, axis)
+    second = np.zeros(tuple(pairs.ways(cut) for cut in chosen))
+    # Two entries lie at a near distance on each axis, or anywhere: None.
+    for moves in product(*(_moves(cut) for cut in chosen)):
+        a, b = x, x
+        for axis, (move, cut) in enumerate(zip(moves, chosen, strict=True)):
+            if move is None:
+                k = len(cut)
+                a, b = (along(y, axis, pairs.indicator(cut).T) for y in (a, b))
+                a = a.take(np.repeat(np.arange(k), k), axis)
+                b = b.take(np.tile(np.arange(k), k), axis)
+            elif move:
+                n = x.shape[axis]
+                at = np.arange(max(0, -move), n - max(0, move))
+                a, b = a.take(at, axis), b.take(at + move, axis)
         found = a * b
-        for axis in range(d):
-            if axis not in free:
-                share = pairs.indicator(chosen[axis]) / np.array(chosen[axis])
-                found = along(found, axis, share.T)
-        place = tuple(
-            slice(len(cut), None) if axis in free else slice(0, len(cut))
-            for axis, cut in enumerate(chosen)
-        )
-        second[place] = found
-    for axis, cut in enumerate(chosen):  # from all pairs to pairs of different entries
-        k = len(cut)
+        for axis, (move, cut) in enumerate(zip(moves, chosen, strict=True)):
+            found = along(found, axis, _ways_at(cut, move))
+        second += found
+    for axis, cut in enumerate(chosen):  # from all pairs to those that are not near
         rows = np.moveaxis(second, axis, 0)
-        for c, size in enumerate(cut):
-            own = rows[k + c * k + c]
-            rows[k + c * k + c] = (own * size - rows[c]) / (size - 1) if size > 1 else rows[c]
+        for way, near in _anywhere(cut):
+            rows[way] -= rows[near].sum(axis=0)
+        number = pairs.counts(cut)
+        rows /= np.where(number > 0, number, 1.0).reshape(-1, *([1] * (second.ndim - 1)))
+        _canonical(second, axis, cut)
     mean = x
     for axis, cut in enumerate(chosen):
         mean = along(mean, axis, (pairs.indicator(cut) / np.array(cut)).T)
@@ -93,6 +91,41 @@ def cuts_of(like: Field, shape: tuple[int, ...]) -> list[tuple[int, ...]] | None
         if axis + extra >= 0:
             factors = like.factors_of(axis + extra)
             if len(factors) == 1 and sum(like.cuts[factors[0]]) == size:
-                cut = like.cuts[factors[0]]
+                cut = pairs.plain(like.cuts[factors[0]])
         cuts.append(cut)
     return cuts
+
+
+def _moves(cut: Sizes) -> list[int | None]:
+    """Distances that are told apart from any other, and None for any."""
+    if not isinstance(cut, pairs.Line):
+        return [0, None]
+    reach = min(pairs.FAR, sum(cut))
+    return [*range(1 - reach, reach), None]
+
+
+@lru_cache(maxsize=256)
+def _ways_at(cut: Sizes, move: int | None) -> Array:
+    """[ways, pairs of entries at a distance], or for any pair of classes the farthest way."""
+    if move is not None:
+        way = np.diagonal(pairs.labels(cut), move)
+        near = np.arange(pairs.ways(cut))[:, None] == way
+        near[[far for far, _ in _anywhere(cut)]] = False
+        return np.asarray(near, dtype=np.float64)
+    found = np.zeros((pairs.ways(cut), len(cut) ** 2))
+    for far, _ in _anywhere(cut):
+        first, other = (end[far] for end in pairs.ends(cut))
+        found[far, first * len(cut) + other] = 1.0
+    return found
+
+
+@lru_cache(maxsize=256)
+def _anywhere(cut: Sizes) -> list[tuple[int, list[int]]]:
+    """Of each two classes the way of the farthest pairs, and all others."""
+    first, other = pairs.ends(cut)
+    found = []
+    for c, d in np.ndindex(len(cut), len(cut)):
+        every = np.flatnonzero((first == c) & (other == d)).tolist()
+        if every and (every[-1] >= len(cut)):
+            found.append((every[-1], every[:-1]))
+    return found

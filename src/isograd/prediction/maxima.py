@@ -13,26 +13,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from math import ceil
 
 import numpy as np
-import torch
 
 from isograd.prediction import pairs
 from isograd.prediction.aligning import aligned
 from isograd.prediction.axismaps import carried, cut_of, mapped, transitions
 from isograd.prediction.fields import Field, _canonical, along
 from isograd.prediction.gaussian import Nodes, Quadrature
+from isograd.prediction.laws import Kinds, agreement, law, mixed_law, quantile, spread
 from isograd.prediction.pairs import Array, Sizes
 from isograd.prediction.windows import Counted, Windows, overlaps, sizes
 
 Axes = tuple[Windows, ...]
-_ONE = 1e-4
-"""Share of the variance by which entries of a window differ, below which they are one entry."""
 _BORDERS = 2
 """Most changes of size along an axis for which windows of each size are a class."""
-_REACH = 8.0
-_FINEST = 1024
+_ALIKE = 0.02
+"""Standard deviations by which entries of a window may differ in mean and size and be alike."""
 _LENIENT = 1e-9
 """Relative difference of two normal laws for which the nodes of the one do for the other."""
 
@@ -47,6 +44,11 @@ class Largest:
     """The function of the entries at nodes for the largest of them."""
     alike: Field
     """How deviations from the windows' means correlate, per way of the axes without windows."""
+    cuts: tuple[Sizes, ...]
+    """Classes of the axes with windows."""
+    odds: Array | None
+    """[classes of windows …, classes of entries …]: how much more often than by its number an
+    entry is where the gradient goes; None where all entries are alike."""
 
 
 def largest(f: Field, nodes: Nodes, axes: Axes) -> Largest:
@@ -76,7 +78,7 @@ def largest(f: Field, nodes: Nodes, axes: Axes) -> Largest:
     variance, between = np.maximum(near[own], 0.0), far[own]
     rho = np.clip(between / np.where(variance > 0, variance, 1.0), 0.0, 1.0)
     laws = _Laws(f, nodes, axes, cuts, first, mean, np.sqrt(variance))
-    at = laws.largest(rho, counted)
+    at, odds = laws.largest(rho, between, counted)
 
     alike = _alike(f, lead, axes, near, far, cuts)
     free = len(center.cuts) - lead
@@ -90,12 +92,17 @@ def largest(f: Field, nodes: Nodes, axes: Axes) -> Largest:
     agreeing = np.square(alike.second)[(..., *([None] * free))]
     second = np.array(center.second + agreeing * squares * left * right)
     whole = at.quadrature.deviation.reshape(shape)
-    second[tuple(slice(0, len(cut)) for cut in center.cuts)] = np.square(whole)
+    same = tuple(slice(0, len(cut)) for cut in center.cuts)
+    if odds is not None:  # of unlike entries the larger ones count for more than in the mean
+        size = whole / np.sqrt(np.maximum(second[same], 1e-300))
+        left, right = center.per_pair(size)
+        second = second * left * right
+    second[same] = np.square(whole)
     for place, cut in enumerate(center.cuts):
         second = _canonical(second, place, cut)
     result = center.like(second, at.quadrature.mean.reshape(shape))
     result.second = second + result.products()
-    return Largest(result, laid(at, shape), alike)
+    return Largest(result, laid(at, shape), alike, cuts, odds)
 
 
 def routed(gradient: Field, found: Largest, axes: Axes, like: Field) -> Field:
@@ -110,6 +117,10 @@ def routed(gradient: Field, found: Largest, axes: Axes, like: Field) -> Field:
     first = len(like.groups) - len(axes)
     g, same = aligned(single(gradient, first), found.alike)
     lead = sum(g.groups[:first])
+    if found.odds is not None:
+        own = iter([cut for cut in found.cuts if sum(cut) > 1])
+        fine = [pairs.common(cut, next(own)) for cut in g.cuts[lead:]]
+        g = g.recut([*g.cuts[:lead], *fine])
     cuts = _cuts(g, axes)
     overlap = overlaps(axes, cuts)
     number = max(size for one in sizes(axes, cuts).values() for _, size in one)
@@ -124,6 +135,7 @@ def routed(gradient: Field, found: Largest, axes: Axes, like: Field) -> Field:
     apart = np.where(chance < 1, whole * (1 - equal) / (1 - other), 0.0)
     meeting = np.where(chance > 0, whole * equal / np.maximum(chance, 1e-300), 0.0)
     into = _cuts(like, axes)
+    favor = None if found.odds is None else _favor(found, meeting, lead, axes, into, cuts)
     for axis, (one, out, cut) in enumerate(zip(axes, into, cuts, strict=True)):
         table, _ = transitions(one, out, cut, True)
         table = table[:, : apart.shape[lead + axis]]
@@ -131,6 +143,8 @@ def routed(gradient: Field, found: Largest, axes: Axes, like: Field) -> Field:
         meeting = along(meeting, lead + axis, table)
     entries = (slice(None),) * lead + tuple(slice(0, len(cut)) for cut in into)
     apart[entries] = meeting[entries]
+    if favor is not None:
+        apart = apart * favor
     for axis, cut in enumerate(into):
         apart = _canonical(apart, lead + axis, cut)
     for axis in reversed(range(len(into))):
@@ -143,22 +157,28 @@ def routed(gradient: Field, found: Largest, axes: Axes, like: Field) -> Field:
     return result
 
 
-def agreement(alike: Array, number: int) -> Array:
-    """How far two windows agree in which of their entries is the largest: 0 by chance, 1 always.
-
-    Exact for two entries, and to first order in the correlation for any number: the entry's excess
-    over its window, E D, is known. Beyond, the square of the arcsine fits draws of 3 to 49 entries
-    to 0.01.
-
-    Args:
-        alike: correlation of deviations from the windows' means.
-        number: of entries of a window.
-    """
-    if number == 1:
-        return np.ones_like(alike)
-    angle = np.arcsin(np.clip(alike, -1.0, 1.0)) * 2 / np.pi
-    slope = np.pi / 2 * excess(number) ** 2 * number / (number - 1) ** 2
-    return np.asarray(angle * slope + np.square(angle) * (1 - slope))
+def _favor(
+    found: Largest, meeting: Array, lead: int, axes: Axes, into: tuple[Sizes, ...],
+    cuts: tuple[Sizes, ...],
+) -> Array:  # fmt: skip
+    """How much more of the gradient pairs of entries get than if all of a window were alike."""
+    assert found.odds is not None
+    entries = tuple(slice(0, len(cut)) for cut in cuts)
+    energy = meeting.reshape(-1, *meeting.shape[lead:])[0][entries]
+    odds = found.odds
+    for axis, (own, cut) in enumerate(zip(found.cuts, cuts, strict=True)):
+        odds = odds.take(pairs.parents(own, cut), axis)
+    whole = np.broadcast_to(energy[(..., *([None] * len(axes)))], odds.shape)
+    for axis, (one, out, cut) in enumerate(zip(axes, into, cuts, strict=True)):
+        table = transitions(one, out, cut, True)[0][: len(out), : len(cut)].T
+        shape = [1] * whole.ndim
+        shape[axis], shape[len(axes) + axis] = table.shape
+        whole = whole * table.reshape(shape)
+    over = tuple(range(len(axes)))
+    plain = whole.sum(over)
+    root = np.sqrt((whole * odds).sum(over) / np.where(plain > 0, plain, 1.0))
+    first, other = zip(*(pairs.ends(cut) for cut in into), strict=True)
+    return np.asarray(root[np.ix_(*first)] * root[np.ix_(*other)])
 
 
 def single(f: Field, first: int) -> Field:
@@ -180,9 +200,11 @@ def _cuts(f: Field, axes: Axes) -> tuple[Sizes, ...]:
 @lru_cache(maxsize=1024)
 def _classes(one: Windows, entries: Sizes) -> Sizes:
     """Classes of windows: of their entries, and apart those that are cut off at an end."""
+    found = carried(one, entries)
+    if isinstance(found, pairs.Line):
+        return pairs.of_positions(one.members() @ pairs.indicator(entries), strict=True)
     size = one.members().sum(axis=1)
     edges = np.flatnonzero(np.diff(size)) + 1
-    found = carried(one, entries)
     if 0 < len(edges) <= _BORDERS:
         found = pairs.common(found, tuple(np.diff([0, *edges, len(size)]).tolist()))
     return found
@@ -241,8 +263,16 @@ class _Laws:
     """Of the entries, per classes: leading factors, then axes with windows."""
     deviation: Array
 
-    def largest(self, rho: Array, counted: dict[tuple[int, ...], Counted]) -> Nodes:
-        """The function at nodes that are placed and weighted for the largest entry."""
+    def largest(
+        self, rho: Array, between: Array, counted: dict[tuple[int, ...], Counted]
+    ) -> tuple[Nodes, Array | None]:
+        """The function at nodes that are placed and weighted for the largest entry; the odds.
+
+        Args:
+            rho: correlation of the entries of a window.
+            between: their covariance.
+            counted: how many there are.
+        """
         steps = [slope for _, slope in self.nodes.steps]
         shape = (*rho.shape, self.nodes.values.shape[-1])
         new = object.__new__(Quadrature)
@@ -250,17 +280,32 @@ class _Laws:
         new.z, new.weights, new.x = np.empty(shape), np.empty(shape), np.empty(shape)
         found = np.empty((2 + len(steps), *shape))
         lead = rho.ndim - len(self.axes)
+        members = _members(self.axes, self.cuts, _cuts(self.field, self.axes))
+        odds, unlike = np.zeros(members.shape), False
         for at in np.ndindex(rho.shape):
             z, w, known = self._entries(at, lead, [self.nodes.values, self.nodes.slopes, *steps])
-            if (np.diff(known[0]) < 0).any():  # the largest by value: nodes in the order of values
-                order = known[0].argsort(kind="stable")
-                w, known = w[order], known[:, order]
-                z = quantile(np.cumsum(w) - w / 2)
             density, cdf = np.zeros_like(z), np.zeros_like(z)
-            for share, number in counted[at[lead:]]:
-                one, its = law(z, number, float(rho[at]))
-                cdf, density = cdf + share * one, density + share * its
+            rising = (np.diff(known[0]) >= 0).all()
+            kinds = self._kinds(at, lead, members[at[lead:]]) if rising else None
+            if kinds is None:
+                if not rising:  # the largest by value: nodes in the order of values
+                    order = known[0].argsort(kind="stable")
+                    w, known = w[order], known[:, order]
+                    z = quantile(np.cumsum(w) - w / 2)
+                for share, number in counted[at[lead:]]:
+                    one, its = law(z, number, float(rho[at]))
+                    cdf, density = cdf + share * one, density + share * its
+            else:
+                cdf, each = mixed_law(z, kinds, float(between[at] / self.deviation[at] ** 2))
+                density = each.sum(axis=0)
             weights = density * (w / np.exp(-np.square(z) / 2))
+            if kinds is None:
+                odds[at[lead:]] += 1.0
+            else:
+                unlike = True
+                chance = each / np.maximum(density, 1e-300)
+                went = chance @ (weights * np.square(known[1]))
+                odds[(*at[lead:], *kinds.where)] += went / max(went.sum(), 1e-300) / kinds.share
             weights /= weights.sum()
             new.x[at] = x = self.mean[at] + self.deviation[at] * z
             new.mean[at] = center = weights @ x
@@ -268,7 +313,25 @@ class _Laws:
             new.z[at], new.weights[at] = quantile(cdf), weights
             found[(slice(None), *at)] = known
         fields = [where for where, _ in self.nodes.steps]
-        return Nodes(new, found[0], found[1], list(zip(fields, found[2:], strict=True)))
+        nodes = Nodes(new, found[0], found[1], list(zip(fields, found[2:], strict=True)))
+        leading = rho.size / np.prod([len(cut) for cut in self.cuts])
+        return nodes, odds / leading if unlike else None
+
+    def _kinds(self, at: tuple[int, ...], lead: int, members: Array) -> Kinds | None:
+        """The unlike entries of the windows of one class; None where all are alike."""
+        where = np.nonzero(members > 0)
+        number = members[where]
+        if len(number) < 2 or number.sum() < 1.5 or not self.deviation[at] > 0:
+            return None
+        f, into = self.field, _cuts(self.field, self.axes)
+        shape = (*f.mean.shape[:lead], *(len(cut) for cut in into))
+        mean = f.mean.reshape(shape)[at[:lead]][where]
+        square = f.energies.reshape(shape)[at[:lead]][where]
+        size = np.sqrt(np.maximum(square - np.square(mean), 0.0)) / self.deviation[at]
+        level = (mean - self.mean[at]) / self.deviation[at]
+        if (np.ptp(size) < _ALIKE and np.ptp(level) < _ALIKE) or not size.min() > 0:
+            return None
+        return Kinds(number, level, size, where)
 
     def _entries(
         self, at: tuple[int, ...], lead: int, functions: list[Array]
@@ -295,57 +358,15 @@ class _Laws:
         return new.z[0], new.weights[0], moved
 
 
-@lru_cache(maxsize=256)
-def _common(apart: float) -> tuple[Array, Array]:
-    """Nodes and weights of a standard normal, close enough for steps of width sqrt(apart)."""
-    number = min(_FINEST, ceil(2 * _REACH / (0.25 * apart**0.5)) + 1)
-    z = np.linspace(-_REACH, _REACH, max(number, 65))
-    weights = np.exp(-np.square(z) / 2)
-    return z, weights / weights.sum()
-
-
-def law(x: Array, number: int, rho: float) -> tuple[Array, Array]:
-    """(distribution function, density) of the largest of standard Gaussians of one correlation.
-
-    x_i = sqrt(rho) z + sqrt(1 - rho) e_i, averaged over z; for one z the e_i are independent.
-    """
-    if number == 1 or 1 - rho < _ONE:
-        return normal(x), np.exp(-np.square(x) / 2) / np.sqrt(2 * np.pi)
-    apart = np.sqrt(1 - rho)
-    z, weights = _common(round(1 - rho, 3) or _ONE) if rho > 0 else (np.zeros(1), np.ones(1))
-    t = (x[:, None] - np.sqrt(rho) * z) / apart
-    log = torch.special.log_ndtr(torch.from_numpy(t)).numpy()
-    bell = np.exp((number - 1) * log - np.square(t) / 2) * (number / apart / np.sqrt(2 * np.pi))
-    return np.exp(number * log) @ weights, bell @ weights
-
-
 @lru_cache(maxsize=1024)
-def _moments(number: int) -> tuple[float, float]:
-    x = np.linspace(-9.0, 9.0, 2001)
-    _, density = law(x, number, 0.0)
-    weights = density / density.sum()
-    return float(weights @ x), float(weights @ np.square(x) - (weights @ x) ** 2)
-
-
-def excess(number: int) -> float:
-    """Mean of the largest of independent standard Gaussians."""
-    return _moments(number)[0]
-
-
-def spread(number: int) -> float:
-    """Its variance."""
-    return _moments(number)[1]
-
-
-def normal(x: Array) -> Array:
-    """Distribution function of the standard normal."""
-    return np.asarray(torch.special.ndtr(torch.from_numpy(x)).numpy())
-
-
-def quantile(share: Array) -> Array:
-    """Its inverse."""
-    inside = np.clip(share, 1e-40, 1 - 1e-16)
-    return np.asarray(torch.special.ndtri(torch.from_numpy(inside)).numpy())
+def _members(axes: Axes, cuts: tuple[Sizes, ...], into: tuple[Sizes, ...]) -> Array:
+    """[classes of windows …, classes of entries …]: how many a window has on average."""
+    result = np.ones(())
+    for one, out, cut in zip(axes, cuts, into, strict=True):
+        table = pairs.indicator(out).T @ one.members() @ pairs.indicator(cut)
+        result = np.multiply.outer(result, table / np.array(out)[:, None])
+    n = len(axes)
+    return result.transpose([*range(0, 2 * n, 2), *range(1, 2 * n, 2)])
 
 
 def laid(nodes: Nodes, shape: tuple[int, ...]) -> Nodes:

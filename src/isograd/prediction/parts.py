@@ -28,13 +28,15 @@ def single(f: Field, axis: int) -> tuple[Field, int | None]:
     if not f.groups[axis]:
         return f, None
     whole = f.as_one(axis)
-    return whole, whole.factors_of(axis)[0]
+    place = whole.factors_of(axis)[0]
+    return whole.plain([place]), place
 
 
 def with_factor(f: Field, axis: int) -> Field:
     """The field with an axis as one factor, also at length one."""
     if f.groups[axis]:
-        return f.as_one(axis)
+        whole = f.as_one(axis)
+        return whole.plain(whole.factors_of(axis))
     place = sum(f.groups[:axis])
     return f._with(
         np.stack([f.second, f.second], axis=place),

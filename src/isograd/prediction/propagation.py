@@ -20,6 +20,7 @@ from isograd.prediction import misfits
 from isograd.prediction.aligning import aligned
 from isograd.prediction.calls import DEVICE, PLAIN, VALUES, function_name, plain_name, unwrapped
 from isograd.prediction.chance import Chance
+from isograd.prediction.distances import Copies, without_distances
 from isograd.prediction.fields import Field
 from isograd.prediction.gradients import added
 from isograd.prediction.known import cuts_of, empirical, independent, scalar
@@ -37,6 +38,8 @@ class Call:
     run: Propagation
     name: str
     function: Callable[..., Any]
+    lines: bool = True
+    """Whether fields may tell near from far; see `Op.lines`."""
 
     def field(self, value: Any, like: Field | None = None) -> Field:
         """The field of a tensor or number.
@@ -45,7 +48,8 @@ class Call:
             value: abstract tensor, parameter, known tensor or number.
             like: a field that a known tensor is to be combined with; its classes are taken.
         """
-        return self.run.field(value, like)
+        found = self.run.field(value, like)
+        return found if self.lines else self.run.plain.of(self.run, found)
 
     def known(self, value: Any) -> bool:
         """Whether the values of a tensor are known: it is neither abstract nor a parameter."""
@@ -79,6 +83,7 @@ class Propagation(TorchFunctionMode):
         self._chance = Chance()
         self.weighs = True
         """Whether gradients of parameters are wanted."""
+        self.plain = Copies()
         self.draws: dict[int, int] = {}
         """Parameters by identity, and which of them hold the same values."""
 
@@ -230,8 +235,8 @@ class Propagation(TorchFunctionMode):
         if name in VALUES:
             raise self._values_wanted(name)
         plain, in_place = plain_name(name)
-        call = Call(self, plain, func)
         rule = by_function().get(plain)
+        call = Call(self, plain, func, rule is not None and plain in rule.lines)
         if misfits.find(plain, args, kwargs) and (said := misfits.told(plain, func, args, kwargs)):
             raise self._misfit(plain, args, said)
         if rule is None and isinstance(func, types.FunctionType):
@@ -248,6 +253,8 @@ class Propagation(TorchFunctionMode):
                 if said := misfits.refused(func, args, kwargs):
                     raise self._misfit(plain, args, said) from error
                 raise
+        if not call.lines:
+            outcome.back = without_distances(outcome.back)
         result = self._outcome(plain, source, outcome, args, kwargs)
         if in_place and isinstance(args[0], Tensor):
             with torch._C.DisableTorchFunction():

@@ -26,6 +26,11 @@ from isograd.prediction.pairs import Array, Sizes
 AXES = {"stepped": "ngzo", "read": "ngci", "weight": "gzcw"}
 _LARGEST = 64
 """Positions along an axis from which on a border of its own would say nothing."""
+_SHORTEST = 3
+_MOST_READS = 1024
+"""Of lines: positions that have a neighbor, and reads whose pairs are all counted."""
+_PLAIN = 3
+"""Classes up to which those of a plain axis are borders."""
 Cuts = dict[str, tuple[Sizes, ...]]
 """Classes of the factors of each axis, by its letter and, if spatial, its number."""
 
@@ -150,6 +155,26 @@ def incidence(sweep: Sweep, steps: Sizes, taps: Sizes, entries: Sizes, role: str
         entries: classes of the entries.
         role: o, w or i: counted per pair of these; "" for the number of all.
     """
+    if not role:
+        lined = isinstance(steps, pairs.Line) or isinstance(entries, pairs.Line)
+        return (_each_pair if lined else _by_class)(sweep, steps, entries)
+    result = incidence(sweep, steps, taps, entries, "")
+    axis, cut = {"o": (0, steps), "w": (1, taps), "i": (2, entries)}[role]
+    moved = np.moveaxis(result, axis, 0)
+    found = pairs.normalized(moved.reshape(len(moved), -1), cut).reshape(moved.shape)
+    return np.ascontiguousarray(np.moveaxis(found, 0, axis))
+
+
+def _each_pair(sweep: Sweep, steps: Sizes, entries: Sizes) -> Array:
+    """`incidence` of all pairs of reads, one by one."""
+    at, there = sweep.places()
+    step, tap = np.nonzero(there)
+    related = [(steps, step), ((sweep.taps,), tap), (entries, at[there])]
+    return pairs.tallied(related, np.ones(len(step)))
+
+
+def _by_class(sweep: Sweep, steps: Sizes, entries: Sizes) -> Array:
+    """`incidence` where pairs are told apart by their classes only."""
     at, there = sweep.places()
     of_step, of_entry = pairs.indicator(steps), pairs.indicator(entries)
     k, e = len(steps), len(entries)
@@ -179,12 +204,7 @@ def incidence(sweep: Sweep, steps: Sizes, taps: Sizes, entries: Sizes, role: str
     result[:k, 1, e:] = step.reshape(k, e * e)
     result[k:, 1, :e] = entry.reshape(k * k, e)
     result[k:, 1, e:] = rest.reshape(k * k, e * e)
-    if not role:
-        return result
-    axis, cut = {"o": (0, steps), "w": (1, taps), "i": (2, entries)}[role]
-    moved = np.moveaxis(result, axis, 0)
-    found = pairs.normalized(moved.reshape(len(moved), -1), cut).reshape(moved.shape)
-    return np.ascontiguousarray(np.moveaxis(found, 0, axis))
+    return result
 
 
 @lru_cache(maxsize=4096)
@@ -196,6 +216,33 @@ def carried(sweep: Sweep, cut: Sizes, start: str) -> Sizes:
         cut: classes of the input's positions.
         start: whether these are entries "i" or, transposed, steps "o".
     """
+    if sweep.taps == 1 and not isinstance(cut, pairs.Line):
+        return _classes(sweep, cut, start)
+    at, there = sweep.places()
+    step, _ = np.nonzero(there)
+    matrix = np.zeros((sweep.steps, sweep.entries))
+    np.add.at(matrix, (step, at[there]), 1.0)
+    rows = matrix if start == "i" else matrix.T
+    if start != "i" and len(cut) == 1:  # a border that lacks taps is no class of its own there
+        rows = np.zeros_like(rows)
+    return lined(rows, cut) or _classes(sweep, pairs.in_order(cut), start)
+
+
+def lined(matrix: Array, into: Sizes) -> Sizes | None:
+    """Classes of outputs as a line; None where one would be too short, or too much work.
+
+    Args:
+        matrix: (outputs, inputs), not zero where an output reads an input.
+        into: classes of the inputs.
+    """
+    if len(matrix) < _SHORTEST or np.count_nonzero(matrix) > _MOST_READS:
+        return None
+    if not isinstance(into, pairs.Line) and len(into) > _PLAIN:
+        return None
+    return pairs.of_positions(np.abs(matrix) @ pairs.indicator(into))
+
+
+def _classes(sweep: Sweep, cut: Sizes, start: str) -> Sizes:
     number = sweep.steps if start == "i" else sweep.entries
     border = _border(sweep) if start == "i" else (number,)
     if len(cut) == 1 or (len(border) > 1 and len(cut) <= 3):
@@ -203,7 +250,7 @@ def carried(sweep: Sweep, cut: Sizes, start: str) -> Sizes:
     middle = sweep.dilation * (sweep.taps - 1) // 2 - sweep.padding
     at = np.arange(number)
     at = at * sweep.stride + middle if start == "i" else (at - middle) // sweep.stride
-    owner = np.repeat(np.arange(len(cut)), cut)[np.clip(at, 0, sum(cut) - 1)]
+    owner = pairs.owners(cut)[np.clip(at, 0, sum(cut) - 1)]
     return tuple(int(size) for size in np.unique(owner, return_counts=True)[1])
 
 
@@ -229,7 +276,9 @@ def _alive(f: Field, axis: int) -> Sizes:
     place = f.factors_of(axis)[0]
     cut = f.cuts[place]
     rows = np.moveaxis(f.energies, place, 0)
-    return cut if sum(bool(row.any()) for row in rows) > 1 else (sum(cut),)
+    if sum(bool(row.any()) for row in rows) > 1:
+        return cut
+    return pairs.Mirror((sum(cut),)) if isinstance(cut, pairs.Line) else (sum(cut),)
 
 
 def _matched(first: str, a: Field, other: str, b: Field) -> tuple[Field, Field]:

@@ -95,16 +95,18 @@ def overlaps(axes: tuple[Windows, ...], cuts: tuple[Sizes, ...]) -> Overlap:
         axes: windows per axis.
         cuts: their classes.
     """
-    tables = [_pairs_of(one, cut) for one, cut in zip(axes, cuts, strict=True)]
-    found = np.zeros((3, *(len(table) for table in tables)))
-    for way in np.ndindex(found.shape[1:]):
-        for each in product(*(table[w] for table, w in zip(tables, way, strict=True))):
-            share, k, other, common = (prod(one[i] for one in each) for i in range(4))
-            mean = (k * other) ** 0.5
-            squares = (common * (1 - 2 / mean) + (common / mean) ** 2) / max(mean - 1, 1)
-            numbers = common / (k * other), common / (k + other - common), squares
-            found[(slice(None), *way)] += share * np.array(numbers)
-    return Overlap(*found)
+    total = [np.ones(()) for _ in range(4)]
+    for one, cut in zip(axes, cuts, strict=True):
+        table = _pairs_of(one, cut)
+        most = max(map(len, table))
+        rows = np.array([[*row, *[(0.0, 1.0, 1.0, 0.0)] * (most - len(row))] for row in table])
+        total = [np.multiply.outer(whole, rows[..., i]) for i, whole in enumerate(total)]
+    share, k, other, common = total
+    mean = np.sqrt(k * other)
+    squares = (common * (1 - 2 / mean) + np.square(common / mean)) / np.maximum(mean - 1, 1)
+    found = common / (k * other), common / (k + other - common), squares
+    alternatives = tuple(range(1, 2 * len(axes), 2))
+    return Overlap(*((share * one).sum(alternatives) for one in found))
 
 
 @lru_cache(maxsize=1024)
@@ -126,11 +128,9 @@ def _pairs_of(one: Windows, cut: Sizes) -> list[list[tuple[float, ...]]]:
     """Per way (share, size, other size, common entries) of pairs of windows of one axis."""
     members = one.members()
     size, common = members.sum(axis=1), members @ members.T
-    number, k = len(size), len(cut)
+    k = len(cut)
     every = np.stack([*np.broadcast_arrays(size[:, None], size, common)], axis=-1)
-    owner = np.repeat(np.arange(k), cut)
-    ways = k + owner[:, None] * k + owner
-    ways[range(number), range(number)] = owner
+    ways = pairs.labels(cut)
     result: list[list[tuple[float, ...]]] = []
     for way in range(pairs.ways(cut)):
         chosen = every[ways == way]

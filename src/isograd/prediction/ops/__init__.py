@@ -49,6 +49,9 @@ class Op:
     """Names of torch functions and methods, without underscores around them."""
     source: ClassVar[str]
     """Where the formula is from."""
+    lines: ClassVar[tuple[str, ...]] = ()
+    """Those of the functions whose rule goes by `pairs` alone, so that it may be given axes that
+    tell near from far; all others get them without."""
 
     def apply(self, call: Call, *args: Any, **kwargs: Any) -> Outcome:
         """The rule; arguments are those of the torch function."""

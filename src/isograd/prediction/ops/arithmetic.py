@@ -31,6 +31,7 @@ class Arithmetic(Op):
         "add sub subtract mul multiply div divide true_divide truediv radd rsub rmul rtruediv rdiv "
         "neg negative rpow maximum minimum lerp addcmul addcdiv atan2".split()
     )
+    lines = functions
     source = "second moments of sums and products of independent entries"
 
     def apply(self, call: Call, x: Any, *rest: Any, **kwargs: Any) -> Outcome:

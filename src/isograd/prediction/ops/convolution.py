@@ -22,6 +22,7 @@ class Convolution(Op):
     functions = tuple(
         "conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d conv_tbc".split()
     )
+    lines = functions
     source = "Xiao et al. 2018, eq. 2.3; borders, strides and groups counted"
 
     def apply(self, call: Call, *args: Any, **kwargs: Any) -> Outcome:

@@ -26,6 +26,7 @@ class Dropout(Op):
         "dropout dropout1d dropout2d dropout3d feature_dropout alpha_dropout "
         "feature_alpha_dropout stochastic_depth".split()
     )
+    lines = functions
     source = "Schoenholz et al. 2017, section 5"
 
     def apply(

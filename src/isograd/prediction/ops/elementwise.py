@@ -41,6 +41,7 @@ class Elementwise(Op):
         "floor ceil trunc special_expit special_erf atan arctan sinh cosh asinh relu_ lgamma "
         "logit sinc gt lt ge le eq ne heaviside threshold_ rrelu bool logical_not".split()
     )
+    lines = functions
     source = "Gaussian quadrature and Mehler's series (Daniely et al. 2016, section 4)"
 
     def apply(self, call: Call, x: Any, *args: Any, **kwargs: Any) -> Outcome:

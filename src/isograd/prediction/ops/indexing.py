@@ -45,6 +45,7 @@ class Indexing(Op):
         "roll pad constant_pad_nd index_select masked_fill tril triu repeat_interleave hstack "
         "vstack split_with_sizes unsafe_chunk unsafe_split setitem".split()
     )
+    lines = functions
     source = "exchangeable entries within a class"
 
     def apply(self, call: Call, *args: Any, **kwargs: Any) -> Outcome:

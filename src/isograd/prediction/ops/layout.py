@@ -34,6 +34,7 @@ class Layout(Op):
         "transpose swapaxes swapdims movedim moveaxis t T mT H mH adjoint ravel expand expand_as "
         "broadcast_to repeat tile".split(),
     )
+    lines = functions
     source = "no arithmetic"
 
     def apply(self, call: Call, x: Any, *args: Any, **kwargs: Any) -> Outcome:

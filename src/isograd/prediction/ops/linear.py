@@ -29,6 +29,7 @@ class Linear(Op):
         "linear matmul rmatmul mm bmm mv dot addmm addbmm baddbmm addmv einsum tensordot inner "
         "bilinear conv1x1 linalg_matmul".split()
     )
+    lines = ("linear", "conv1x1")
     source = "sigma_w^2 E x^2 + sigma_b^2 (Poole et al. 2016, eq. 3; Schoenholz et al. 2017)"
 
     def apply(self, call: Call, *args: Any, **kwargs: Any) -> Outcome:

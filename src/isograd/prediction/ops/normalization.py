@@ -34,6 +34,7 @@ class Normalization(Op):
     functions = tuple(
         "layer_norm batch_norm group_norm instance_norm rms_norm fused_rms_norm".split()
     )
+    lines = functions
     source = "Yang et al. 2019, section 3; Ba et al. 2016"
 
     def apply(self, call: Call, x: Any, *args: Any, **kwargs: Any) -> Outcome:

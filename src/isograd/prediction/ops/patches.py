@@ -95,7 +95,7 @@ def spread(f: Field, axis: int, sweep: Sweep) -> Field:
     """One axis as the positions of a kernel, what it reads there on a new last axis."""
     f = f.as_one(axis) if f.groups[axis] > 1 else f
     entries = cut_of(f, axis)
-    steps = carried(sweep, entries, "i")
+    steps = pairs.plain(carried(sweep, entries, "i"))
     place = sum(f.groups[:axis])
     of_pairs, of_classes = _tables(sweep, steps, entries)
     second = _applied(f.second, place, f.groups[axis], of_pairs)
@@ -122,7 +122,7 @@ def gathered(g: Field, axis: int, sweep: Sweep, like: Field | None) -> Field:
         g = g.recut([*g.cuts[:-1], (sweep.taps,)])
     steps = cut_of(g, axis)
     if like is None:
-        entries = carried(sweep, steps, "o")
+        entries = pairs.plain(carried(sweep, steps, "o"))
     else:
         whole = like.as_one(axis) if like.groups[axis] > 1 else like
         entries = cut_of(whole, axis)

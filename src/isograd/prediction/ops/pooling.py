@@ -33,6 +33,7 @@ class Pooling(Op):
         for end in ("", "_with_indices")
         if kind.endswith("max") or not end
     )
+    lines = functions
     source = "largest of equally correlated Gaussians (Owen and Steck 1962), by quadrature"
 
     def apply(self, call: Call, input: Any, *args: Any, **kwargs: Any) -> Outcome:  # noqa: A002

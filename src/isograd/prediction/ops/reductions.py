@@ -31,6 +31,7 @@ class Reductions(Op):
         "nanmean",
         "normalize",
     )
+    lines = functions
     source = "second moments of sums"
 
     def apply(self, call: Call, x: Any, *args: Any, **kwargs: Any) -> Outcome:

@@ -56,6 +56,7 @@ class Resizing(Op):
         "interpolate upsample upsample_nearest upsample_bilinear pixel_shuffle pixel_unshuffle "
         "channel_shuffle native_channel_shuffle".split()
     )
+    lines = functions
     source = "linear in its input; the matrix of each axis is torch's own"
 
     def apply(self, call: Call, x: Any, *args: Any, **kwargs: Any) -> Outcome:

@@ -23,6 +23,7 @@ class LocalResponse(Op):
 
     code = "response"
     functions = ("local_response_norm",)
+    lines = functions
     source = "Krizhevsky et al. 2012, section 3.3"
 
     def apply(
