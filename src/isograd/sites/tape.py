@@ -144,6 +144,8 @@ class Tape(TorchFunctionMode):
     def node_of(self, tensor: Tensor) -> Node | None:
         """The operation that made a tensor, as far as the tape saw it."""
         index = self._of.get(tensor)
+        if index is None and (local := getattr(tensor, "_local_tensor", None)) is not None:
+            index = self._of.get(local)  # distributed out of sight
         return None if index is None else self.nodes[index]
 
     def tensor_of(self, node: Node) -> Tensor | None:
@@ -178,6 +180,8 @@ class Tape(TorchFunctionMode):
     def _register(self, node: Node, tensor: Tensor) -> Node:
         self.nodes.append(node)
         self._of[tensor] = node.index
+        if (local := getattr(tensor, "_local_tensor", None)) is not None:
+            self._of[local] = node.index  # what a process goes on with, made out of sight
         return node
 
     def __torch_function__(

@@ -1,6 +1,6 @@
 """Statistics of tensors: everything stays on the tensor's device, nothing is read back here."""
 
-from isograd.statistics._layout import LARGE, flatten, part, thin
+from isograd.statistics._layout import LARGE, flatten, local, part, thin
 from isograd.statistics.brief import brief
 from isograd.statistics.columns import COLUMNS, SUMS, merge, unscale
 from isograd.statistics.derived import derive, shares
@@ -31,6 +31,7 @@ __all__ = [
     "derive",
     "exponents",
     "flatten",
+    "local",
     "merge",
     "part",
     "rank",

@@ -1,20 +1,32 @@
 """Tensors laid out for a fast pass: flat or one row per sample, in memory order where possible."""
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 
 from isograd.errors import InputError
 
 
+def local(x: Tensor) -> Tensor:
+    """The shard that this process holds of a distributed tensor; other tensors unchanged."""
+    if type(x) in (Tensor, Parameter):
+        return x
+    shard: Any = x.to_local() if hasattr(x, "to_local") else x
+    # A result that is on its way between processes is no memory yet.
+    arrived: Tensor = shard.wait() if type(shard).__name__ == "AsyncCollectiveTensor" else shard
+    return arrived
+
+
 def real(x: Tensor) -> Tensor:
-    """The tensor without its graph, complex entries as a last axis of two.
+    """The tensor without its graph, complex entries as a last axis of two; of shards the own one.
 
     Raises:
         InputError: the tensor holds integers or booleans.
     """
-    x = x.detach()
+    x = local(x.detach())
     if x.is_complex():
         x = torch.view_as_real(x.resolve_conj())
     if not x.is_floating_point():

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from isograd.statistics._layout import local
 from isograd.statistics.backends import BACKENDS, Backend, Target, best
 from isograd.statistics.columns import FLAT, SUMS, clear, empty, merge
 
@@ -152,6 +153,7 @@ def sums(x: Tensor) -> Tensor:
     Raises:
         InputError: the tensor holds integers or booleans.
     """
+    x = local(x.detach())
     device = torch.device("cpu") if x.device.type == "mps" else x.device
     row = empty(1, device)[0]
     best(device.type).read(x.to(device), Target(row))

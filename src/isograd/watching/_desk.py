@@ -17,6 +17,7 @@ from isograd.findings import Alarm, Diagnosis
 from isograd.probe.thinning import Thinned
 from isograd.records import Reading, Record, RunInfo
 from isograd.sinks import Sink, Sinks
+from isograd.watching._ending import Ending
 from isograd.watching._telling import describe
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ class Desk:
         self._judging = 0.0
         self._last: Diagnosis | None = None
         self._open = False
+        self._ending = Ending(lambda: self.watcher.ranks)
         self._model, self._optimizer = model, optimizer
         self.watcher = Watcher(model, optimizer, Schedule(every, overhead), self)
 
@@ -175,6 +177,21 @@ class Desk:
             self._flush()
         return not math.isfinite(value) or (usual > 0 and value > SPIKE * usual)
 
+    def stepped(self, steps: int) -> None:
+        """See `receiver.Receiver`."""
+        if self._on_finding is None or self._on_finding == "warn":
+            return
+        try:
+            error = self._ending.due(steps)
+        except Exception as fault:  # of the store; the training goes on
+            self._on_finding = None
+            warn(f"watch: nothing ends this training any more ({type(fault).__name__}: {fault})")
+            return
+        if error is not None:
+            self._on_finding = None
+            self.raised = error
+            raise error
+
     def failed(self, error: Exception) -> None:
         """See `receiver.Receiver`."""
         warn(
@@ -234,19 +251,15 @@ class Desk:
         if act == "warn":
             warn(text)
         elif act == "raise":
-            self._raise(UntrainableError(text))
+            self._ending.ask(UntrainableError(text), self.watcher.step)
         elif act == "stop":
             warn(f"training is stopped at {text}")
-            self._raise(StopTraining(text))
+            self._ending.ask(StopTraining(text), self.watcher.step)
         elif callable(act):
             try:
                 act(alarm)
             except Exception as error:  # the user's own, meant for the loop
-                self._raise(error)
-
-    def _raise(self, error: BaseException) -> None:
-        self.raised = error
-        raise error
+                self._ending.ask(error, self.watcher.step)
 
 
 def _check(model: Any, optimizer: Any, overhead: float, every: int | None, on_finding: Any) -> None:

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import isograd
+from isograd.findings import Alarm
 from isograd.probe.live import ranks
 from isograd.records import Record
 
@@ -59,7 +60,19 @@ def fsdp(model: nn.Sequential, world: int) -> nn.Module:
     return model
 
 
-WAYS = {"ddp": ddp, "fsdp": fsdp}
+def tensor_parallel(model: nn.Sequential, world: int) -> nn.Module:
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.tensor.parallel import (
+        ColwiseParallel,
+        RowwiseParallel,
+        parallelize_module,
+    )
+
+    mesh = init_device_mesh("cpu", (world,))
+    return parallelize_module(model, mesh, {"0": ColwiseParallel(), "2": RowwiseParallel()})
+
+
+WAYS = {"ddp": ddp, "fsdp": fsdp, "tensor": tensor_parallel}
 
 
 @dataclass(frozen=True)
@@ -77,8 +90,12 @@ CASES = {
         Case("sharded", "fsdp"),
         Case("bare"),
         Case("budget", every=None),
-        Case("alone"),
+        Case("tensor", "tensor"),
+        Case("raise"),
+        Case("stop"),
+        Case("function"),
         Case("fault"),
+        Case("alone"),
     ),
     4: (Case("numbers"),),
 }
@@ -86,10 +103,39 @@ CASES = {
 Found = tuple[list[Record], list[Tensor]]
 
 
+class Enough(Exception):
+    """What a function of the user raises."""
+
+
+def enough(alarm: Alarm) -> None:
+    raise Enough(alarm.finding.code)
+
+
+ENDS = {"raise": "raise", "stop": "stop", "function": enough}
+
+
+def ended(on_finding: Any, world: int) -> tuple[int, str]:
+    """Steps after which a loop that goes wrong ends in this process, and by what."""
+    torch.manual_seed(0)
+    layers = [m for _ in range(12) for m in (nn.Linear(8, 8), nn.Sigmoid())]
+    call = ddp(nn.Sequential(*layers, nn.Linear(8, 4)), world)
+    optimizer, (x, y) = torch.optim.SGD(call.parameters(), 0.1), data()
+    watch = isograd.watch(call, optimizer, every=2, sinks=(), on_finding=on_finding)
+    try:
+        with watch:
+            for _ in range(200):
+                optimizer.zero_grad()
+                F.cross_entropy(call(x), y).backward()
+                optimizer.step()
+    except Exception as error:
+        return watch.step, type(error).__name__
+    return watch.step, ""
+
+
 def train(case: Case, rank: int, world: int) -> Found:
     call = WAYS[case.way](make(), world)
     optimizer = torch.optim.SGD(call.parameters(), 0.1)
-    x, y = (t.chunk(world)[rank] for t in data())
+    x, y = data() if case.way == "tensor" else (t.chunk(world)[rank] for t in data())
     records: list[Record] = []
     if case.name == "bare" or (case.name == "alone" and rank):
         loop(call, x, y, optimizer)
@@ -115,15 +161,17 @@ def worker(rank: int, world: int, folder: str, port: int) -> None:
         warnings.simplefilter("ignore")
         found = {}
         for case in CASES[world]:
-            found[case.name] = train(case, rank, world)
+            if case.name in ENDS:
+                found[case.name] = ended(ENDS[case.name], world)
+            else:
+                found[case.name] = train(case, rank, world)
             dist.barrier()
-    if rank == 0:
-        torch.save(found, f"{folder}/out")
+    torch.save(found, f"{folder}/out{rank}")
     dist.barrier()
     dist.destroy_process_group()
 
 
-def results(world: int) -> dict[str, Found]:
+def results(world: int) -> list[dict[str, Any]]:
     """Every case of so many processes, in one start of them."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -139,8 +187,7 @@ def results(world: int) -> dict[str, Found]:
         for process in processes:
             process.join(timeout=200)
             assert process.exitcode == 0
-        found: dict[str, Found] = torch.load(f"{folder}/out", weights_only=False)
-    return found
+        return [torch.load(f"{folder}/out{rank}", weights_only=False) for rank in range(world)]
 
 
 def alone() -> list[Record]:
@@ -175,8 +222,8 @@ def numbers_are_those_of_one_process(found: Found) -> None:
 
 
 def test_two_processes() -> None:
-    found = results(2)
-    for name in ("numbers", "sharded"):
+    found, other = results(2)
+    for name in ("numbers", "sharded", "tensor"):
         numbers_are_those_of_one_process(found[name])
     _, expected = found["bare"]
     for name in ("numbers", "budget", "alone", "fault"):
@@ -193,7 +240,15 @@ def test_two_processes() -> None:
         assert [r.step for r in records] == list(range(0, STEPS, 2))
         assert all(r.facts["watch.absent"] == [1] for r in records)
         assert all(r.facts["batch.size"] == BATCH // 2 for r in records)
+    # A finding that ends the loop ends it everywhere, after the same step.
+    for name, errors in (
+        ("raise", ("UntrainableError", "UntrainableError")),
+        ("stop", ("", "")),
+        ("function", ("Enough", "UntrainableError")),
+    ):
+        assert found[name][0] == other[name][0] < 20, name
+        assert (found[name][1], other[name][1]) == errors
 
 
 def test_four_processes() -> None:
-    numbers_are_those_of_one_process(results(4)["numbers"])
+    numbers_are_those_of_one_process(results(4)[0]["numbers"])

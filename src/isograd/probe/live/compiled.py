@@ -12,13 +12,12 @@ from torch import Tensor, nn
 from isograd.errors import warn
 from isograd.probe.live.sheet import Sheet, Spot
 from isograd.probe.live.shield import Shield
-from isograd.probe.live.taps import local
 from isograd.records import Site
 from isograd.sites import WEIGHTS, kind_of_function
 from isograd.sites.batches import is_signal
 from isograd.sites.parameters import parameters_of
 from isograd.sites.tape import class_of, is_opaque
-from isograd.statistics import Place, Table
+from isograd.statistics import Place, Table, local
 
 _TRACED: "weakref.WeakValueDictionary[int, Traced]" = weakref.WeakValueDictionary()
 _KEYS = itertools.count(1)

@@ -2,6 +2,7 @@
 
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -26,15 +27,17 @@ class _Recorder(Recorder):
 
     def __init__(self, guard: Shield) -> None:
         super().__init__()
-        self._guard = guard
+        self.guard = guard
         self.spots: list[Spot | None] = []
         self.targets: list[Tensor] = []
         self.broadcast: list[list[int]] | None = None
+        self._partial: dict[str, Frame] = {}
+        """Calls of modules of whose result each process has but a term, still to be added up."""
         self._calls: dict[str, int] = {}
         self._ops: dict[tuple[str, str], int] = {}
 
     def _listen(self, tensor: Tensor, hook: Any) -> None:
-        super()._listen(tensor, self._guard(hook))
+        super()._listen(tensor, self.guard(hook))
 
     def after(self, tape: Tape, node: Node, out: Tensor, call: Call, /) -> None:
         path = tape.stack[-1].path if tape.stack else ""
@@ -62,6 +65,18 @@ class _Recorder(Recorder):
             self.spots.append(spot)
         elif known and len(frame.sites) == 1 and self.rows[frame.sites[0]].label == _label(frame):
             self.spots[frame.sites[0]] = spot
+        if frame.sites and any(place.is_partial() for place in getattr(out, "placements", ())):
+            self._partial[frame.path] = frame
+
+    def added_up(self, tape: Tape, path: str, _: nn.Module, __: Any, out: Any) -> None:
+        """A module has returned, and what it does with its result has been done."""
+        frame = self._partial.pop(path, None)
+        first = next(iter(tensors(out)), None)
+        if frame is not None and first is not None:
+            row = frame.sites[-1]
+            with tape.quiet():
+                self.read(tape, self.rows[row], first, frame)
+            self.measures[row] = self.measures.pop()
 
 
 def _label(frame: Frame) -> str:
@@ -98,6 +113,11 @@ class FirstLook:
     def start(self) -> None:
         """Begins to listen."""
         self._stack.enter_context(self.tape.hooked())
+        for path, module in self._model.named_modules():
+            if any(hasattr(p, "placements") for p in module.parameters(recurse=False)):
+                told = partial(self._recorder.added_up, self.tape, path)
+                hook = module.register_forward_hook(self._recorder.guard(told))
+                self._stack.callback(hook.remove)
         self._standing.push()
 
     def stop(self) -> None:

@@ -5,9 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from isograd.probe.live.taps import local
 from isograd.sites.batches import is_signal
-from isograd.statistics import Moves, Place, Table
+from isograd.statistics import Moves, Place, Table, local
 from isograd.statistics.moves import SAMPLE, sample
 
 OLD = 8

@@ -29,6 +29,8 @@ class Payload:
     """uint8, of all units that are told apart."""
     facts: dict[str, Any] = field(default_factory=dict)
     """Plain values: step, loss, batch size …"""
+    firsts: dict[str, Tensor] = field(default_factory=dict)
+    """Rows of this process alone, where those of others are compared with them."""
 
     def to_bytes(self) -> bytes:
         """For another process of the same run, which has the same sheet."""
@@ -53,19 +55,27 @@ class Payload:
         flags = torch.from_numpy(np.frombuffer(data[start:], dtype=np.uint8).copy())
         return cls(rows, flags, head["facts"])
 
-    def add(self, other: "Payload", *, sharded: bool) -> None:
-        """Takes in what another process saw of its part of the batch.
+    def add(self, other: "Payload", *, sharded: bool, same_batch: bool = False) -> None:
+        """Takes in what another process saw of its part of the batch, or of the layers.
 
         Args:
             other: of the same step.
             sharded: whether the processes hold parts of each parameter rather than copies.
+            same_batch: whether they have the same samples. What all of them compute is then the
+                same to the last bit, and counts once; units of the others are left out.
         """
         for key in ("forward", "backward", *(("gradients", "weights") if sharded else ())):
-            self.rows[key] = merge(self.rows[key], other.rows[key])
+            merged = merge(self.rows[key], other.rows[key])
+            if same_batch and key in ("forward", "backward"):
+                first = self.firsts.setdefault(key, self.rows[key])
+                alike = (first == other.rows[key]).all(dim=1, keepdim=True)
+                merged = torch.where(alike, self.rows[key], merged)
+            self.rows[key] = merged
         if sharded:
             self.rows["moved"] = self.rows["moved"] + other.rows["moved"]
-        self.flags = torch.maximum(self.flags, other.flags)
-        for key in ("loss", "batch.size"):
+        if not same_batch:
+            self.flags = torch.maximum(self.flags, other.flags)
+        for key in ("loss",) if same_batch else ("loss", "batch.size"):
             if self.facts.get(key) is not None and other.facts.get(key) is not None:
                 self.facts[key] += other.facts[key]
         for key in ("event.forward", "event.backward"):

@@ -43,6 +43,8 @@ class Ranks:
         self.sharded = self._store is not None and any(
             hasattr(p, "to_local") for p in model.parameters()
         )
+        self.same_batch = self.sharded and not parallel
+        """Whether each process computes a part of the layers, of all samples (tensor parallel)."""
         self.share = 1 / self.world if self._store is not None and parallel else 1.0
         """By what gradients of a process's own loss count in those of the whole batch."""
         self._waiting: dict[int, tuple[Payload, float, set[int]]] = {}
@@ -76,6 +78,17 @@ class Ranks:
         key = f"look/{self._look}"
         return int(self._store.get(key)) if self._store.check([key]) else None
 
+    def announce(self, word: str) -> None:
+        """Rank 0 says something that all are to hear, once."""
+        if self._store is not None:
+            self._store.set("word", word)
+
+    def announced(self) -> str | None:
+        """What rank 0 has said; None: nothing yet."""
+        if self._store is None or not self._store.check(["word"]):
+            return None
+        return str(self._store.get("word").decode())
+
     def send(self, step: int, payload: Payload) -> None:
         """Hands over what this process saw."""
         if self.rank == 0:
@@ -97,7 +110,7 @@ class Ranks:
                 for rank in [r for r in others if self._store.check([f"{step}/{r}"])]:
                     theirs = Payload.from_bytes(self._store.get(f"{step}/{rank}"))
                     self._store.delete_key(f"{step}/{rank}")
-                    payload.add(theirs, sharded=self.sharded)
+                    payload.add(theirs, sharded=self.sharded, same_batch=self.same_batch)
                     others.discard(rank)
                 late = time.monotonic() > deadline
                 if not others or late or not wait:

@@ -17,5 +17,8 @@ class Receiver(Protocol):
     def lost(self, step: int, value: float) -> bool:
         """Takes the loss of a step; says whether it looks like trouble."""
 
+    def stepped(self, steps: int) -> None:
+        """So many steps are done, on every process; may raise `raised`."""
+
     def failed(self, error: Exception) -> None:
         """Watching has ended because of a fault of its own."""

@@ -17,7 +17,7 @@ from isograd.probe.live.shield import Shield
 from isograd.probe.live.standing import Standing
 from isograd.probe.live.steps import inside_backward
 from isograd.sites.batches import is_signal, tensors
-from isograd.statistics import Place, Table
+from isograd.statistics import Place, Table, local
 from isograd.statistics.hooks import Shared, forward_hook, gradient_hook
 
 FEATURES = 512
@@ -222,9 +222,3 @@ class _Ops(TorchFunctionMode):
         count = self._counts.get((path, name), 0)
         self._counts[path, name] = count + 1
         self._told(path, name, count, first)
-
-
-def local(tensor: Tensor) -> Tensor:
-    """The shard that this process holds of a distributed tensor; other tensors unchanged."""
-    shard: Tensor = tensor.to_local() if hasattr(tensor, "to_local") else tensor
-    return shard

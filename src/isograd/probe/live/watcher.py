@@ -261,6 +261,8 @@ class Watcher:
             self.guard(self._step_ended)(optimizer)
         finally:
             self._turn(optimizer)
+        if self._steps.leads(optimizer):
+            self.receiver.stepped(self.step)
 
     def _step_ended(self, optimizer: torch.optim.Optimizer | None) -> None:
         if optimizer is None:

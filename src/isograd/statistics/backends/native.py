@@ -7,6 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from isograd.errors import InputError
 from isograd.statistics._extension import DTYPES, extension
 from isograd.statistics._layout import real
 from isograd.statistics.backends._backend import Backend, Target
@@ -51,6 +52,11 @@ class Native(Backend):
             x = real(x).resolve_neg()
             dtype = DTYPES[x.dtype]
         entries = x.numel()
+        if entries and not x.data_ptr():
+            raise InputError(
+                f"statistics: a {type(x).__name__} holds no memory that could be read; hand in the "
+                "tensor that it stands for"
+            )
         threads = 1 if entries < _LARGE else torch.get_num_threads()
         if x.is_contiguous():
             native.read(x.data_ptr(), dtype, entries, row.data_ptr(), low, high, threads)
