@@ -181,7 +181,16 @@ def with_lines(examples):
     ]
 
 
+def cumulative():
+    return [
+        Example(lambda x: x.cumsum(1), ((3, 5),), linear="jointly"),
+        Example(lambda x: torch.cumsum(x, dim=-2), ((2, 6, 4),), linear="jointly"),
+        Example(lambda x: x.cumsum(0) / torch.arange(1.0, 8.0)[:, None], ((7, 3),)),
+    ]
+
+
 EXAMPLES = {
+    "cumulative": cumulative(),
     "normalization": with_lines(normalization()),
     "dropout": dropout(),
     "log_softmax": log_softmax(),

@@ -206,6 +206,12 @@ def linear():
         ),
         Example(lambda x, y: torch.einsum("...i,ij->...j", x, y), (x, (5, 4)), linear="each"),
         Example(lambda x, y: torch.einsum("bi,bj", x, y), ((3, 5), (3, 4)), linear="each"),
+        Example(lambda x: torch.einsum("bij->jb", x), ((3, 5, 4),), linear="jointly"),
+        Example(
+            lambda x, y, z: torch.einsum("bi,ij,cj->bc", x, y, z),
+            ((3, 5), (5, 4), (2, 4)),
+            linear="each",
+        ),
         Example(lambda x, y: torch.tensordot(x, y, dims=1), (x, (5, 4)), linear="each"),
         Example(
             lambda x, y: torch.tensordot(x, y, dims=([0, 1], [1, 0])), (x, (3, 2, 4)), linear="each"

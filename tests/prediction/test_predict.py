@@ -263,6 +263,9 @@ def loop(x: Tensor) -> Tensor:
         (lambda x: torch.tensor(x.tolist()), r"tolist\(\) in '1' needs a value"),
         (lambda x: x.nonzero().float(), r"nonzero\(\) in '1' needs a value"),
         (lambda x: x[x > 0], r"in '1' "),
+        (lambda x: x.masked_select(x > 0), r"masked_select in '1' takes as many entries as the"),
+        (lambda x: x.gather(1, x.topk(3).indices), r"gather in '1' uses whole numbers that are"),
+        (lambda x: (x.topk(2).indices == 0) * x[:, :2], r"eq in '1' uses whole .*mixtures of exp"),
     ],
 )
 def test_what_depends_on_values_says_where_and_what_to_do(
@@ -271,6 +274,14 @@ def test_what_depends_on_values_says_where_and_what_to_do(
     with pytest.raises(PredictionError, match=said) as caught:
         isograd.predict(forward(function), TEXT)
     assert "isograd.measure on one batch" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_factory_that_reads_a_file_says_so() -> None:
+    said = r"building the model raised FileNotFoundError: .*no.pt.* in test_predict.py, line \d+"
+    with pytest.raises(PredictionError, match=said) as caught:
+        isograd.predict(lambda: torch.load("no.pt"), TEXT)
+    assert "build the real model first and predict from that, or measure it" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 

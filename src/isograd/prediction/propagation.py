@@ -81,6 +81,8 @@ class Propagation(TorchFunctionMode):
         self._kept: set[int] = set()
         self.twins = Twins()
         self._chance = Chance()
+        self._doing = "an operation"
+        """The operation under way, for errors."""
         self.weighs = True
         """Whether gradients of parameters are wanted."""
         self.plain = Copies()
@@ -154,8 +156,10 @@ class Propagation(TorchFunctionMode):
         law = law_of(value) if value.is_meta else values_law(value)
         if law is None and not value.is_floating_point():
             raise PredictionError(
-                f"predict: {self.where() or 'the model'!r} uses whole numbers that are never "
-                "computed (such as indices of the largest entries); use isograd.measure on a batch"
+                f"predict: {self._doing} in {self.where() or 'the forward'!r} uses whole numbers "
+                "that are never computed, such as indices of the largest entries: what it does "
+                "there depends on data (routing, mixtures of experts); use isograd.measure on one "
+                "batch"
             )
         if law is None:
             raise PredictionError(
@@ -235,6 +239,7 @@ class Propagation(TorchFunctionMode):
         if name in VALUES:
             raise self._values_wanted(name)
         plain, in_place = plain_name(name)
+        self._doing = plain
         rule = by_function().get(plain)
         call = Call(self, plain, func, rule is not None and plain in rule.lines)
         if misfits.find(plain, args, kwargs) and (said := misfits.told(plain, func, args, kwargs)):

@@ -222,6 +222,9 @@ class _Trial:
         if not kept[0]:
             why = "has no rule and gives no real numbers, so what follows depends on data"
             raise self.call.refuse(why, "use isograd.measure on one batch")
+        if any(a.shape != b.shape for run in kept for a, b in zip(run, kept[0], strict=True)):
+            why = "takes as many entries as the data say"
+            raise self.call.refuse(why, "use isograd.measure on one batch")
         share = np.mean([not np.isfinite(values).all() for run in kept for values in run])
         if share:
             why = f"has no rule and gives values that are not finite in {share:.0%} of the draws"

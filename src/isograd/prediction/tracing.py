@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from isograd.errors import IsogradError, ModelError, PredictionError, a_kind
+from isograd.prediction.drawing.refusals import raised_in
 from isograd.prediction.fields import Field
 from isograd.prediction.propagation import Propagation
 from isograd.prediction.recording import recording, same_values
@@ -140,8 +141,7 @@ def build(model: nn.Module | Callable[[], Any]) -> nn.Module:
             f"predict: expected a torch.nn.Module or a callable that returns one, found "
             f"{a_kind(model)}"
         )
-    with recording():
-        made = model()
+    made = _made(model)
     if isinstance(made, tuple) and made and isinstance(made[0], nn.Module):
         made = made[0]
     if not isinstance(made, nn.Module):
@@ -150,6 +150,23 @@ def build(model: nn.Module | Callable[[], Any]) -> nn.Module:
             "torch.nn.Module"
         )
     return made
+
+
+def _made(factory: Callable[[], Any]) -> Any:
+    """What a factory returns; of its own errors, which line to look at and what to do."""
+    with recording():
+        try:
+            return factory()
+        except IsogradError:
+            raise
+        except Exception as error:
+            lines = str(error).strip().splitlines()
+            said = f"{type(error).__name__}: {lines[0] if lines else '(no message)'}"
+            raise PredictionError(
+                f"predict: building the model raised {said}, in {raised_in(error)}; nothing has "
+                "values while it is built: if it needs them (a file, weights), build the real "
+                "model first and predict from that, or measure it"
+            ) from error
 
 
 @contextmanager

@@ -16,7 +16,18 @@ _NOT_THE_USER = ("torch", "copy", "contextlib")
 
 def where() -> str:
     """The module being built, and the line of code outside torch: `'Net' (net.py, line 12)`."""
-    frame: FrameType | None = sys._getframe(1)
+    return _place(sys._getframe(1))
+
+
+def raised_in(error: BaseException) -> str:
+    """The same of where an error was raised."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return _place(None if trace is None else trace.tb_frame)
+
+
+def _place(frame: FrameType | None) -> str:
     line, owner = "", ""
     while frame is not None and not (line and owner):
         module = frame.f_globals.get("__name__", "")

@@ -12,6 +12,7 @@ from isograd.prediction.contraction import contracted, in_common
 from isograd.prediction.fields import Field
 from isograd.prediction.grams import FEATURES, KEYS, attended
 from isograd.prediction.hiding import hiding_of
+from isograd.prediction.known import scalar
 from isograd.prediction.ops import Op, Outcome
 from isograd.prediction.twins import Link
 
@@ -100,9 +101,18 @@ class Linear(Op):
         labels = left.split(",")
         fields = [call.field(o) for o in operands]
         labels, out = _spelled(labels, out, "->" in given, fields)
-        if len(fields) != 2:
-            raise call.refuse(f"takes {len(fields)} operands", "write it as products of two")
-        return product(call, fields[0], labels[0], fields[1], labels[1], out)
+        if any(len(set(label)) < len(label) for label in labels):
+            raise call.refuse("takes a diagonal", "use torch.diagonal, or measure instead")
+        if len(fields) == 1:  # only sums, or another order
+            fields, labels = [*fields, scalar(1.0)], [*labels, ""]
+        found, of_found = fields[0], labels[0]
+        for place, (other, of_other) in enumerate(zip(fields[1:-1], labels[1:-1], strict=True), 2):
+            wanted = {*out, *"".join(labels[place:])}
+            kept = "".join(c for c in dict.fromkeys(of_found + of_other) if c in wanted)
+            part = product(call, found, of_found, other, of_other, kept)
+            call.run.record(call.name, self.source, part)
+            found, of_found = part.out, kept
+        return product(call, found, of_found, fields[-1], labels[-1], out)
 
     def _inner(self, call: Call, a: Any, b: Any) -> Outcome:
         n, m = a.ndim, b.ndim
@@ -254,8 +264,11 @@ def _in_common(out: Field, mine: Field, other: Field) -> float:
 
 
 def _unspread(found: Field, mine: Field) -> Field:
-    """A gradient of the shape of `mine`, where that was broadcast."""
-    return found if found.shape == mine.shape else found.summed_to(mine.shape)
+    """A gradient of the shape of `mine`, where that was broadcast, or summed over by itself."""
+    if found.shape == mine.shape:
+        return found
+    wide = found.expanded(tuple(max(a, b) for a, b in zip(found.shape, mine.shape, strict=True)))
+    return wide if wide.shape == mine.shape else wide.summed_to(mine.shape)
 
 
 def fluctuation(x: Field) -> float:
