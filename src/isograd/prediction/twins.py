@@ -334,6 +334,8 @@ class Twins:
         assert v.nodes is not None
         assert u.origin is not None
         assert v.origin is not None
+        if u.nodes.values.shape != v.nodes.values.shape:
+            return _times(joint, u.nodes.mean_slope() * v.nodes.mean_slope())
         shared = self.covariance(u.origin, v.origin)
         slopes = (u.nodes.slopes, v.nodes.slopes)
         _, second = cross_series(u.nodes.quadrature, v.nodes.quadrature, *slopes, u.origin, shared)
@@ -359,6 +361,8 @@ def _of_functions(a: Field, b: Field, shared: Field | None) -> Field | None:
     assert a.nodes is not None
     assert b.nodes is not None
     assert a.origin is not None
+    if a.nodes.values.shape != b.nodes.values.shape:  # other classes: to first order
+        return _times(shared, a.nodes.mean_slope() * b.nodes.mean_slope())
     mean, second = cross_series(
         a.nodes.quadrature, b.nodes.quadrature, a.nodes.values, b.nodes.values, a.origin, shared
     )
