@@ -15,6 +15,7 @@ SHOWN_ELSEWHERE = {
     "IG302",
     "IG305",
     "IG309",
+    "IG505",
     "IG402",
     "IG603",
     "IG604",

@@ -9,6 +9,7 @@ from isograd.rules._examples import chain, with_history
 from isograd.rules._numbers import fact, show
 from isograd.rules._profile import outcome
 from isograd.rules._rule import NotApplicable, Outcome, Passed, Rule
+from isograd.rules._watched import latest_with
 
 
 @dataclass(frozen=True)
@@ -49,12 +50,12 @@ class RunningStatistics(Rule):
 
     def judge(self, reading: Reading) -> Outcome:
         """Judges the latest look."""
-        last = reading.last
+        last = latest_with(reading, "norm.eval_gap")
         gap = fact(last, "norm.eval_gap")
         if gap is None:
             return NotApplicable(
                 "train and eval mode were not compared (measure() does so for models with batch "
-                "norm)"
+                "norm, isograd.watch after 32 steps)"
             )
         tracked = fact(last, "norm.tracked")
         tracked = float(last.step) if tracked is None else tracked
@@ -75,7 +76,9 @@ class RunningStatistics(Rule):
     ) -> Finding:
         momentum = fact(last, "norm.momentum")
         stale = left > self.initial
-        drops = any(site.kind == "dropout" for site in last.sites)
+        live = last.fact("watch.losses") is not None or "gradient.carried" in last.facts
+        whose = "the outputs of a typical batch norm" if live else "the outputs"
+        drops = not live and any(site.kind == "dropout" for site in last.sites)
         names = tuple(site.name for site in last.sites if site.kind == "batch_norm")
         reason = (
             f"with momentum {show(momentum or 0)}, {left:.0%} of the running statistics "
@@ -87,7 +90,7 @@ class RunningStatistics(Rule):
             self.code,
             Severity.INFO if lags or (drops and not stale) else Severity.WARNING,
             "norm-mode",
-            f"After {tracked:.0f} batches the outputs in eval mode differ from those in train mode "
+            f"After {tracked:.0f} batches {whose} in eval mode differ from those in train mode "
             f"by {gap:.0%} of their rms: {reason}."
             + (" Dropout has a part in it." if drops else ""),
             sites=names,

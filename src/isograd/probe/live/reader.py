@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from isograd.probe.facts import norm_facts
 from isograd.probe.live.compiled import Traced, forget_graphs, is_compiled, takes_fast_path
 from isograd.probe.live.first import FirstLook
 from isograd.probe.live.looks import joined, record_of, spread_out
@@ -20,8 +21,9 @@ from isograd.sites.tape import Node
 UNSEEN = 10
 """Steps without a forward of the model after which watching is given up."""
 
-THOROUGH = 32
-"""Every how many looks large tensors are read whole, units told apart and samples compared."""
+THOROUGH, EARLY = 32, 6
+"""Every how many looks large tensors are read whole, units told apart and samples compared; and one
+of the first looks, usually that after 32 steps, when running statistics should have arrived."""
 
 
 class Reader:
@@ -45,7 +47,9 @@ class Reader:
         self._first: FirstLook | None = None
         self._taps: Taps | Traced | None = None
         self._firsts: dict[int, Record] = {}
-        self._unseen = 0
+        self._unseen = self._since = 0
+        self._norms: dict[str, Any] = {}
+        """Facts of the batch norms at the first look, and its step."""
         self._thorough = False
         if is_compiled(root):
             forget_graphs()
@@ -71,7 +75,7 @@ class Reader:
         self.on = True
         if self._parameters is not None:
             self._parameters.clear()
-        self._thorough = thorough or self.count % THOROUGH == 0
+        self._thorough = thorough or self.count % THOROUGH == 0 or self.count == EARLY
         self._listen()
 
     def _listen(self) -> None:
@@ -163,6 +167,10 @@ class Reader:
         for key, found in self._taps.numbers.items():
             tables[key] = spread_out(found, len(self.sheet.sites), parameters.device)
         facts["factor.gradients"] = grads
+        if isinstance(self._taps, Taps) and self._taps.lags:
+            known = self._norms.get("norm.tracked", 0) + step - self._since
+            facts.update({**self._norms, "norm.tracked": known})
+            facts["norm.eval_gap"] = torch.stack(self._taps.lags).median()
         if parameters.carried is not None:
             facts["gradient.carried"] = parameters.carried
         later = Later(tables, self._taps.forward.flags, facts)
@@ -218,6 +226,7 @@ class Reader:
             found = [None if g is None else g * grads for g in found]
         record, self.sheet, rows = first.finish(found, step, scale)
         self._nodes = first.tape.nodes
+        self._norms, self._since = norm_facts(self.model), step
         self._firsts[step] = replace(record, facts={**record.facts, **facts})
         self._taps = Taps(self.model, self.sheet, self._ready().device, self._guard)
         self._taps.forward.values.copy_(rows["forward"])

@@ -16,6 +16,7 @@ from isograd.probe.live.sheet import Sheet
 from isograd.probe.live.shield import Shield
 from isograd.probe.live.standing import Standing
 from isograd.probe.live.steps import inside_backward
+from isograd.probe.modes import lag
 from isograd.sites.batches import is_signal, tensors
 from isograd.statistics import Place, Table, local
 from isograd.statistics.hooks import Shared, forward_hook, gradient_hook
@@ -40,6 +41,8 @@ class Taps:
         self.backward = Table([Place()] * len(sheet.sites), device)
         self.numbers: dict[str, dict[int, Tensor]] = {}
         """Numbers of single sites that do not add up over micro-batches: the latest holds."""
+        self.lags: list[Tensor] = []
+        """Of batch norms, how far their outputs would be off in eval mode."""
         self._rows: dict[str, list[int]] = {}
         """Per module the rows of its calls, in order; -1 for a call that is no site."""
         self._ops: dict[tuple[str, str], dict[int, int]] = {}
@@ -69,7 +72,7 @@ class Taps:
         """
         self.forward.clear()
         self.backward.clear()
-        self.numbers = {}
+        self.numbers, self.lags = {}, []
         self._thorough[0] = thorough
         self.restart()
         if self._attached:
@@ -130,7 +133,11 @@ class Taps:
         state, thorough, seen = (owner.buffer_info()[0] for owner in owners)
         return Shared(state, thorough, seen + row)
 
-    def _returned(self, path: str, rows: list[int], _: nn.Module, __: Any, output: Any) -> None:
+    def _returned(
+        self, path: str, rows: list[int], module: nn.Module, args: Any, output: Any
+    ) -> None:
+        if self._thorough[0] and isinstance(module, nn.modules.batchnorm._BatchNorm):
+            self._lag(module, args)
         call = self._calls.get(path, 0)
         self._calls[path] = call + 1
         row = rows[min(call, len(rows) - 1)]
@@ -138,6 +145,12 @@ class Taps:
             out = output if isinstance(output, Tensor) else next(iter(tensors(output)), None)
             if out is not None:
                 self._read(row, out)
+
+    def _lag(self, norm: nn.modules.batchnorm._BatchNorm, args: Any) -> None:
+        if args and is_signal(args[0]) and torch.is_grad_enabled():
+            with torch.no_grad(), torch._C.DisableTorchFunction():
+                found = lag(norm, local(args[0]))
+            self.lags += [] if found is None else [found]
 
     def _operation(self, path: str, name: str, call: int, out: Tensor) -> None:
         row = self._ops.get((path, name), {}).get(call)

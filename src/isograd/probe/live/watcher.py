@@ -27,6 +27,7 @@ from isograd.probe.live.receiver import Receiver
 from isograd.probe.live.schedule import Schedule
 from isograd.probe.live.shield import Shield
 from isograd.probe.live.steps import Steps, inside_backward
+from isograd.probe.modes import switches
 
 
 def _safe(method: Callable[..., None]) -> Callable[..., None]:
@@ -67,6 +68,7 @@ class Watcher:
         self._steps = Steps(self.model, optimizer, self)
         self._reader: Reader | None = None
         self._named = list(self.model.named_parameters())
+        self._switches = switches(self.model)
         self._due: int | None = 0
         self._hooks: list[Any] = []
         self._losses = Losses()
@@ -324,6 +326,10 @@ class Watcher:
             facts["optimizer.missing"] = [
                 name for name, p in self._named if name in missing and id(p) not in held
             ]
+        if self._switches:
+            whole = not self.model.training  # else single ones were frozen on purpose
+            in_eval = sum(whole and not m.training for m in self._switches)
+            facts["model.in_eval"] = in_eval / len(self._switches)
         if self._scale != 1.0 or self.skipped:
             facts.update({"watch.scale": self._scale, "watch.skipped": self.skipped})
         if self._loss is not None:
