@@ -108,7 +108,7 @@ def _moves(cut: Sizes) -> list[int | None]:
 def _ways_at(cut: Sizes, move: int | None) -> Array:
     """[ways, pairs of entries at a distance], or for any pair of classes the farthest way."""
     if move is not None:
-        way = np.diagonal(pairs.labels(cut), move)
+        way = np.diagonal(pairs.labels(cut), move) if move else pairs.owners(cut)
         near = np.arange(pairs.ways(cut))[:, None] == way
         near[[far for far, _ in _anywhere(cut)]] = False
         return np.asarray(near, dtype=np.float64)

@@ -52,14 +52,13 @@ _AT_ONCE = 2_000_000
 _DISTANCES = (2, 4)
 FAR = _DISTANCES[-1]
 """Distances from which on two entries of a line are farther from each other: 1, 2 to 3, more."""
+_LONGEST = 2048
+"""Positions beyond which near and far are not told apart: tables of pairs would be too large."""
+_RINGS, _NARROW = 2, 32
+"""Classes at each end of an axis, and positions up to which it has so many; beyond, one."""
 
 
-_RINGS = 2
-_NARROW = 32
-"""Positions up to which an axis has so many classes at each end; beyond, one."""
-
-
-def of_positions(rows: Array, *, strict: bool = False) -> Line:
+def of_positions(rows: Array, *, strict: bool = False) -> Sizes:
     """A line whose positions are cut into classes at both ends.
 
     Ends that differ by one or two positions, as behind a stride, count as alike.
@@ -70,6 +69,11 @@ def of_positions(rows: Array, *, strict: bool = False) -> Line:
     """
     n = len(rows)
     same = 1e-9 * (np.abs(rows).max() + 1e-300)
+    if n > _LONGEST:
+        ends = [
+            min(sum(_runs(half, same)), n // 4) for half in (rows[: n // 2], rows[: n // 2 : -1])
+        ]
+        return tuple(size for size in (ends[0], n - sum(ends), ends[1]) if size)
     low, high = _runs(rows[: n // 2 + 1], same), _runs(rows[: (n - 1) // 2 - n : -1], same)
     if not strict and low != high and max(sum(low), sum(high)) <= _RINGS:
         low = high = [1] * max(sum(low), sum(high))
@@ -115,9 +119,9 @@ def owners(sizes: Sizes) -> Indices:
     return np.repeat(np.arange(len(sizes)), sizes)
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=16)
 def labels(sizes: Sizes) -> Indices:
-    """(entries, entries): the way in which each two indices are related."""
+    """(entries, entries): the way in which each two indices are related; not for long axes."""
     k, n = len(sizes), sum(sizes)
     owner = owners(sizes)
     every = owner[:, None] * k + owner

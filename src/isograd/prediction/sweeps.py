@@ -219,6 +219,8 @@ def carried(sweep: Sweep, cut: Sizes, start: str) -> Sizes:
     if sweep.taps == 1 and not isinstance(cut, pairs.Line):
         return _classes(sweep, cut, start)
     at, there = sweep.places()
+    if np.count_nonzero(there) > _MOST_READS:
+        return _classes(sweep, pairs.in_order(cut), start)
     step, _ = np.nonzero(there)
     matrix = np.zeros((sweep.steps, sweep.entries))
     np.add.at(matrix, (step, at[there]), 1.0)
