@@ -219,6 +219,39 @@ def test_a_sink_that_raises_is_left_out(tmp_path: Path) -> None:
     assert json.loads(lines[0])["kind"] == "run"
 
 
+@pytest.mark.filterwarnings("ignore:The ..noload.. loader")  # MLflow's own models
+def test_all_sinks_at_once_are_told_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from isograd.sinks import SINKS
+
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    for name in ("DIR", "CACHE_DIR", "CONFIG_DIR", "DATA_DIR"):
+        monkeypatch.setenv(f"WANDB_{name}", str(tmp_path))
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    monkeypatch.chdir(tmp_path)
+    kept, bare = Kept(), train(healthy(), steps=20)
+    path = tmp_path / "runs" / "all.isograd"
+    model = healthy()
+    with isograd.watch(model, run=path, every=5, sinks=[*(s.code for s in SINKS), kept]) as watch:
+        weights = train(model, steps=20)
+    assert watch.failure is None
+    assert all(torch.equal(a, b) for a, b in zip(weights, bare, strict=True))
+    steps = [record.step for record in kept.of("record")]
+    assert steps == [0, 5, 10, 15]
+    with isograd.open_run(path) as run:
+        assert [r.step for r in run.records()] == steps
+        assert len(run.losses()[0]) == 20
+    lines = [json.loads(line) for line in path.with_suffix(".jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if line["kind"] == "record"] == steps
+    assert sum(line["kind"] == "loss" for line in lines) == 20
+    assert list(path.with_suffix(".tensorboard").glob("events.*"))
+    assert (tmp_path / "mlflow.db").exists()
+    assert list(tmp_path.rglob("*.wandb"))
+
+
 def test_memory_is_bounded() -> None:
     model = healthy()
     with isograd.watch(model, sinks=(), every=1, on_finding=None) as watch:

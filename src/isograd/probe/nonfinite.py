@@ -41,10 +41,10 @@ class Watcher:
     def returned(self, tape: Tape, frame: Frame, node: Node, out: Tensor) -> None:
         """Nothing: operations are watched, not modules."""
 
-    def after(self, _: Tape, node: Node, out: Tensor, call: Call) -> None:
+    def after(self, tape: Tape, node: Node, out: Tensor, call: Call) -> None:
         """Looks at one result and listens for its gradient."""
         inputs = [t for t in call.tensors if is_signal(t)]
-        self.ranges[node.index] = [value_range(t) for t in inputs]
+        self.ranges[node.index] = [_range_of(tape, t) for t in inputs]
         if self.forward is None and not bool(torch.isfinite(out).all()):
             bad = int((~torch.isfinite(out)).sum())
             self.forward = self.event(node, self.ranges[node.index], bad)
@@ -131,6 +131,12 @@ def _in_parameters(watcher: Watcher, done: "Pass") -> dict[str, Any] | None:
             if users:
                 return watcher.event(users[-1], [], int((~torch.isfinite(gradient)).sum()))
     return None
+
+
+def _range_of(tape: Tape, tensor: Tensor) -> dict[str, Any]:
+    node = tape.node_of(tensor)
+    given = {"batch": True} if node is not None and node.op == "input" else {}
+    return {**value_range(tensor), **given}
 
 
 def value_range(tensor: Tensor) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from isograd.rules._graph import NORMS, readers
 from isograd.rules._numbers import fact, show, sizes
 from isograd.rules._profile import outcome, weighed
 from isograd.rules._rule import NotApplicable, Outcome, Passed, Rule
-from isograd.rules._symptoms import OF_TRAINING, OVER_DEPTH
+from isograd.rules._symptoms import OF_TRAINING, OVER_DEPTH, OVER_TIME
 
 _UNITS = 8
 """Units from which a layer's rms tells that of its input; a single unit's may be small by luck."""
@@ -41,7 +41,7 @@ class Inputs(Rule):
 
     code: ClassVar[str] = "IG601"
     rank: ClassVar[int] = 2
-    explains: ClassVar[tuple[str, ...]] = (*OVER_DEPTH, *OF_TRAINING, "IG104")
+    explains: ClassVar[tuple[str, ...]] = (*OVER_DEPTH, *OF_TRAINING, *OVER_TIME, "IG104")
 
     large: float = 10.0
     """Input rms: the learning rate that is stable falls by the square, here a factor 100."""

@@ -9,7 +9,7 @@ from isograd.rules._course import course
 from isograd.rules._examples import chain
 from isograd.rules._numbers import fact, show
 from isograd.rules._rule import NotApplicable, Outcome, Passed, Rule
-from isograd.rules._symptoms import OF_TRAINING, OVER_DEPTH
+from isograd.rules._symptoms import OF_TRAINING, OVER_DEPTH, OVER_TIME
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Labels(Rule):
 
     code: ClassVar[str] = "IG608"
     rank: ClassVar[int] = 0
-    explains: ClassVar[tuple[str, ...]] = (*OVER_DEPTH, *OF_TRAINING, "IG605", "IG606")
+    explains: ClassVar[tuple[str, ...]] = (*OVER_DEPTH, *OF_TRAINING, *OVER_TIME, "IG605", "IG606")
 
     batch: int = 8
     """Samples from which equal labels are suspicious: with two equally frequent classes, a
@@ -60,6 +60,10 @@ class Labels(Rule):
         # Of several calls in a step, the targets of one are known.
         counts = (fact(seen, key) for key in ("batch.size", "target.count"))
         samples = min((count for count in counts if count is not None), default=0)
+        several = (fact(seen, "target.count") or samples) < (fact(seen, "batch.size") or 0.0)
+        few = (fact(seen, "target.classes") or 0.0) <= 2
+        if distinct == 1 and few and (several or seen.fact("loss.critic")):
+            return Passed("one target for all, of one part of the step or of a network that judges")
         if distinct == 1 and samples >= self.batch:
             return self._finding(
                 seen,

@@ -207,6 +207,8 @@ class Nonfinite(Rule):
 
     def _cause(self, event: Event, reading: Reading) -> str:
         step, peak, form = event.step, event.peak, format_of(reading.seen)
+        if _of_batch(event):
+            return "data-bug"
         if event.way == "forward" and event.dirty:
             # A weight is not finite already: an update before this look made it so.
             return (
@@ -258,6 +260,11 @@ class Nonfinite(Rule):
         first = chain(3, series={"forward.max": 4.0, "forward.min": -5.0})
         later = chain(3, facts={"loss.value": 2.1}, step=12)
         return with_history(first, later, losses=[2.3, 2.2, 2.1])
+
+
+def _of_batch(event: Event) -> bool:
+    """Whether the values that were not finite came with the batch."""
+    return any(given.get("batch") and given.get("nonfinite") for given in event.inputs)
 
 
 def _bad_weights(record: Record) -> dict[str, float]:
@@ -335,6 +342,12 @@ def _remedies(cause: str, event: Event, lowered: str) -> tuple[str, ...]:
             "Clip the gradient norm, so that one bad batch cannot do this.",
         ),
         "data-bug": (
+            "The batch itself is not finite: look at the samples of that step, and at how they are "
+            "made (missing values, 0/0 in a normalization, a broken file).",
+            "Leave such a batch out before the step, and go back to a checkpoint from before.",
+        )
+        if _of_batch(event)
+        else (
             f"A parameter, buffer or second input of {where} is not finite before anything is "
             "computed: check the checkpoint that was loaded and all inputs.",
         ),

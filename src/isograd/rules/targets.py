@@ -10,7 +10,7 @@ from isograd.rules._examples import chain
 from isograd.rules._numbers import fact, show
 from isograd.rules._profile import outcome, weighed
 from isograd.rules._rule import NotApplicable, Outcome, Passed, Rule
-from isograd.rules._symptoms import OF_TRAINING, OVER_DEPTH
+from isograd.rules._symptoms import OF_TRAINING, OVER_DEPTH, OVER_TIME
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Targets(Rule):
 
     code: ClassVar[str] = "IG602"
     rank: ClassVar[int] = 2
-    explains: ClassVar[tuple[str, ...]] = (*OVER_DEPTH, *OF_TRAINING)
+    explains: ClassVar[tuple[str, ...]] = (*OVER_DEPTH, *OF_TRAINING, *OVER_TIME)
 
     large: float = 10.0
     """|mean| or standard deviation of the targets: the first gradients are ten times those of

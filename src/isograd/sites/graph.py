@@ -26,7 +26,7 @@ _LOGARITHMS = frozenset("log log2 log1p".split())
 
 
 def loss_facts(tape: Tape, loss: Node | None) -> dict[str, Any]:
-    """Facts `loss.kind`, `loss.input_site`, `loss.input_ops`, `loss.broadcast`, `graph.cuts`.
+    """Facts `loss.*` (kind, input_site, input_ops, critic, broadcast) and `graph.cuts`.
 
     Args:
         tape: after the loss was computed.
@@ -36,8 +36,10 @@ def loss_facts(tape: Tape, loss: Node | None) -> dict[str, Any]:
         return {}
     upstream = ancestors(tape, loss)
     facts: dict[str, Any] = {"graph.cuts": _cuts(tape, upstream)}
-    named = [n for n in upstream if n.op in LOSSES and n.depth >= 0]
-    if named:
+    named = named_losses(tape, loss)
+    if len({LOSSES[n.op] for n in named}) > 1:
+        pass  # of a sum of several kinds no chance level is known, and no targets are those of all
+    elif named:
         facts["loss.kind"] = LOSSES[named[-1].op]
     elif loss.depth >= 0:
         facts["loss.kind"] = _by_formula(upstream)
@@ -46,10 +48,17 @@ def loss_facts(tape: Tape, loss: Node | None) -> dict[str, Any]:
     entering = _entering(tape, named[-1] if named else None, path)
     if entering is not None and entering.sources:
         facts["loss.input_site"] = entering.sources[-1]
+    if any(n.phase == "loss" and n.kind in WEIGHTS and n.depth >= 0 for n in upstream):
+        facts["loss.critic"] = True
     broadcast = _broadcast(tape, upstream)
     if broadcast:
         facts["loss.broadcast"] = broadcast
     return facts
+
+
+def named_losses(tape: Tape, loss: Node) -> list[Node]:
+    """The calls of torch's loss functions that a loss is made of, in order."""
+    return [n for n in ancestors(tape, loss) if n.op in LOSSES and n.depth >= 0]
 
 
 def softmax_width(tape: Tape, loss: Node) -> int | None:
@@ -61,7 +70,7 @@ def softmax_width(tape: Tape, loss: Node) -> int | None:
 
 def entering_node(tape: Tape, loss: Node) -> Node | None:
     """The node of the tensor that enters the loss: the model's prediction."""
-    named = [n for n in ancestors(tape, loss) if n.op in LOSSES and n.depth >= 0]
+    named = named_losses(tape, loss)
     path = _main_path(tape, named[-1] if named else loss)
     return _entering(tape, named[-1] if named else None, path)
 

@@ -17,7 +17,7 @@ from isograd.probe.measuring import Pass
 from isograd.probe.recorder import Recorder
 from isograd.records import Record
 from isograd.sites.batches import LABEL_KEYS, Batch, tensors
-from isograd.sites.graph import LOSSES, stretches
+from isograd.sites.graph import LOSSES, named_losses, stretches
 from isograd.sites.tape import Call, Frame, Node, Tape, class_of
 from isograd.statistics import SUMS, columns
 
@@ -29,7 +29,8 @@ class _Recorder(Recorder):
         super().__init__()
         self.guard = guard
         self.spots: list[Spot | None] = []
-        self.targets: list[Tensor] = []
+        self.targets: dict[int, Tensor] = {}
+        """What each loss function was given beside the prediction, by its node."""
         self.broadcast: list[list[int]] | None = None
         self._partial: dict[str, Frame] = {}
         """Calls of modules of whose result each process has but a term, still to be added up."""
@@ -46,9 +47,10 @@ class _Recorder(Recorder):
         super().after(tape, node, out, call)
         if len(self.rows) > len(self.spots):
             self.spots.append(Spot(path, count, node.op))
-        if tape.phase == "loss" and node.op in LOSSES and not self.targets:
+        if tape.phase == "loss" and node.op in LOSSES:
             given = [t for t in call.tensors[1:] if not t.requires_grad]
-            self.targets = given[:1]
+            if given:
+                self.targets[node.index] = given[0]
         if tape.phase == "loss" and len(call.tensors) == 2 and self.broadcast is None:
             aim, guess = sorted(call.tensors, key=lambda t: t.requires_grad)
             shapes = tuple(guess.shape), tuple(aim.shape)
@@ -182,8 +184,8 @@ class FirstLook:
         assert self._batch is not None
         recorder = self._recorder
         batch = self._batch
-        if batch.targets is None and recorder.targets:
-            batch = Batch(batch.args, batch.kwargs, recorder.targets[0])
+        if batch.targets is None:
+            batch = Batch(batch.args, batch.kwargs, self._targets())
         done = Pass(self.tape, batch, self._outputs, self._loss, "", False, self._loss_node)
         done.gradients = gradients
         measures = recorder.measures
@@ -204,6 +206,17 @@ class FirstLook:
         sheet = sheet_of(record, recorder.spots, channels)
         self.discard()
         return record, sheet, rows
+
+    def _targets(self) -> Tensor | None:
+        """What the loss compares the outputs with; of several calls of one function, all of it."""
+        if self._loss_node is None:
+            return None
+        named = named_losses(self.tape, self._loss_node)
+        found = [t for n in named if (t := self._recorder.targets.get(n.index)) is not None]
+        if not found or len({LOSSES[n.op] for n in named}) > 1:
+            return None
+        alike = all(t.shape[1:] == found[-1].shape[1:] and t.ndim for t in found)
+        return torch.cat(found) if len(found) > 1 and alike else found[-1]
 
 
 def _rows(sums: list[Tensor | None]) -> Tensor:
