@@ -67,6 +67,45 @@ class Finite(click.FloatRange):
         return number
 
 
+def together(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Options that several commands have, as one decorator."""
+
+    def add(command: Any) -> Any:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
+
+
+rates = together(
+    click.option("--lr", type=Finite(min=0, min_open=True), help="Learning rate."),
+    click.option("--momentum", type=Finite(min=0), help="Momentum of sgd or rmsprop."),
+    click.option("--weight-decay", type=Finite(min=0), help="Weight decay."),
+)
+loss_option = click.option(
+    "--loss",
+    metavar="LOSS",
+    help="A loss of torch.nn.functional, such as mse_loss, or module:callable. Default: chosen "
+    "from outputs and targets; the report says which.",
+)
+batch_size = click.option(
+    "--batch-size",
+    type=click.IntRange(min=1),
+    default=64,
+    show_default=True,
+    help="Samples drawn from a built-in set or a file.",
+)
+model_state = together(
+    click.option("--device", help="cpu, cuda, cuda:1, mps or xpu. Default: where the model is."),
+    click.option("--dtype", type=click.Choice(DTYPES), help="Default: what the model has."),
+    click.option("--seed", type=SEED, default=0, show_default=True, help="Of everything drawn."),
+    click.option(
+        "--train/--eval", "training", default=None, help="Mode of the model. Default: as it comes."
+    ),
+)
+
+
 def loss(text: str | None) -> Callable[[], Any]:
     """Judges --loss now; the returned function makes it, `None` where the user named none.
 

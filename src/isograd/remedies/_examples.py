@@ -83,3 +83,25 @@ def residual(depth: int, scale: float) -> nn.Module:
         scale: of a branch; 1 makes it as large as its stream.
     """
     return _Stack(depth, scale)
+
+
+class _Encoder(nn.Module):
+    def __init__(self, depth: int) -> None:
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(12, 2, 20, dropout=0.0, batch_first=True)
+        self.encoder = nn.TransformerEncoder(layer, depth)
+        self.head = nn.Linear(12, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.head(self.encoder(x).mean(1))
+        return out
+
+
+def encoder(depth: int) -> nn.Module:
+    """Torch's transformer layers, post-norm, and a head."""
+    return _Encoder(depth)
+
+
+def sequences() -> tuple[Tensor, Tensor]:
+    """What they read."""
+    return torch.randn(6, 7, 12), torch.randint(5, (6,))

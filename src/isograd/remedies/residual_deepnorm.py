@@ -3,13 +3,10 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
-from torch import Tensor, nn
-
 from isograd.remedies._branches import asks, branches, post_norm
 from isograd.remedies._code import loop, number, program
-from isograd.remedies._examples import example
-from isograd.remedies._remedy import Case, Plan, Remedy
+from isograd.remedies._examples import encoder, example, sequences
+from isograd.remedies._remedy import FAMILIES, Case, Plan, Remedy
 
 
 @dataclass(frozen=True)
@@ -34,6 +31,11 @@ class ResidualDeepnorm(Remedy):
 
     fewest: int = 12
     """Branches, two per layer: shallower post-norm networks train as they are."""
+
+    @property
+    def invasive(self) -> int:
+        """As an initialization: only values change."""
+        return FAMILIES.index("init")
 
     def plan(self, case: Case) -> Plan | str:
         """Finds post-norm branches, and which of their weights are values."""
@@ -68,12 +70,12 @@ class ResidualDeepnorm(Remedy):
     @staticmethod
     def sick() -> Case:
         """Eight post-norm layers."""
-        return example(lambda: _Encoder(8), _sequences)
+        return example(lambda: encoder(8), sequences)
 
     @staticmethod
     def well() -> Case:
         """Two."""
-        return example(lambda: _Encoder(2), _sequences)
+        return example(lambda: encoder(2), sequences)
 
 
 def _is_bias(name: str) -> bool:
@@ -86,19 +88,3 @@ query, key, value = model.get_parameter(name).detach().chunk(3)
 nn.init.xavier_normal_(query)
 nn.init.xavier_normal_(key)
 nn.init.xavier_normal_(value, gain={beta})"""
-
-
-class _Encoder(nn.Module):
-    def __init__(self, depth: int) -> None:
-        super().__init__()
-        layer = nn.TransformerEncoderLayer(12, 2, 20, dropout=0.0, batch_first=True)
-        self.encoder = nn.TransformerEncoder(layer, depth)
-        self.head = nn.Linear(12, 5)
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.head(self.encoder(x).mean(1))
-        return out
-
-
-def _sequences() -> tuple[Tensor, Tensor]:
-    return torch.randn(6, 7, 12), torch.randint(5, (6,))

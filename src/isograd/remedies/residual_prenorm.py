@@ -3,12 +3,11 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from isograd.remedies._branches import branches, post_norm
 from isograd.remedies._code import loop, number, program, quoted, where
-from isograd.remedies._examples import example
+from isograd.remedies._examples import encoder, example, sequences
 from isograd.remedies._remedy import FAMILIES, Case, Plan, Remedy
 
 _Layer = (nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)
@@ -79,25 +78,9 @@ class ResidualPrenorm(Remedy):
     @staticmethod
     def sick() -> Case:
         """Eight post-norm layers."""
-        return example(lambda: _Encoder(8), _sequences)
+        return example(lambda: encoder(8), sequences)
 
     @staticmethod
     def well() -> Case:
         """Two."""
-        return example(lambda: _Encoder(2), _sequences)
-
-
-class _Encoder(nn.Module):
-    def __init__(self, depth: int) -> None:
-        super().__init__()
-        layer = nn.TransformerEncoderLayer(12, 2, 20, dropout=0.0, batch_first=True)
-        self.encoder = nn.TransformerEncoder(layer, depth)
-        self.head = nn.Linear(12, 5)
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.head(self.encoder(x).mean(1))
-        return out
-
-
-def _sequences() -> tuple[Tensor, Tensor]:
-    return torch.randn(6, 7, 12), torch.randint(5, (6,))
+        return example(lambda: encoder(2), sequences)

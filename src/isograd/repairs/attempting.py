@@ -29,6 +29,8 @@ SHORTEST = 20
 """Steps of a run of the proof below which fewer seeds are better."""
 FEWEST_STEPS = 6
 """Steps below which a first rung of a race says nothing."""
+SHORTEST_PROOF = 5
+"""Steps below which a run of the proof says nothing."""
 RACE = 0.35
 """Part of the budget for finding a change."""
 COMBINE = 0.2
@@ -132,7 +134,7 @@ class Attempt:
         self.race = Race(self.start, self.supply, self.judge, self.seed, starts, first)
         share = int(self.budget.steps * RACE)
         able = self._able(found.treatments, first)
-        if (self.budget.steps - 2 * first) // (2 * FEWEST) < FEWEST_STEPS:
+        if (self.budget.steps - 2 * first) // (2 * FEWEST) < SHORTEST_PROOF:
             self._not_tried(able, able[:1])  # all of it for the proof of the first
             return able[:1]
         chosen = able[: affordable(share, first, MOST)]
@@ -183,7 +185,8 @@ class Attempt:
         changes = [changes[0], *others[: int(steps >= SHORTEST)]]
         most = MOST_SEEDS
         if len(changes) == 1:
-            most = min(max(left // (2 * SHORTEST), FEWEST + 1), MOST_SEEDS)
+            few = FEWEST + (left >= 2 * (FEWEST + 1) * FEWEST_STEPS)
+            most = min(max(left // (2 * SHORTEST), few), MOST_SEEDS)
             steps = max(1, left // (2 * most))
         seeds = [self.seed + 101 * k for k in range(1, most + 1)]  # none of the race's
         before = self._series(Treatment())

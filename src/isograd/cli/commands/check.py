@@ -34,20 +34,13 @@ Examples:
     help="digits, breast-cancer, diabetes, wine or iris (also as digits-raw …); an .npz or "
     ".safetensors file; or module:factory of a batch, batches or a DataLoader.",
 )
-@click.option(
-    "--loss",
-    metavar="LOSS",
-    help="A loss of torch.nn.functional, such as mse_loss, or module:callable. Default: chosen "
-    "from outputs and targets; the report says which.",
-)
+@_options.loss_option
 @click.option(
     "--optimizer",
     metavar="NAME",
     help="sgd, adam, adamw, rmsprop …: judge the learning rate too; with --steps, rehearse.",
 )
-@click.option("--lr", type=_options.Finite(min=0, min_open=True), help="Learning rate.")
-@click.option("--momentum", type=_options.Finite(min=0), help="Momentum of sgd or rmsprop.")
-@click.option("--weight-decay", type=_options.Finite(min=0), help="Weight decay.")
+@_options.rates
 @click.option(
     "--steps",
     type=click.IntRange(min=0),
@@ -55,13 +48,7 @@ Examples:
     show_default=True,
     help="Rehearse so many optimizer steps on a copy, and look again.",
 )
-@click.option(
-    "--batch-size",
-    type=click.IntRange(min=1),
-    default=64,
-    show_default=True,
-    help="Samples drawn from a built-in set or a file.",
-)
+@_options.batch_size
 @_output.format_option
 @_output.output_option
 @click.option("--save", metavar="RUN", help="Add the diagnosis to a run file: run.isograd.")
@@ -84,14 +71,7 @@ Examples:
     metavar="SPEC",
     help="With --predict-only, types and shapes in place of --data, as in `isograd predict`.",
 )
-@click.option("--device", help="cpu, cuda, cuda:1, mps or xpu. Default: where the model is.")
-@click.option("--dtype", type=click.Choice(_options.DTYPES), help="Default: what the model has.")
-@click.option(
-    "--seed", type=_options.SEED, default=0, show_default=True, help="Of everything drawn."
-)
-@click.option(
-    "--train/--eval", "training", default=None, help="Mode of the model. Default: as it comes."
-)
+@_options.model_state
 def command(
     target: str,
     *,

@@ -62,19 +62,8 @@ Examples:
     "of init, activation or residual-scale.",
 )
 @click.option("--figure", metavar="FILE", help="Draw the sweep: a .png or .svg (matplotlib).")
-@click.option(
-    "--loss",
-    metavar="LOSS",
-    help="A loss of torch.nn.functional, such as mse_loss, or module:callable. Default: chosen "
-    "from outputs and targets; the report says which.",
-)
-@click.option(
-    "--batch-size",
-    type=click.IntRange(min=1),
-    default=64,
-    show_default=True,
-    help="Samples drawn from a built-in set or a file.",
-)
+@_options.loss_option
+@_options.batch_size
 @click.option(
     "--explain",
     metavar="PATH",

@@ -43,9 +43,7 @@ Examples:
     metavar="NAME",
     help="sgd, adam, adamw, rmsprop …: what you train with. Default: adam, in the trials alone.",
 )
-@click.option("--lr", type=_options.Finite(min=0, min_open=True), help="Learning rate.")
-@click.option("--momentum", type=_options.Finite(min=0), help="Momentum of sgd or rmsprop.")
-@click.option("--weight-decay", type=_options.Finite(min=0), help="Weight decay.")
+@_options.rates
 @click.option(
     "--budget",
     metavar="STEPS|TIME",
@@ -59,13 +57,7 @@ Examples:
     metavar="FAMILIES",
     help=f"Changes that may be made: {', '.join(FAMILIES)}. Default: all.",
 )
-@click.option(
-    "--batch-size",
-    type=click.IntRange(min=1),
-    default=64,
-    show_default=True,
-    help="Samples drawn from a built-in set or a file.",
-)
+@_options.batch_size
 @click.option(
     "--format",
     "form",
@@ -73,14 +65,7 @@ Examples:
     help="Default: told by the suffix of --output, else text.",
 )
 @_output.output_option
-@click.option("--device", help="cpu, cuda, cuda:1, mps or xpu. Default: where the model is.")
-@click.option("--dtype", type=click.Choice(_options.DTYPES), help="Default: what the model has.")
-@click.option(
-    "--seed", type=_options.SEED, default=0, show_default=True, help="Of everything drawn."
-)
-@click.option(
-    "--train/--eval", "training", default=None, help="Mode of the model. Default: as it comes."
-)
+@_options.model_state
 def command(
     target: str,
     *,
