@@ -36,7 +36,7 @@ SGD = ("--data", "digits", "--optimizer", "sgd", "--lr", "0.05", "--momentum", "
 def test_what_is_repaired_is_told_with_its_code(
     net: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(f"{net}:deep", *SGD, "--budget", "400") == 0
+    assert run(f"{net}:deep", *SGD, "--budget", "300", "--allow", "init") == 0
     told = capsys.readouterr().out
     assert told.startswith("✓ repaired: init-")
     assert "nn.init." in told
