@@ -97,6 +97,21 @@ class ConvolutionalGates(nn.Module):
         return h
 
 
+class Squeezed(nn.Module):
+    """A branch times a number per channel, in front of the ReLU that gates its gradient."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.gate = nn.Conv2d(48, 48, 3, padding=1), nn.Linear(48, 48)
+        self.head = nn.Linear(48, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv(x)
+        weight = self.gate(y.mean((2, 3))).sigmoid()[:, :, None, None]
+        out: Tensor = self.head(torch.relu(x + y * weight).mean((2, 3)))
+        return out
+
+
 @pytest.mark.parametrize(
     ("build", "shape", "errors"),
     [
@@ -104,6 +119,7 @@ class ConvolutionalGates(nn.Module):
         (SharedBranch, (16, 96), (0.06, 0.06, 0.08)),
         (SharedKernel, (4, 8, 12, 12), (0.03, 0.04, 0.08)),
         (GatesWrittenOut, (8, 8, 96), (0.06, 0.14, 0.20)),
+        (Squeezed, (8, 48, 10, 10), (0.06, 0.05, 0.14)),
         (ConvolutionalGates, (4, 8, 8, 10, 10), (0.03, 0.08, 0.20)),
     ],
 )

@@ -83,9 +83,12 @@ def _passed(gradient: Field, term: Field, total: Field) -> Field:
     if moment is not None:
         whole, part = (f.energy - f.average**2 for f in (total, term))
         share = (part / whole) ** 2 if whole > 0 else 0.0
-        g, sums, own, joint = aligned(result, total, term, moment)
-        rest = g.second * (own.second - share * sums.second)
-        result.notes["moment"] = g.like(share * joint.second + rest)
+        centered = gradient.notes.get("centered", moment)
+        g, sums, own, joint = aligned(result, total, term, centered)
+        rest = own.second - own.products() - share * (sums.second - sums.products())
+        found = share * joint.second + g.second * rest
+        result.notes["centered"] = g.like(found)
+        result.notes["moment"] = g.like(found + g.second * own.products())
     return result
 
 
@@ -116,13 +119,24 @@ def multiplied(a: Field, b: Field) -> Outcome:
     if a.condition * b.condition < 0:  # what one gains the other loses, as in x / rms(x)
         out.noise = (a.noise**0.5 - b.noise**0.5) ** 2 or _NOTHING
     out.condition = a.condition + b.condition or _NOTHING
+    if a.shape != b.shape:  # the gradient of what is repeated is a sum over entries
+        out.notes["batch statistics"] = True
 
     def back(gradient: Field) -> list[tuple[Field, Field]]:
         g, one, two = aligned(gradient, first, second)
-        return [
-            (a, g.like(g.second * two.second).summed_to(a.shape)),
-            (b, g.like(g.second * one.second).summed_to(b.shape)),
-        ]
+        result = []
+        for mine, own, other in ((a, one, two), (b, two, one)):
+            found, moment = g.second * other.second, gradient.notes.get("moment")
+            if moment is not None and mine.shape != out.shape and own.second.all():
+                gated, own = aligned(moment, own)  # by a function of the product
+                found = gated.second / own.second if gated.cuts == g.cuts else found
+            result.append((mine, g.like(found).summed_to(mine.shape)))
+            if moment is not None and mine.shape == out.shape:
+                passed = result[-1][1]
+                passed.notes["moment"] = moment
+                if "centered" in gradient.notes:
+                    passed.notes["centered"] = gradient.notes["centered"]
+        return result
 
     # What a product has in common with something else: E y of x's part, and E x of y's.
     link = Link("sum", signs=(b.average, a.average))

@@ -164,8 +164,11 @@ def outcome(call: Call, origin: Field, nodes: Nodes, inputs: list[tuple[Field, A
         result.noise = gradient.noise + nodes.slope_noise(origin)
         result.notes["kurtosis"] = nodes.slope_kurtosis(origin)
         if origin.notes.get("batch statistics"):
-            gated = nodes.between(slopes * nodes.quadrature.x, origin)
-            result.notes["moment"] = _times(origin, gated, gradient)
+            x = nodes.quadrature.x
+            result.notes["moment"] = _times(origin, nodes.between(slopes * x, origin), gradient)
+            if origin.mean.any():
+                gated = nodes.between(slopes * (x - origin.mean[..., None]), origin)
+                result.notes["centered"] = _times(origin, gated, gradient)
         return [(origin, result)]
 
     return Outcome(out, back, [one for one, _ in inputs])
