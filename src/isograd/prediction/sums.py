@@ -139,7 +139,7 @@ def multiplied(a: Field, b: Field) -> Outcome:
         return result
 
     # What a product has in common with something else: E y of x's part, and E x of y's.
-    link = Link("sum", signs=(b.average, a.average))
+    link = Link("gated", signs=(b.average, a.average))
     return Outcome(out, back, [a, b], formula="E x^2 E y^2", link=link)
 
 

@@ -30,7 +30,7 @@ class Link:
     """How a step makes covariances of its output from those of its inputs."""
 
     kind: str
-    """layout, multiple, sum, product, cat."""
+    """layout, multiple, sum, gated (a sum, each term times what gates it), product, cat."""
     ahead: Callable[..., Field] | None = None
     """Of a product: (moments of both factors) -> of the output; else (covariances) -> the same."""
     behind: Callable[..., Field] | None = None
@@ -38,7 +38,7 @@ class Link:
     where: Any = None
     """Of a layout that takes some entries, and of a cat: which. Others have nothing in common."""
     signs: tuple[float, ...] = (1.0, 1.0)
-    """Of a sum."""
+    """Of a sum, or gated: factors of the terms."""
     bias: Callable[[Field], Field] | None = None
     """Of a product: what takes the gradient to that of the bias."""
 
@@ -47,6 +47,7 @@ def _unchanged(f: Field) -> Field:
     return f
 
 
+_SUMS = ("sum", "gated")
 _ENDS = ("product", "cat", "part")
 """Where both ways that are followed back have to come to the same kind of step."""
 
@@ -144,7 +145,7 @@ class Twins:
         link = link_of(step, a)
         if step is None or link is None or _end(link):
             return self._second(a, b, step)
-        if link.kind == "sum":
+        if link.kind in _SUMS:
             parts = [
                 _times(self.covariance(one, b), sign)
                 for one, sign in zip(step.inputs, link.signs, strict=False)
@@ -164,7 +165,7 @@ class Twins:
             return None
         if _end(link):
             return None if step is None else self._ends(a, step, b, other)
-        if link.kind == "sum":
+        if link.kind in _SUMS:
             parts = [
                 _times(self.covariance(a, one), sign)
                 for one, sign in zip(other.inputs, link.signs, strict=False)
@@ -263,7 +264,7 @@ class Twins:
         inner = self.gradients(before, b)
         if inner is None:
             return None
-        if link.kind == "sum":
+        if link.kind in _SUMS:
             return _times(inner.summed_to(into.shape), _sign(step, link, into))
         return None if link.behind is None else link.behind(inner)
 
@@ -282,7 +283,7 @@ class Twins:
         if _end(link):
             return None if mine is None else self._gradient_ends(a, mine, b, born)
         inner = self.gradients(a, before)
-        if link.kind == "sum":
+        if link.kind in _SUMS:
             return _times(inner, _sign(step, link, into))
         if inner is None or link.kind == "layout":
             return inner
