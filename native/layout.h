@@ -105,3 +105,9 @@ bool each_block(const char* data, const Layout& layout, size_t item, Action acti
     });
     return going && (!filled || action((const char*)buffer, filled));
 }
+
+// Where the k-th of `runs` runs begins, as in statistics/_layout.py: somewhere in its even share.
+inline size_t start_of(size_t k, size_t entries, size_t runs, size_t run) {
+    size_t share = (entries - run) / runs;
+    return k * share + (size_t)((uint64_t)(uint32_t)(k * 0x9E3779B1u) * share >> 32);
+}

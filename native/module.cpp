@@ -129,6 +129,31 @@ template <class Action> PyObject* each_plain(PyObject* tensors, Action action) {
     Py_RETURN_TRUE;
 }
 
+// read_each(readers, tensors): each by its own reader; returns the places of those that are left.
+PyObject* py_read_each(PyObject*, PyObject* const* items, Py_ssize_t number) {
+    Arguments given{items, number};
+    if (!given.expect(2)) return nullptr;
+    PyObject* left = PyList_New(0);
+    Py_ssize_t tensors = left ? PyList_Size(items[1]) : -1;
+    bool going = tensors >= 0 && PyList_Size(items[0]) == tensors;
+    for (Py_ssize_t place = 0; going && place < tensors; ++place) {
+        const Target& target = target_of(PyCFunction_GetSelf(PyList_GetItem(items[0], place)));
+        PyObject* x = PyList_GetItem(items[1], place);
+        Plain plain;
+        if (is_plain(x, plain) && fits(target, plain)) {
+            going = read_plain(target, x, plain);
+        } else {
+            PyObject* number = PyLong_FromSsize_t(place);
+            going = number && PyList_Append(left, number) == 0;
+            Py_XDECREF(number);
+        }
+    }
+    if (going) return left;
+    if (!PyErr_Occurred()) PyErr_SetString(PyExc_ValueError, "as many readers as tensors, in lists");
+    Py_XDECREF(left);
+    return nullptr;
+}
+
 // take(tensors, to, sizes): samples, to float64 [tensors, SAMPLE]; sizes are int64 [tensors].
 PyObject* py_take(PyObject*, PyObject* const* items, Py_ssize_t number) {
     Arguments given{items, number, 1};
@@ -207,6 +232,7 @@ PyMethodDef functions[] = {
     FAST(forward_hook),
     FAST(gradient_hook),
     FAST(exponents),
+    FAST(read_each),
     FAST(take),
     FAST(compare),
     FAST(know),

@@ -2,6 +2,7 @@
 #pragma once
 #include <cmath>
 #include <cstring>
+#include "layout.h"
 #include "levels.h"
 
 // The bins of histogram.py: exponents from LOWEST on, the outermost hold what lies beyond.
@@ -46,29 +47,36 @@ constexpr size_t SAMPLE = 1024, SAMPLE_RUN = 8;
 
 template <class T, class Action> void each_sampled(const void* data, size_t entries, Action action) {
     const T* from = (const T*)data;
-    bool all = entries <= SAMPLE;
-    size_t period = all ? 0 : entries / (SAMPLE / SAMPLE_RUN);
-    size_t runs = all ? 1 : SAMPLE / SAMPLE_RUN, run = all ? entries : SAMPLE_RUN;
-    for (size_t done = 0; done < runs; ++done, from += period)
-        for (size_t place = 0; place < run; ++place) action((double)base::single(from + place));
+    if (entries <= SAMPLE) return action(from, entries);
+    constexpr size_t runs = SAMPLE / SAMPLE_RUN;
+    for (size_t k = 0; k < runs; ++k) action(from + start_of(k, entries, runs, SAMPLE_RUN), SAMPLE_RUN);
 }
 
 template <class T> void take(const void* data, size_t entries, double* to) {
-    each_sampled<T>(data, entries, [&](double entry) { *to++ = entry; });
+    each_sampled<T>(data, entries, [&](const T* from, size_t count) {
+        for (size_t place = 0; place < count; ++place) *to++ = base::single(from + place);
+    });
 }
 
 // Squares of what entries were, squares of what they have changed by since, and their number.
 template <class T> void compare(const void* data, size_t entries, const double* before,
                                 double* found) {
     double square[SAMPLE_RUN] = {}, moved[SAMPLE_RUN] = {};  // sums that do not wait for each other
-    size_t count = 0;
-    each_sampled<T>(data, entries, [&](double entry) {
-        double was = before[count], by = entry - was;
-        square[count % SAMPLE_RUN] += was * was;
-        moved[count++ % SAMPLE_RUN] += by * by;
+    size_t total = 0;
+    auto add = [&](const T* from, size_t count) {
+        for (size_t place = 0; place < count; ++place) {
+            double was = before[total + place], by = base::single(from + place) - was;
+            square[place] += was * was;
+            moved[place] += by * by;
+        }
+        total += count;
+    };
+    each_sampled<T>(data, entries, [&](const T* from, size_t count) {
+        for (; count > SAMPLE_RUN; count -= SAMPLE_RUN, from += SAMPLE_RUN) add(from, SAMPLE_RUN);
+        add(from, count);
     });
     for (size_t lane = 0; lane < SAMPLE_RUN; ++lane) found[0] += square[lane], found[1] += moved[lane];
-    found[2] = (double)count;
+    found[2] = (double)total;
 }
 
 constexpr void (*exponents_of[])(const void*, size_t, size_t, int64_t*) = {

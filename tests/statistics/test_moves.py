@@ -1,5 +1,6 @@
 """Moves, against numpy: how far samples of tensors have moved."""
 
+import math
 from unittest import mock
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor
 
 from isograd.statistics import Moves
-from isograd.statistics.moves import RUN, SAMPLE
+from isograd.statistics.moves import RUN, SAMPLE, sample
 
 SHAPES = [(3,), (1,), (31, 33), (SAMPLE,), (SAMPLE + 1,), (129, 301), (7, 5, 3, 3)]
 
@@ -21,10 +22,23 @@ def expected(before: Tensor, after: Tensor) -> list[float]:
     """By indices that are worked out one by one."""
     old, new = (x.double().numpy().reshape(-1) for x in (before, after))
     if len(old) > SAMPLE:
-        period = len(old) // (SAMPLE // RUN)
-        places = [r * period + i for r in range(SAMPLE // RUN) for i in range(RUN)]
+        runs, golden = SAMPLE // RUN, (math.sqrt(5) - 1) / 2
+        share = (len(old) - RUN) // runs
+        starts = [k * share + int(k * golden % 1 * share) for k in range(runs)]
+        places = [start + i for start in starts for i in range(RUN)]
         old, new = old[places], new[places]
     return [float((old**2).sum()), float(((new - old) ** 2).sum()), len(old)]
+
+
+@pytest.mark.parametrize("shape", [(512, 512), (128, 128), (768, 3072), (300, 768), (2, 4096, 7)])
+def test_a_sample_meets_every_part_of_every_axis(shape: tuple[int, ...]) -> None:
+    """A gradient of few large columns: samples of the same ones would say that all are alike."""
+    count = math.prod(shape)
+    places = sample(torch.arange(float(count), dtype=torch.float64)).reshape(-1).long()
+    assert 0.9 * SAMPLE < len(places) <= SAMPLE
+    for index, length in zip(torch.unravel_index(places, shape), shape, strict=True):
+        met = torch.bincount(index * min(length, 32) // length, minlength=min(length, 32))
+        assert met.max() < 2.5 * met.min()
 
 
 @pytest.mark.parametrize("native", [True, False])

@@ -6,12 +6,11 @@ import torch
 from torch import Tensor
 
 from isograd.statistics._extension import extension
-from isograd.statistics._layout import flatten
+from isograd.statistics._layout import flatten, spread_runs
 
 SAMPLE, RUN = 1024, 8
-"""Entries of a tensor that are compared, in evenly spaced runs that lie in one line of memory: a
-ratio of two rms is then known to within 3 to 6 percent (one sd). Smaller tensors are compared
-whole."""
+"""Entries of a tensor that are compared, in runs that lie in a line or two of memory: a ratio of
+two rms is then known to within 3 to 6 percent (one sd). Smaller tensors are compared whole."""
 
 
 class Moves:
@@ -69,9 +68,6 @@ class Moves:
 
 
 def sample(x: Tensor) -> Tensor:
-    """Evenly spaced short runs of entries, a view of them where the tensor is dense."""
+    """Short runs of entries, spread over all of a tensor."""
     flat = flatten(x)
-    if len(flat) <= SAMPLE:
-        return flat
-    period = len(flat) // (SAMPLE // RUN)
-    return flat[: period * (SAMPLE // RUN)].view(-1, period)[:, :RUN]
+    return flat if len(flat) <= SAMPLE else spread_runs(flat, SAMPLE // RUN, RUN)

@@ -74,6 +74,7 @@ class Table:
             )
         ]
         self._readers = [self.backend.reader(target) for target in self._targets]
+        self._parts = [self.backend.reader(target, part=True) for target in self._targets]
         self._bare = [target._replace(flags=None) for target in self._targets]
 
     def read(self, row: int, x: Tensor, *, units: bool = True) -> None:
@@ -103,7 +104,18 @@ class Table:
             A function that returns True, or False where it has left the tensor to `read`; None
             where the backend has none.
         """
-        return self.backend.reader(self._targets[row], part=True)
+        return self._parts[row]
+
+    def read_parts(self, rows: Sequence[int], tensors: Sequence[Tensor | None]) -> Sequence[int]:
+        """The same for many rows at once.
+
+        Returns:
+            The places of those that are left to `read`, among them whatever is no tensor.
+        """
+        readers = [reader for row in rows if (reader := self._parts[row]) is not None]
+        if len(readers) < len(rows):
+            return range(len(rows))
+        return self.backend.read_each(readers, tensors)
 
     def read_all(self, rows: Sequence[int], tensors: Sequence[Tensor]) -> None:
         """Adds tensors to rows, in as few calls on the device as there can be."""

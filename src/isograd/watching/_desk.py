@@ -43,6 +43,9 @@ SPIKE = 3.0
 BATCH_OF_LOSSES = 64
 """Losses that go to the sinks at once, where no look carries them along."""
 
+FRESH = 1.0
+"""Seconds after which a look does: every record has the loss of its own step."""
+
 
 class Desk:
     """One watched training; the arguments are those of `isograd.watch`."""
@@ -154,7 +157,8 @@ class Desk:
             self._later.append(record)
         self._looks += 1
         self._begin()
-        self._flush()
+        if time.monotonic() - self._flushed >= FRESH:
+            self._flush()
         if self._sinks is not None:
             self._sinks.record(record)
         allowed = JUDGING * self._budget * self.watcher.schedule.trained
@@ -226,7 +230,10 @@ class Desk:
 
     _started = False
 
+    _flushed = -math.inf
+
     def _flush(self) -> None:
+        self._flushed = time.monotonic()
         if self._pending and self._sinks is not None and self._started:
             self._sinks.losses(self._pending)
             self._pending = []

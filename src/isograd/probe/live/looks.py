@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,14 +32,19 @@ def record_of(sheet: Sheet, payload: Payload, step: int) -> Record:
     back, grads = facts.pop("factor.backward", 1.0), facts.pop("factor.gradients", 1.0)
     series: dict[str, Sequence[Number]] = dict(sheet.fixed)
     rows = payload.rows
-    names = ("forward", "backward", "weights", "gradients")
-    parts = [rows["forward"], times(rows["backward"], back), rows["weights"]]
-    parts.append(times(rows["gradients"], grads))
-    columns = _columns(torch.cat(parts))
+    parts = {
+        "forward": (rows["forward"], _OF_SITES),
+        "backward": (times(rows["backward"], back), _OF_SITES),
+        "weights": (rows["weights"], _OF_WEIGHTS),
+        "gradients": (times(rows["gradients"], grads), _OF_GRADIENTS),
+    }
+    # All at once: what numpy does to a few hundred numbers costs by the call.
+    columns = _columns(torch.cat([part for part, _ in parts.values()]))
     start, of = 0, {}
-    for name, part in zip(names, parts, strict=True):
-        of[name] = {key: column[start : start + len(part)] for key, column in columns.items()}
-        start += len(part)
+    for name, (part, keys) in parts.items():
+        end = start + len(part)
+        of[name] = {key: _numbers(columns[key][start:end]) for key in keys}
+        start = end
     for side in ("forward", "backward"):
         series.update({f"{side}.{key}": column for key, column in of[side].items()})
     series.update(_forward_shares(sheet, rows["forward"], payload.flags))
@@ -69,14 +75,19 @@ def times(table: Tensor, factor: float) -> Tensor:
     return table
 
 
-def _columns(table: Tensor) -> dict[str, list[Number]]:
-    """The same numbers as `statistics.derive` has, of all rows at once."""
+_OF_SITES = "count nonfinite zero positive mean rms abs_mean kurtosis min max".split()
+_OF_WEIGHTS = "nonfinite mean rms min max".split()
+_OF_GRADIENTS = "nonfinite rms".split()
+
+
+def _columns(table: Tensor) -> dict[str, Any]:
+    """The same numbers as `statistics.derive` has, of all rows at once; NaN: none."""
     of = dict(zip(SUMS, table[:, : len(SUMS)].numpy().T, strict=True))
     with np.errstate(all="ignore"):
         count, finite = of["count"], of["count"] - of["nonfinite"]
         none = np.where(finite > 0, 0.0, np.nan)
         square = of["sum_sq"] / finite
-        numbers = {
+        return {
             "count": np.where(count > 0, count, np.nan),
             "nonfinite": np.where(count > 0, of["nonfinite"], np.nan),
             "zero": of["zero"] / count,
@@ -88,7 +99,11 @@ def _columns(table: Tensor) -> dict[str, list[Number]]:
             "min": of["min"] + none,
             "max": of["max"] + none,
         }
-    return {key: [None if n != n else n for n in of.tolist()] for key, of in numbers.items()}
+
+
+def _numbers(column: Any) -> list[Number]:
+    """NaN as None."""
+    return [None if n != n else n for n in column.tolist()]
 
 
 def _forward_shares(sheet: Sheet, table: Tensor, flags: Tensor) -> dict[str, list[Number]]:
@@ -98,8 +113,8 @@ def _forward_shares(sheet: Sheet, table: Tensor, flags: Tensor) -> dict[str, lis
         for share, told in zip(flat.tolist(), sheet.told, strict=True)
     ]
     dead: list[Number] = [None] * len(saturated)
-    if len(flags):
-        raised = flags.numpy()
+    raised = flags.numpy()
+    if raised.any():
         seen, flat_units = (
             np.add.reduceat(found, sheet.starts, dtype=np.int64).tolist()
             for found in (raised > 0, raised == 1)

@@ -1,6 +1,6 @@
 """Parameters at one step: their gradients, their sizes, and how far the optimizer moves them."""
 
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -34,9 +34,9 @@ class Parameters:
         self.read: set[int] = set()
         """Parameters whose turn this step was, whole or as a sample."""
         self._moves = Moves(self.device)
-        self._rows: list[int] = []
-        self._of_gradients = [self.gradients.part_reader(i) for i in range(len(places))]
-        self._of_weights = [self.weights.part_reader(i) for i in range(len(places))]
+        self._rows: Sequence[int] = ()
+        self._small = [p.numel() <= SAMPLE for p in self._tensors]
+        self._plain = all(type(p) is nn.Parameter for p in self._tensors)
         self.carried: float | Tensor | None = None
         """Size of the gradients that were there before this step, over those it was made with."""
         self._old: list[tuple[nn.Parameter, Tensor]] = []
@@ -47,7 +47,7 @@ class Parameters:
         self.weights.clear()
         self.moved.zero_()
         self.read.clear()
-        self._rows, self._old, self.carried = [], [], None
+        self._rows, self._old, self.carried = (), [], None
 
     @torch.no_grad()
     def starts_from(self, optimizer: torch.optim.Optimizer) -> None:
@@ -83,46 +83,47 @@ class Parameters:
         """
         if self._old:
             self._compare_old()
-        moving, whole = [], not turn
-        for index, parameter in enumerate(self._tensors):
-            if index in self.read or not (id(parameter) in held or not parameter.requires_grad):
-                continue
-            self.read.add(index)
-            plain = _own(parameter)
-            entries = plain.numel()
-            if not entries:
-                continue
-            if entries <= SAMPLE or index % TURNS == turn % TURNS or whole:
-                self._add(self.weights, self._of_weights[index], index, plain, whole=whole)
-            gradient = parameter.grad
-            if gradient is not None and self._add(
-                self.gradients, self._of_gradients[index], index, gradient, whole=whole
-            ):
-                moving.append(index)
-        self._rows = moving
-        self._moves.take([_own(self._tensors[index]) for index in moving])
-
-    def _add(self, table: Table, read: Any, index: int, x: Tensor, *, whole: bool) -> bool:
-        """Reads a tensor, unless it carries no signal; the usual case takes no line too many."""
-        if whole or read is None or not read(x):
-            if not is_signal(x):
-                return False
-            table.read(index, local(x))
-        return True
+        due = [
+            index
+            for index, p in enumerate(self._tensors)
+            if index not in self.read and (id(p) in held or not p.requires_grad)
+        ]
+        self.read.update(due)
+        whole, mine = not turn, turn % TURNS
+        now = [i for i in due if whole or self._small[i] or i % TURNS == mine]
+        _read(self.weights, now, self._own(now), whole=whole)
+        gradients = [self._tensors[index].grad for index in due]
+        self._rows = _read(self.gradients, due, gradients, whole=whole)
+        self._moves.take(self._own(self._rows))
 
     @torch.no_grad()
     def after(self) -> None:
         """Compares the samples with what they have become."""
         if not self._rows:
             return
-        found = self._moves.compare([_own(self._tensors[index]) for index in self._rows])
+        found = self._moves.compare(self._own(self._rows))
         if len(self._rows) == len(self._tensors):
             self.moved += found
         else:
-            self.moved[self._rows] += found
-        self._rows = []
+            self.moved[list(self._rows)] += found
+        self._rows = ()
+
+    def _own(self, rows: Sequence[int]) -> list[Tensor]:
+        """What this process holds of parameters."""
+        if self._plain:
+            return [self._tensors[index] for index in rows]
+        return [local(self._tensors[index].detach()) for index in rows]
 
 
-def _own(parameter: Tensor) -> Tensor:
-    """What this process holds of a parameter."""
-    return parameter if type(parameter) is nn.Parameter else local(parameter.detach())
+def _read(
+    table: Table, rows: Sequence[int], tensors: Sequence[Tensor | None], *, whole: bool
+) -> Sequence[int]:
+    """Reads tensors into rows; returns the rows of those that carry a signal."""
+    without = set()
+    for place in range(len(rows)) if whole else table.read_parts(rows, tensors):
+        x = tensors[place]
+        if x is None or not is_signal(x):
+            without.add(rows[place])
+        else:
+            table.read(rows[place], local(x))
+    return [row for row in rows if row not in without] if without else rows

@@ -59,3 +59,13 @@ class Backend(ABC):
             part: whether of a large tensor what `statistics.part` takes is read, without flags.
         """
         return None
+
+    def read_each(
+        self, readers: Sequence[Callable[[Tensor], bool]], tensors: Sequence[Tensor | None]
+    ) -> list[int]:
+        """Reads tensors, each by its own reader.
+
+        Returns:
+            The places of those that are left to `read`, among them whatever is no tensor.
+        """
+        return [i for i, x in enumerate(tensors) if x is None or not readers[i](x)]

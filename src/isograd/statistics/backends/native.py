@@ -1,6 +1,6 @@
 """Native: C++ with vector instructions, for tensors in the memory of the processor."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import ClassVar
 
@@ -40,6 +40,13 @@ class Native(Backend):
             row.data_ptr(), low, high, address, units, axis, part
         )
         return found
+
+    def read_each(
+        self, readers: Sequence[Callable[[Tensor], bool]], tensors: Sequence[Tensor | None]
+    ) -> list[int]:
+        """All in one call, see `Backend.read_each`."""
+        left: list[int] = _native().read_each(list(readers), list(tensors))
+        return left
 
     def read(self, x: Tensor, target: Target) -> None:
         """Adds the numbers of a tensor to a row, see `Backend.read`."""
