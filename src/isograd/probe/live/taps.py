@@ -185,6 +185,9 @@ class Taps:
             self._add(self.backward, row, local(gradient.detach()))
 
     def _add(self, table: Table, row: int, x: Tensor) -> None:
+        part = table.part_reader(row)
+        if not self._thorough[0] and part is not None and part(x):
+            return
         if self._thorough[0] or x.device.type != "cpu" or x.numel() < statistics.LARGE:
             table.read(row, x)
         else:
