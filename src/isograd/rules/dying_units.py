@@ -65,17 +65,19 @@ class DyingUnits(Rule):
         if gone and ill:
             severity = Severity.ERROR
         over_limit = sorted((i for i in rises if rises[i] >= self.died), key=lambda i: -rises[i])
+        when = _when(column, worst)
+        steps = steps_to_blame(reading, when)
         return Finding(
             self.code,
             severity,
-            "lr-too-high" if steps_to_blame(reading, _when(column, worst)) else "dead-units",
+            "lr-too-high" if steps else "dead-units",
             f"{show(100 * now)} % of the units of {seen.sites[worst].name} are dead at step "
             f"{column.steps[-1]}; at step {column.steps[0]} it was {show(100 * then)} % "
             f"({len(over_limit)} of {len(rises)} layers have lost {show(100 * self.died)} % or "
             "more).",
             names(seen, over_limit),
             {"before": then, "after": now, "layers": len(over_limit)},
-            (*cures(reading), "Use LeakyReLU or GELU, whose units keep a gradient when off."),
+            (*(cures(reading) if steps else _else(when)), LEAKY),
             () if severity is Severity.INFO else self.explains,
         )
 
@@ -102,6 +104,18 @@ class DyingUnits(Rule):
     def well() -> Reading:
         """A tenth dies."""
         return _example(0.1)
+
+
+LEAKY = "Use LeakyReLU or GELU, whose units keep a gradient when off."
+
+
+def _else(when: int) -> tuple[str, ...]:
+    """What to look at where no step was large enough to do this."""
+    return (
+        f"Look at what changed before step {when}: weights or biases that were loaded or written "
+        "over, the scale of the inputs.",
+        "Go back to a checkpoint from before.",
+    )
 
 
 def _when(column: Over, site: int) -> int:

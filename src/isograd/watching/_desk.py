@@ -162,7 +162,8 @@ class Desk:
         if self._sinks is not None:
             self._sinks.record(record)
         allowed = JUDGING * self._budget * self.watcher.schedule.trained
-        if self._looks > ALWAYS and self._judging > allowed and not _broken(record):
+        calm = not self.watcher.schedule.urgent and not _broken(record)
+        if self._looks > ALWAYS and self._judging > allowed and calm:
             return
         start = time.perf_counter()
         self._last = self.judge()
