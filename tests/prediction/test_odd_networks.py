@@ -112,6 +112,24 @@ class Squeezed(nn.Module):
         return out
 
 
+class Waves(nn.Module):
+    """Positions as sines and cosines in a frozen parameter: they are no independent draws."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.position = nn.Parameter(torch.empty(32, 96), requires_grad=False)
+        self.norm = nn.LayerNorm(96)
+        self.attention = nn.MultiheadAttention(96, 4, batch_first=True)
+        angle = torch.arange(32.0)[:, None] / 10_000 ** (torch.arange(0, 96, 2) / 96)
+        self.position.copy_(torch.cat([angle.sin(), angle.cos()], 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = 0.3 * x + self.position
+        y = self.norm(x)
+        out: Tensor = x + self.attention(y, y, y, need_weights=False)[0]
+        return out
+
+
 @pytest.mark.parametrize(
     ("build", "shape", "errors"),
     [
@@ -119,6 +137,7 @@ class Squeezed(nn.Module):
         (SharedBranch, (16, 96), (0.06, 0.06, 0.08)),
         (SharedKernel, (4, 8, 12, 12), (0.03, 0.04, 0.08)),
         (GatesWrittenOut, (8, 8, 96), (0.06, 0.14, 0.20)),
+        (Waves, (8, 32, 96), (0.06, 0.05, 0.09)),
         (Squeezed, (8, 48, 10, 10), (0.06, 0.05, 0.14)),
         (ConvolutionalGates, (4, 8, 8, 10, 10), (0.03, 0.08, 0.20)),
     ],

@@ -7,10 +7,16 @@ from functools import lru_cache
 from itertools import product
 
 import numpy as np
+from torch import Tensor
 
 from isograd.prediction import pairs
 from isograd.prediction.fields import Field, Shape, _canonical, along
 from isograd.prediction.pairs import Array, Sizes
+
+_COMMON = 0.1
+"""Share of the variance that two entries of independent draws never have in common."""
+_FEW, _SMALLEST, _LARGEST = 8, 1024, 4_000_000
+"""Entries of an axis, and in all, from which that is told from chance; in all, at most."""
 
 
 def scalar(value: float) -> Field:
@@ -76,6 +82,20 @@ def empirical(values: Array, cuts: Sequence[Sizes] | None = None) -> Field:
     for axis, cut in enumerate(chosen):
         mean = along(mean, axis, (pairs.indicator(cut) / np.array(cut)).T)
     return Field(second, chosen, tuple(int(size > 1) for size in shape), np.asarray(mean))
+
+
+def patterned(values: Tensor) -> Field | None:
+    """The field of a parameter whose entries are no independent draws, such as waves of positions.
+
+    Told from what entries of one row or column, or all of them, have in common.
+    """
+    sizes = [size for size in values.shape if size > 1]
+    if len(sizes) < 2 or min(sizes) < _FEW or not _SMALLEST <= values.numel() <= _LARGEST:
+        return None
+    made = empirical(values.detach().double().numpy())
+    variance = made.energy - made.average**2
+    rest = np.abs(made.second - made.average**2).ravel()[1:]  # without an entry and itself
+    return made if variance > 0 and rest.max() > _COMMON * variance else None
 
 
 def cuts_of(like: Field, shape: tuple[int, ...]) -> list[tuple[int, ...]] | None:

@@ -23,7 +23,7 @@ from isograd.prediction.chance import Chance
 from isograd.prediction.distances import Copies, without_distances
 from isograd.prediction.fields import Field
 from isograd.prediction.gradients import added
-from isograd.prediction.known import cuts_of, empirical, independent, scalar
+from isograd.prediction.known import cuts_of, empirical, independent, patterned, scalar
 from isograd.prediction.ops import Outcome, by_function
 from isograd.prediction.recording import law_of, values_law
 from isograd.prediction.steps import Slope, Step, inherit
@@ -167,7 +167,8 @@ class Propagation(TorchFunctionMode):
                 f"{self.where() or 'the model'!r} is on the meta device with unknown values; build "
                 "the model inside isograd.recording(), so that its initialization is known"
             )
-        made = independent(tuple(value.shape), law.mean, law.variance)
+        made = None if value.is_meta or value.requires_grad else patterned(value)
+        made = made or independent(tuple(value.shape), law.mean, law.variance)
         made.notes["draw"] = self.draws.get(id(value), id(value))
         if law.kind == "uniform":
             made.notes["kurtosis"] = 1.8

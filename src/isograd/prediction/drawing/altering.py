@@ -16,6 +16,8 @@ from isograd.prediction.drawing.draws import EMPTY, Draw, Unknown, Values
 from isograd.prediction.drawing.recorded import (
     Recorded,
     attach,
+    become,
+    forget,
     on_meta,
     operand,
     picked,
@@ -55,6 +57,8 @@ def _difference(x: Draw, y: Draw) -> Values:
     return draws.plus(x, y, -1.0)
 
 
+_LARGEST_GIVEN = 4_000_000
+"""Entries up to which a frozen parameter that is given known numbers holds them."""
 _BINARY = {
     "add": _sum,
     "sub": _difference,
@@ -189,6 +193,20 @@ def normalize(call: Call) -> Any:
 # -- copies and layouts -------------------------------------------------------------------------
 
 
+def _given(tensor: Tensor, kept: Recorded) -> bool:
+    """Makes a frozen parameter real that gets known numbers, such as waves of positions."""
+    if tensor.requires_grad or not kept.registered or kept.shared or tensor._is_view():
+        return False
+    if not isinstance(tensor, torch.nn.Parameter) or tensor.numel() > _LARGEST_GIVEN:
+        return False
+    try:
+        become(tensor, torch.empty(tensor.shape, dtype=tensor.dtype))
+    except RuntimeError:  # somebody holds on to it
+        return False
+    forget(tensor)
+    return True
+
+
 @rule("copy_")
 def copy(call: Call) -> Any:
     """All values of another tensor."""
@@ -198,7 +216,7 @@ def copy(call: Call) -> Any:
         kept = make_recorded(tensor)
     if kept is None:
         return call.run(drawn)
-    if recorded(source) is None and make_real(tensor, kept):
+    if recorded(source) is None and (make_real(tensor, kept) or _given(tensor, kept)):
         return call.plainly()
     call.run()
     return note(call.name, tensor, kept, operand(source))

@@ -185,6 +185,12 @@ def attach(tensor: Tensor, kept: Recorded) -> None:
     tensor.__dict__["__deepcopy__"] = _Copier(tensor)
 
 
+def forget(tensor: Tensor) -> None:
+    """Takes the record off a tensor that has become real."""
+    tensor.__dict__.pop(_KEY, None)
+    tensor.__dict__.pop("__deepcopy__", None)
+
+
 class _Copier:
     """`copy.deepcopy` of one recorded tensor: the copy holds the same values."""
 
