@@ -219,11 +219,13 @@ def underflow(one: Training, folder: Path) -> Iterator[Step]:
 def delve(one: Training, folder: Path) -> Iterator[Step]:
     from delve import SaturationTracker  # type: ignore[import-not-found]
 
-    tracker = SaturationTracker(str(folder / "delve"), save_to="csv", modules=one.model)
+    tracker = SaturationTracker(
+        str(folder / "delve"), save_to="csv", modules=one.model, device="cpu"
+    )
 
     def step() -> None:
         one.step()
-        tracker.add_scalars()
+        tracker.add_saturations()
 
     yield step
     tracker.close()
