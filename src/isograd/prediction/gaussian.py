@@ -18,6 +18,7 @@ import numpy as np
 
 from isograd.prediction import pairs
 from isograd.prediction.fields import Field
+from isograd.prediction.filters import around, shift, variance
 from isograd.prediction.pairs import Array, Indices
 
 _TERMS = 48
@@ -98,7 +99,10 @@ class Quadrature:
         return result
 
     def related(self, origin: Field) -> tuple[Array, Array | None]:
-        """Correlation of the Gaussians per kind of pair of the origin; its powers if of few."""
+        """Correlation of the Gaussians per kind of pair of the origin; its powers if of few.
+
+        Where the correlation differs from channel to channel, the powers are means over channels.
+        """
         if self._related is None or self._related[0] is not origin.second:
             correlation = self.correlation
             if correlation is None:
@@ -107,7 +111,14 @@ class Quadrature:
                 known = product > 0
                 correlation = (origin.second - origin.products()) / np.where(known, product, 1.0)
                 correlation = np.where(known, np.clip(correlation, -1.0, 1.0), 0.0)
-            powers = _powers(correlation) if correlation.size < _MANY else None
+            spread, moved = variance(origin), shift(origin)
+            if moved is not None:
+                correlation = np.clip(correlation + moved, -1.0, 1.0)
+            powers: Array | None = None
+            if spread is not None:
+                powers = np.asarray(sum(w * _powers(r) for w, r in around(correlation, spread)))
+            elif correlation.size < _MANY:
+                powers = _powers(correlation)
             self._related = origin.second, correlation, powers
         return self._related[1:]
 
@@ -195,6 +206,18 @@ class Nodes:
         """Variance of ln of the mean of f^2 over finitely many units."""
         return float(self._once("values", origin, lambda: self._noise(self.values, origin)))
 
+    def tilt(self, slopes: Array, origin: Field) -> Array | None:
+        """E[s s' (rho - E rho)] over channels whose correlations differ; None where none do."""
+        spread = variance(origin)
+        if spread is None:
+            return None
+        correlation, _ = self.quadrature.related(origin)
+        total = np.zeros_like(correlation)
+        for weight, one in around(correlation, spread):
+            found = _series(self.quadrature, slopes, origin, (one, _powers(one)))[1]
+            total += weight * (one - correlation) * found
+        return total
+
     def _noise(self, values: Array, origin: Field) -> float:
         """Mean over all pairs of entries of E[v^2 v'^2] / (E v^2 E v'^2) - 1."""
         mean, second = _series(self.quadrature, np.square(values), origin)
@@ -231,10 +254,15 @@ class Nodes:
         return self._moved(lambda x, _: np.asarray(x.take(0, place)))
 
 
-def _series(quadrature: Quadrature, values: Array, origin: Field) -> tuple[Array, Array]:
+def _series(
+    quadrature: Quadrature,
+    values: Array,
+    origin: Field,
+    related: tuple[Array, Array | None] | None = None,
+) -> tuple[Array, Array]:
     if not np.isfinite(values).all():  # such as the root of a negative number, far in the tail
         values = np.where(np.isfinite(values), values, 0.0)
-    correlation, powers = quadrature.related(origin)
+    correlation, powers = related or quadrature.related(origin)
     if quadrature.deviation.size == 1:
         flat = values.reshape(-1)
         terms = flat @ quadrature.basis.reshape(len(flat), -1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from isograd.prediction import filters
 from isograd.prediction.fields import Field
 from isograd.prediction.ops import Op, Outcome
 from isograd.prediction.spread import UNEQUAL, unequal
@@ -132,6 +133,7 @@ def swept(
         taps = [sweep.taps for sweep in sweeps]
         kurtosis = weight.notes.get("kurtosis", 3.0)
         out.notes[UNEQUAL] = partial(unequal, wide, taps, kurtosis)
+        filters.note(out, wide, sweeps, kurtosis)
 
     def to_bias(gradient: Field) -> Field:
         assert offset is not None
@@ -162,6 +164,10 @@ def swept(
             name, like = (start, wide) if where is x else ("weight", kernel)
             found = contracted(sides, name, sweeps, like)
             one = _restored(found, x) if where is x else _grouped(found, 0)
+            rate = filters.slope(gradient, out) if where is x else None
+            if rate is not None:
+                found = filters.tilted(_sides(rate, groups, len(sweeps)), kernel, found, sweeps)
+                one = _restored(found, x)
             if where is x:  # the weights that made a channel large made its gradient small
                 one = one.scaled((1 + gradient.notes.get(UNEQUAL, 0.0)) ** -0.5)
             one.noise = noise

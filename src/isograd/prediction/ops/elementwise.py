@@ -12,6 +12,7 @@ from torch import Tensor
 
 from isograd.prediction.aligning import aligned
 from isograd.prediction.fields import Field
+from isograd.prediction.filters import TILT
 from isograd.prediction.gates import passed_gate
 from isograd.prediction.gaussian import Nodes, Quadrature
 from isograd.prediction.mixtures import quadrature_of
@@ -163,6 +164,9 @@ def outcome(call: Call, origin: Field, nodes: Nodes, inputs: list[tuple[Field, A
             result.notes["gate"] = (nodes.quadrature.x, np.square(slopes))
         result.noise = gradient.noise + nodes.slope_noise(origin)
         result.notes["kurtosis"] = nodes.slope_kurtosis(origin)
+        tilt = nodes.tilt(slopes, origin)
+        if tilt is not None:
+            result.notes[TILT] = _times(origin, tilt, gradient)
         if origin.notes.get("batch statistics"):
             x = nodes.quadrature.x
             result.notes["moment"] = _times(origin, nodes.between(slopes * x, origin), gradient)

@@ -11,6 +11,7 @@ import numpy as np
 from isograd.prediction import pairs
 from isograd.prediction.aligning import aligned
 from isograd.prediction.fields import Field
+from isograd.prediction.filters import TILT, VARIED, handed_on
 from isograd.prediction.gradients import moment_of
 from isograd.prediction.ops import Op, Outcome
 from isograd.prediction.spread import UNEQUAL, half_line
@@ -190,6 +191,7 @@ def normalized(
     out.condition = f.condition * float(np.mean(eps / (variance + eps))) or _SETTLED
     if drawn:
         out.notes["batch statistics"] = True
+        handed_on(out, f)
 
     def back(gradient: Field) -> list[tuple[Field, Field]]:
         known = [out, out.like(np.broadcast_to(scale, out.second.shape)), moment_of(gradient, out)]
@@ -200,6 +202,9 @@ def normalized(
         found = found - along * base.second
         result = g.like(found / wide.second * (1 + excess))
         result.noise = gradient.noise + (_UNSURE if drawn else 0.0)
+        if TILT in gradient.notes:
+            tilt, size = aligned(gradient.notes[TILT], wide)
+            result.notes[TILT] = tilt.like(tilt.second / size.second * (1 + excess))
         if drawn and UNEQUAL in f.notes:
             result.notes[UNEQUAL] = more = f.notes[UNEQUAL]()
             result.second = result.second * (1 + more)
@@ -252,6 +257,8 @@ def affine(
             a, b = aligned(gradient, wide)
             g = a.like(a.second * b.second)
             g.noise = gradient.noise
+            if TILT in gradient.notes:
+                g.notes[TILT] = gradient.notes[TILT].scaled(gamma.energy**0.5)
             moment = gradient.notes.get("moment")
             if moment is None:
                 b, x = aligned(gradient, inner)
@@ -263,8 +270,9 @@ def affine(
         assert found.back is not None
         return [*result, *found.back(g)]
 
-    if "batch statistics" in inner.notes:
-        out.notes["batch statistics"] = True
+    for key in ("batch statistics", VARIED):
+        if key in inner.notes:
+            out.notes[key] = inner.notes[key]
     inputs = [f, *(one for one in (gamma, beta) if one is not None)]
     return Outcome(out, back, inputs, formula=found.formula, link=_stretched(found.link, gamma))
 
