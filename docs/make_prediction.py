@@ -108,8 +108,10 @@ def table(names: list[str]) -> str:
 
 def others() -> list[str]:
     """Every measured architecture that the families do not name."""
+    from patients.architectures.table import FAMILIES
+
     found = sorted(path.stem for path in (ROOT / "benchmarks" / "measured").glob("*.json"))
-    return [name for name in found if name not in NAMED]
+    return [name for name in found if name in FAMILIES and name not in NAMED]
 
 
 def spread() -> str:
