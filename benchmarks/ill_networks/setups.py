@@ -2,8 +2,9 @@
 
     python benchmarks/repairs.py benchmarks/ill_networks
 
-Other data, sizes, losses and optimizers than the practitioners' cases have, so that what was found
-with these can be checked on what nobody looked at on the way. Variants are settings over a base;
+Other data, sizes, losses and optimizers than the practitioners' cases have. They were unseen once, and
+reasons of misses were mended since: LOG.md says which, and what is unseen now has to be written anew.
+Variants are settings over a base;
 `broken` ones fail, `fixed` ones are what a textbook does against the cause that is named.
 """
 
