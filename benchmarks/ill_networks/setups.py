@@ -2,10 +2,10 @@
 
     python benchmarks/repairs.py benchmarks/ill_networks
 
-Other data, sizes, losses and optimizers than the practitioners' cases have. They were unseen once, and
-reasons of misses were mended since: LOG.md says which, and what is unseen now has to be written anew.
-Variants are settings over a base;
-`broken` ones fail, `fixed` ones are what a textbook does against the cause that is named.
+Other data, sizes, losses and optimizers than the practitioners' cases have. They were unseen once,
+and reasons of misses were mended since: LOG.md says which, and what is to be unseen now has to be
+written anew. Variants are settings over a base; `broken` ones fail, `fixed` ones are what a
+textbook does against the cause that is named.
 """
 
 import functools
