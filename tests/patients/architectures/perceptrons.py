@@ -31,7 +31,7 @@ FAMILIES = {
         gaussian(64, 400),
         small={"layers": 3, "width": 20},
         small_inputs=gaussian(7, 20),
-        seeds={"relu": 8192, "gelu": 1024}.get(name, 256) if he else 256,
+        seeds=1024 if he and name in ("relu", "gelu") else 256,
         note="30 x 400"
         + ("; unstable length map, not predictable" if (name, he) == ("gelu", True) else ""),
     )
