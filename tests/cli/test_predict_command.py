@@ -57,7 +57,7 @@ def normed():
 def sorted_():
     class Sorted(nn.Module):
         def forward(self, x):
-            return torch.cumsum(x, -1)
+            return torch.cumprod(x, -1)
     return nn.Sequential(nn.Linear(11, 7), Sorted())
 
 
@@ -166,7 +166,7 @@ def test_an_unpredictable_network_says_so_first(predict: Run) -> None:
 
 
 def test_what_was_sampled_is_named(predict: Run) -> None:
-    assert "sampled cumsum: no rule for it" in predict("net.py:sorted_", *INPUT).out
+    assert "sampled cumprod: no rule for it" in predict("net.py:sorted_", *INPUT).out
 
 
 @pytest.mark.parametrize("form", ["json", "html", "markdown", "sarif"])

@@ -6,7 +6,7 @@ import numpy as np
 from torch import nn
 
 import isograd
-from isograd.prediction import pairs
+from isograd.prediction import filters, pairs
 
 
 def sound():
@@ -40,3 +40,15 @@ def test_a_long_axis_has_a_class_at_each_end_and_no_distances():
     cut = pairs.of_positions(rows)
     assert cut == (3, 4995, 2)
     assert not isinstance(cut, pairs.Line)
+
+
+def test_how_indices_are_related_needs_no_table(monkeypatch):
+    cut, at = (3, 14, 3), np.arange(20)
+    every = pairs.labels(cut)
+    monkeypatch.setattr(pairs, "LONGEST", 10)
+    np.testing.assert_array_equal(filters._related(cut, at[:, None], at), every)
+    assert filters._example((2000,), 0) == (1000, 1000)
+    first, other = filters._example((2000,), 1)
+    nearer = np.abs(np.subtract.outer(np.arange(2000), np.arange(2000))) < other - first
+    assert abs(nearer.mean() - 0.5) < 0.01
+    assert first + other == 2000

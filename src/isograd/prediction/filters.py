@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from math import prod
+from math import prod, sqrt
 from typing import Any
 
 import numpy as np
@@ -155,6 +155,10 @@ def _number(cut: Sizes) -> int:
 
 def _example(cut: Sizes, way: int) -> tuple[int, int]:
     """Two positions that are related in a way: as far apart as most, as far inside as can be."""
+    n = sum(cut)
+    if n > pairs.LONGEST:  # half of all pairs are nearer than n (1 - sqrt(1/2))
+        apart = round(n * (1 - sqrt(0.5))) if way else 0
+        return (n - apart) // 2, (n + apart) // 2
     of = pairs.labels(cut)
     first, other = np.nonzero(of == way)
     if not len(first):
@@ -171,12 +175,22 @@ def _read(
     """How what two steps read is related: of the one with the other, and of each with itself."""
     at, there = sweep.places()
     cut = wide.cuts[wide.factors_of(axis)[0]] if wide.groups[axis] else (1,)
-    of = pairs.labels(cut)
     safe = np.where(there, at, 0)
     return tuple(
-        (of[safe[a][:, None], safe[b]], np.multiply.outer(there[a], there[b]).astype(float))
+        (
+            _related(cut, safe[a][:, None], safe[b]),
+            np.multiply.outer(there[a], there[b]).astype(float),
+        )
         for a, b in ((one, two), (one, one), (two, two))
     )
+
+
+def _related(cut: Sizes, a: Indices, b: Indices) -> Indices:
+    """The ways in which two indices are related, as `pairs.labels` has them."""
+    if sum(cut) <= pairs.LONGEST:
+        return np.asarray(pairs.labels(cut)[a, b])
+    owner, k = pairs.owners(cut), len(cut)
+    return np.where(a == b, owner[a], k + owner[a] * k + owner[b])
 
 
 def _matrix(table: Array, read: Sequence[tuple[Indices, Array]]) -> Array:

@@ -52,7 +52,7 @@ _AT_ONCE = 2_000_000
 _DISTANCES = (2, 4)
 FAR = _DISTANCES[-1]
 """Distances from which on two entries of a line are farther from each other: 1, 2 to 3, more."""
-_LONGEST = 2048
+LONGEST = 2048
 """Positions beyond which near and far are not told apart: tables of pairs would be too large."""
 _RINGS, _NARROW = 2, 32
 """Classes at each end of an axis, and positions up to which it has so many; beyond, one."""
@@ -69,7 +69,7 @@ def of_positions(rows: Array, *, strict: bool = False) -> Sizes:
     """
     n = len(rows)
     same = 1e-9 * (np.abs(rows).max() + 1e-300)
-    if n > _LONGEST:
+    if n > LONGEST:
         ends = [
             min(sum(_runs(half, same)), n // 4) for half in (rows[: n // 2], rows[: n // 2 : -1])
         ]
