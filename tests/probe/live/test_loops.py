@@ -1,82 +1,14 @@
 """Loops of every kind: what is counted, once each, and in the unit of the loss."""
 
 import math
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
+from watched_loops import RMS, Loop, Net, data, looks, make, plain, same, watched
 
 import isograd
-from isograd.records import Record
-from isograd.watching import Watch
-
-Loop = Callable[[nn.Module, torch.optim.Optimizer], None]
-
-
-def data(rows: int = 32) -> tuple[Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(1)
-    x = torch.randn(rows, 8, generator=generator)
-    return x, torch.randint(4, (rows,), generator=generator)
-
-
-class Net(nn.Module):
-    """Two blocks, of which the second may be checkpointed."""
-
-    def __init__(self, reentrant: bool | None = None) -> None:
-        super().__init__()
-        self.first = nn.Sequential(nn.Linear(8, 16), nn.Tanh())
-        self.second = nn.Sequential(nn.Linear(16, 16), nn.ReLU())
-        self.head = nn.Linear(16, 4)
-        self.reentrant = reentrant
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.first(x)
-        if self.reentrant is None:
-            x = self.second(x)
-        else:
-            x = checkpoint(self.second, x, use_reentrant=self.reentrant)
-        return self.head(F.relu(x) + x)
-
-
-def watched(model: nn.Module, loop: Loop, **options: Any) -> Watch:
-    torch.manual_seed(5)
-    optimizer = torch.optim.SGD(model.parameters(), 0.1)
-    with isograd.watch(model, optimizer, every=1, sinks=(), on_finding=None, **options) as watch:
-        loop(model, optimizer)
-    assert watch.failure is None
-    return watch
-
-
-def make(reentrant: bool | None = None) -> Net:
-    torch.manual_seed(0)
-    return Net(reentrant)
-
-
-def plain(model: nn.Module, optimizer: torch.optim.Optimizer, steps: int = 3) -> None:
-    x, y = data()
-    for _ in range(steps):
-        optimizer.zero_grad()
-        F.cross_entropy(model(x), y).backward()
-        optimizer.step()
-
-
-def looks(watch: Watch) -> list[Record]:
-    assert watch.reading is not None
-    return [watch.reading.seen, *watch.reading.history]
-
-
-def same(one: Record, other: Record, *keys: str) -> None:
-    assert [s.name for s in one.sites] == [s.name for s in other.sites]
-    for key in keys:
-        columns = [[math.nan if n is None else n for n in r.series[key]] for r in (one, other)]
-        assert columns[0] == pytest.approx(columns[1], rel=1e-5, abs=1e-9, nan_ok=True), key
-
-
-RMS = ("forward.rms", "backward.rms", "weight.grad_rms")
 
 
 def test_micro_batches_add_up() -> None:
@@ -360,65 +292,6 @@ def test_two_hundred_steps_to_the_last_bit(bf16: bool) -> None:
     for a, b, c in zip(bare.parameters(), seen.parameters(), sometimes.parameters(), strict=True):
         assert torch.equal(a, b)
         assert torch.equal(a, c)
-
-
-class Normed(nn.Module):
-    """A batch norm over inputs that are off center, and dropout."""
-
-    def __init__(self, momentum: float) -> None:
-        super().__init__()
-        self.norm = nn.BatchNorm1d(8, momentum=momentum)
-        self.drop, self.head = nn.Dropout(0.1), nn.Linear(8, 4)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.drop(self.norm(3 + 2 * x)))
-
-
-def test_running_statistics_that_lag_are_seen_without_a_forward() -> None:
-    for momentum, found in ((1e-3, True), (0.1, False)):
-        torch.manual_seed(0)
-        model = Normed(momentum)
-        copy: dict[str, Tensor] = {}
-        x, y = data()
-        optimizer = torch.optim.SGD(model.parameters(), 0.01)
-        with isograd.watch(model, optimizer, every=1, sinks=(), on_finding=None) as watch:
-            for step in range(70):
-                if step == 64:
-                    copy = {k: v.clone() for k, v in model.state_dict().items()}
-                optimizer.zero_grad()
-                F.cross_entropy(model(x), y).backward()
-                optimizer.step()
-        # The second witness: the norm itself in both modes, with what it had before step 64.
-        model.load_state_dict(copy)
-        there = model.norm.train()(3 + 2 * x)
-        model.load_state_dict(copy)
-        here = model.norm.eval()(3 + 2 * x)
-        gap = ((there - here).norm() / there.norm()).item()
-        (look,) = [r for r in looks(watch) if r.step == 64]
-        assert look.facts["norm.eval_gap"] == pytest.approx(gap, rel=0.01)
-        assert look.facts["norm.tracked"] == 65
-        codes = {alarm.finding.code for alarm in watch.alarms}
-        assert ("IG502" in codes) is found
-
-
-def test_evaluation_mode_that_is_left_on() -> None:
-    def loop(left_on: bool) -> Loop:
-        def loop(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-            for _ in range(4):
-                plain(model, optimizer)
-                model.eval()
-                with torch.no_grad():
-                    model(data()[0])
-                if not left_on:
-                    model.train()
-
-        return loop
-
-    for left_on in (True, False):
-        torch.manual_seed(0)
-        watch = watched(Normed(0.1), loop(left_on))
-        assert all("model.in_eval" in r.facts for r in looks(watch))
-        assert ([a.first_step for a in watch.alarms if a.finding.code == "IG505"] == [4]) is left_on
 
 
 def test_losses_of_all_steps_are_kept() -> None:
