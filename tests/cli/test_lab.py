@@ -48,7 +48,40 @@ def test_a_run_writes_numbers_figures_and_a_page(
 def test_a_setting_is_changed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ("run", "products-of-factors", "--set", "depth=3", "--set", "factor=2")
     assert call(*words, "--output", str(tmp_path)) == 0
-    assert "output_growing                   8" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "output_growing                   8" in out
+    assert "S0.12: not tested at these settings" in out
+    page = (tmp_path / "products-of-factors.html").read_text()
+    assert "isograd lab run products-of-factors --set depth=3 --set factor=2.0" in page
+    assert "these were not tested" in page
+
+
+def test_numbers_are_kept_where_no_figure_can_show_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("run", "products-of-factors", "--set", "factor=0")
+    assert call(*words, "--output", str(tmp_path)) == 2
+    told = capsys.readouterr()
+    assert "output_growing                   0" in told.out
+    assert "its figure cannot show numbers" in told.err
+    assert json.loads((tmp_path / "products-of-factors.json").read_text())["numbers"]
+
+
+def test_the_folder_is_made_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("isograd.lab.running.run", lambda *_, **__: pytest.fail("it ran"))
+    (tmp_path / "file").touch()
+    assert call("run", "contours", "--output", str(tmp_path / "file")) == 2
+    assert "cannot be made: File exists" in capsys.readouterr().err
+
+
+def test_the_example_of_the_help_runs(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert call("run", "--help") == 0
+    example = capsys.readouterr().out.split("Example:")[1].split()
+    assert example[:4] == ["isograd", "lab", "run", "depth-cliff"]
+    words = (*example[2:], "--scale", "fast", "--set", "depths=1,2", "--set", "steps=2")
+    assert call(*words, "--output", str(tmp_path)) == 0
 
 
 def test_verify_tells_what_came_out(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,8 @@
 """What `isograd lab` says: names judged before torch is imported, results, comparisons."""
 
 import difflib
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -52,6 +54,21 @@ def setting(text: str) -> tuple[str, str]:
     return name.strip(), value.strip()
 
 
+def check_folder(output: str) -> None:
+    """Makes the folder of the results, before anything has been worked for.
+
+    Raises:
+        InputError: it cannot be made, or not be written to.
+    """
+    folder = Path(output)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--output {output}: cannot be made: {error.strerror}") from error
+    if not os.access(folder, os.W_OK):
+        raise InputError(f"--output {output}: cannot be written to; choose another folder")
+
+
 def tell(experiment: "Experiment", result: "Result", checks: "Sequence[Check]") -> None:
     """A result in the terminal."""
     click.echo(f"{result.experiment}: {experiment.question()}")
@@ -63,8 +80,14 @@ def tell(experiment: "Experiment", result: "Result", checks: "Sequence[Check]") 
     for check in checks:
         _tell_check(check)
     for answer in experiment.answers:
-        told = f": {answer.statement}" if answer.statement else ""
-        click.echo(f"  {answer.claim} is {answer.verdict}{told}")
+        own = [check for check in checks if check.claim == answer.claim]
+        if not own:
+            click.echo(f"  {answer.claim}: not tested at these settings")
+        elif not all(check.met for check in own):
+            click.echo(f"  {answer.claim}: not shown here, a number did not come out")
+        else:
+            told = f": {answer.statement}" if answer.statement else ""
+            click.echo(f"  {answer.claim} is {answer.verdict}{told}")
 
 
 def tell_verified(one: "Verified") -> None:

@@ -4,11 +4,12 @@ import inspect
 import sys
 from collections.abc import Iterable, Sequence
 from types import ModuleType
+from typing import Any
 
 from isograd.lab.claims import claims
 from isograd.lab.experiment import Experiment
 from isograd.lab.judging import judge
-from isograd.lab.result import Result
+from isograd.lab.result import Result, plain
 
 _CSS = """
 body{font:16px/1.55 system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding:0 1rem;color:#222}
@@ -39,7 +40,7 @@ def page(experiment: Experiment, result: Result, *, picture: str | None = None) 
         "## What came out",
         _numbers(experiment, result),
         "## What it says of the claims",
-        _answers(experiment),
+        _answers(experiment, result),
         "## Run it",
         _how(experiment, result),
         _details("All numbers", _everything(result)),
@@ -107,15 +108,18 @@ def _numbers(experiment: Experiment, result: Result) -> str:
     )
 
 
-def _answers(experiment: Experiment) -> str:
+def _answers(experiment: Experiment, result: Result) -> str:
     known = claims()
-    return rows(
+    checks = judge(experiment, result)
+    missed = {check.claim for check in checks if not check.met}
+    head = "" if checks else "What it shows at its own settings; these were not tested.\n\n"
+    return head + rows(
         ("", "claim", "verdict", "what holds"),
         (
             (
                 answer.claim,
                 known[answer.claim].statement if answer.claim in known else "–",
-                answer.verdict,
+                "not shown here" if answer.claim in missed else answer.verdict,
                 answer.statement or "As stated.",
             )
             for answer in experiment.answers
@@ -126,7 +130,13 @@ def _answers(experiment: Experiment) -> str:
 def _how(experiment: Experiment, result: Result) -> str:
     words = ["isograd", "lab", "run", result.experiment]
     words += ["--scale", result.scale] if result.scale in ("fast", "full") else []
-    words += ["--data", result.data] if result.data and result.notes else []
+    if result.scale == "custom":
+        own = type(experiment)().settings()
+        for key, value in result.settings.items():
+            if value != plain(own[key]):
+                words += ["--set", f"{key}={_as_text(value)}"]
+    usual = experiment.data[-1 if result.scale == "fast" else 0] if experiment.data else None
+    words += ["--data", result.data] if result.data and result.data != usual else []
     words += ["--seed", str(result.seed)] if result.seed else []
     words += ["--device", result.device] if result.device != "cpu" else []
     texts = experiment.settings_help()
@@ -144,6 +154,10 @@ def _how(experiment: Experiment, result: Result) -> str:
             f"{ran}, {result.device} ({made}).",
         ]
     )
+
+
+def _as_text(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def _everything(result: Result) -> str:

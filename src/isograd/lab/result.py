@@ -12,6 +12,10 @@ from isograd.errors import DataError
 _NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 
+FAULTS = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+"""What settings that make no sense end in."""
+
+
 @dataclass(frozen=True)
 class Result:
     """Numbers and series of one run; strict JSON holds all of it."""

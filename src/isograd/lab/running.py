@@ -16,7 +16,7 @@ from isograd.lab import images
 from isograd.lab.bench import Bench
 from isograd.lab.experiment import Experiment
 from isograd.lab.experiments import EXPERIMENTS
-from isograd.lab.result import Result, plain
+from isograd.lab.result import FAULTS, Result, plain
 
 _YES_NO = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
 
@@ -54,7 +54,7 @@ def run(
     with _steady(seed):
         try:
             measured = changed.run(Bench(seed=seed, device=place, data_name=name))
-        except (ArithmeticError, LookupError, RuntimeError, ValueError) as error:
+        except FAULTS as error:
             if not settings:
                 raise
             given = ", ".join(f"{key}={value}" for key, value in settings.items())

@@ -6,7 +6,7 @@ from isograd.errors import InputError
 from isograd.lab import figures
 from isograd.lab.experiment import Experiment
 from isograd.lab.pages import html, page
-from isograd.lab.result import Result, from_json, to_json
+from isograd.lab.result import FAULTS, Result, from_json, to_json
 
 SUFFIXES = (".json", ".png", ".svg", ".html")
 
@@ -40,19 +40,30 @@ def write(
     paths = [folder / f"{stem(result)}{suffix}" for suffix in suffixes]
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        for path in paths:
+            if path.suffix == ".json":  # first of all: a figure can fail
+                path.write_text(to_json(result), encoding="utf-8")
         with figures.styled():
             figure = experiment.figure(result)
         for path in paths:
+            if path.suffix == ".json":
+                continue
             if path.suffix in (".png", ".svg"):
                 figures.save(figure, path)
-            elif path.suffix == ".json":
-                path.write_text(to_json(result), encoding="utf-8")
             elif path.suffix == ".md":
                 path.write_text(page(experiment, result), encoding="utf-8")
             else:
                 path.write_text(html(experiment, result), encoding="utf-8")
     except OSError as error:
-        raise InputError(f"{folder}: cannot be written: {error.strerror}") from error
+        where = error.filename or folder
+        raise InputError(f"{where}: cannot be written: {error.strerror}") from error
+    except FAULTS as error:
+        if result.scale != "custom":
+            raise
+        raise InputError(
+            f"{experiment.code}: its figure cannot show numbers that come out at these settings "
+            f"({type(error).__name__}: {error}); choose values nearer to its own"
+        ) from error
     return paths
 
 

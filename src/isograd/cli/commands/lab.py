@@ -40,7 +40,7 @@ def list_() -> None:
 @command.command(
     "run",
     short_help="Run one experiment, or --all.",
-    epilog="\b\nExample:\n  isograd lab run depth-cliff --set init=torch --data mnist",
+    epilog="\b\nExample:\n  isograd lab run depth-cliff --set width=32 --data digits",
 )
 @click.argument("name", required=False)
 @click.option("--all", "every", is_flag=True, help="Every experiment.")
@@ -86,6 +86,7 @@ def run(
     names = _lab.names() if name is None else [_lab.known(name)]
     if name is None and settings:
         raise InputError("--set belongs to one experiment, not to --all")
+    _lab.check_folder(output)
     from isograd.lab import EXPERIMENTS, judge, write
     from isograd.lab.running import run as run_one
 
@@ -97,8 +98,8 @@ def run(
         result = run_one(
             experiment, scale=scale, settings=settings, seed=seed, device=device, **options
         )
-        paths = write(experiment, result, Path(output))
         _lab.tell(experiment, result, judge(experiment, result))
+        paths = write(experiment, result, Path(output))
         for path in paths:
             _output.say_written(str(path))
 

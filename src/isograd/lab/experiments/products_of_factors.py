@@ -128,8 +128,8 @@ class ProductsOfFactors(Experiment):
             result.settings[key] for key in ("depth", "factor", "small")
         )
         figure, (forward, backward, ends) = figures.new(
-            f"{depth} layers of {factor_up:g} make {numbers['output_growing']:.0f} of 1; "
-            f"of {factor_down:g} they leave a millionth: depth multiplies",
+            f"{depth} layers of {factor_up:g} make {numbers['output_growing']:.4g} of 1; "
+            f"of {factor_down:g} they leave {factor_down**depth:.1g}: depth multiplies",
             3,
             width=4.9,
         )
