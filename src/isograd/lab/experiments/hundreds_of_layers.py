@@ -40,7 +40,7 @@ class HundredsOfLayers(Experiment):
         Answer(
             "S0.1",
             "true",
-            "The same 108 layers with skips and without.",
+            "Shown for perceptrons: the same 108 layers with skips and without.",
             (
                 above("deep_skips", 0.92, "0.95; seeds scatter by 0.01", on=("mnist",)),
                 above("deep_skips", 0.8, "fewer samples than MNIST", on=("digits",)),
@@ -49,7 +49,7 @@ class HundredsOfLayers(Experiment):
         ),
         Answer(
             "S0.23",
-            "true",
+            "imprecise",
             "With skips, and batch norm in the branches, yes. But skips are sufficient, not "
             "necessary: a plain tanh network of orthogonal weights trains too. And what stops "
             "plain networks with batch norm is no vanishing gradient: it explodes backward.",
