@@ -28,8 +28,11 @@ def test_a_setting_is_read_as_what_it_is() -> None:
     ("settings", "told"),
     [
         ({"dept": "3"}, "no setting 'dept'; did you mean depth"),
-        ({"depth": "three"}, "depth=three: expected int"),
-        ({"factor": "x"}, "factor=x: expected float"),
+        ({"depth": "three"}, "depth=three: expected a whole number"),
+        ({"factor": "x"}, "factor=x: expected a number"),
+        ({"depth": "0"}, "depth=0: expected a whole number of at least 1"),
+        ({"depth": -3}, "depth=-3: expected a whole number of at least 1"),
+        ({"factor": "inf"}, "factor=inf: expected a finite number"),
     ],
 )
 def test_a_setting_that_cannot_be(settings: dict[str, str], told: str) -> None:
@@ -42,8 +45,10 @@ def test_what_is_refused() -> None:
         run("nothing")
     with pytest.raises(InputError, match="no scale 'full'; there is fast, standard"):
         run("products-of-factors", scale="full")
-    with pytest.raises(InputError, match="cannot run with depth=-3"):
-        run("products-of-factors", settings={"depth": -3})
+    with pytest.raises(InputError, match="one-step-away cannot run with width=1"):
+        run("one-step-away", scale="fast", settings={"width": 1})
+    with pytest.raises(InputError, match="no setting 'points'; it has none"):
+        run("sigmoid-curve", settings={"points": 1})
     with pytest.raises(InputError, match="needs no data"):
         run("products-of-factors", data="digits")
     with pytest.raises(InputError, match="doctor"):

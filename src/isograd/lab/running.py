@@ -2,6 +2,7 @@
 
 import difflib
 import importlib.metadata
+import math
 import typing
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from isograd.lab.experiment import Experiment
 from isograd.lab.experiments import EXPERIMENTS
 from isograd.lab.result import FAULTS, Result, plain
 
+_WORDS = {int: "a whole number", float: "a number", bool: "yes or no"}
 _YES_NO = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
 
 
@@ -93,11 +95,27 @@ def change(experiment: Experiment, settings: Mapping[str, Any]) -> Experiment:
         key = name.replace("-", "_")
         if key not in known:
             close = difflib.get_close_matches(key, known, n=2)
-            hint = f"did you mean {' or '.join(close)}" if close else f"there is {', '.join(known)}"
+            every = f"there is {', '.join(known)}" if known else "it has none"
+            hint = f"did you mean {' or '.join(close)}" if close else every
             raise InputError(f"{experiment.code} has no setting {name!r}; {hint}")
         values[key] = _parse(name, value, kinds[key]) if isinstance(value, str) else value
+        _check_range(name, values[key], getattr(experiment, key))
     changed: Experiment = replace(experiment, **values)  # type: ignore[type-var]  # a dataclass
     return changed
+
+
+def _check_range(name: str, value: Any, own: Any) -> None:
+    """Refuses what no number of its kind can be: counts below 1, and what is not finite."""
+    owns = own if isinstance(own, tuple) else (own,)
+    for one in value if isinstance(value, tuple | list) else (value,):
+        if isinstance(one, bool) or not isinstance(one, int | float):
+            continue
+        if not math.isfinite(one):
+            raise InputError(f"{name}={one}: expected a finite number")
+        if all(isinstance(x, int) and not isinstance(x, bool) for x in owns):
+            least = min(1, *owns)
+            if one < least:
+                raise InputError(f"{name}={one}: expected a whole number of at least {least}")
 
 
 def _parse(name: str, text: str, kind: Any) -> Any:
@@ -111,7 +129,7 @@ def _parse(name: str, text: str, kind: Any) -> Any:
     try:
         return _YES_NO[text.lower()] if kind is bool else kind(text)
     except (ValueError, KeyError):
-        raise InputError(f"{name}={text}: expected {kind.__name__}") from None
+        raise InputError(f"{name}={text}: expected {_WORDS.get(kind, kind.__name__)}") from None
 
 
 def choose_data(
