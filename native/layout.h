@@ -111,3 +111,20 @@ inline size_t start_of(size_t k, size_t entries, size_t runs, size_t run) {
     size_t share = (entries - run) / runs;
     return k * share + (size_t)((uint64_t)(uint32_t)(k * 0x9E3779B1u) * share >> 32);
 }
+
+// Calls `action` with each run of a tensor. Runs lie on different pages of memory, so that finding
+// them takes longer than reading them: those to come are asked for ahead.
+template <class T, class Action>
+void each_spread(const T* data, size_t entries, size_t runs, size_t run, Action action) {
+    constexpr size_t ahead = 12, line = 64 / sizeof(T);
+    auto ask = [&](size_t k) {
+        const T* from = data + start_of(k, entries, runs, run);
+        for (size_t place = 0; place < run; place += line) __builtin_prefetch(from + place);
+        __builtin_prefetch(from + run - 1);
+    };
+    for (size_t k = 0; k < ahead && k < runs; ++k) ask(k);
+    for (size_t k = 0; k < runs; ++k) {
+        if (k + ahead < runs) ask(k + ahead);
+        action(data + start_of(k, entries, runs, run), run);
+    }
+}

@@ -85,9 +85,12 @@ inline bool fits(const Target& target, const Plain& x) {
     return x.entries <= PLAIN || (target.part && x.entries >= LARGE);
 }
 
-template <size_t ITEM> void gather_runs(const char* data, size_t entries, char* to) {
-    for (size_t k = 0; k < RUNS; ++k, to += RUN * ITEM)
-        std::memcpy(to, data + start_of(k, entries, RUNS, RUN) * ITEM, RUN * ITEM);
+// The runs of a large tensor, one after the other; entries as words of their size.
+template <class Word> void gather_runs(const char* data, size_t entries, char* to) {
+    each_spread((const Word*)data, entries, RUNS, RUN, [&](const Word* from, size_t count) {
+        std::memcpy(to, from, count * sizeof(Word));
+        to += count * sizeof(Word);
+    });
 }
 
 // Reads a tensor that fits; false on an error of Python.
@@ -98,9 +101,9 @@ inline bool read_plain(const Target& target, PyObject* x, const Plain& plain) {
     layout.insert(some ? RUNS * RUN : entries, 1);
     alignas(64) char runs[RUNS * RUN * 8];
     if (some) {
-        if (dtype == FLOAT64) gather_runs<8>(data, entries, runs);
-        else if (dtype == FLOAT32) gather_runs<4>(data, entries, runs);
-        else gather_runs<2>(data, entries, runs);
+        if (dtype == FLOAT64) gather_runs<uint64_t>(data, entries, runs);
+        else if (dtype == FLOAT32) gather_runs<uint32_t>(data, entries, runs);
+        else gather_runs<uint16_t>(data, entries, runs);
         data = runs;
     }
     read_into(target.row, data, dtype, layout, target.ends, 1);

@@ -48,8 +48,7 @@ constexpr size_t SAMPLE = 1024, SAMPLE_RUN = 8;
 template <class T, class Action> void each_sampled(const void* data, size_t entries, Action action) {
     const T* from = (const T*)data;
     if (entries <= SAMPLE) return action(from, entries);
-    constexpr size_t runs = SAMPLE / SAMPLE_RUN;
-    for (size_t k = 0; k < runs; ++k) action(from + start_of(k, entries, runs, SAMPLE_RUN), SAMPLE_RUN);
+    each_spread(from, entries, SAMPLE / SAMPLE_RUN, SAMPLE_RUN, action);
 }
 
 template <class T> void take(const void* data, size_t entries, double* to) {

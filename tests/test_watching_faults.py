@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import isograd
+from isograd.probe.live.handing import Handing
 from isograd.probe.live.reader import Reader
 from isograd.probe.live.taps import Taps
 from isograd.probe.live.watcher import Watcher
@@ -13,12 +14,8 @@ from isograd.watching._desk import Desk
 from test_watching import boom, healthy, train
 
 PLACES = (
-    [
-        (Watcher, name)
-        for name in (
-            "_open _entering _left _step_ended _next _look _pass_on _arrived _tell _locate".split()
-        )
-    ]
+    [(Watcher, name) for name in ("_open _entering _left _step_ended _next _look _locate".split())]
+    + [(Handing, name) for name in "add hand_over _arrived _hear _tell".split()]
     + [
         (Reader, name)
         for name in (

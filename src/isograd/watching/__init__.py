@@ -60,29 +60,35 @@ class Watch:
         return self._desk.watcher.step
 
     @property
+    def _current(self) -> Desk:
+        self._desk.watcher.catch_up()
+        return self._desk
+
+    @property
     def reading(self) -> Reading | None:
         """The first look and later ones, old ones thinned out; None before the first step."""
-        return self._desk.reading
+        return self._current.reading
 
     @property
     def record(self) -> Record | None:
         """The latest look; None before the first step."""
-        return None if self._desk.reading is None else self._desk.reading.last
+        reading = self.reading
+        return None if reading is None else reading.last
 
     @property
     def losses(self) -> tuple[tuple[int, float], ...]:
         """(step, loss) of the steps so far, old ones thinned out."""
-        return tuple(self._desk.losses.items)
+        return tuple(self._current.losses.items)
 
     @property
     def alarms(self) -> tuple[Alarm, ...]:
         """Every alarm so far, raised or withdrawn, in order of its first step."""
-        return self._desk.alarms.all
+        return self._current.alarms.all
 
     @property
     def diagnosis(self) -> Diagnosis | None:
         """What the rules say of everything seen so far; None before the first step."""
-        return self._desk.judge()
+        return self._current.judge()
 
     @property
     def overhead(self) -> float:
@@ -96,7 +102,7 @@ class Watch:
 
     def explain_nan(self) -> str | None:
         """Where the first non-finite value came from; None as long as all values are finite."""
-        return explain_events(self._desk.reading, self._desk.watcher.events.found, self.losses)
+        return explain_events(self.reading, self._desk.watcher.events.found, self.losses)
 
 
 def watch(

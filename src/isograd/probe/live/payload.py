@@ -1,6 +1,7 @@
 """Payload: what one process saw in one step, as plain bytes that add up over processes."""
 
 import json
+import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -88,12 +89,16 @@ class Later:
     """Tensors on their way from a device: nobody waits for them.
 
     Args:
+        step: steps done before.
         rows: float64 tensors by name; those on the CPU are copied.
         flags: uint8.
         facts: that go with them; values that are tensors of one number are read with the rest.
     """
 
-    def __init__(self, rows: dict[str, Tensor], flags: Tensor, facts: dict[str, Any]) -> None:
+    def __init__(
+        self, step: int, rows: dict[str, Tensor], flags: Tensor, facts: dict[str, Any]
+    ) -> None:
+        self.step, self.taken = step, time.monotonic()
         self._facts = facts
         self._shapes = {key: rows[key].shape for key in rows}
         waiting = {k: v for k, v in facts.items() if isinstance(v, Tensor)}
@@ -143,9 +148,9 @@ class Losses:
         if value is not None:
             self._waiting.append((step, value))
 
-    def arrived(self, now: int, *, wait: bool) -> Iterator[tuple[int, float]]:
-        """Those that can be read without waiting for their device, in order."""
-        while self._waiting:
+    def arrived(self, now: int, until: int, *, wait: bool) -> Iterator[tuple[int, float]]:
+        """Those up to a step that can be read without waiting for their device, in order."""
+        while self._waiting and self._waiting[0][0] <= until:
             step, value = self._waiting[0]
             if isinstance(value, Tensor) and not wait and now - step < LAG:
                 break

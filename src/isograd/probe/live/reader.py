@@ -173,7 +173,7 @@ class Reader:
             facts["norm.eval_gap"] = torch.stack(self._taps.lags).median()
         if parameters.carried is not None:
             facts["gradient.carried"] = parameters.carried
-        later = Later(tables, self._taps.forward.flags, facts)
+        later = Later(step, tables, self._taps.forward.flags, facts)
         self.count += 1
         return later
 

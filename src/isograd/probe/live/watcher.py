@@ -2,8 +2,8 @@
 
 import math
 import time
-from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from functools import wraps
 from typing import Any
 
@@ -19,7 +19,8 @@ from isograd.probe.live.compiled import Compilations, plain_module
 from isograd.probe.live.entrances import Entrances
 from isograd.probe.live.events import Events
 from isograd.probe.live.first import batch_size
-from isograd.probe.live.payload import LAG, Later, Losses, Payload
+from isograd.probe.live.handing import Handing
+from isograd.probe.live.payload import Later
 from isograd.probe.live.ranks import Ranks
 from isograd.probe.live.reaching import Ends
 from isograd.probe.live.reader import Reader
@@ -64,6 +65,7 @@ class Watcher:
         self.skipped = 0
         self.guard = Shield(self._failed, lambda error: error is receiver.raised)
         self.events = Events(self.model, schedule.alarm)
+        self._handing = Handing(receiver, schedule, self.events)
         self.ranks: Ranks | None = None
         self._steps = Steps(self.model, optimizer, self)
         self._reader: Reader | None = None
@@ -71,8 +73,6 @@ class Watcher:
         self._switches = switches(self.model)
         self._due: int | None = 0
         self._hooks: list[Any] = []
-        self._losses = Losses()
-        self._later: deque[tuple[int, Later]] = deque()
         self._loss: Any = None
         self._scale = 1.0
         self._size = self._fresh = 0
@@ -138,7 +138,7 @@ class Watcher:
         """Takes everything off, and passes on what is still on its way."""
         self._steps.close()
         if self.failure is None:
-            self.guard(self._pass_on)(wait=True)
+            self.guard(lambda: self._handing.hand_over(self.step, self._ranks(), wait=True))()
         self._off()
 
     @property
@@ -148,6 +148,9 @@ class Watcher:
 
     def _failed(self, error: Exception) -> None:
         self._off()
+        if self.ranks is not None and not self.ranks.several:
+            with suppress(Exception):  # what was read before the fault is still good
+                self._handing.hand_over(self.step, self.ranks, wait=True)
         self.receiver.failed(error)
 
     def _off(self) -> None:
@@ -215,7 +218,9 @@ class Watcher:
         value: Any = loss.detach()
         if value.device.type == "cpu":
             value = float(value)
-            if not math.isfinite(value) and not self.events.found:
+            bad = not math.isfinite(value)
+            self._handing.worrying |= bad
+            if bad and not self.events.found:
                 self._locate(loss)
         # What several backwards of one step add up to is the loss whose gradient is followed.
         self._loss = value if self._loss is None else self._loss + value
@@ -254,6 +259,7 @@ class Watcher:
         """See `steps.Listener`."""
         if self._read.on and self._backwards:
             bad = self._read.before(optimizer)
+            self._handing.worrying |= bad
             if bad and not self.events.found:
                 self._locate(None)
 
@@ -274,10 +280,9 @@ class Watcher:
             self._read.after(optimizer)
         if not self._steps.leads(optimizer):
             return
-        if looked:
-            self._look(optimizer)
-        self._losses.add(self.step, self._loss)
-        self._pass_on(wait=False)
+        look = self._look(optimizer) if looked else None
+        self._handing.add(self.step, self._loss, look, self._read)
+        self._handing.hand_over(self.step, self._ranks())
         if not self._read.on and self.schedule.urgent and not self._ranks().several:
             self._due = self.step + 1
 
@@ -317,7 +322,7 @@ class Watcher:
             self.ranks = Ranks(self.root, self.model)
         return self.ranks
 
-    def _look(self, optimizer: torch.optim.Optimizer | None) -> None:
+    def _look(self, optimizer: torch.optim.Optimizer | None) -> Later | None:
         """Everything of this step has been read; nobody waits for it."""
         facts = step_facts(self._named, optimizer or self._steps.optimizer, self._size)
         missing = set(facts.pop("optimizer.missing", ()))
@@ -339,37 +344,14 @@ class Watcher:
         scaled = optimizer is None or getattr(optimizer, "grad_scale", None) is not None
         later = self._read.look(self.step, facts, self._scale, 1 / self._scale if scaled else 1.0)
         if later is not None:
-            self._later.append((self.step, later))
             self.events.sheet = self._read.sheet
             self.events.looked(self.step, self._read.forward)
+        return later
 
-    def _pass_on(self, *, wait: bool) -> None:
-        """Hands over what has arrived."""
-        for step, value in self._losses.arrived(self.step, wait=wait):
-            if self.receiver.lost(step, value):
-                self.schedule.alarm()
-        while self._later and (
-            wait or self._later[0][1].ready() or self.step - self._later[0][0] >= LAG
-        ):
-            step, later = self._later.popleft()
-            self._arrived(step, later.get())
-        if self._ranks().several:
-            for step, payload in self._ranks().received(wait=wait):
-                self._tell(step, payload)
-
-    def _arrived(self, step: int, payload: Payload) -> None:
-        ranks = self._ranks()
-        assert self._read.sheet is not None
-        self.events.in_rows(step, self._read.sheet, payload.rows)
-        for key, event in self.events.found.items():
-            payload.facts[key] = {**event, "rank": ranks.rank} if ranks.several else event
-        if ranks.several:
-            ranks.send(step, payload)
-        else:
-            self._tell(step, payload)
-
-    def _tell(self, step: int, payload: Payload) -> None:
-        self.receiver.looked(self._read.record(step, payload))
+    def catch_up(self) -> None:
+        """Hands over what may still wait: somebody asks."""
+        if self.failure is None and self.ranks is not None:
+            self.guard(self._handing.hand_over)(self.step, self.ranks, ask=True)
 
     def _locate(self, loss: Tensor | None) -> None:
         with self.guard.paused():
