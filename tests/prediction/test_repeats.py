@@ -1,6 +1,7 @@
 """Points of a sweep that share their first layers say what each would say by itself."""
 
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import asdict
 from typing import Any
 
@@ -8,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from isograd.prediction import sweeping
+from isograd.prediction.ops.linear import Linear
+from isograd.prediction.repeats import Following
 from isograd.prediction.sweeping import Point, Sweep, sweep
 
 
@@ -88,7 +90,52 @@ def other_from_the_third_on(depth: int) -> nn.Module:
     return nn.Sequential(*layers)
 
 
-ALL = (plain, headed, in_place, normed, attentive, shared, other_from_the_third_on)
+def copied(depth: int) -> nn.Module:
+    """Layers of their own up to three, then copies of one."""
+    one = nn.Linear(12, 12)
+    layers = [deepcopy(one) if depth > 3 else nn.Linear(12, 12) for _ in range(depth)]
+    return nn.Sequential(*(m for layer in layers for m in (layer, nn.Tanh())))
+
+
+def recurrent(depth: int) -> nn.Module:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = nn.ModuleList(nn.LSTM(12, 12, batch_first=True) for _ in range(depth))
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = x[:, None].expand(-1, 3, -1)
+            for layer in self.layers:
+                x = layer(x)[0]
+            return x[:, -1]
+
+    return Net()
+
+
+def gated(depth: int) -> nn.Module:
+    """Functions whose rules call others, and first layers of other names and numbers."""
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            for index in range(depth):
+                self.add_module(f"from_the_end_{depth - index}", nn.Linear(12, 24))
+                self.add_module(f"slope_{index}", nn.PReLU())
+            self.head = nn.Linear(12, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            for index in range(depth):
+                layer = self.get_submodule(f"from_the_end_{depth - index}")
+                x = self.get_submodule(f"slope_{index}")(nn.functional.glu(layer(x)))
+            return self.head(x)  # type: ignore[no-any-return]
+
+    return Net()
+
+
+ALL = (
+    plain, headed, in_place, normed, attentive, shared, other_from_the_third_on, copied, recurrent,
+    gated,
+)  # fmt: skip
 
 
 def numbers(point: Point) -> dict[str, float]:
@@ -97,28 +144,14 @@ def numbers(point: Point) -> dict[str, float]:
 
 def by_itself(monkeypatch: pytest.MonkeyPatch, factory: Any, batch: Any, **more: Any) -> Sweep:
     with monkeypatch.context() as patch:
-        patch.setattr(sweeping, "_repeated", lambda *_: None)
-        return sweep(factory, batch, "depth", [2, 4, 3, 5], **more)
+        patch.setattr(Following, "again", lambda *_: None)
+        options = {"name": "depth", "values": [2, 4, 3, 5], **more}
+        return sweep(factory, batch, **options)
 
 
-@pytest.mark.parametrize("factory", ALL, ids=lambda f: f.__name__)
-@pytest.mark.parametrize("targets", [False, True], ids=["probes", "loss"])
-def test_shared_layers_change_no_number(
-    factory: Callable[[int], nn.Module], targets: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    x = torch.randn(6, 12, generator=torch.Generator().manual_seed(1))
-    batch = (x, torch.tensor([0, 1, 1, 0, 0, 1])) if targets else x
-    together = sweep(factory, batch, "depth", [2, 4, 3, 5])
-    for one, other in zip(
-        together.points, by_itself(monkeypatch, factory, batch).points, strict=True
-    ):
-        assert numbers(one) == pytest.approx(numbers(other), rel=1e-12), one.value
-
-
-def test_the_first_layers_are_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    from isograd.prediction.ops.linear import Linear
-
-    seen = []
+def count(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Grows with every product that is computed."""
+    seen: list[int] = []
     apply = Linear.apply
 
     def counted(self: Linear, *args: Any, **kwargs: Any) -> Any:
@@ -126,6 +159,41 @@ def test_the_first_layers_are_computed_once(monkeypatch: pytest.MonkeyPatch) -> 
         return apply(self, *args, **kwargs)
 
     monkeypatch.setattr(Linear, "apply", counted)
+    return seen
+
+
+@pytest.mark.parametrize("factory", ALL, ids=lambda f: f.__name__)
+@pytest.mark.parametrize("targets", [False, True], ids=["probes", "loss"])
+def test_shared_layers_change_nothing(
+    factory: Callable[[int], nn.Module], targets: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x = torch.randn(6, 12, generator=torch.Generator().manual_seed(1))
+    batch = (x, torch.tensor([0, 1, 1, 0, 0, 1])) if targets else x
+    alone = by_itself(monkeypatch, factory, batch, records=True)
+    for records in (False, True):
+        together = sweep(factory, batch, "depth", [2, 4, 3, 5], records=records)
+        for one, other in zip(together.points, alone.points, strict=True):
+            assert numbers(one) == pytest.approx(numbers(other), rel=1e-12), one.value
+            assert (one.record is None) != records
+            if one.record is not None and other.record is not None:
+                assert one.record.sites == other.record.sites
+                assert one.record.parameters == other.record.parameters
+                assert dict(one.record.facts) == dict(other.record.facts)
+                assert one.record.series == other.record.series
+
+
+def test_what_a_change_leaves_alone_is_shared_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, values = torch.randn(6, 12), ["4=normal:0.3", "4=normal:0.1"]
+    alone = by_itself(monkeypatch, lambda: plain(3), x, name="init", values=values)
+    seen = count(monkeypatch)
+    together = sweep(lambda: plain(3), x, "init", values)
+    assert len(seen) == 3 + 1 + 1  # as it is; twice the last layer, which is another one
+    for one, other in zip(together.points, alone.points, strict=True):
+        assert numbers(one) == pytest.approx(numbers(other), rel=1e-12)
+
+
+def test_the_first_layers_are_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = count(monkeypatch)
     x = torch.randn(6, 12)
     sweep(headed, x, "depth", range(1, 11))
     assert len(seen) == 10 + 10  # ten layers, ten heads

@@ -18,14 +18,23 @@ class Copies:
 
     def __init__(self) -> None:
         self._found: dict[int, tuple[Field, Field]] = {}
+        self.made: list[tuple[Field, Field]] = []
+        """Fields and their copies, in the order in which they were needed."""
 
     def of(self, run: Propagation, field: Field) -> Field:
         """The copy of a field; itself if it tells none."""
         found = self._found.get(id(field))
         if found is None:
             same = field.plain() is field
-            found = self._found[id(field)] = field, field if same else _copied(run, field)
+            found = field, field if same else _copied(run, field)
+            self.take([found])
         return found[1]
+
+    def take(self, made: Iterable[tuple[Field, Field]]) -> None:
+        """Adds copies that have been made."""
+        for pair in made:
+            self._found[id(pair[0])] = pair
+            self.made.append(pair)
 
 
 def _copied(run: Propagation, field: Field) -> Field:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -18,6 +18,9 @@ from isograd.prediction.propagation import Propagation
 from isograd.prediction.recording import law_of
 from isograd.prediction.specs import Spec, parse
 from isograd.sites.batches import Batch, as_batch
+
+if TYPE_CHECKING:
+    from isograd.prediction.repeats import Repeats
 
 _STATS = ("mean", "std", "correlation")
 _WALKED = 64
@@ -70,7 +73,12 @@ def _tensor(spec: Spec, generator: torch.Generator, *, known: bool = False) -> T
 
 
 def abstract(
-    run: Propagation, batch: Batch, stats: Mapping[str, float], *, stepwise: bool = False
+    run: Propagation,
+    batch: Batch,
+    stats: Mapping[str, float],
+    *,
+    stepwise: bool = False,
+    repeats: Repeats | None = None,
 ) -> Batch:
     """The batch with an abstract tensor in place of every floating-point one.
 
@@ -80,6 +88,7 @@ def abstract(
         stats: `mean`, `std` and `correlation` (cosine of two samples) of the floating-point
             inputs, instead.
         stepwise: whether steps of a sequence are told apart where neighbours are more alike.
+        repeats: what the runs of a sweep share.
 
     Raises:
         DataError: unknown or impossible statistics.
@@ -94,7 +103,11 @@ def abstract(
         if isinstance(value, Tensor):
             if not value.is_floating_point():
                 return value
-            made = field_of_input(value, stats, stepwise=stepwise)
+            made = None if repeats is None else repeats.of_input(value, stepwise)
+            if made is None:
+                made = field_of_input(value, stats, stepwise=stepwise)
+                if repeats is not None:
+                    repeats.keep(value, stepwise, made)
             made.condition = 1.0
             return run.abstract(made, value.dtype)
         if isinstance(value, Mapping):

@@ -11,6 +11,44 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from isograd.errors import ModelError, PredictionError
+
+
+def check(
+    name: str, function: Callable[..., Any], args: Any, kwargs: Any, where: Callable[[], str]
+) -> None:
+    """Refuses a call that torch would refuse.
+
+    Args:
+        name: of the function.
+        function: to be called.
+        args: of the call.
+        kwargs: of the call.
+        where: tells the path of the module that calls.
+
+    Raises:
+        ModelError: what torch says against it.
+    """
+    if find(name, args, kwargs) and (said := told(name, function, args, kwargs)):
+        raise error(name, args, said, where())
+
+
+def error(name: str, args: Any, said: str, where: str) -> ModelError:
+    """What is raised of a call that would fail, for a reason that torch has `said`."""
+    of = shapes(args)
+    return ModelError(
+        f"predict: {name}{of and ' of '}{of} in {where or 'the forward'!r} would fail: {said}; "
+        "give inputs of the shapes and ids that the model takes"
+    )
+
+
+def values_wanted(name: str, where: str) -> PredictionError:
+    """What is raised where a model asks for a number that no one computes."""
+    return PredictionError(
+        f"predict: {name}() in {where or 'the forward'!r} needs a value that is never "
+        "computed; what the model does there depends on data: use isograd.measure on one batch"
+    )
+
 
 def find(name: str, args: Any, kwargs: Any) -> bool:
     """Whether a call is seen at a glance to be one that torch would refuse.
@@ -20,12 +58,12 @@ def find(name: str, args: Any, kwargs: Any) -> bool:
     """
     if name == "embedding":
         return bool(_too_large(args, kwargs))
-    check = _CHECKS.get(name)
-    if check is None or not args or not isinstance(args[0], Tensor):
+    asked = _CHECKS.get(name)
+    if asked is None or not args or not isinstance(args[0], Tensor):
         return False
     with torch._C.DisableTorchFunction():
         try:
-            return check(args, kwargs)
+            return asked(args, kwargs)
         except (AttributeError, IndexError, TypeError):
             return False  # called in a way of which torch or the rule has more to say
 

@@ -9,26 +9,32 @@ from __future__ import annotations
 import types
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from isograd.errors import ModelError, PredictionError
-from isograd.prediction import misfits
+from isograd.errors import PredictionError
+from isograd.prediction import misfits, operands
 from isograd.prediction.aligning import aligned
 from isograd.prediction.calls import DEVICE, PLAIN, VALUES, function_name, plain_name, unwrapped
 from isograd.prediction.chance import Chance
 from isograd.prediction.distances import Copies, without_distances
 from isograd.prediction.fields import Field
 from isograd.prediction.gradients import added
-from isograd.prediction.known import cuts_of, empirical, independent, patterned, scalar
-from isograd.prediction.ops import Outcome, by_function
-from isograd.prediction.recording import law_of, values_law
+from isograd.prediction.known import cuts_of, scalar
+from isograd.prediction.ops import Op, Outcome, by_function
 from isograd.prediction.steps import Slope, Step, inherit
 from isograd.prediction.twins import Link, Twins
 from isograd.sites.batches import tensors
+
+if TYPE_CHECKING:
+    from isograd.prediction.repeats import Done, Following
+
+
+def _each(out: Any) -> tuple[Any, ...]:
+    return tuple(out) if isinstance(out, (tuple, list)) else (out,)
 
 
 @dataclass(slots=True)
@@ -88,6 +94,8 @@ class Propagation(TorchFunctionMode):
         self.plain = Copies()
         self.draws: dict[int, int] = {}
         """Parameters by identity, and which of them hold the same values."""
+        self.following: Following | None = None
+        """What runs of similar networks share; None for a run by itself."""
 
     # -- tensors and fields ---------------------------------------------------------------------
 
@@ -98,9 +106,28 @@ class Propagation(TorchFunctionMode):
         self._fields[id(tensor)] = (tensor, field)
         return tensor
 
-    def adopt(self, tensor: Tensor, field: Field, *, parameter: bool = False) -> None:
-        """Takes a tensor of another run, or a parameter, with the field that it has there."""
-        (self._parameters if parameter else self._fields)[id(tensor)] = (tensor, field)
+    def adopt(self, parameter: Tensor, field: Field) -> None:
+        """Takes a parameter with the field that one drawn in the same way has in another run."""
+        self._parameters[id(parameter)] = (parameter, field)
+
+    def take(self, done: Done) -> None:
+        """Takes what an operation of another run has left there."""
+        self.plain.take(done.copies)
+        for step in done.steps:
+            self.steps.append(step)
+            self.twins.enter(step)
+        self.notes += done.notes
+        self.sampled += done.sampled
+
+    def let_go(self) -> None:
+        """Lets go of model and tensors: what rules of this run have made may be used by others."""
+        self.where = lambda: ""
+        self.steps, self.twins, self._chance = [], Twins(), Chance()
+        self._fields, self._known, self._parameters = {}, {}, {}
+
+    def extent(self) -> tuple[int, int, int, int]:
+        """How many steps, copies, notes and sampled operations there are."""
+        return len(self.steps), len(self.plain.made), len(self.notes), len(self.sampled)
 
     def keep(self, tensors: Sequence[Tensor]) -> None:
         """Tensors of the model that an in-place operation must not change."""
@@ -153,25 +180,8 @@ class Propagation(TorchFunctionMode):
             return self._constant(value, like)
 
     def _parameter(self, value: Tensor) -> Field:
-        law = law_of(value) if value.is_meta else values_law(value)
-        if law is None and not value.is_floating_point():
-            raise PredictionError(
-                f"predict: {self._doing} in {self.where() or 'the forward'!r} uses whole numbers "
-                "that are never computed, such as indices of the largest entries: what it does "
-                "there depends on data (routing, mixtures of experts); use isograd.measure on one "
-                "batch"
-            )
-        if law is None:
-            raise PredictionError(
-                f"predict: a tensor of shape {list(value.shape)} in "
-                f"{self.where() or 'the model'!r} is on the meta device with unknown values; build "
-                "the model inside isograd.recording(), so that its initialization is known"
-            )
-        made = None if value.is_meta or value.requires_grad else patterned(value)
-        made = made or independent(tuple(value.shape), law.mean, law.variance)
+        made = operands.parameter(value, self._doing, self.where())
         made.notes["draw"] = self.draws.get(id(value), id(value))
-        if law.kind == "uniform":
-            made.notes["kurtosis"] = 1.8
         if not self.weighs:
             made.notes["fixed"] = True
         self._parameters[id(value)] = (value, made)
@@ -179,17 +189,13 @@ class Propagation(TorchFunctionMode):
 
     def _constant(self, value: Tensor, like: Field | None) -> Field:
         if value.numel() == 1:
-            return scalar(float(value)).regrouped((0,) * value.ndim)
+            return operands.constant(value)
         cuts = None if like is None else cuts_of(like, tuple(value.shape))
-        if cuts is None and id(value) in self._known:
-            return self._known[id(value)][1]
-        values = value.detach()
-        if values.is_complex():
-            values = torch.view_as_real(values)
-        made = empirical(values.double().numpy(), cuts)
-        if cuts is None:
-            self._known[id(value)] = (value, made)
-        return made
+        if cuts is not None:
+            return operands.constant(value, cuts)
+        if id(value) not in self._known:
+            self._known[id(value)] = (value, operands.constant(value))
+        return self._known[id(value)][1]
 
     # -- forward --------------------------------------------------------------------------------
 
@@ -206,10 +212,6 @@ class Propagation(TorchFunctionMode):
                 return args[0]  # such as the counter of a batch norm
             return self._drawn(name, func(*args, **kwargs), args, kwargs)
         return self._run(name, func, args, kwargs)
-
-    def concerns(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-        """Whether a call of a torch function is one that a rule is for."""
-        return name not in PLAIN and name not in DEVICE and self._touches(args, kwargs)
 
     def _drawn(self, name: str, out: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """A mask that a model draws for itself stands for all masks, not for the one drawn."""
@@ -238,16 +240,38 @@ class Propagation(TorchFunctionMode):
 
     def _run(self, name: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if name in VALUES:
-            raise self._values_wanted(name)
+            raise misfits.values_wanted(name, self.where())
         plain, in_place = plain_name(name)
         self._doing = plain
         rule = by_function().get(plain)
-        call = Call(self, plain, func, rule is not None and plain in rule.lines)
-        if misfits.find(plain, args, kwargs) and (said := misfits.told(plain, func, args, kwargs)):
-            raise self._misfit(plain, args, said)
         if rule is None and isinstance(func, types.FunctionType):
+            misfits.check(plain, func, args, kwargs, self.where)
             with self:
                 return unwrapped(func)(*args, **kwargs)
+        following, self.following = self.following, None  # what a rule calls is part of it
+        try:
+            done = None if following is None else following.again(func, args, kwargs)
+            if done is not None:
+                result = self._made(done.out, done.dtype)
+            else:
+                out, dtype = self._applied(plain, rule, func, args, kwargs)
+                result = self._made(out, dtype)
+                if following is not None:
+                    following.note(out, dtype)
+        finally:
+            self.following = following
+        if in_place and isinstance(args[0], Tensor):
+            with torch._C.DisableTorchFunction():
+                self._fields[id(args[0])] = (args[0], self._fields[id(result)][1])
+            return args[0]
+        return result
+
+    def _applied(
+        self, name: str, rule: Op | None, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[Any, torch.dtype]:
+        """What an operation makes of fields, and the dtype of its result."""
+        misfits.check(name, func, args, kwargs, self.where)
+        call = Call(self, name, func, rule is not None and name in rule.lines)
         if rule is None:
             from isograd.prediction.sampling import sampled
 
@@ -257,33 +281,25 @@ class Propagation(TorchFunctionMode):
                 outcome, source = rule.apply(call, *args, **kwargs), rule.source
             except (LookupError, ValueError) as error:
                 if said := misfits.refused(func, args, kwargs):
-                    raise self._misfit(plain, args, said) from error
+                    raise misfits.error(name, args, said, self.where()) from error
                 raise
         if not call.lines:
             outcome.back = without_distances(outcome.back)
-        result = self._outcome(plain, source, outcome, args, kwargs)
-        if in_place and isinstance(args[0], Tensor):
-            with torch._C.DisableTorchFunction():
-                self._fields[id(args[0])] = (args[0], self._fields[id(result)][1])
-            return args[0]
-        return result
+        if any(isinstance(one, Field) for one in _each(outcome.out)):
+            self.record(name, source, outcome)
+        return outcome.out, outcome.dtype or self._dtype(args, kwargs)
 
-    def _outcome(self, name: str, source: str, outcome: Outcome, args: Any, kwargs: Any) -> Any:
-        several = isinstance(outcome.out, (tuple, list))
-        found = tuple(outcome.out) if several else (outcome.out,)
-        fields = tuple(one for one in found if isinstance(one, Field))
-        if not fields:
-            return outcome.out
-        self.record(name, source, outcome)
-        dtype = outcome.dtype or self._dtype(args, kwargs)
-        made = [self.abstract(one, dtype) if isinstance(one, Field) else one for one in found]
-        return type(outcome.out)(made) if several else made[0]
+    def _made(self, out: Any, dtype: torch.dtype) -> Any:
+        """Tensors in the place of fields."""
+        if isinstance(out, (tuple, list)):
+            made = [self.abstract(one, dtype) if isinstance(one, Field) else one for one in out]
+            return type(out)(made) if any(isinstance(one, Field) for one in out) else out
+        return self.abstract(out, dtype) if isinstance(out, Field) else out
 
     def record(self, name: str, source: str, outcome: Outcome) -> None:
         """Adds one step to the run."""
         several = isinstance(outcome.out, (tuple, list))
-        found = tuple(outcome.out) if several else (outcome.out,)
-        fields = tuple(one for one in found if isinstance(one, Field))
+        fields = tuple(one for one in _each(outcome.out) if isinstance(one, Field))
         for one in fields:
             inherit(one, outcome.inputs)
         self.notes.extend(outcome.notes)
@@ -309,20 +325,6 @@ class Propagation(TorchFunctionMode):
             return next(
                 (t.dtype for t in tensors((args, kwargs)) if t.is_floating_point()), torch.float32
             )
-
-    def _misfit(self, name: str, args: Any, said: str) -> ModelError:
-        where, of = self.where(), misfits.shapes(args)
-        return ModelError(
-            f"predict: {name}{of and ' of '}{of} in {where or 'the forward'!r} would fail: {said}; "
-            "give inputs of the shapes and ids that the model takes"
-        )
-
-    def _values_wanted(self, name: str) -> PredictionError:
-        where = self.where()
-        return PredictionError(
-            f"predict: {name}() in {where or 'the forward'!r} needs a value that is never "
-            "computed; what the model does there depends on data: use isograd.measure on one batch"
-        )
 
     # -- backward -------------------------------------------------------------------------------
 

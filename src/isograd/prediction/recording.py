@@ -53,6 +53,8 @@ _OUT = frozenset("eye normal empty rand randn zeros ones full".split())
 """Functions that take care of `out=` themselves."""
 _PRETENDED = {"device": torch.device("cpu"), "is_cpu": True, "is_meta": False}
 """What a recorded tensor says of itself: code asks, to put masks and positions beside it."""
+_CHANGED = frozenset((*_PRETENDED, "data"))
+"""Attributes that are not read as they are."""
 
 
 @contextmanager
@@ -87,7 +89,7 @@ class _Recorder(TorchFunctionMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         name = getattr(func, "__name__", "")
-        if name in _PLAIN:
+        if name in _PLAIN or (name == "__get__" and func.__self__.__name__ not in _CHANGED):
             return func(*args, **(kwargs or {}))
         with torch._C._DisableTorchDispatch():  # a torch function may make tensors of its own
             return self._call(name, func, args, kwargs or {})
@@ -188,7 +190,7 @@ def _attribute(func: Any, args: tuple[Any, ...], *, setting: bool) -> Any:
     name = func.__self__.__name__
     if setting and name == "data":
         return altering.set_data(Call("data", func, args, {}))
-    if setting or name not in (*_PRETENDED, "data"):
+    if setting:
         return func(*args)
     if name == "is_meta" and filling.asked_by_init(args[0]):
         return True

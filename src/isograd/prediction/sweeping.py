@@ -17,7 +17,7 @@ from isograd.prediction.changes import Change, activations, inits
 from isograd.prediction.inputs import batch_of
 from isograd.prediction.judging import correlation
 from isograd.prediction.repeats import Repeats
-from isograd.prediction.tracing import Trace, build, trace
+from isograd.prediction.tracing import Trace, build
 from isograd.prediction.variants import traced
 from isograd.records import Number, Record
 from isograd.sites import WEIGHTS
@@ -103,10 +103,14 @@ def sweep(
             f"sweep: the factory takes no argument {name!r}; sweep one of its own, or "
             f"{', '.join(CHANGES)}"
         )
-    options: dict[str, Any] = {"input_stats": input_stats, "loss": loss, "seed": seed}
-    repeats = None
-    if takes and not records and not callable(inputs) and change in (None, Change()):
-        inputs, repeats = batch_of(inputs, seed), Repeats()
+    options: dict[str, Any] = {
+        "input_stats": input_stats,
+        "loss": loss,
+        "seed": seed,
+        "repeats": Repeats(weighs=records),
+    }
+    given: Any = None
+    batch: Any = None
     points: list[Point] = []
     notes: list[str] = []
     first: IsogradError | None = None
@@ -115,10 +119,9 @@ def sweep(
         here = change or Change()
         try:
             model = build(make)
-            batch = inputs(value) if callable(inputs) else inputs
-            if repeats is not None and (point := _repeated(value, model, batch, repeats, options)):
-                points.append(point)
-                continue
+            now = inputs(value) if callable(inputs) else inputs
+            if batch is None or not (now is given or (isinstance(now, str) and now == given)):
+                given, batch = now, batch_of(now, seed)
             with traced(model, batch, here if takes else _with(here, name, value), **options) as (
                 found,
                 told,
@@ -134,18 +137,6 @@ def sweep(
     if first is not None and all(point.error for point in points):
         raise first
     return Sweep(name, tuple(points), tuple(dict.fromkeys(notes)))
-
-
-def _repeated(
-    value: Any, model: nn.Module, batch: Any, repeats: Repeats, options: dict[str, Any]
-) -> Point | None:
-    """A point whose network begins as those before; None where that needs a run of its own."""
-    if any(isinstance(module, nn.RNNBase) for module in model.modules()):
-        return None
-    found = trace(model, batch, repeats=repeats, **options)
-    if found.run.twins.found:  # layers that share values are followed through one whole run
-        return None
-    return _point(value, found, None)
 
 
 def _word(name: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -90,23 +90,39 @@ def trace(
     With `residual_scale` the branch of every residual addition is multiplied by it. `repeats`
     is what runs of similar networks on the same inputs share.
     """
-    from isograd.prediction.inputs import abstract, batch_of
+    from isograd.prediction.inputs import batch_of
+
+    built, batch = build(model), batch_of(inputs, seed)
+    options = (built, batch, input_stats or {}, loss, seed, residual_scale)
+    found = _run(*options, repeats)
+    if repeats is not None and found.run.twins.found:
+        return _run(*options, None)  # layers that share values are followed through one whole run
+    return found
+
+
+def _run(
+    built: nn.Module,
+    batch: Batch,
+    input_stats: Mapping[str, float],
+    loss: Loss | None,
+    seed: int,
+    residual_scale: float | None,
+    repeats: Repeats | None,
+) -> Trace:
+    from isograd.prediction.inputs import abstract
     from isograd.prediction.repeats import Following
     from isograd.prediction.seeding import seeds_of
 
-    built = build(model)
-    batch = batch_of(inputs, seed)
     run = Propagation()
     reader = Reader(run, residual_scale)
     tape = Tape(built, reader)
     run.draws = draws_of(built)
     run.where = lambda: tape.stack[-1].path if tape.stack else ""
+    if repeats is not None:
+        run.following = Following(repeats, run)
     with untouched(built, run), ExitStack() as stack:
         stepwise = any(isinstance(module, nn.RNNBase) for module in built.modules())
-        swapped = abstract(run, batch, input_stats or {}, stepwise=stepwise)
-        following = None if repeats is None else Following(repeats, run, tape, reader)
-        if following is not None:
-            swapped = following.same(swapped)
+        swapped = abstract(run, batch, input_stats, stepwise=stepwise, repeats=repeats)
         stack.enter_context(run)
         stack.enter_context(tape.recording())
         with tape.quiet():
@@ -114,10 +130,11 @@ def trace(
                 tape.introduce(tensor, "input")
             for tensor in tensors(batch.targets):
                 tape.introduce(tensor, "target")
-        with nullcontext() if following is None else following.forward():
-            outputs = _guarded(tape, lambda: swapped.call(built))
+        outputs = _guarded(tape, lambda: swapped.call(built))
         tape.phase = "loss"
         chosen = _guarded(tape, lambda: seeds_of(run, tape, outputs, batch.targets, loss, seed))
+    if run.following is not None:
+        run.following.end()
     run.backward(chosen.seeds)
     own = chosen.seeds[0][0] if chosen.seeds and chosen.name != "random probes" else None
     return Trace(built, batch, tape, reader, run, chosen.name, chosen.note, loss is None, own)

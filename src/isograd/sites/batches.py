@@ -105,6 +105,17 @@ def tensors(value: Any, depth: int = 4) -> Iterator[Tensor]:
             yield from tensors(getattr(value, entry.name, None), depth - 1)
 
 
+def listed(args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Tensor]:
+    """All tensors among the arguments of a call, as `tensors` finds them."""
+    found: list[Tensor] = []
+    for value in (*args, *kwargs.values()) if kwargs else args:
+        if isinstance(value, Tensor):
+            found.append(value)
+        elif value is not None and not isinstance(value, (int, float, str)):
+            found += tensors(value, 3)
+    return found
+
+
 def is_signal(tensor: Tensor) -> bool:
     """Whether statistics of it make sense: floating point or complex, dense, with data."""
     return (

@@ -5,7 +5,7 @@ so that no module and no tensor is changed.
 """
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -19,7 +19,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from isograd.sites import WEIGHTS, kind_of_function
 from isograd.sites._noting import CUTTING, Quiet, channels, cuts, has_stranger, merge, width
-from isograd.sites.batches import Batch, tensors
+from isograd.sites.batches import Batch, listed, tensors
 
 _TURNING = frozenset("t T mT transpose swapaxes swapdims".split())
 """Ops after which a weight matrix is still one, read the other way round."""
@@ -112,8 +112,6 @@ class Tape(TorchFunctionMode):
         """Weight layers whose trainable weights are not parameters of the model."""
         self.deaf = False
         """Whether operations and calls pass unseen from now on."""
-        self.passing = False
-        """Whether operations pass unseen while module calls are only counted."""
         self.on_fault: Callable[[Exception], None] | None = None
         """Takes what goes wrong in here, where somebody's training must go on all the same."""
         self._of: Any = WeakTensorKeyDictionary()
@@ -152,11 +150,6 @@ class Tape(TorchFunctionMode):
         """The tensor an operation made, if somebody still holds it."""
         return next((t for t, index in self._of.items() if index == node.index), None)
 
-    def placed(self, made: Iterable[tuple[Tensor, int]]) -> None:
-        """Notes which operations, by index, made tensors while they passed unseen."""
-        for tensor, index in made:
-            self._of[tensor] = index
-
     def take(self, batch: Batch) -> None:
         """Registers the tensors of a batch: inputs, and targets that are not inputs themselves."""
         with self.quiet():
@@ -189,19 +182,14 @@ class Tape(TorchFunctionMode):
     ) -> Any:
         """Runs one torch function and notes it."""
         kwargs = kwargs or {}
-        if (
-            self._busy
-            or self.deaf
-            or self.passing
-            or torch._C._functorch.peek_interpreter_stack() is not None
-        ):
+        if self._busy or self.deaf or torch._C._functorch.peek_interpreter_stack() is not None:
             return func(*args, **kwargs)  # inside vmap and grad, tensors are not what they seem
         name = getattr(func, "__name__", "")
         if name == "__get__":
             name = getattr(getattr(func, "__self__", None), "__name__", "")
             if name in _NOT_READ:
                 return func(*args, **kwargs)
-        call = Call(func, args, kwargs, list(tensors((args, kwargs))))
+        call = Call(func, args, kwargs, listed(args, kwargs))
         kind = kind_of_function(name)
         if kind == "hardtanh" and (*args, *kwargs.values())[1:3] == (0.0, 6.0):
             kind = "relu6"  # what torch's ReLU6 calls
@@ -328,12 +316,11 @@ class Tape(TorchFunctionMode):
         if sys.exception() is not frame.handled:
             return  # it raised
         self.deepest = self.stack[-1] if self.stack else None
-        if self.passing:
-            return
-        first = next((t for t in tensors(output) if t.is_floating_point() or t.is_complex()), None)
-        if first is None:
-            return
         with self.quiet():
+            found = tensors(output)
+            first = next((t for t in found if t.is_floating_point() or t.is_complex()), None)
+            if first is None:
+                return
             node = self.node_of(first)
             if node is None:  # made out of sight: a scripted module, a custom autograd function
                 node = self._unseen(frame, args, first)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import torch
@@ -180,7 +181,12 @@ def make_new(call: Call) -> Any:
 
 
 def _kind(call: Call) -> str:
-    return call.name.removeprefix("new_").split("_")[0]
+    return _first_word(call.name)
+
+
+@cache
+def _first_word(name: str) -> str:
+    return name.removeprefix("new_").split("_")[0]
 
 
 @rule(*"zeros ones full zeros_like ones_like full_like new_zeros new_ones new_full".split())

@@ -1,0 +1,60 @@
+"""Operands: fields of what goes into operations without being computed, parameters and numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from isograd.errors import PredictionError
+from isograd.prediction.fields import Field
+from isograd.prediction.known import empirical, independent, patterned, scalar
+from isograd.prediction.pairs import Sizes
+from isograd.prediction.recording import law_of, values_law
+
+
+def parameter(value: Tensor, doing: str, where: str) -> Field:
+    """The field of a parameter, or of a tensor on the meta device, by the law that it is drawn by.
+
+    Args:
+        value: the tensor.
+        doing: the operation under way, for errors.
+        where: path of the module that does it, for errors.
+
+    Raises:
+        PredictionError: nothing is known of its values.
+    """
+    law = law_of(value) if value.is_meta else values_law(value)
+    if law is None and not value.is_floating_point():
+        raise PredictionError(
+            f"predict: {doing} in {where or 'the forward'!r} uses whole numbers that are never "
+            "computed, such as indices of the largest entries: what it does there depends on data "
+            "(routing, mixtures of experts); use isograd.measure on one batch"
+        )
+    if law is None:
+        raise PredictionError(
+            f"predict: a tensor of shape {list(value.shape)} in {where or 'the model'!r} is on the "
+            "meta device with unknown values; build the model inside isograd.recording(), so that "
+            "its initialization is known"
+        )
+    made = None if value.is_meta or value.requires_grad else patterned(value)
+    made = made or independent(tuple(value.shape), law.mean, law.variance)
+    if law.kind == "uniform":
+        made.notes["kurtosis"] = 1.8
+    return made
+
+
+def constant(value: Tensor, cuts: Sequence[Sizes] | None = None) -> Field:
+    """The field of a tensor with values.
+
+    Args:
+        value: the tensor.
+        cuts: classes of its axes; None for those that its values tell.
+    """
+    if value.numel() == 1:
+        return scalar(float(value)).regrouped((0,) * value.ndim)
+    values = value.detach()
+    if values.is_complex():
+        values = torch.view_as_real(values)
+    return empirical(values.double().numpy(), cuts)
