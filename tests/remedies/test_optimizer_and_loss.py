@@ -131,6 +131,25 @@ def test_odd_settings_become_usual_ones() -> None:
     assert change.code.endswith("torch.optim.Adam(model.parameters(), lr=0.003)")
 
 
+@pytest.mark.parametrize(("kind", "decay"), [("SGD", ", weight_decay=0.0005"), ("AdamW", "")])
+def test_a_weight_decay_that_eats_the_weights(kind: str, decay: str) -> None:
+    model = plain(2)
+    own = getattr(torch.optim, kind)(model.parameters(), lr=0.3, weight_decay=0.5)
+    change = remedies.apply("optimizer-defaults", model, classes(), optimizer=own)
+    assert change.code.endswith(f"lr=0.3{decay})")  # AdamW's own default is left out
+
+
+def test_a_divergence_gets_logarithms() -> None:
+    model = nn.Sequential(*plain(2, out=5), nn.Softmax(1))
+    x = torch.randn(40, 20)
+    shares = torch.randn(40, 5).softmax(1)
+    loss = functools.partial(F.kl_div, reduction="batchmean")
+    before = model(x)
+    change = remedies.apply("loss-logits", model, (x, shares), loss)
+    torch.testing.assert_close(change.model(x).exp(), before)
+    assert change.loss is None
+
+
 def test_an_optimizer_is_given_the_rest() -> None:
     model = plain(2)
     own = torch.optim.SGD(model[-1].parameters(), lr=0.3)

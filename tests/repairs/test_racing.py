@@ -9,11 +9,12 @@ import torch
 from torch import nn
 
 from isograd.diagnosis import diagnose
+from isograd.findings import Diagnosis
 from isograd.probe.measuring import measure
 from isograd.remedies import Case
 from isograd.repairs.proving import Series, prove
-from isograd.repairs.racing import Race, affordable
-from isograd.repairs.rehearsing import EDGE, SETTLED, late_trouble, rehearsed
+from isograd.repairs.racing import Race, Runner, affordable
+from isograd.repairs.rehearsing import FIRST, SETTLED, rehearsed
 from isograd.repairs.result import Trial
 from isograd.repairs.scoring import judge
 from isograd.repairs.supply import gather
@@ -146,20 +147,34 @@ def test_worse_than_a_constant_answer_is_as_bad_as_that() -> None:
     assert told((2.9e4, 5.9e3))
 
 
+def rehearsal(case: Case, most: int = 40) -> tuple[Runner, Diagnosis]:
+    return rehearsed(case, lambda _: race_of(case).supply, most, 0)
+
+
 def test_trouble_that_comes_late_is_waited_for() -> None:
     torch.manual_seed(0)
     fine = case_of(he(mlp(64, 40, 10)))
-    assert late_trouble(fine.diagnosis) == 0
+    runner, diagnosis = rehearsal(fine)
+    assert len(runner.losses) == FIRST
+    assert diagnosis is fine.diagnosis  # it learns: nobody looks again
     norm = nn.BatchNorm1d(40, momentum=0.001)
     slow = case_of(nn.Sequential(nn.Linear(64, 40), norm, nn.ReLU(), nn.Linear(40, 10)))
-    assert late_trouble(slow.diagnosis) == SETTLED
+    runner, diagnosis = rehearsal(slow)
+    assert len(runner.losses) == SETTLED
+    assert diagnosis is not slow.diagnosis
 
 
-def test_a_rate_that_throws_a_network_off_is_seen_after_six_steps() -> None:
+def test_a_rate_that_throws_a_network_off_is_seen_at_once() -> None:
     torch.manual_seed(0)
-    case = case_of(he(mlp(64, 100, 90, 10)), lr=1.5)
-    runner, diagnosis = rehearsed(case, race_of(case).supply, EDGE, 0)
-    assert len(runner.losses) <= EDGE
+    runner, diagnosis = rehearsal(case_of(he(mlp(64, 100, 90, 10)), lr=1.5))
+    assert len(runner.losses) <= FIRST
     assert any(f.cause == "lr-too-high" for f in diagnosis.findings)
-    calm = case_of(he(mlp(64, 100, 90, 10)), lr=0.01)
-    assert rehearsed(calm, race_of(calm).supply, EDGE, 0)[1].healthy
+    assert rehearsal(case_of(he(mlp(64, 100, 90, 10)), lr=0.01))[1].healthy
+
+
+def test_a_network_that_looks_well_but_does_not_learn_is_trained_for_longer() -> None:
+    torch.manual_seed(0)
+    still = case_of(he(mlp(64, 40, 10)), lr=1e-5)
+    runner, diagnosis = rehearsal(still)
+    assert len(runner.losses) == 40
+    assert diagnosis.reading.last.fact("rehearsal.losses") == runner.losses

@@ -24,6 +24,22 @@ def test_the_best_temperature_is_that_of_a_search() -> None:
     assert calibrated(x, y) >= best - 1e-6
 
 
+def test_targets_that_are_shares_are_judged_by_the_divergence() -> None:
+    x, _ = logits()
+    shares = x.softmax(1)
+    supply = gather([(x, shares)] * 5, (x, shares), 4)
+    options = {"new_loss": True, "scale": False, "training": True, "seed": 0}
+    for last in (nn.Identity(), nn.Softmax(1), nn.LogSoftmax(1)):  # the right answer in all forms
+        score = judge(last, supply, None, **options)
+        assert score.measure == "classes"
+        assert score(last) == pytest.approx(0, abs=1e-6)
+    blind = nn.Sequential(nn.Linear(5, 5, bias=False))
+    nn.init.zeros_(blind[0].weight)
+    level = shares.log_softmax(1) * 0 + math.log(0.2)
+    expected = float(F.kl_div(level, shares, reduction="batchmean"))
+    assert judge(blind, supply, None, **options)(blind) == pytest.approx(expected, rel=1e-5)
+
+
 @pytest.mark.parametrize("scale", [2.0**-6, 2.0**6])
 def test_a_scale_of_the_outputs_does_not_count(scale: float) -> None:
     x, y = logits()

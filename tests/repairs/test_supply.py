@@ -1,16 +1,34 @@
 """Supply: the same batches for everybody, some held out, and the user's data as it was."""
 
+from collections.abc import Iterator
 from itertools import islice
 
 import pytest
 import torch
 
 from isograd.errors import DataError
-from isograd.repairs.supply import HELD_SAMPLES, gather
+from isograd.repairs.supply import HELD_SAMPLES, Source, gather
 
 
 def batches(count: int, size: int = 64) -> list[tuple[torch.Tensor, torch.Tensor]]:
     return [(torch.full((size, 3), float(i)), torch.full((size,), i)) for i in range(count)]
+
+
+def test_data_are_read_no_further_than_asked_and_not_twice() -> None:
+    read: list[int] = []
+
+    def stream() -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        for place, item in enumerate(batches(9, 256)):
+            read.append(place)
+            yield item
+
+    source = Source(stream())
+    few = gather(source, batches(1, 256)[0], steps=2)
+    assert read == [0, 1, 2]
+    more = gather(source, batches(1, 256)[0], steps=100)
+    assert read == list(range(9))
+    assert [first_value(b) for b in few.train] == [1, 2]
+    assert [first_value(b) for b in more.train] == list(range(1, 9))
 
 
 def first_value(batch: object) -> int:

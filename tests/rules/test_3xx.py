@@ -179,6 +179,8 @@ def test_a_rehearsal_outweighs_the_limit() -> None:
         ({"betas": (0.9, 1.0)}, Severity.ERROR),
         ({"eps": 0.1, "adaptive": True}, Severity.WARNING),
         ({"weight_decay": 10.0}, Severity.WARNING),
+        ({"weight_decay": 0.5, "momentum": 0.9}, Severity.WARNING),
+        ({"weight_decay": 0.5, "momentum": 0.5}, None),
         ({"lr": -0.1}, Severity.ERROR),
         ({"lr": 0.0}, None),
         ({"betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.1, "adaptive": True}, None),

@@ -106,6 +106,15 @@ def test_a_memory_that_fades_is_a_warning_only_where_nothing_is_learned() -> Non
     assert severity(Recurrence().judge(learns)) is Severity.INFO
 
 
+def test_a_short_sequence_is_forgotten_only_where_nothing_is_learned() -> None:
+    first = recurrent(growth=0.0, decay=-0.5, steps=40)
+    assert isinstance(Recurrence().judge(Reading(first)), Passed)
+    flat = with_history(first, replace(first, step=80), losses=FLAT)
+    assert severity(Recurrence().judge(flat)) is Severity.WARNING
+    soon = with_history(first, replace(first, step=40), losses=FLAT[:40])
+    assert isinstance(Recurrence().judge(soon), Passed)
+
+
 def test_gates_are_never_blamed_for_forgetting() -> None:
     first = recurrent(growth=0.0, decay=-0.4, steps=112, label="LSTM")
     reading = with_history(first, replace(first, step=80), losses=FLAT)

@@ -4,7 +4,7 @@ import math
 from dataclasses import replace
 
 import pytest
-from threshold_readings import FLAT, batch, targets
+from threshold_readings import FLAT, batch, targets, unabsorbed
 
 from isograd.diagnosis import diagnose
 from isograd.findings import Finding, Severity
@@ -115,6 +115,12 @@ def test_a_sum_over_samples_and_outputs() -> None:
     assert severity(InitialLoss().judge(Reading(adam))) is Severity.INFO
 
 
+def test_a_large_start_that_a_training_does_not_absorb_is_a_warning() -> None:
+    assert severity(InitialLoss().judge(unabsorbed(60.0))) is Severity.WARNING
+    assert severity(InitialLoss().judge(unabsorbed(5.0))) is Severity.INFO
+    assert severity(InitialLoss().judge(Reading(unabsorbed(60.0).seen))) is Severity.INFO
+
+
 def test_branches_as_large_as_their_stream_explain_a_large_start() -> None:
     reading = _loss(40.0, kind="cross_entropy", chance=2.303)
     assert cause(InitialLoss().judge(reading)) == "init-too-large"
@@ -138,6 +144,7 @@ def test_an_offset_of_the_targets_is_no_fault_of_the_initialization() -> None:
         ("bce_logits", ["sigmoid", "binary_cross_entropy_with_logits"], Severity.ERROR),
         ("nll", ["nll_loss"], Severity.ERROR),
         ("nll", ["softmax", "log", "nll_loss"], None),
+        ("kl", ["softmax", "kl_div"], Severity.ERROR),
         ("bce", ["sigmoid", "clamp", "log"], None),
         ("mse", ["softmax", "mse_loss"], None),
     ],
@@ -145,6 +152,11 @@ def test_an_offset_of_the_targets_is_no_fault_of_the_initialization() -> None:
 def test_loss_pairing(kind: str, ops: list[str], found: Severity | None) -> None:
     facts = {"loss.kind": kind, "loss.input_ops": ops, "output.min": -2.0, "output.max": 2.0}
     assert severity(LossPairing().judge(Reading(chain(3, facts=facts)))) is found
+
+
+def test_logarithms_of_probabilities_suit_a_divergence() -> None:
+    facts = {"loss.kind": "kl", "loss.input_ops": [], "output.min": -9.0, "output.max": -1e-8}
+    assert isinstance(LossPairing().judge(Reading(chain(3, facts=facts))), Passed)
 
 
 def test_softmax_over_one_unit_is_constant_whatever_the_loss() -> None:
@@ -220,6 +232,14 @@ def test_a_plateau_is_a_remark_until_something_explains_it() -> None:
     assert severity(Plateau().judge(_rehearsed(FLAT, spread=0.5))) is Severity.INFO
     assert severity(Plateau().judge(_rehearsed(FLAT * 3, spread=0.5))) is Severity.WARNING
     assert cause(Plateau().judge(_rehearsed(FLAT, spread=1e-6))) == "lr-too-high"
+
+
+def test_weights_that_have_hardly_moved_explain_a_plateau() -> None:
+    for update, found in ((5e-5, "lr-too-low"), (5e-4, "optimizer-hyperparameter")):
+        reading = _rehearsed(FLAT, spread=0.5)  # 80 steps: 0.4 % and 4 % of their size
+        series = {"weight.update_ratio": tuple(update for _ in reading.seen.parameters)}
+        moved = replace(reading, seen=replace(reading.seen, series=series))
+        assert cause(Plateau().judge(moved)) == found
 
 
 def test_a_plateau_names_the_value_it_stands_at() -> None:

@@ -68,6 +68,13 @@ def forgetful() -> Reading:
     return with_history(first, replace(first, step=120), losses=FLAT)
 
 
+def unabsorbed(level: float) -> Reading:
+    """A loss that starts high with an optimizer that could absorb it, and stays there."""
+    facts = {"loss.value": 80.0, "loss.kind": "cross_entropy", "loss.chance": math.log(10)}
+    first = chain(3, facts={**facts, "optimizer.adaptive": True})
+    return with_history(first, replace(first, step=25), losses=[level] * 25)
+
+
 def unrolled(*, growth: float) -> Reading:
     """One layer called twelve times."""
     look = chain(12, activation=None)
@@ -199,7 +206,11 @@ FURTHER: dict[str, tuple[Reading, ...]] = {
     "IG402": (Reading(chain(3, series={"backward.share_fp16_underflow": 0.2})),),
     "IG502": (norms(momentum=0.1, gap=0.8), norms(momentum=0.02, gap=0.8)),
     "IG503": (collapsed(), plain_stack()),
-    "IG504": (forgetful(), unrolled(growth=2.5)),
+    "IG504": (
+        forgetful(),
+        Reading(recurrent(growth=0.0, decay=-0.3, steps=112)),
+        unrolled(growth=2.5),
+    ),
     "IG601": (
         batch(mean=5.0, std=0.9),
         batch(rms=0.02, std=0.02),
@@ -211,6 +222,7 @@ FURTHER: dict[str, tuple[Reading, ...]] = {
         _loss(40.0, kind="mse", chance=1.0),
         _loss(1.5, kind="cross_entropy", chance=math.log(10)),
         _loss(36.0, kind="cross_entropy", chance=math.log(10), **{"loss.summed": True}),
+        unabsorbed(60.0),
     ),
     "IG609": (adversarial(),),
     "IG604": (

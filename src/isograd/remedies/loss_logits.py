@@ -21,10 +21,11 @@ class LossLogits(Remedy):
         `binary_cross_entropy_with_logits` or `cross_entropy`. With a likelihood computed from
         probabilities this is the same loss without its logarithm of 0; with a squared error
         it is another one, whose gradient does not fade where the network is sure and wrong.
+        Before a divergence (`kl_div`) the softmax becomes a `LogSoftmax`, and the loss stays.
 
-    Needs: a sigmoid (softmax) module that ends the model, targets of zeros and ones (classes), a
-        loss that is not one of the two already, and a reason: an output that is saturated, a
-        non-finite loss, a squared error, or a finding that names the pair.
+    Needs: a sigmoid (softmax) module that ends the model, targets of zeros and ones (classes;
+        for `kl_div` numbers), a loss that is not one of the two already, and a reason: an output
+        that is saturated, a non-finite loss, a squared error, or a finding that names the pair.
 
     Source: Bishop 1995, Neural networks for pattern recognition, section 6.9; Golik, Doetsch and
         Ney 2013, Cross-entropy vs. squared error training.
@@ -52,6 +53,8 @@ class LossLogits(Remedy):
             return "no sigmoid or softmax ends the model"
         if kind in ("cross_entropy", "bce_logits", "model", "probe", None):
             return f"the loss ({kind or 'none'}) takes logits or is not known"
+        if kind == "kl" and site.kind == "softmax":
+            return self._logarithm(case, site.name.split("#")[0])
         fits = (site.kind, target) in (("sigmoid", "binary"), ("softmax", "class"))
         fits = fits and (site.kind == "sigmoid" or len(site.shape) == 2)
         if not fits:
@@ -76,6 +79,18 @@ class LossLogits(Remedy):
             ),
             given={"loss": case.loss},
             notes=(f"The model returns logits: apply {site.kind} to them to get probabilities.",),
+        )
+
+    def _logarithm(self, case: Case, name: str) -> Plan | str:
+        names = aliases_of(case.model, name)
+        if not names:
+            return f"{name} is not a module of its own: return log_softmax in the forward"
+        line = "model.set_submodule(name, nn.LogSoftmax(model.get_submodule(name).dim))"
+        return Plan(
+            self.code,
+            "The divergence is that of the probabilities, and is 0 at its best.",
+            program(loop("name", names, line)),
+            notes=("The model returns logarithms: apply exp to them to get probabilities.",),
         )
 
     @staticmethod

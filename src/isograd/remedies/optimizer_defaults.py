@@ -16,7 +16,8 @@ class OptimizerDefaults(Remedy):
     """Set the optimizer's other settings back to usual ones.
 
     Does: keeps class and learning rate and sets what is odd to its usual value: momentum 0.9, betas
-        (0.9, 0.999), eps 1e-8, weight decay of at most 1e-2; a negative rate becomes positive.
+        (0.9, 0.999), eps 1e-8, weight decay 1e-2 of an optimizer that decouples it (AdamW) and 5e-4
+        of others; a negative rate becomes positive.
 
     Needs: an optimizer of torch.optim with one group of parameters, and a setting out of range.
 
@@ -43,7 +44,7 @@ class OptimizerDefaults(Remedy):
         kind, settings, groups = told
         if groups > 1 or not kind.__module__.startswith("torch.optim"):
             return f"{kind.__name__} with {groups} groups of parameters has settings of its own"
-        changed = {k: v for k, v in self._usual(settings).items() if settings[k] != v}
+        changed = {k: v for k, v in self._usual(kind, settings).items() if settings[k] != v}
         if not changed:
             return f"{kind.__name__}: 0 of {len(settings)} settings are odd"
         new = {**settings, **changed}
@@ -55,7 +56,7 @@ class OptimizerDefaults(Remedy):
             optimizer=Made(kind, new),
         )
 
-    def _usual(self, settings: dict[str, Any]) -> dict[str, Any]:
+    def _usual(self, kind: type, settings: dict[str, Any]) -> dict[str, Any]:
         usual: dict[str, Any] = {}
         rate = float(settings.get("lr") or 0.0)
         if rate < 0:
@@ -70,8 +71,9 @@ class OptimizerDefaults(Remedy):
         eps = settings.get("eps")
         if isinstance(eps, float) and eps > self.large_eps:
             usual["eps"] = 1e-8
-        if float(settings.get("weight_decay") or 0.0) * abs(rate) > self.decay:
-            usual["weight_decay"] = 1e-2
+        built_up = 1 / max(1 - float(usual.get("momentum", settings.get("momentum") or 0.0)), 0.01)
+        if float(settings.get("weight_decay") or 0.0) * abs(rate) * built_up > self.decay:
+            usual["weight_decay"] = 1e-2 if "W" in kind.__name__ else 5e-4
         return usual
 
     @staticmethod

@@ -1,44 +1,100 @@
 """The look at a network after a trial, and trials that come before a diagnosis."""
 
+from collections.abc import Callable
 from dataclasses import replace
+
+import torch
 
 from isograd.diagnosis import diagnose
 from isograd.findings import Diagnosis
+from isograd.probe.borrowing import borrowed
 from isograd.probe.measuring import measure
+from isograd.probe.stepping import Stepper
 from isograd.records import Reading, Record
 from isograd.remedies import Case
 from isograd.repairs.racing import Runner
 from isograd.repairs.supply import Supply
 from isograd.repairs.treatments import Treatment
+from isograd.sites.batches import as_batch
 
 SETTLED = 32
 """Steps after which stale running statistics of batch norms show (IG502 asks for thirty)."""
 SLOW = 0.01
 """Momentum of a batch norm with which most of its initial statistics are left after so many; only
 then is it worth looking, for the usual 0.1 leaves three percent."""
+FIRST = 8
+"""Steps of a training after which a healthy network mostly has begun to learn; if not, twice as
+many, and so on."""
+LEARNED = 0.95
+"""Part of the loss of a constant answer below which the loss of a batch is no luck, and more than
+how often each class occurs."""
+UNKNOWN = 0.1
+"""Part of the first loss by which it has to fall where nobody knows that of a constant answer."""
+ESCAPED = 3.0
+"""Times its start at which a loss has run away."""
 EDGE = 6
 """Steps after which a learning rate beyond the limit of stability has thrown a network off, if it
 does."""
 
 
-def late_trouble(diagnosis: Diagnosis) -> int:
-    """Steps after which a network that looks healthy may show what is wrong; 0: none is likely."""
-    seen = diagnosis.reading.seen
-    if _slow_norms(seen):
-        return SETTLED
-    return EDGE if any(f.cause == "lr-too-high" for f in diagnosis.findings) else 0
+def rehearsed(
+    case: Case, supply: Callable[[int], Supply], most: int, seed: int
+) -> tuple[Runner, Diagnosis]:
+    """Trains a copy of a network that looks healthy, until it learns or shows that it does not.
 
+    A network that learns within a few steps is not looked at again, unless it is of those whose
+    trouble comes late.
 
-def rehearsed(case: Case, supply: Supply, steps: int, seed: int) -> tuple[Runner, Diagnosis]:
-    """Trains a copy of the network as it is, and looks at it again.
+    Args:
+        case: the network, whose diagnosis found nothing serious.
+        supply: what it is trained on for so many steps.
+        most: steps after which one that has not learned is looked at.
+        seed: of the training.
 
     Raises:
         IsogradError: it cannot be trained.
     """
     as_it_is = Treatment()
     runner = Runner(as_it_is, as_it_is.start(case, seed), seed)
-    runner.advance(supply, steps)
-    return runner, looked_again(runner, case, case.diagnosis, seed)
+    diagnosis, late = case.diagnosis, _late_trouble(case.diagnosis)
+    steps = late or min(FIRST, most)
+    while True:
+        own = supply(steps if steps <= FIRST and not late else most)
+        runner.advance(own, steps - len(runner.losses))
+        learned = runner.broke is None and _learned(runner, case, seed)
+        if learned and not late:
+            return runner, diagnosis
+        last = learned or runner.broke is not None or steps >= most
+        if late or last or _escaped(runner):
+            diagnosis = looked_again(runner, case, diagnosis, seed)
+        if last or not diagnosis.healthy:
+            return runner, diagnosis
+        steps, late = min(2 * steps, most), 0
+
+
+def _escaped(runner: Runner) -> bool:
+    return min(runner.losses[-3:]) > ESCAPED * abs(runner.losses[0])
+
+
+def _learned(runner: Runner, case: Case, seed: int) -> bool:
+    """Whether the loss of the case's batch shows that its inputs are used by now."""
+    start, chance = (case.record.fact(key) for key in ("loss.value", "loss.chance"))
+    if not isinstance(start, float):
+        return False
+    own = Stepper(runner.trainee.model, runner.trainee.optimizer, case.loss, seed, "trial")
+    with borrowed(own.model), torch.no_grad():
+        now = float(own.forward(as_batch(case.batch)))
+    if not isinstance(chance, float):
+        return now < start - UNKNOWN * abs(start)
+    return now < LEARNED * min(start, chance)
+
+
+def _late_trouble(diagnosis: Diagnosis) -> int:
+    """Steps after which a network that looks healthy may show what is wrong; 0: none is likely."""
+    seen = diagnosis.reading.seen
+    if _slow_norms(seen):
+        return SETTLED
+    return EDGE if any(f.cause == "lr-too-high" for f in diagnosis.findings) else 0
 
 
 def looked_again(runner: Runner, case: Case, before: Diagnosis, seed: int) -> Diagnosis:

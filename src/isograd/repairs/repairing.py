@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from isograd.diagnosis import diagnose
-from isograd.errors import InputError
+from isograd.errors import InputError, ModelError
 from isograd.findings import Diagnosis
 from isograd.probe.borrowing import borrowed
 from isograd.probe.measuring import measure
@@ -20,10 +20,10 @@ from isograd.remedies import FAMILIES, Case
 from isograd.repairs.attempting import Attempt, Budget
 from isograd.repairs.comparing import Comparison
 from isograd.repairs.planning import Candidates, candidates
-from isograd.repairs.rehearsing import late_trouble, rehearsed
+from isograd.repairs.rehearsing import rehearsed
 from isograd.repairs.result import Cost, Repair, Skipped, Trial
 from isograd.repairs.scoring import MEASURES
-from isograd.repairs.supply import gather
+from isograd.repairs.supply import Source, gather
 from isograd.repairs.treatments import AS_IT_IS, Treatment
 from isograd.sites import NORMS
 
@@ -31,6 +31,9 @@ DEFAULT_LR = 1e-3
 """Of Adam, with which trials train where no optimizer is handed in."""
 MOST_BATCHES = 1000
 """Taken from the data where the budget is a time; with steps, no trial takes a quarter of them."""
+
+LONGEST_REHEARSAL = 100
+"""Steps for which a network that looks healthy, but does not learn, is trained at most."""
 
 
 def repair(
@@ -72,28 +75,34 @@ def repair(
     allow = _families(allow)
     most = MOST_BATCHES if seconds else max(steps // 4, 16)
     diagnosis = _look(model, batch, loss, optimizer, seed)
-    case = Case(model, batch, diagnosis, loss, optimizer)
-    start, supply = case, None
-    if diagnosis.healthy and optimizer is not None and (wait := late_trouble(diagnosis)):
-        supply = gather(data, batch, max(wait, most))
-        with borrowed(model), torch.enable_grad():
-            runner, diagnosis = rehearsed(case, supply, wait, seed)
-        case = start = replace(case, diagnosis=diagnosis)
-        if case.has("norm-mode") and supply.apart:  # from there it shows soonest
-            now = runner.trainee
-            start = replace(case, model=now.model, optimizer=now.optimizer)
-    same = Repair("healthy", "", model, loss, _instance(optimizer), diagnosis)
+    start = case = Case(model, batch, diagnosis, loss, optimizer)
+    source = None if data is None else Source(data)
+    supply = functools.partial(gather, source, batch)
+    notes: list[str] = []
+    if diagnosis.healthy and optimizer is not None and _can_train(diagnosis):
+        longest = min(most, LONGEST_REHEARSAL)
+        try:
+            with borrowed(model), torch.enable_grad():
+                runner, diagnosis = rehearsed(case, supply, longest, seed)
+        except ModelError as error:  # what cannot be trained here may be healthy all the same
+            notes.append(f"rehearsal: left out ({error})")
+        else:
+            case = start = replace(case, diagnosis=diagnosis)
+            if case.has("norm-mode"):  # from there it shows soonest
+                now = runner.trainee
+                start = replace(case, model=now.model, optimizer=now.optimizer)
+    same = Repair("healthy", "", model, loss, _instance(optimizer), diagnosis, notes=tuple(notes))
     if diagnosis.healthy:
         reason = "No rule found anything that needs a change."
         return replace(same, reason=reason, cost=_cost(0, began))
     _check_can_train(diagnosis)
-    supply = supply or gather(data, batch, most)
-    notes = list(supply.notes)
+    supplied = supply(most)
+    notes += supplied.notes
     if optimizer is None:
         optimizer = functools.partial(torch.optim.Adam, lr=DEFAULT_LR)
         notes.append(f"optimizer: none was handed in; trials train with Adam, lr {DEFAULT_LR}")
-    case = replace(case, optimizer=optimizer, data=supply.items or None)
-    if start.model is model:
+    case = replace(case, optimizer=optimizer, data=supplied.items or None)
+    if start.model is model or not supplied.apart:
         start = case
     same = replace(same, notes=tuple(notes))
     with borrowed(model), torch.enable_grad():
@@ -102,7 +111,7 @@ def repair(
         if not found.treatments:
             return replace(same, verdict="no-remedy", reason=_untried(found), cost=_cost(0, began))
         spending = Budget(steps, progress=progress)
-        attempt = Attempt(case, start, supply, allow, spending, seed)
+        attempt = Attempt(case, start, supplied, allow, spending, seed)
         if seconds is not None:
             attempt.afford(began + seconds)
         done = _tried(attempt, found, same)
@@ -207,8 +216,12 @@ def _look(model: nn.Module, batch: Any, loss: Any, optimizer: Any, seed: int) ->
     return diagnose(look()) if normalized and not diagnosis.healthy else diagnosis
 
 
+def _can_train(diagnosis: Diagnosis) -> bool:
+    return bool(diagnosis.reading.seen.fact("loss.kind") != "probe")
+
+
 def _check_can_train(diagnosis: Diagnosis) -> None:
-    if diagnosis.reading.seen.fact("loss.kind") == "probe":
+    if not _can_train(diagnosis):
         raise InputError(
             f"repair: {diagnosis.findings[0].message} Without targets nothing can be tried; give "
             "batch=(inputs, targets), or a model that returns its loss"

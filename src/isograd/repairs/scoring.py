@@ -129,17 +129,21 @@ def judge(
 
 
 def calibrated(logits: Tensor, labels: Tensor) -> float:
-    """Smallest mean cross entropy [nats] over factors on the logits.
+    """Smallest mean divergence from the labels [nats] over factors on the logits.
 
     Args:
         logits: [samples, classes]
-        labels: [samples]
+        labels: [samples], for the cross entropy; or the probabilities, [samples, classes].
     """
     x = logits.detach().double()
     if not bool(torch.isfinite(x).all()):
         return math.inf
     x = x - x.amax(1, keepdim=True)
-    right = x.gather(1, labels[:, None]).mean()
+    if labels.ndim == 1:
+        right, least = x.gather(1, labels[:, None]).mean(), 0.0
+    else:
+        right = (x * labels).sum(1).mean()
+        least = float(torch.special.entr(labels.double()).sum(1).mean())
 
     def left(factors: tuple[float, ...]) -> list[float]:
         many = max(1, MOST_ENTRIES // x.numel())
@@ -151,7 +155,7 @@ def calibrated(logits: Tensor, labels: Tensor) -> float:
 
     losses = left(COARSE)
     best = COARSE[losses.index(min(losses))]
-    return min(left(tuple(best * factor for factor in FINE)))
+    return min(left(tuple(best * factor for factor in FINE))) - least
 
 
 def unexplained(out: Tensor, targets: Tensor) -> float:
@@ -182,7 +186,13 @@ def beside_line(out: Tensor, targets: Tensor) -> float:
 
 
 def _classes(out: Tensor, targets: Any) -> tuple[Tensor, Tensor]:
-    """Logits [samples, classes] and labels [samples] of a classification, without ignored ones."""
+    """Logits [samples, classes] and labels of a classification, without ignored ones.
+
+    Labels are classes, [samples], or their probabilities, [samples, classes].
+    """
+    if _shares(targets, out):
+        logarithms = form_of(out, 1) == "probabilities"
+        return out.clamp(min=1e-30).log() if logarithms else out, targets
     if not isinstance(targets, Tensor) or targets.is_floating_point() or targets.is_complex():
         raise TypeError("no classes")
     if out.ndim != targets.ndim + 1 or out.numel() == targets.numel() or len(out) != len(targets):
@@ -194,6 +204,13 @@ def _classes(out: Tensor, targets: Any) -> tuple[Tensor, Tensor]:
     if not bool(kept.any()):
         raise ValueError("no label is in range")
     return logits[kept], labels[kept]
+
+
+def _shares(targets: Any, out: Tensor) -> bool:
+    """Whether the targets are a distribution over classes for each sample, not zeros and a one."""
+    fits = isinstance(targets, Tensor) and targets.ndim == 2 and targets.shape == out.shape
+    fits = fits and targets.is_floating_point() and form_of(targets, 1) == "probabilities"
+    return fits and not _binary(targets)
 
 
 def _binary(targets: Tensor) -> bool:

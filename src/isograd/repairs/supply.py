@@ -1,5 +1,6 @@
 """Supply: the batches of all trials, in an order of each seed, and a portion held out."""
 
+import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -36,6 +37,29 @@ class Supply:
         while True:
             for place in torch.randperm(len(self.train), generator=generator).tolist():
                 yield self.train[place]
+
+
+class Source:
+    """Data that are gone through once, no further than somebody asks, and remembered.
+
+    Args:
+        data: batches.
+
+    Raises:
+        DataError: the data cannot be gone through.
+    """
+
+    def __init__(self, data: Iterable[Any]) -> None:
+        self._rest, self._taken = _through(data), list[Any]()
+
+    def __iter__(self) -> Iterator[Any]:
+        for place in itertools.count():
+            if place == len(self._taken):
+                try:
+                    self._taken.append(next(self._rest))
+                except StopIteration:
+                    return
+            yield self._taken[place]
 
 
 def gather(data: Iterable[Any] | None, batch: Any, steps: int) -> Supply:

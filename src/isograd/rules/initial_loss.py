@@ -8,7 +8,7 @@ from typing import ClassVar
 from isograd.findings import Finding, Severity
 from isograd.records import Reading, Record
 from isograd.rules._causes import UNSCALED
-from isograd.rules._course import terms
+from isograd.rules._course import course, terms
 from isograd.rules._examples import chain
 from isograd.rules._graph import NORMS
 from isograd.rules._numbers import fact, first_update, show
@@ -46,6 +46,8 @@ class InitialLoss(Rule):
     """The same for squared errors: outputs ten times as large as the targets."""
     below: float = 0.3
     """Loss over chance: a fresh network that guesses no one does so well on a whole batch."""
+    patience: int = 20
+    """Steps of a training in which what can be absorbed has been, at least in part."""
     update: float = 0.1
     """First update over weight: a tenth of the weight in one step undoes the initialization."""
 
@@ -125,7 +127,11 @@ class InitialLoss(Rule):
     def _severity(self, reading: Reading) -> Severity:
         # A norm, or an optimizer that divides by the gradient's size, undoes a large start.
         seen = reading.seen
+        path, chance = course(reading), _of_chance(seen)
         absorbed = seen.fact("optimizer.adaptive") or any(s.kind in NORMS for s in seen.sites)
+        tried = path is not None and path.steps >= self.patience and path.level / terms(seen)
+        if tried and chance and tried > self.above * chance:
+            return Severity.WARNING  # it has not been absorbed in all these steps
         if absorbed or outcome(reading) == "trains":
             return Severity.INFO
         return Severity.WARNING

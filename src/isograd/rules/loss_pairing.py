@@ -22,13 +22,14 @@ class LossPairing(Rule):
 
     Sees: the operations between the last weight layer and the loss: a softmax in front of
         cross_entropy (which applies it itself), a sigmoid in front of
-        binary_cross_entropy_with_logits or cross_entropy, nll_loss without a logarithm, BCE on
-        numbers that are no probabilities, and a softmax over an axis of length one.
+        binary_cross_entropy_with_logits or cross_entropy, nll_loss without a logarithm, kl_div of
+        numbers above zero, BCE on numbers that are no probabilities, and a softmax over an axis of
+        length one.
 
     Matters: applied twice, softmax squeezes ten logits into probabilities between 0 and 1, so
         that the loss can never go below 1.46 for ten classes, and its gradient is weak. A softmax
-        over one unit is the constant 1: no gradient at all. nll_loss without a logarithm
-        rewards larger numbers without bound.
+        over one unit is the constant 1: no gradient at all. nll_loss and kl_div without a
+        logarithm reward larger numbers without bound.
 
     Wrong when: the squeeze is wanted. log_softmax before cross_entropy changes nothing.
 
@@ -103,6 +104,11 @@ class LossPairing(Rule):
             return (
                 f"nll_loss gets numbers{inside} that are no logarithms of probabilities.",
                 "Put log_softmax before nll_loss, or use cross_entropy on the logits.",
+            )
+        if kind == "kl" and high is not None and high > self.outside:
+            return (
+                f"kl_div gets numbers{inside}; logarithms of probabilities are below zero.",
+                "Put log_softmax before kl_div in place of softmax.",
             )
         if kind == "bce" and "sigmoid" not in ops and "softmax" not in ops and wild:
             return (

@@ -142,11 +142,17 @@ class OptimizerSettings(Rule):
 
     def _decay(self, record: Record) -> Fault | None:
         rate, decay = fact(record, "optimizer.lr"), fact(record, "optimizer.weight_decay")
-        if rate is None or decay is None or rate * decay <= self.decay:
+        momentum = fact(record, "optimizer.momentum") or 0.0
+        if rate is None or decay is None or not 0 <= momentum < 1:
             return None
+        # What is decayed goes through the momentum as the gradient does.
+        taken = rate * decay / (1 - momentum)
+        if taken <= self.decay:
+            return None
+        by = f" and momentum {show(momentum)}" if momentum else ""
         text = (
-            f"Weight decay {show(decay)} at learning rate {show(rate)} takes "
-            f"{show(100 * rate * decay)} % of every weight away at every step."
+            f"Weight decay {show(decay)} at learning rate {show(rate)}{by} takes "
+            f"{show(100 * taken)} % of every weight away at every step."
         )
         return Severity.WARNING, text, "Lower weight_decay to 1e-2 or less."
 

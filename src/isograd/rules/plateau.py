@@ -7,7 +7,8 @@ from isograd.findings import Finding, Severity
 from isograd.records import Reading, Record
 from isograd.rules._course import Course, course, terms, uninformed
 from isograd.rules._examples import chain, with_history
-from isograd.rules._numbers import dependence, fact, first_update, show
+from isograd.rules._numbers import dependence, fact, middle, show
+from isograd.rules._profile import effective_updates
 from isograd.rules._rule import NotApplicable, Outcome, Passed, Rule
 from isograd.rules._watched import latest, latest_with, warming
 
@@ -48,8 +49,9 @@ class Plateau(Rule):
     """Level over that of a constant answer from which nothing has been learned from the input."""
     constant: float = 1e-3
     """Spread of the outputs over the samples over their rms, below which they are constant."""
-    tiny: float = 1e-5
-    """First update over weight: it takes 100,000 such steps to replace a weight."""
+    moved: float = 0.01
+    """Part of its size that a weight has moved by in all steps, at most, below which nothing can
+    have been learned: had the steps all gone one way, they would have changed it by a hundredth."""
 
     def judge(self, reading: Reading) -> Outcome:
         """Judges the second half of the losses."""
@@ -64,7 +66,7 @@ class Plateau(Rule):
             return Passed(f"the loss falls: {show(path.start)} to {show(path.losses[-1])}")
         if path.level < self.near * reference:
             return Passed(f"the loss stands at {show(path.level)}, below {show(reference)}")
-        cause, reason = self._cause(reading)
+        cause, reason = self._cause(reading, path.steps)
         bad = bool(reason) or path.steps >= self.patience
         if path.watched and (not chance or (warming(reading) and cause == "lr-too-low")):
             bad = cause in ("dead-units", "lr-too-high")
@@ -93,11 +95,11 @@ class Plateau(Rule):
                 return f", where {name} is {show(value)}"
         return ""
 
-    def _cause(self, reading: Reading) -> tuple[str, str]:
+    def _cause(self, reading: Reading, steps: int) -> tuple[str, str]:
         """The best guess, and what supports it."""
         last = latest_with(reading, "output.spread")
         before, after = dependence(reading.seen), dependence(last)
-        update = first_update(latest(reading, "weight.update_ratio"))
+        update = middle(effective_updates(latest(reading, "weight.update_ratio")).values())
         if after is not None and after < self.constant:
             said = f"; the outputs vary by only {show(after)} of their rms over the samples"
             dead = max(
@@ -111,7 +113,7 @@ class Plateau(Rule):
                 "lr-too-high",
                 f"{said}, after {show(before)} before training" if before else said,
             )
-        if update is not None and update < self.tiny:
+        if update is not None and update * steps < self.moved:
             return (
                 "lr-too-low",
                 f"; a step moves the weights by {show(update)} of their size",

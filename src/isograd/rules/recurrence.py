@@ -69,7 +69,7 @@ class Recurrence(Rule):
     """Factor over the whole sequence: what is left is below the rounding error of float32."""
     long: int = 50
     """Steps from which a sequence is long; below, even a plain RNN mostly keeps what it needs."""
-    patience: int = 100
+    patience: int = 50
     """Steps of a rehearsal that can be blamed for not learning: the last time steps are learned
     first, and that takes some dozens of updates."""
     calls: int = 10
@@ -89,10 +89,12 @@ class Recurrence(Rule):
             return self._explodes(worst, outcome(reading))
         short = min(loops, key=lambda loop: loop.backward or 0.0)
         fading = short.backward or 0.0
-        if short.steps >= self.long and fading < math.log(self.vanished):
-            tried = course(reading)
-            long_enough = tried is not None and tried.steps >= self.patience
-            return self._vanishes(short, fading, outcome(reading) if long_enough else None)
+        tried = course(reading)
+        long_enough = tried is not None and tried.steps >= self.patience
+        result = outcome(reading) if long_enough else None
+        blamed = result in ("flat", "diverges")
+        if (short.steps >= self.long or blamed) and fading < math.log(self.vanished):
+            return self._vanishes(short, fading, result)
         return Passed(
             f"{worst.name}: state and gradient change by at most {show(_factor(worst.growth))} "
             f"fold over {worst.steps} steps"

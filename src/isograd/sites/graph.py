@@ -13,6 +13,7 @@ LOSSES = {
     "binary_cross_entropy": "bce",
     "binary_cross_entropy_with_logits": "bce_logits",
     "mse_loss": "mse",
+    "kl_div": "kl",
     "l1_loss": "l1",
     "smooth_l1_loss": "l1",
     "huber_loss": "l1",
