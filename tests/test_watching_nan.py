@@ -129,10 +129,11 @@ def test_targets_of_one_call_are_not_those_of_the_step() -> None:
 def test_an_optimizer_of_another_model_is_told() -> None:
     model = healthy()
     other = torch.optim.SGD(healthy().parameters(), 0.1)
-    watch = isograd.watch(model, other, sinks=()).open()
-    other.step()
+    watch = isograd.watch(model, other, sinks=())
     with pytest.warns(IsogradWarning, match="the optimizer holds no parameter of") as told:
-        watch.close()
+        watch.open()
+    other.step()
+    watch.close()
     assert told[0].filename == __file__  # the line of the loop, none of isograd's
     assert repr(watch) == "<Watch: 0 steps, 0 alarms stand>"
 
@@ -144,3 +145,30 @@ def test_finite_runs_have_nothing_to_explain() -> None:
         assert watch.record is None
         train(model, steps=3)
     assert watch.explain_nan() is None
+
+
+class Once(nn.Module):
+    """Divides by zero in its third call, and never again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.calls = nn.Linear(4, 3), 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        out = self.layer(x)
+        return out / 0 if self.calls == 3 else out
+
+
+def test_what_does_not_happen_again_is_not_blamed_on_the_loss() -> None:
+    torch.manual_seed(0)
+    model = Once()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    with isograd.watch(model, optimizer, every=1, sinks=(), on_finding=None) as watch:
+        for _ in range(4):
+            optimizer.zero_grad()
+            F.cross_entropy(model(torch.randn(8, 4)), torch.zeros(8, dtype=torch.long)).backward()
+            optimizer.step()
+    text = watch.explain_nan()
+    assert text is not None
+    assert "an operation that was finite when it was run again in the model" in text

@@ -94,7 +94,7 @@ def steps(ratio: float, *, adaptive: bool, left: float = 1.0) -> Reading:
 def optimizer(**facts: object) -> Reading:
     """Settings of an optimizer."""
     named = {f"optimizer.{key}": value for key, value in facts.items()}
-    series = {"weight.grad_rms": 1e-4}
+    series = {"weight.grad_rms": 1e-4, "weight.rms": 0.05}
     return Reading(chain(3, series=series, facts={"optimizer.name": "Adam", **named}))
 
 
@@ -132,6 +132,7 @@ SIGNAL: dict[str, tuple[Reading, ...]] = {
     "IG306": (
         optimizer(lr=1e-3, eps=1e-2, adaptive=True),
         optimizer(lr=1e-3, eps=1e-8, adaptive=True, weight_decay=500.0),
+        optimizer(lr=1e-3, eps=1e-8, adaptive=True, weight_decay=50.0, penalty=True),
         optimizer(lr=1e-3, eps=1e-8, adaptive=True, weight_decay=0.1),
     ),
 }

@@ -179,8 +179,11 @@ def test_a_rehearsal_outweighs_the_limit() -> None:
         ({"betas": (0.9, 1.0)}, Severity.ERROR),
         ({"eps": 0.1, "adaptive": True}, Severity.WARNING),
         ({"weight_decay": 10.0}, Severity.WARNING),
-        ({"weight_decay": 0.5, "momentum": 0.9}, Severity.WARNING),
-        ({"weight_decay": 0.5, "momentum": 0.5}, None),
+        ({"weight_decay": 0.05, "momentum": 0.9}, Severity.WARNING),
+        ({"weight_decay": 0.05, "momentum": 0.5}, None),
+        ({"weight_decay": 0.1}, None),
+        ({"lr": 1e-3, "weight_decay": 10.0, "penalty": True}, Severity.WARNING),
+        ({"lr": 1e-3, "weight_decay": 0.01, "penalty": True}, None),
         ({"lr": -0.1}, Severity.ERROR),
         ({"lr": 0.0}, None),
         ({"betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.1, "adaptive": True}, None),
@@ -188,7 +191,8 @@ def test_a_rehearsal_outweighs_the_limit() -> None:
 )
 def test_settings(facts: dict[str, object], severity: Severity | None) -> None:
     named = {f"optimizer.{k}": v for k, v in {"lr": 0.05, **facts}.items()}
-    outcome = RULES["IG306"].judge(Reading(chain(3, series={"weight.grad_rms": 1e-3}, facts=named)))
+    sizes = {"weight.grad_rms": 1e-3, "weight.rms": 0.05}
+    outcome = RULES["IG306"].judge(Reading(chain(3, series=sizes, facts=named)))
     assert (outcome.severity if isinstance(outcome, Finding) else None) is severity
 
 

@@ -242,6 +242,11 @@ def test_weights_that_have_hardly_moved_explain_a_plateau() -> None:
         assert cause(Plateau().judge(moved)) == found
 
 
+def test_a_plateau_of_weights_that_have_moved_enough_is_the_datas() -> None:
+    assert cause(Plateau().judge(_rehearsed(FLAT, spread=0.5))) == "optimizer-hyperparameter"
+    assert cause(Plateau().judge(_rehearsed(FLAT * 3, spread=0.5))) == "data-bug"
+
+
 def test_a_plateau_names_the_value_it_stands_at() -> None:
     outcome = Plateau().judge(_rehearsed([5.4, 3.1, *FLAT], spread=0.5))
     assert isinstance(outcome, Finding)

@@ -227,6 +227,7 @@ FURTHER: dict[str, tuple[Reading, ...]] = {
     "IG609": (adversarial(),),
     "IG604": (
         plateau(FLAT, spread=0.5),
+        plateau(FLAT * 3, spread=0.5),
         plateau([2.3 - 0.001 * k for k in range(120)], spread=0.5),
     ),
     "IG605": (_binary(ops=["mul", "binary_cross_entropy"], width=2, high=3.0),),

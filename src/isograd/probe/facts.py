@@ -55,12 +55,11 @@ def optimizer_facts(
     betas = group.get("betas")
     facts: dict[str, Any] = {
         "optimizer.name": type(optimizer).__name__,
-        "optimizer.lr": max(
-            (float(g["lr"]) for g in optimizer.param_groups if "lr" in g), default=None
-        ),
+        "optimizer.lr": learning_rate(optimizer),
         "optimizer.momentum": float(group.get("momentum", 0.0) or 0.0),
         "optimizer.adaptive": _is_adaptive(optimizer, group),
         "optimizer.weight_decay": float(group.get("weight_decay", 0.0) or 0.0),
+        "optimizer.penalty": _adds_decay(optimizer, group),
         "optimizer.missing": _names((n for n, p in named if p.requires_grad and id(p) not in held)),
     }
     if betas is not None:
@@ -68,6 +67,11 @@ def optimizer_facts(
     if group.get("eps") is not None and not isinstance(group["eps"], (tuple, list)):
         facts["optimizer.eps"] = float(group["eps"])
     return facts
+
+
+def learning_rate(optimizer: torch.optim.Optimizer) -> float | None:
+    """The highest of all groups; None where none has one."""
+    return max((float(g["lr"]) for g in optimizer.param_groups if "lr" in g), default=None)
 
 
 def step_facts(
@@ -89,6 +93,25 @@ def step_facts(
 
 def _names(names: Iterable[str]) -> list[str]:
     return list(names)
+
+
+def _adds_decay(optimizer: torch.optim.Optimizer, group: dict[str, Any]) -> bool | None:
+    """Whether weight decay joins a gradient that is then divided by its size; None: there is none.
+
+    Torch's own that do so; of others nobody knows.
+    """
+    if not group.get("weight_decay"):
+        return None
+    joins = type(optimizer).__name__ in (
+        "Adam",
+        "NAdam",
+        "RAdam",
+        "Adamax",
+        "RMSprop",
+        "Adagrad",
+        "Adadelta",
+    )
+    return joins and not group.get("decoupled_weight_decay", False)
 
 
 def _is_adaptive(optimizer: torch.optim.Optimizer, group: dict[str, Any]) -> bool:

@@ -19,12 +19,13 @@ Fault = tuple[Severity, str, str]
 class OptimizerSettings(Rule):
     """A setting of the optimizer makes no sense.
 
-    Sees: learning rate, momentum, betas, eps and weight decay, and for eps the size of the
-        gradients it is added to.
+    Sees: learning rate, momentum, betas, eps and weight decay; for eps the size of the gradients
+        it is added to, and for the penalty of an adaptive optimizer that of those it joins.
 
     Matters: momentum of one never forgets a step; betas in the wrong order divide new gradients
         by old sizes; an eps above the gradients turns Adam into SGD with another learning rate;
-        weight decay of ten percent a step erases what was learnt.
+        weight decay of a percent a step erases what was learned, and Adam, which divides by the
+        size of what it follows, shrinks all weights alike where the penalty is the larger part.
 
     Wrong when: a schedule changes the settings later on; what is judged is what the optimizer
         holds now. A learning rate of zero at the start of a warm-up is not reported.
@@ -34,7 +35,7 @@ class OptimizerSettings(Rule):
 
     code: ClassVar[str] = "IG306"
     rank: ClassVar[int] = 51
-    explains: ClassVar[tuple[str, ...]] = (*OVER_DEPTH, *OF_TRAINING)
+    explains: ClassVar[tuple[str, ...]] = (*OVER_DEPTH, *OF_TRAINING, "IG610")
 
     long_momentum: float = 0.99
     """Above this more than a hundred steps add up, and the effective learning rate is a hundred
@@ -43,8 +44,13 @@ class OptimizerSettings(Rule):
     """Larger than any default; below it a large ratio to the gradients is the gradients' fault."""
     eps_ratio: float = 10.0
     """eps over the typical gradient from which the division by the gradient's size is gone."""
-    decay: float = 0.1
-    """Part of every weight that one step takes away: a half-life of seven steps."""
+    decay: float = 0.01
+    """Part of every weight that one step takes away: half of it is gone after seventy steps."""
+    large_penalty: float = 0.1
+    """Larger than what anybody gives Adam; below it a small gradient is the gradient's fault."""
+    penalty_ratio: float = 10.0
+    """The penalty's gradient over that of the loss, where this is largest, from which the penalty
+    alone says where the steps go."""
 
     def judge(self, reading: Reading) -> Outcome:
         """Goes through the settings; the worst is reported, with the others in the evidence."""
@@ -145,6 +151,15 @@ class OptimizerSettings(Rule):
         momentum = fact(record, "optimizer.momentum") or 0.0
         if rate is None or decay is None or not 0 <= momentum < 1:
             return None
+        if record.fact("optimizer.penalty"):
+            ratio = self._penalty(record, decay)
+            if decay < self.large_penalty or ratio is None or ratio <= self.penalty_ratio:
+                return None
+            text = (
+                f"The gradient of the penalty, weight_decay {show(decay)} times the weights, is "
+                f"{show(ratio)} times that of the loss or more: every step shrinks the weights."
+            )
+            return Severity.WARNING, text, "Use AdamW with weight_decay=0.01."
         # What is decayed goes through the momentum as the gradient does.
         taken = rate * decay / (1 - momentum)
         if taken <= self.decay:
@@ -155,6 +170,16 @@ class OptimizerSettings(Rule):
             f"{show(100 * taken)} % of every weight away at every step."
         )
         return Severity.WARNING, text, "Lower weight_decay to 1e-2 or less."
+
+    def _penalty(self, record: Record, decay: float) -> float | None:
+        """Penalty over gradient at the weight where it is least."""
+        sizes = dict(record.pairs("weight.rms"))
+        ratios = [
+            decay * sizes[i] / gradient
+            for i, gradient in record.pairs("weight.grad_rms")
+            if gradient > 0 and sizes.get(i) and record.parameters[i].is_weight
+        ]
+        return min(ratios, default=None)
 
     @staticmethod
     def sick() -> Reading:

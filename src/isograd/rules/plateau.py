@@ -9,6 +9,7 @@ from isograd.rules._course import Course, course, terms, uninformed
 from isograd.rules._examples import chain, with_history
 from isograd.rules._numbers import dependence, fact, middle, show
 from isograd.rules._profile import effective_updates
+from isograd.rules._rates import LARGE
 from isograd.rules._rule import NotApplicable, Outcome, Passed, Rule
 from isograd.rules._watched import latest, latest_with, warming
 
@@ -31,7 +32,8 @@ class Plateau(Rule):
         as that of a GAN.
 
     Do: read the finding named with it first. If there is none: rehearse longer, raise the
-        learning rate by ten, and try to overfit one small batch.
+        learning rate by ten, and try to overfit one small batch. Where the steps so far were enough
+        to turn every weight over, look at whether targets belong to their inputs.
     """
 
     code: ClassVar[str] = "IG604"
@@ -45,6 +47,8 @@ class Plateau(Rule):
     """Standard errors by which the loss must have fallen to count as falling."""
     fall: float = 0.005
     """The same as a share of its level; half a percent over a quarter of the steps."""
+    turned_over: float = 1.0
+    """Sum of updates over the weights, from which every weight has had time to become another."""
     near: float = 0.95
     """Level over that of a constant answer from which nothing has been learned from the input."""
     constant: float = 1e-3
@@ -79,10 +83,7 @@ class Plateau(Rule):
             f"The loss stands at {show(path.level)} in the latest {path.latest} of "
             f"{path.steps} steps{self._name(reading.seen, path)}{reason}.",
             evidence={"start": path.start, "level": path.level, "chance": chance},
-            remedies=(
-                "Try to overfit one small batch; if that fails, nothing else will work.",
-                "Rehearse with a learning rate ten times higher, and for more steps.",
-            ),
+            remedies=(PAIRS, OVERFIT) if cause == "data-bug" else (OVERFIT, HIGHER),
         )
 
     def _name(self, seen: Record, path: Course) -> str:
@@ -118,6 +119,9 @@ class Plateau(Rule):
                 "lr-too-low",
                 f"; a step moves the weights by {show(update)} of their size",
             )
+        enough = update is not None and update < LARGE and update * steps > self.turned_over
+        if enough and steps >= self.patience:
+            return "data-bug", f", although {steps} steps have moved the weights far enough"
         return "optimizer-hyperparameter", ""
 
     @staticmethod
@@ -129,6 +133,14 @@ class Plateau(Rule):
     def well() -> Reading:
         """Falls."""
         return _rehearsed([2.31 * 0.99**k + 0.01 * (-1) ** k for k in range(80)], spread=0.5)
+
+
+OVERFIT = "Try to overfit one small batch; if that fails, nothing else will work."
+HIGHER = "Rehearse with a learning rate ten times higher, and for more steps."
+PAIRS = (
+    "Look at some inputs beside their targets, as they reach the model: shuffled apart, shifted by "
+    "one, or without a relation."
+)
 
 
 def _rehearsed(losses: list[float], *, spread: float) -> Reading:

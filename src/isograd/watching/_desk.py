@@ -18,7 +18,7 @@ from isograd.probe.thinning import Thinned
 from isograd.records import Reading, Record, RunInfo
 from isograd.sinks import Sink, Sinks
 from isograd.watching._ending import Ending
-from isograd.watching._telling import describe
+from isograd.watching._telling import describe, nothing
 
 if TYPE_CHECKING:
     import torch
@@ -98,6 +98,8 @@ class Desk:
         if self._open:
             raise InputError("watch: it has begun already; make another for another training")
         self._open = True
+        if self._apart():
+            self.idle(0, 0)
         self.watcher.open()
 
     def close(self, outcome: str) -> None:
@@ -109,11 +111,8 @@ class Desk:
         self.watcher.close()
         if self._sinks is None or not self._ours():
             return
-        if not self.watcher.step and self.watcher.failure is None and self._apart():
-            warn(
-                "watch: nothing was seen: the optimizer holds no parameter of the model; build it "
-                "from model.parameters(), after the last change of the model"
-            )
+        if not self.watcher.step and self.watcher.failure is None:
+            self.idle(0, self.watcher.backwards)
         self._begin()
         final = self.judge()
         if final is not None:
@@ -131,7 +130,9 @@ class Desk:
             return None
         history = self._later.items
         pairs = self.losses.items
-        fact = {"watch.losses": [[s for s, _ in pairs], [v for _, v in pairs]]}
+        fact: dict[str, Any] = {"watch.losses": [[s for s, _ in pairs], [v for _, v in pairs]]}
+        if self.watcher.rate is not None:
+            fact["optimizer.lr"] = self.watcher.rate  # the losses go up to now, and so does it
         if not history:
             return Reading(replace(self._first, facts={**self._first.facts, **fact}))
         last = replace(history[-1], facts={**history[-1].facts, **fact})
@@ -204,6 +205,14 @@ class Desk:
             f"training goes on unwatched ({type(error).__name__}: {error})"
         )
 
+    def idle(self, steps: int, backwards: int) -> None:
+        """See `receiver.Receiver`."""
+        if self._idle or not self._ours():
+            return
+        self._idle = True
+        arrived = any(p.grad is not None for p in self._model.parameters())
+        warn(f"watch: {nothing(steps, backwards, apart=self._apart(), arrived=arrived)}")
+
     # -- telling ---------------------------------------------------------------------------------
 
     def _apart(self) -> bool:
@@ -229,7 +238,7 @@ class Desk:
         facts.update({"watch.budget": self._budget, **_machine()})
         self._sinks.open(RunInfo(self._name, str(self.path), now, facts))
 
-    _started = False
+    _started = _idle = False
 
     _flushed = -math.inf
 

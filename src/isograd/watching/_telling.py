@@ -17,6 +17,41 @@ def describe(alarm: Alarm) -> str:
     )
 
 
+def nothing(steps: int, backwards: int, *, apart: bool, arrived: bool) -> str:
+    """Why there is nothing to see in a loop, and what to do.
+
+    Args:
+        steps: of the optimizer, without a backward.
+        backwards: without a step.
+        apart: whether the optimizer holds no parameter of the model.
+        arrived: whether parameters have gradients all the same.
+    """
+    if apart:
+        return (
+            "nothing is seen: the optimizer holds no parameter of the model; build it from "
+            "model.parameters(), after the last change of the model"
+        )
+    if steps and arrived:
+        return (
+            f"nothing is seen: the gradients of {steps} steps came from no backward() of this "
+            "model, which is what is followed; call loss.backward() on what the model returns"
+        )
+    if steps:
+        return (
+            f"nothing is seen: {steps} steps and no gradient; call loss.backward() between "
+            "optimizer.zero_grad() and optimizer.step(), on a loss that comes from this model"
+        )
+    if backwards:
+        return (
+            f"nothing is seen: {backwards} backward passes, and no step of an optimizer that holds "
+            "parameters of the model; call optimizer.step() after loss.backward()"
+        )
+    return (
+        "nothing was seen: no backward pass of this model and no step of its optimizer; watch the "
+        "very module that the loop calls and trains"
+    )
+
+
 def explain_events(
     reading: Reading | None,
     events: Mapping[str, Any],

@@ -74,7 +74,9 @@ class Held:
         if watcher.forward is not None:
             return {"event.forward": watcher.forward}
         if loss is not None and not bool(torch.isfinite(loss.detach()).all()):
-            return {"event.forward": _in_loss(loss, self.outputs, tape)}
+            broken = not all(bool(torch.isfinite(out).all()) for out in self.outputs)
+            found = _not_again(self.outputs) if broken else _in_loss(loss, self.outputs, tape)
+            return {"event.forward": found}
         given = self.gradients
         if len(outs) != len(self.outputs) or not given:
             return {}
@@ -86,6 +88,18 @@ class Held:
         )
         watcher.find_backward(tape)
         return {} if watcher.backward is None else {"event.backward": watcher.backward}
+
+
+def _not_again(outputs: list[Tensor]) -> dict[str, Any]:
+    """What is known where the model returned values that were finite when it ran again."""
+    return {
+        "op": "an operation that was finite when it was run again",
+        "module": "",
+        "site": None,
+        "phase": "model",
+        "inputs": [],
+        "count": sum(int((~torch.isfinite(out)).sum()) for out in outputs),
+    }
 
 
 def _in_loss(loss: Tensor | None, outputs: list[Tensor], tape: Tape) -> dict[str, Any]:

@@ -20,5 +20,8 @@ class Receiver(Protocol):
     def stepped(self, steps: int) -> None:
         """So many steps are done, on every process; may raise `raised`."""
 
+    def idle(self, steps: int, backwards: int) -> None:
+        """Half of every step is missing: so many steps or backwards without any of the other."""
+
     def failed(self, error: Exception) -> None:
         """Watching has ended because of a fault of its own."""

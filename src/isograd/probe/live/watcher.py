@@ -14,7 +14,7 @@ from torch.nn.modules.module import (
     register_module_forward_pre_hook,
 )
 
-from isograd.probe.facts import step_facts
+from isograd.probe.facts import learning_rate, step_facts
 from isograd.probe.live.compiled import Compilations, plain_module
 from isograd.probe.live.entrances import Entrances
 from isograd.probe.live.events import Events
@@ -29,6 +29,10 @@ from isograd.probe.live.schedule import Schedule
 from isograd.probe.live.shield import Shield
 from isograd.probe.live.steps import Steps, inside_backward
 from isograd.probe.modes import switches
+
+IDLE_STEPS, IDLE_BACKWARDS = 3, 256
+"""Steps without any backward, and backwards without any step, from which one has been forgotten:
+more backwards than anybody adds up in one step."""
 
 
 def _safe(method: Callable[..., None]) -> Callable[..., None]:
@@ -83,6 +87,10 @@ class Watcher:
         self._past = False
         """Whether the backward under way does not touch the model."""
         self._backwards = 0
+        """Of this step."""
+        self.backwards = 0
+        """In all."""
+        self._training = model.training
         self._called = False
         """Whether the loop has ever called the model itself, and not only parts of it."""
         self._parts = Entrances(self.model, self.guard, self._part_entering, self._part_left)
@@ -145,6 +153,12 @@ class Watcher:
     def failure(self) -> Exception | None:
         """What ended the watching."""
         return self.guard.failure
+
+    @property
+    def rate(self) -> float | None:
+        """The learning rate of now; the highest, where groups have their own."""
+        optimizer = self._steps.optimizer
+        return None if optimizer is None else learning_rate(optimizer)
 
     def _failed(self, error: Exception) -> None:
         self._off()
@@ -212,6 +226,9 @@ class Watcher:
         if not self._backwards and self._read.on:
             self._read.starts_from(self._steps.optimizer)
         self._backwards += 1
+        self.backwards += 1
+        if self.backwards == IDLE_BACKWARDS and not self.step:
+            self.receiver.idle(0, self.backwards)
         self._read.backward_begins(loss)
         if loss is None:
             return
@@ -298,6 +315,11 @@ class Watcher:
         looked, missed = looking and self._backwards > 0, looking and not self._backwards
         if self._backwards:
             self._parts.settle()
+        elif self.step == IDLE_STEPS and not self.backwards:
+            self.guard(self.receiver.idle)(self.step, 0)
+        if self._switches and self.model.training is not self._training:
+            self._training = self.model.training
+            self.schedule.alarm()
         self._loss, self._size, self._fresh, self._backwards = None, 0, 0, 0
         self._ends.settle()
         self.events.held.release()
