@@ -183,10 +183,11 @@ PyObject* py_compare(PyObject*, PyObject* const* items, Py_ssize_t number) {
     });
 }
 
-// know(float32, float64, float16, bfloat16, Tensor, Parameter): of torch, before anything is read.
+// know(float32, float64, float16, bfloat16, Tensor, Parameter, exchange): of torch, before anything is
+// read; `exchange` is what its tensors say of DLPack, or None.
 PyObject* py_know(PyObject*, PyObject* const* items, Py_ssize_t number) {
     Arguments given{items, number};
-    if (!given.expect(6)) return nullptr;
+    if (!given.expect(7) || !know_exchange(items[6])) return nullptr;
     for (int place = 0; place < 6; ++place) {
         Py_INCREF(items[place]);
         PyObject*& kept = place < 4 ? dtypes[place] : classes[place - 4];

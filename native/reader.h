@@ -1,6 +1,6 @@
 // Reader: a function of a tensor that reads it into one row, if it is a plain one.
 #pragma once
-#include "arguments.h"
+#include "plain.h"
 #include "reading.h"
 
 constexpr size_t PLAIN = 1 << 18;
@@ -29,55 +29,6 @@ inline bool raise_plain(const Target& target, const char* data, int dtype, PyObj
     if (!given.layout(others, axis, &units, &step)) return false;
     if (units == target.units) raise(target.flags, data, dtype, others, units, step, target.ends);
     return true;
-}
-
-// Names of what is asked of a tensor.
-inline PyObject *name_dtype, *name_is_cpu, *name_is_neg, *name_is_contiguous, *name_numel, *name_data_ptr;
-inline PyObject *name_shape, *name_stride;
-
-// Torch's own: the dtypes in the order of Dtype, and the classes that hold all that they say.
-inline PyObject *dtypes[4], *classes[2];
-
-// An attribute, or what a method without arguments returns, if it is `expected`.
-inline bool is(PyObject* found, PyObject* expected) {
-    Py_XDECREF(found);
-    return found == expected;
-}
-inline PyObject* call(PyObject* x, PyObject* name) { return PyObject_CallMethodObjArgs(x, name, nullptr); }
-
-inline int dtype_of(PyObject* x) {
-    PyObject* found = PyObject_GetAttr(x, name_dtype);
-    Py_XDECREF(found);
-    for (int dtype = 0; found && dtype < 4; ++dtype)
-        if (found == dtypes[dtype]) return dtype;
-    return -1;
-}
-
-// What is in memory of a tensor that has nothing unusual about it.
-struct Plain {
-    const char* data = nullptr;
-    int dtype = -1;
-    size_t entries = 0;
-};
-
-// Whether a tensor is contiguous in the memory of the processor. Those of other classes are not, for
-// they may be a part of what they say they are.
-inline bool is_plain(PyObject* x, Plain& found) {
-    auto type = (PyObject*)Py_TYPE(x);
-    if (type != classes[0] && type != classes[1]) return false;
-    found.dtype = dtype_of(x);
-    PyObject *number = nullptr, *address = nullptr;
-    if (found.dtype >= 0 && is(PyObject_GetAttr(x, name_is_cpu), Py_True) &&
-        is(call(x, name_is_contiguous), Py_True) && is(call(x, name_is_neg), Py_False) &&
-        (number = call(x, name_numel)))
-        address = call(x, name_data_ptr);
-    found.entries = number ? PyLong_AsSize_t(number) : 0;
-    found.data = (const char*)(address ? PyLong_AsVoidPtr(address) : nullptr);
-    bool known = address && !PyErr_Occurred() && (found.data || !found.entries);
-    Py_XDECREF(number);
-    Py_XDECREF(address);
-    PyErr_Clear();
-    return known;
 }
 
 // Whether a reader takes this tensor: larger ones are left to who can share them among threads.

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import isograd
+from isograd.probe.live.alike import Alike
 from isograd.probe.live.handing import Handing
 from isograd.probe.live.reader import Reader
 from isograd.probe.live.taps import Taps
@@ -22,7 +23,8 @@ PLACES = (
             "arm entering left backward_begins backward_ended before after look record rest".split()
         )
     ]
-    + [(Taps, name) for name in "attach detach _returned _read _gradient _compare".split()]
+    + [(Taps, name) for name in "attach detach _returned _read _gradient".split()]
+    + [(Alike, name) for name in "add numbers _compare".split()]
     + [(Desk, name) for name in "looked lost judge _tell _begin _flush".split()]
 )
 

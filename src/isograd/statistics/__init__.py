@@ -9,10 +9,13 @@ from isograd.statistics.histogram import EXPONENT_HIGH, EXPONENT_LOW, exponents
 from isograd.statistics.moves import Moves
 from isograd.statistics.samples import (
     correlation,
+    correlations,
     rank,
+    ranks,
     row_cosine,
     row_spread,
     sign_agreement,
+    some_samples,
     spread,
 )
 from isograd.statistics.table import Place, Table, sums
@@ -28,6 +31,7 @@ __all__ = [
     "Table",
     "brief",
     "correlation",
+    "correlations",
     "derive",
     "exponents",
     "flatten",
@@ -35,10 +39,12 @@ __all__ = [
     "merge",
     "part",
     "rank",
+    "ranks",
     "row_cosine",
     "row_spread",
     "shares",
     "sign_agreement",
+    "some_samples",
     "spread",
     "sums",
     "thin",

@@ -18,7 +18,8 @@ def extension() -> ModuleType | None:
         native = importlib.import_module("isograd.statistics._native")
     except ImportError:
         return None
-    native.know(*DTYPES, Tensor, torch.nn.Parameter)
+    exchange = getattr(Tensor, "__dlpack_c_exchange_api__", None)
+    native.know(*DTYPES, Tensor, torch.nn.Parameter, exchange)
     return native
 
 

@@ -65,20 +65,32 @@ def correlation(x: Tensor, features: int = FEATURES) -> Tensor:
     Raises:
         InputError: the tensor holds integers or booleans.
     """
-    table = _some_samples(x, features)
-    if table.shape[0] < 2 or not table.shape[1]:
-        return _nan(table)
-    table = table.to(working_dtype(table))
+    return correlations(some_samples(x, features)[None])[0]
+
+
+def correlations(tables: Tensor) -> Tensor:
+    """`correlation` of several tensors, of each of which `some_samples` are given.
+
+    Args:
+        tables: [tensors, samples, features].
+
+    Returns:
+        float64 [tensors].
+    """
+    if tables.shape[1] < 2 or not tables.shape[2]:
+        return _nan(tables, len(tables))
+    tables = tables.to(working_dtype(tables))
     # Each row by its own size: samples of very different size have a direction all the same.
-    table = table / table.abs().amax(dim=1, keepdim=True).clamp(min=torch.finfo(table.dtype).tiny)
-    norms = torch.linalg.vector_norm(table, dim=1)
+    tiny = torch.finfo(tables.dtype).tiny
+    tables = tables / tables.abs().amax(dim=2, keepdim=True).clamp(min=tiny)
+    norms = torch.linalg.vector_norm(tables, dim=2)
     nonzero = norms != 0
-    units = table / torch.where(nonzero, norms, 1.0)[:, None]
-    total = units.sum(dim=0)
-    count = nonzero.sum().double()
+    units = tables / torch.where(nonzero, norms, 1.0)[:, :, None]
+    total = units.sum(dim=1)
+    count = nonzero.sum(dim=1).double()
     # Sum of |u_i|^2 as computed, not the count: their rounding would be n times the result's.
-    lengths = units.square().sum(dtype=torch.float64)
-    between = total.square().sum(dtype=torch.float64) - lengths
+    lengths = units.square().sum(dim=(1, 2), dtype=torch.float64)
+    between = total.square().sum(dim=1, dtype=torch.float64) - lengths
     return torch.div(between, count * (count - 1))
 
 
@@ -97,21 +109,38 @@ def rank(x: Tensor, features: int = FEATURES) -> Tensor:
     Raises:
         InputError: the tensor holds integers or booleans.
     """
-    table = _some_samples(x, features)
-    if table.shape[0] < 2 or not table.shape[1]:
-        return _nan(table)
-    table = table.to(torch.float64)  # which neither autocast nor TF32 touches in the product
-    table = table - table[0]  # first, so that a large common part leaves no rounding behind
-    largest = table.abs().amax()
-    table = table / torch.where(largest == 0, 1.0, largest)
-    table = table - table.mean(dim=0)
-    gram = table @ table.T
-    squares = gram.square().sum()
-    return torch.where(squares == 0, squares, gram.diagonal().sum().square() / squares)
+    return ranks(some_samples(x, features)[None])[0]
 
 
-def _some_samples(x: Tensor, most: int) -> Tensor:
-    """At most `SAMPLES` evenly spaced rows, and so many evenly strided entries of each."""
+def ranks(tables: Tensor) -> Tensor:
+    """`rank` of several tensors, of each of which `some_samples` are given.
+
+    Args:
+        tables: [tensors, samples, features].
+
+    Returns:
+        float64 [tensors].
+    """
+    if tables.shape[1] < 2 or not tables.shape[2]:
+        return _nan(tables, len(tables))
+    tables = tables.to(torch.float64)  # which neither autocast nor TF32 touches in the product
+    # First, so that a large common part leaves no rounding behind.
+    tables = tables - tables[:, :1]
+    largest = tables.abs().amax(dim=(1, 2), keepdim=True)
+    tables = tables / torch.where(largest == 0, 1.0, largest)
+    tables = tables - tables.mean(dim=1, keepdim=True)
+    gram = tables @ tables.mT
+    squares = gram.square().sum(dim=(1, 2))
+    trace = gram.diagonal(dim1=1, dim2=2).sum(dim=1)
+    return torch.where(squares == 0, squares, trace.square() / squares)
+
+
+def some_samples(x: Tensor, most: int = FEATURES) -> Tensor:
+    """At most `SAMPLES` evenly spaced samples, and so many evenly strided entries of each: a view.
+
+    Raises:
+        InputError: the tensor holds integers or booleans.
+    """
     table = rows(x)
     samples, features = table.shape
     table = table[:: max(1, -(-samples // SAMPLES))]
@@ -241,5 +270,5 @@ def _tile(table: Tensor) -> int:
     return _TILE if table.device.type == "cpu" else _DEVICE_TILE
 
 
-def _nan(table: Tensor) -> Tensor:
-    return table.new_full((), math.nan, dtype=torch.float64)
+def _nan(table: Tensor, *shape: int) -> Tensor:
+    return table.new_full(shape, math.nan, dtype=torch.float64)

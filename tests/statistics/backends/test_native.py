@@ -5,6 +5,7 @@ import math
 import os
 import threading
 import weakref
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from witness import FLOATS, agree, expected, row_of
 
 from isograd.statistics import Place, Table
-from isograd.statistics._extension import extension
+from isograd.statistics._extension import DTYPES, extension
 from isograd.statistics.backends import BACKENDS
 from isograd.statistics.columns import empty
 
@@ -120,6 +121,21 @@ def test_other_threads_run_during_a_large_read() -> None:
     assert during > 0
 
 
+@pytest.fixture(params=["at once", "one by one"])
+def told(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What a tensor is, torch tells by DLPack's table of functions, or, before 2.10, bit by bit."""
+    native = extension()
+    assert native is not None
+    exchange = getattr(torch.Tensor, "__dlpack_c_exchange_api__", None)
+    if request.param == "at once" and exchange is None:
+        pytest.skip("this torch has no such table")
+    known = (*DTYPES, torch.Tensor, torch.nn.Parameter)
+    native.know(*known, exchange if request.param == "at once" else None)
+    yield
+    native.know(*known, exchange)
+
+
+@pytest.mark.usefixtures("told")
 def test_a_table_reads_what_is_plain_and_what_is_not() -> None:
     table = Table([Place(0.0, 1.0, units=3, axis=1)] * 2, "cpu", backend="native")
     truth = Table([Place(0.0, 1.0, units=3, axis=1)] * 2, "cpu", backend="reference")
@@ -135,6 +151,13 @@ def test_a_table_reads_what_is_plain_and_what_is_not() -> None:
         torch.empty(0, 3),
         noise(2, 4),
         torch.nn.Parameter(noise(2, 3)),
+        torch.tensor(1.5),
+        noise(2, 3).double(),
+        noise(2, 3).half(),
+        noise(2, 3).bfloat16(),
+        noise(4, 3)[1:],
+        noise(1, 3, 1).expand(5, 3, 1),
+        noise(2, 3, 5, 7).to(memory_format=torch.channels_last),
     ):
         for one in (table, truth):
             one.read(0, x)
@@ -156,6 +179,31 @@ def test_a_table_and_its_tensors_are_let_go() -> None:
         assert [one() for one in gone] == [None, None]
     finally:
         gc.enable()
+
+
+@pytest.mark.usefixtures("told")
+@pytest.mark.parametrize("odd", [torch.arange(3), torch.ones(3, dtype=torch.bool), "no tensor"])
+def test_what_holds_no_signal_is_left(odd: object) -> None:
+    table = Table([Place()], "cpu", backend="native")
+    reader = table.part_reader(0)
+    assert reader is not None
+    assert not reader(odd)  # type: ignore[arg-type]
+    assert not reader(torch.eye(3).to_sparse())
+    assert not reader(torch.empty(3, device="meta"))
+    assert reader(torch.ones(3))
+
+
+def test_what_torch_tells_is_of_a_known_version() -> None:
+    native = extension()
+    assert native is not None
+    with pytest.raises(ValueError, match="PyCapsule"):
+        native.know(*DTYPES, torch.Tensor, torch.nn.Parameter, "no capsule")
+    native.know(
+        *DTYPES,
+        torch.Tensor,
+        torch.nn.Parameter,
+        getattr(torch.Tensor, "__dlpack_c_exchange_api__", None),
+    )
 
 
 def test_a_tensor_without_memory_is_no_crash() -> None:

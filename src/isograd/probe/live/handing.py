@@ -14,7 +14,7 @@ from isograd.probe.live.schedule import Schedule
 EAGER = 8
 """First looks that are handed over at once."""
 
-TOGETHER, SOON = 8, 0.5
+TOGETHER, SOON = 16, 1.0
 """Later ones, of a training that is looked at every few steps, when there are so many, or so many
 seconds have passed: judging and writing several in a row costs half of what they cost one by one,
 each after a step that has driven all of it out of the caches."""

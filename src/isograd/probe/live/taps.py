@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from isograd import statistics
+from isograd.probe.live.alike import Alike
 from isograd.probe.live.sheet import Sheet
 from isograd.probe.live.shield import Shield
 from isograd.probe.live.standing import Standing
@@ -20,9 +21,6 @@ from isograd.probe.modes import lag
 from isograd.sites.batches import is_signal, tensors
 from isograd.statistics import Place, Table, local
 from isograd.statistics.hooks import Shared, forward_hook, gradient_hook
-
-FEATURES = 512
-"""Entries of a sample that are compared: a cosine is then known to within 5 percent."""
 
 
 class Taps:
@@ -39,8 +37,7 @@ class Taps:
         self._model, self._sheet, self._guard = model, sheet, guard
         self.forward = Table(sheet.places, device)
         self.backward = Table([Place()] * len(sheet.sites), device)
-        self.numbers: dict[str, dict[int, Tensor]] = {}
-        """Numbers of single sites that do not add up over micro-batches: the latest holds."""
+        self._alike = Alike()
         self.lags: list[Tensor] = []
         """Of batch norms, how far their outputs would be off in eval mode."""
         self._rows: dict[str, list[int]] = {}
@@ -72,7 +69,8 @@ class Taps:
         """
         self.forward.clear()
         self.backward.clear()
-        self.numbers, self.lags = {}, []
+        self._alike.clear()
+        self.lags = []
         self._thorough[0] = thorough
         self.restart()
         if self._attached:
@@ -95,6 +93,11 @@ class Taps:
                 self._stack.callback(enter.remove)
                 self._stack.callback(leave.remove)
             self._stack.callback(mode.standing.pop)
+
+    @property
+    def numbers(self) -> dict[str, dict[int, Tensor]]:
+        """Numbers of single sites that do not add up over micro-batches: the latest holds."""
+        return self._alike.numbers()
 
     def detach(self) -> None:
         """Takes all hooks off; gradients of tensors that were read still arrive."""
@@ -168,17 +171,9 @@ class Taps:
             plain = local(out.detach())
             self._add(self.forward, row, plain)
             if self._thorough[0] and self._sheet.samples(row) and plain.ndim > 1:
-                self._compare(row, plain)
+                self._alike.add(row, plain)
         if out.requires_grad:
             out.register_hook(self._back[row])
-
-    def _compare(self, row: int, plain: Tensor) -> None:
-        with torch.no_grad(), torch.autocast(plain.device.type, enabled=False):
-            for key, number in (
-                ("forward.correlation", statistics.correlation(plain, FEATURES)),
-                ("forward.rank", statistics.rank(plain, FEATURES)),
-            ):
-                self.numbers.setdefault(key, {})[row] = number
 
     def _gradient(self, row: int, gradient: Tensor) -> None:
         if gradient.layout == torch.strided:
