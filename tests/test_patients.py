@@ -24,6 +24,7 @@ SHOWN_ELSEWHERE = {
     "IG901",
     "IG105",
     "IG403",
+    "IG404",
 }
 """Symptoms and remarks: they are folded into a cause, or inform, in the patients here. IG105 and
 IG403 need histories that `tests/rules` writes by hand."""
