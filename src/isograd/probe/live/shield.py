@@ -47,10 +47,11 @@ class Shield:
 
     def __call__(self, hook: Callable[..., Any]) -> Callable[..., Any]:
         """The hook, timed, which cannot raise."""
+        state = self.state
 
         def safe(*args: Any, **kwargs: Any) -> Any:
             # torch.compile reads what it finds on a module: it is to find nothing here.
-            if torch.compiler.is_compiling() or self.off:
+            if torch.compiler.is_compiling() or state[_OFF]:
                 return None
             start = perf_counter()
             try:
@@ -61,7 +62,7 @@ class Shield:
                 self.fail(error)
                 return None
             finally:
-                self.state[_COST] += perf_counter() - start
+                state[_COST] += perf_counter() - start
 
         return safe
 

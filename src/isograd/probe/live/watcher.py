@@ -4,7 +4,6 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from functools import wraps
 from typing import Any
 
 import torch
@@ -35,14 +34,8 @@ IDLE_STEPS, IDLE_BACKWARDS = 3, 256
 more backwards than anybody adds up in one step."""
 
 
-def _safe(method: Callable[..., None]) -> Callable[..., None]:
-    """A method that cannot raise, see `Watcher.guard`."""
-
-    @wraps(method)
-    def safe(self: "Watcher", *args: Any) -> None:
-        self.guard(method)(self, *args)
-
-    return safe
+_TOLD = "backward_begins backward_ended zeroed evaluated step_begins _step_ended _next".split()
+# What is called in every step, and must not raise.
 
 
 class Watcher:
@@ -68,6 +61,8 @@ class Watcher:
         """Steps done, those included that a GradScaler left out."""
         self.skipped = 0
         self.guard = Shield(self._failed, lambda error: error is receiver.raised)
+        for name in _TOLD:
+            setattr(self, name, self.guard(getattr(self, name)))
         self.events = Events(self.model, schedule.alarm)
         self._handing = Handing(receiver, schedule, self.events)
         self.ranks: Ranks | None = None
@@ -80,7 +75,8 @@ class Watcher:
         self._loss: Any = None
         self._scale = 1.0
         self._size = self._fresh = 0
-        """Samples of this step's forwards, and of those among them whose backward is to come."""
+        """Samples of this step's forwards, and of those among them whose backward is to come; in
+        steps that are not looked at, forwards."""
         self._stale = False
         """Whether the sizes so far are of forwards that count no more."""
         self._ends = Ends(self.model)
@@ -190,7 +186,7 @@ class Watcher:
             self._counts(args, kwargs)
 
     def _counts(self, args: Any, kwargs: Any) -> None:
-        size = batch_size(args, kwargs)
+        size = batch_size(args, kwargs) if self._read.on else 1
         self._size = size if self._stale else self._size + size
         self._fresh, self._stale = self._fresh + size, False
 
@@ -214,7 +210,6 @@ class Watcher:
         self._read.left(outputs)
         self._ends.take(outputs)
 
-    @_safe
     def backward_begins(self, loss: Tensor | None, scale: Callable[[], float]) -> None:
         """See `steps.Listener`."""
         if self._called and not self._size:
@@ -232,9 +227,8 @@ class Watcher:
         self._read.backward_begins(loss)
         if loss is None:
             return
-        value: Any = loss.detach()
-        if value.device.type == "cpu":
-            value = float(value)
+        value: Any = loss.item() if loss.is_cpu else loss.detach()
+        if loss.is_cpu:
             bad = not math.isfinite(value)
             self._handing.worrying |= bad
             if bad and not self.events.found:
@@ -242,7 +236,6 @@ class Watcher:
         # What several backwards of one step add up to is the loss whose gradient is followed.
         self._loss = value if self._loss is None else self._loss + value
 
-    @_safe
     def backward_ended(self) -> None:
         """See `steps.Listener`."""
         if self._past:
@@ -253,7 +246,6 @@ class Watcher:
         if not self._read.on:
             self.events.held.release()
 
-    @_safe
     def zeroed(self, owner: torch.optim.Optimizer | nn.Module) -> None:
         """See `steps.Listener`."""
         if not self._backwards or not self._steps.clears(owner):
@@ -266,12 +258,10 @@ class Watcher:
         if self._read.on and not self._fresh:
             self._read.restart()
 
-    @_safe
     def evaluated(self) -> None:
         """See `steps.Listener`."""
         self._read.hold()
 
-    @_safe
     def step_begins(self, optimizer: torch.optim.Optimizer) -> None:
         """See `steps.Listener`."""
         if self._read.on and self._backwards:
@@ -283,7 +273,7 @@ class Watcher:
     def step_ended(self, optimizer: torch.optim.Optimizer | None) -> None:
         """See `steps.Listener`."""
         try:
-            self.guard(self._step_ended)(optimizer)
+            self._step_ended(optimizer)
         finally:
             self._turn(optimizer)
         if self._steps.leads(optimizer):
@@ -324,7 +314,7 @@ class Watcher:
         self._ends.settle()
         self.events.held.release()
         if self.failure is None:
-            self.guard(self._next)(looked, missed)
+            self._next(looked, missed)
 
     def _next(self, looked: bool, missed: bool) -> None:
         """Decides about the step that begins."""
