@@ -82,7 +82,8 @@ class Told:
         self.lengths.append(steps)
         return steps
 
-    def go_on(self, steps: int) -> int:
+    def go_on(self, steps: int, *, keep: bool) -> int:
+        assert keep is (steps < 20)
         more = sum(steps - done for done in self.lengths)
         self.lengths = [steps] * len(self.lengths)
         return more
@@ -109,22 +110,26 @@ def proof(before: Told, after: Told, seeds: int = 5) -> tuple[bool, int, int]:
     return found.better, len(after), sum(spent)
 
 
-def test_a_clear_gain_ends_the_proof_at_half_of_its_steps() -> None:
-    before = Told((10, (2.3, 2.31, 2.3)))
-    assert proof(before, Told((10, (1.1, 1.2, 1.15)))) == (True, 3, 60)
+NOT_YET = (5, (2.3, 2.31, 2.3))
+
+
+def test_a_clear_gain_ends_the_proof_after_a_quarter_or_half_of_its_steps() -> None:
+    before = Told(NOT_YET, (10, (2.3, 2.31, 2.3)))
+    assert proof(before, Told(NOT_YET, (10, (1.1, 1.2, 1.15)))) == (True, 3, 60)
+    assert proof(Told(NOT_YET), Told((5, (1.1, 1.2, 1.15)))) == (True, 3, 30)
 
 
 def test_a_gain_that_shows_late_takes_the_whole_length() -> None:
-    before = Told((10, (2.3,) * 3), (20, (2.3,) * 3))
-    after = Told((10, (2.3, 2.2, 2.3)), (20, (1.1, 1.2, 1.15)))
+    before = Told(NOT_YET, (10, (2.3,) * 3), (20, (2.3,) * 3))
+    after = Told(NOT_YET, (10, (2.3, 2.2, 2.3)), (20, (1.1, 1.2, 1.15)))
     assert proof(before, after) == (True, 3, 120)
 
 
 def test_a_gain_of_changing_size_gets_further_seeds_and_none_gets_none() -> None:
-    before: Any = ((10, (2.3,) * 5), (20, (2.303, 2.302, 2.304, 2.303, 2.303)))
-    after = Told((10, (2.3,) * 5), (20, (2.0, 0.4, 1.9, 2.1, 1.0)))
+    before: Any = ((5, (2.3,) * 5), (10, (2.3,) * 5), (20, (2.303, 2.302, 2.304, 2.303, 2.303)))
+    after = Told((5, (2.3,) * 5), (10, (2.3,) * 5), (20, (2.0, 0.4, 1.9, 2.1, 1.0)))
     assert proof(Told(*before), after) == (True, 4, 160)
-    same = Told((10, (2.3,) * 5), (20, (2.303, 2.304, 2.302, 2.303, 2.303)))
+    same = Told((5, (2.3,) * 5), (10, (2.3,) * 5), (20, (2.303, 2.304, 2.302, 2.303, 2.303)))
     assert proof(Told(*before), same) == (False, 3, 120)
 
 

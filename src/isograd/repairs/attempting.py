@@ -12,7 +12,7 @@ from isograd.findings import Diagnosis, Finding, Severity
 from isograd.probe.measuring import measure
 from isograd.probe.rehearsal import rehearse
 from isograd.remedies import Case
-from isograd.repairs.choosing import structural
+from isograd.repairs.choosing import gained, structural
 from isograd.repairs.comparing import Comparison
 from isograd.repairs.planning import Candidates, candidates
 from isograd.repairs.proving import FEWEST, MOST_BYTES, Series, prove
@@ -112,6 +112,8 @@ class Attempt:
     untrained: float = field(init=False)
     """Score of the network as it is, before any training."""
     race: Race = field(init=False)
+    shown: bool = True
+    """Whether the race was long enough for somebody to gain; if not, proofs need all the length."""
     _after: dict[str, tuple[Trainee, Diagnosis]] = field(default_factory=dict)
 
     def afford(self, until: float) -> None:
@@ -144,7 +146,8 @@ class Attempt:
             return []
         ahead = [runner.treatment for runner in order]
         tried, kin = chosen, list[Treatment]()
-        for _ in range(ROUNDS if self.budget.steps >= SMALL else 0):
+        self.shown = len(order) < 2 or gained(order, starts) is not None
+        for _ in range(ROUNDS if self.budget.steps >= SMALL and self.shown else 0):
             best = order[0]
             rest, broke = self._left_over(best)
             both = [best.treatment.then(other) for other in rest]
@@ -185,7 +188,7 @@ class Attempt:
         changes = [changes[0], *others[: int(steps >= SHORTEST)]]
         most = MOST_SEEDS
         if len(changes) == 1:
-            few = FEWEST + (left >= 2 * (FEWEST + 1) * FEWEST_STEPS)
+            few = FEWEST + (self.shown and left >= 2 * (FEWEST + 1) * FEWEST_STEPS)
             most = min(max(left // (2 * SHORTEST), few), MOST_SEEDS)
             steps = max(1, left // (2 * most))
         seeds = [self.seed + 101 * k for k in range(1, most + 1)]  # none of the race's

@@ -16,6 +16,8 @@ networks that end alike differ by as much."""
 COMPLETE = 0.5
 """The same for a change that completes another: it takes away an error, or a learning rate beyond
 the limit of stability, that the other alone leaves. A calm network may learn slowly at first."""
+NOISE = 0.005
+"""Part of a score that nobody gained: 256 samples tell chance by 0.2 percent."""
 MODEST = 0.6
 """The same for changes of values and settings beside changes of the architecture: what these gain
 less stays the network that the user designed; what they gain more is rarely made up for later."""
@@ -27,17 +29,16 @@ def ranked(runners: Sequence["Runner"], starts: Sequence[float]) -> list["Runner
     Changes of values and settings come before changes of the architecture if the best of them gains
     MODEST of what the best of all gains over the untrained network. Otherwise, and among
     themselves, those that gain ENOUGH of what the best does come first; of them those that complete
-    another, then those that address the first cause, and of these the least invasive, the best
-    where they are equally invasive. Where nobody gained anything, all stay in the order of the
-    plan.
+    another, then those that address the first cause, of these those that were made for it, and of
+    these the least invasive, the best where they are equally invasive. Where nobody gained more
+    than noise, scores say nothing yet, and all stay in the order of the plan.
 
     Args:
         runners: in the order in which they were planned.
         starts: scores from which gains count, such as of the untrained network; the first from
             which anybody gained.
     """
-    lowest = min((r.score for r in runners), default=math.inf)
-    start = next((s for s in starts if lowest < s), None)
+    start = gained(runners, starts)
     if start is None:
         return list(runners)
 
@@ -51,6 +52,12 @@ def ranked(runners: Sequence["Runner"], starts: Sequence[float]) -> list["Runner
     else:
         groups = [list(runners)]
     return [r for group in groups for r in _ranked(group, start, best(group))]
+
+
+def gained(runners: Sequence["Runner"], starts: Sequence[float]) -> float | None:
+    """The first of the starts that somebody is below by more than noise, if any."""
+    lowest = min((r.score for r in runners), default=math.inf)
+    return next((s for s in starts if lowest < s - NOISE * abs(s)), None)
 
 
 def structural(treatment: "Treatment") -> bool:
@@ -74,6 +81,7 @@ def _ranked(runners: Sequence["Runner"], start: float, best: float) -> list["Run
         score, what = runners[place].score, runners[place].treatment
         if start - score < (COMPLETE if what.completes else ENOUGH) * best:
             return (1, score)
-        return (0, not what.completes, what.cause, what.invasive, len(what.plans), score)
+        first = not what.completes, what.cause, what.aside
+        return (0, *first, what.invasive, len(what.plans), score)
 
     return [runners[i] for i in sorted(range(len(runners)), key=key)]

@@ -38,7 +38,7 @@ def candidates(case: Case, allow: Collection[str]) -> Candidates:
     """
     found: list[Treatment] = []
     skipped: dict[str, str] = {}
-    for cause, severity, remedy in _wanted(case):
+    for cause, aside, severity, remedy in _wanted(case):
         if any(t.plans[0].remedy == remedy.code for t in found) or remedy.code in skipped:
             continue
         if remedy.family not in allow:
@@ -53,7 +53,7 @@ def candidates(case: Case, allow: Collection[str]) -> Candidates:
             if same:  # two ways to one and the same change
                 skipped[remedy.code] = f"it is the same change as {same[0].name} here"
             else:
-                found.append(treatment(variant, plan, cause, pressing=pressing))
+                found.append(treatment(variant, plan, cause, aside=aside, pressing=pressing))
     return Candidates(
         tuple(_families_in_turn(_settings_last(found))),
         tuple(Skipped(code, why) for code, why in skipped.items()),
@@ -71,13 +71,13 @@ def _causes(case: Case) -> dict[str, Severity]:
     return causes
 
 
-def _wanted(case: Case) -> Iterator[tuple[int, Severity, Remedy]]:
-    """(number of the cause, how bad it is, remedy) in the order of promise."""
+def _wanted(case: Case) -> Iterator[tuple[int, bool, Severity, Remedy]]:
+    """(number of the cause, whether made for another, how bad it is, remedy), by promise."""
     for place, (cause, severity) in enumerate(_causes(case).items()):
         made_for = [r for r in REMEDIES if cause in r.addresses]
         made_for.sort(key=lambda r: (r.addresses.index(cause), r.invasive))
         for remedy in made_for:
-            yield place, severity, remedy
+            yield place, remedy.addresses[0] != cause, severity, remedy
 
 
 def _planned(remedy: Remedy, case: Case) -> tuple[list[tuple[Remedy, Plan]], str]:

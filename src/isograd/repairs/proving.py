@@ -15,14 +15,16 @@ FEWEST = 3
 """Seeds before anything is concluded."""
 
 
+LOOKS = 4, 2
+"""A proof is looked at after a quarter and after half of its steps."""
 EARLY = 0.005
-"""Chance of error that a look at half of the steps may take; the rest is left for the end."""
+"""Chance of error that these looks may take together; the rest is left for the end."""
 HOPE = 0.25
 """Above this `p` further seeds would be wasted."""
 CLEAR = 0.1
-"""A gain that ends a proof at half of its steps is at least ten percent of the score."""
-SHORTEST_LOOK = 5
-"""Steps below which there is no look at half of them."""
+"""A gain that ends a proof early is at least ten percent of the score."""
+SHORTEST_LOOK = 4
+"""Steps after which a look says something."""
 MOST_BYTES = 2**28
 """Weights of all runs together up to which they are kept, so that they can be continued."""
 
@@ -50,10 +52,10 @@ class Series:
         self._runs.append(runner)
         return self._train(runner, steps, keep)
 
-    def go_on(self, steps: int) -> int:
+    def go_on(self, steps: int, *, keep: bool) -> int:
         """Trains all runs that are shorter up to so many steps; returns the steps it took."""
         short = [r for r in self._runs if len(r.losses) < steps]
-        return sum(self._train(r, steps - len(r.losses), keep=False) for r in short)
+        return sum(self._train(r, steps - len(r.losses), keep) for r in short)
 
     def _train(self, runner: Runner, steps: int, keep: bool) -> int:
         taken = runner.advance(self._supply, steps)
@@ -94,21 +96,22 @@ def prove(
         untrained: scores of who has learned nothing.
         afford: whether so many more steps may be taken.
         spend: told the steps that were taken.
-        early: whether to look at half of the steps, where a clear gain ends the proof.
+        early: whether to look before the end, where a clear gain ends the proof.
     """
     level = LEVEL if len(seeds) <= FEWEST else REPEATED
-    half = steps // 2
-    if early and not len(before) and half >= SHORTEST_LOOK:
+    looks = [steps // part for part in LOOKS if steps // part >= SHORTEST_LOOK]
+    if early and not len(before) and looks:
         for series in (before, after):
             for seed in seeds[:FEWEST]:
-                spend(series.run(seed, half, keep=True))
-        both = before.first(FEWEST), after.first(FEWEST)
-        found = compared(*both, untrained, EARLY, CLEAR)
-        if found.better:
-            return *both, found
-        level -= EARLY * level / LEVEL  # the share of all looks at the end together
-        for series in (before, after):
-            spend(series.go_on(steps))
+                spend(series.run(seed, looks[0], keep=True))
+        for further in (*looks[1:], steps):
+            both = before.first(FEWEST), after.first(FEWEST)
+            found = compared(*both, untrained, EARLY / len(LOOKS), CLEAR)
+            if found.better:
+                return *both, found
+            level -= EARLY / len(LOOKS) * level / LEVEL  # the share of the looks at the end
+            for series in (before, after):
+                spend(series.go_on(further, keep=further < steps))
     for place, seed in enumerate(seeds):
         missing = (len(before) <= place) + (len(after) <= place)
         if place >= FEWEST and not afford(missing * steps):

@@ -39,6 +39,8 @@ class Treatment:
     cause: int = 0
     """Which of the causes that were found it addresses: 0 is the first."""
 
+    aside: bool = False
+    """Whether it was made for another cause, and helps against this one too."""
     pressing: bool = False
     """Whether it addresses an error."""
     completes: bool = False
@@ -62,6 +64,7 @@ class Treatment:
             (*self.families, *other.families),
             max(self.invasive, other.invasive),
             min(self.cause, other.cause),
+            self.aside or other.aside,
             completes=other.pressing,
         )
 
@@ -89,7 +92,7 @@ class Treatment:
         return Trainee(model, loss, optimizer, new_loss)
 
 
-def treatment(remedy: Remedy, plan: Plan, cause: int, *, pressing: bool) -> Treatment:
+def treatment(remedy: Remedy, plan: Plan, cause: int, *, aside: bool, pressing: bool) -> Treatment:
     """One planned change as a treatment."""
     own = [
         f"{one.name}={_short(getattr(remedy, one.name))}"
@@ -97,7 +100,7 @@ def treatment(remedy: Remedy, plan: Plan, cause: int, *, pressing: bool) -> Trea
         if getattr(remedy, one.name) != one.default
     ]
     label = f"{remedy.code} ({', '.join(own)})" if own else remedy.code
-    return Treatment((plan,), (label,), (remedy.family,), remedy.invasive, cause, pressing)
+    return Treatment((plan,), (label,), (remedy.family,), remedy.invasive, cause, aside, pressing)
 
 
 def _short(value: Any) -> str:
