@@ -1,0 +1,52 @@
+"""The choice: what is kept of those that do about as well."""
+
+from typing import Any
+
+import torch
+
+from isograd.repairs.choosing import better_half, gained, ranked
+from isograd.repairs.racing import Runner
+from isograd.repairs.treatments import Trainee, Treatment
+
+NOBODY = Trainee(torch.nn.Identity(), None, None, False)  # type: ignore[arg-type]  # not trained
+
+
+def runner(name: str, score: float, **treatment: Any) -> Runner:
+    one = Runner(Treatment(labels=(name,), **treatment), NOBODY, 0)
+    one.score = score
+    return one
+
+
+def order(*runners: Runner, start: float = 2.3) -> list[str]:
+    return [r.treatment.name for r in ranked(runners, (start,))]
+
+
+def test_scores_within_noise_leave_the_order_of_the_plan() -> None:
+    a, b, c = runner("a", 2.303), runner("b", 2.295), runner("c", 2.299)
+    assert gained((a, b, c), (2.3,)) is None
+    assert order(a, b, c) == ["a", "b", "c"]
+    assert [r.treatment.name for r in better_half((a, b, c), (2.3,))] == ["a", "b"]
+    assert order(a, runner("b", 2.28), c) == ["b", "c", "a"]
+
+
+def test_what_was_made_for_a_cause_comes_before_what_helps_too() -> None:
+    own, aside = runner("own", 1.1, invasive=3), runner("aside", 1.0, invasive=2, aside=True)
+    assert order(aside, own) == ["own", "aside"]
+    assert order(aside, runner("own", 1.7, invasive=3)) == ["aside", "own"]  # not nearly as good
+    first = runner("first", 1.2, cause=0, aside=True)
+    assert order(own, first)[0] == "own"
+    assert order(runner("second", 1.0, cause=1), first)[0] == "first"
+
+
+def test_values_are_preferred_to_architecture_unless_that_gains_much_more() -> None:
+    values = runner("values", 1.5, invasive=2)
+    assert order(runner("architecture", 1.0, invasive=6), values)[0] == "values"
+    assert order(runner("architecture", 0.5, invasive=6), values)[0] == "architecture"
+    both = better_half((runner("x", 0.4, invasive=6), runner("y", 0.5, invasive=6), values), (2.3,))
+    assert [r.treatment.name for r in both] == ["x", "values"]
+
+
+def test_together_with_what_helps_aside_a_change_is_aside() -> None:
+    own, other = Treatment(cause=1), Treatment(cause=0, aside=True)
+    assert own.then(other).aside
+    assert not own.then(Treatment()).aside
