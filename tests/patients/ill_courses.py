@@ -51,6 +51,17 @@ def broken_data() -> Training:
     return Training(made.model, batches(), made.optimizer)
 
 
+def forgets_to_normalize() -> Training:
+    made = plain_sgd()
+    clean = made.batches
+
+    def batches() -> Batches:
+        for k, (x, y) in enumerate(clean):
+            yield (4.0 * x + 5.0 if k >= 200 else x), y  # about as the digits are in the file
+
+    return Training(made.model, batches(), made.optimizer)
+
+
 def penalty_with_the_wrong_sign() -> Training:
     model = conv()
 
@@ -136,6 +147,7 @@ ILL: dict[str, tuple[Callable[[], Training], int, tuple[str, ...]]] = {
     ),
     "labels shuffled": (shuffled_labels, 300, ("IG604",)),
     "labels random from step 200": (broken_data, 400, ("IG610",)),
+    "inputs not normalized from step 200": (forgets_to_normalize, 260, ("IG611",)),
     "penalty with the wrong sign": (penalty_with_the_wrong_sign, 250, ("IG307",)),
     "graph all but cut at step 120": (cut_layer, 300, ("IG308",)),
     "twins that collapse": (collapsing, 300, ("IG210", "IG203")),

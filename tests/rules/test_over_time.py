@@ -12,6 +12,7 @@ from isograd.rules import RULES, NotApplicable, Outcome, Passed
 from isograd.rules._examples import chain, over_steps, run
 from isograd.rules._profile import outcome
 from isograd.rules._watched import suffers
+from isograd.rules.input_shift import over_inputs
 
 TEN = {"loss.kind": "cross_entropy", "loss.chance": math.log(10), "batch.size": 64}
 FALLS = [0.1 + 2.2 * 0.97**k for k in range(200)]
@@ -287,3 +288,35 @@ def test_a_scaler_that_goes_on_falling() -> None:
     assert "30 of 60 steps were left out, 50% of the latest" in finding.message
     bottom = [(65536.0 / 2 ** (2 * k), 2 * k) for k in range(10)]
     assert found("IG403", scales(bottom)).severity is Severity.ERROR
+
+
+@pytest.mark.parametrize(
+    ("levels", "worse", "severity"),
+    [
+        ([(0.0, 1.0)] * 5 + [(0.3, 0.3)] * 4, True, Severity.WARNING),
+        ([(0.0, 1.0)] * 5 + [(0.3, 0.3)] * 4, False, Severity.INFO),
+        ([(0.0, 1.0)] * 5 + [(0.0, 0.05)] * 4, False, Severity.WARNING),
+        ([(0.0, 1.0)] * 5 + [(0.0, 0.0)] * 4, False, Severity.WARNING),
+        ([(5.0, 1.0)] * 5 + [(-9.0, 1.0)] * 4, False, Severity.WARNING),
+    ],
+)
+def test_inputs_of_another_scale(
+    levels: list[tuple[float, float]], worse: bool, severity: Severity
+) -> None:
+    finding = found("IG611", over_inputs(levels, worse=worse))
+    assert (finding.severity, finding.evidence["step"]) == (severity, 50)
+
+
+@pytest.mark.parametrize(
+    "levels",
+    [
+        [(0.0, 1.0)] * 8 + [(0.0, 9.0)],
+        [(0.0, 1.0)] * 5 + [(0.0, 9.0)] * 2 + [(0.0, 1.0)],
+        [(0.0, 1.2**k) for k in range(30)],
+        [(0.0, 1.0), (0.0, 3.0)] * 6,
+        [(0.4 * k, 1.0) for k in range(20)],
+        [(0.0, 0.0)] * 9,
+    ],
+)
+def test_inputs_that_come_and_go_or_drift(levels: list[tuple[float, float]]) -> None:
+    assert isinstance(judged("IG611", over_inputs(levels)), Passed)

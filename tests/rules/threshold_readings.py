@@ -10,6 +10,7 @@ from isograd.rules._examples import chain, over_steps, run, with_history
 from isograd.rules.beside_prediction import _aligned as parallel
 from isograd.rules.beside_prediction import _example as beside
 from isograd.rules.initial_loss import _loss
+from isograd.rules.input_shift import over_inputs
 from isograd.rules.inputs import _batch
 from isograd.rules.loss_pairing import _binary
 from isograd.rules.norm_placement import post_norm
@@ -202,6 +203,11 @@ FURTHER: dict[str, tuple[Reading, ...]] = {
     "IG308": (late_layer(),),
     "IG403": (falling_scale(),),
     "IG610": (wandering(), slow_to_heal()),
+    "IG611": (
+        over_inputs([(0.0, 1.0)] * 5 + [(0.3, 0.3)] * 4, worse=False),
+        over_inputs([(0.0, 1.0)] * 5 + [(3.0, 1.0)] * 4),
+        over_inputs([(0.0, 5.0)] * 2 + [(0.0, 1.0)] * 9 + [(0.0, 4.0)] * 3),
+    ),
     "IG304": (*SIGNAL["IG304"], leap(), standing_still()),
     "IG402": (Reading(chain(3, series={"backward.share_fp16_underflow": 0.2})),),
     "IG502": (norms(momentum=0.1, gap=0.8), norms(momentum=0.02, gap=0.8)),

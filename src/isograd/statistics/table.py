@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from isograd.statistics._layout import local
+from isograd.statistics._layout import LARGE, local, part
 from isograd.statistics.backends import BACKENDS, Backend, Target, best
 from isograd.statistics.columns import FLAT, SUMS, clear, empty, merge
 
@@ -105,6 +105,16 @@ class Table:
             where the backend has none.
         """
         return self._parts[row]
+
+    def read_part(self, row: int, x: Tensor) -> None:
+        """Adds a tensor to a row, of a large one on a CPU a part, and then without its units."""
+        reader = self._parts[row]
+        if reader is not None and reader(x):
+            return
+        if x.device.type != "cpu" or x.numel() < LARGE:
+            self.read(row, x)
+        else:
+            self.read(row, part(x), units=False)
 
     def read_parts(self, rows: Sequence[int], tensors: Sequence[Tensor | None]) -> Sequence[int]:
         """The same for many rows at once.

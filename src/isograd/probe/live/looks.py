@@ -38,6 +38,8 @@ def record_of(sheet: Sheet, payload: Payload, step: int) -> Record:
         "weights": (rows["weights"], _OF_WEIGHTS),
         "gradients": (times(rows["gradients"], grads), _OF_GRADIENTS),
     }
+    if "inputs" in rows:
+        parts["inputs"] = (rows["inputs"], _OF_INPUTS)
     # All at once: what numpy does to a few hundred numbers costs by the call.
     columns = _columns(torch.cat([part for part, _ in parts.values()]))
     start, of = 0, {}
@@ -52,6 +54,7 @@ def record_of(sheet: Sheet, payload: Payload, step: int) -> Record:
     for key, tensor in rows.items():
         if "." in key:
             series[key] = [n if math.isfinite(n) else None for n in tensor.tolist()]
+    facts.update(_of_batch(**of.get("inputs", {})))
     loss = facts.pop("loss", None)
     if loss is not None:
         facts["loss.value"] = loss
@@ -78,6 +81,7 @@ def times(table: Tensor, factor: float) -> Tensor:
 _OF_SITES = "count nonfinite zero positive mean rms abs_mean kurtosis min max".split()
 _OF_WEIGHTS = "nonfinite mean rms min max".split()
 _OF_GRADIENTS = "nonfinite rms".split()
+_OF_INPUTS = "mean rms".split()
 
 
 def _columns(table: Tensor) -> dict[str, Any]:
@@ -104,6 +108,14 @@ def _columns(table: Tensor) -> dict[str, Any]:
 def _numbers(column: Any) -> list[Number]:
     """NaN as None."""
     return [None if n != n else n for n in column.tolist()]
+
+
+def _of_batch(mean: Sequence[Number] = (), rms: Sequence[Number] = ()) -> dict[str, float]:
+    """Facts of the inputs of this step, where there were any that are no ids."""
+    if not mean or mean[0] is None or rms[0] is None:
+        return {}
+    std = math.sqrt(max(0.0, rms[0] ** 2 - mean[0] ** 2))
+    return {"batch.mean": mean[0], "batch.rms": rms[0], "batch.std": std}
 
 
 def _forward_shares(sheet: Sheet, table: Tensor, flags: Tensor) -> dict[str, list[Number]]:

@@ -65,9 +65,10 @@ class Payload:
             same_batch: whether they have the same samples. What all of them compute is then the
                 same to the last bit, and counts once; units of the others are left out.
         """
-        for key in ("forward", "backward", *(("gradients", "weights") if sharded else ())):
+        of_batch = [key for key in ("forward", "backward", "inputs") if key in other.rows]
+        for key in (*of_batch, *(("gradients", "weights") if sharded else ())):
             merged = merge(self.rows[key], other.rows[key])
-            if same_batch and key in ("forward", "backward"):
+            if same_batch and key in of_batch:
                 first = self.firsts.setdefault(key, self.rows[key])
                 alike = (first == other.rows[key]).all(dim=1, keepdim=True)
                 merged = torch.where(alike, self.rows[key], merged)

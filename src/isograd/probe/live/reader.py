@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from isograd.probe.facts import norm_facts
 from isograd.probe.live.compiled import Traced, forget_graphs, is_compiled, takes_fast_path
 from isograd.probe.live.first import FirstLook
+from isograd.probe.live.inputs import Inputs
 from isograd.probe.live.looks import joined, record_of, spread_out
 from isograd.probe.live.parameters import Parameters
 from isograd.probe.live.payload import Later, Payload
@@ -44,6 +45,7 @@ class Reader:
         self.sheet: Sheet | None = None
         self._nodes: list[Node] = []
         self._parameters: Parameters | None = None
+        self._inputs: Inputs | None = None
         self._first: FirstLook | None = None
         self._taps: Taps | Traced | None = None
         self._firsts: dict[int, Record] = {}
@@ -75,6 +77,8 @@ class Reader:
         self.on = True
         if self._parameters is not None:
             self._parameters.clear()
+            self._inputs = self._inputs or Inputs(self._parameters.device)
+            self._inputs.clear()
         self._thorough = thorough or self.count % THOROUGH == 0 or self.count == EARLY
         self._listen()
 
@@ -87,6 +91,8 @@ class Reader:
 
     def restart(self) -> None:
         """What was read of forwards and backwards of this step is none of it."""
+        if self._inputs is not None:
+            self._inputs.clear()
         if self._first is not None:
             self._first.discard()
             self._first = None
@@ -105,6 +111,8 @@ class Reader:
             self._first.entering(args, kwargs)
         elif self.on and self._taps is not None and not again and torch.is_grad_enabled():
             self._taps.restart()
+            if self._inputs is not None:
+                self._inputs.read(args, kwargs)
 
     def left(self, outputs: Any) -> None:
         """The model has returned."""
@@ -164,6 +172,8 @@ class Reader:
             "weights": parameters.weights.values,
             "moved": parameters.moved,
         }
+        if self._inputs is not None:
+            tables["inputs"] = self._inputs.values
         for key, found in self._taps.numbers.items():
             tables[key] = spread_out(found, len(self.sheet.sites), parameters.device)
         facts["factor.gradients"] = grads

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from isograd import statistics
 from isograd.probe.live.alike import Alike
 from isograd.probe.live.sheet import Sheet
 from isograd.probe.live.shield import Shield
@@ -180,13 +179,10 @@ class Taps:
             self._add(self.backward, row, local(gradient.detach()))
 
     def _add(self, table: Table, row: int, x: Tensor) -> None:
-        part = table.part_reader(row)
-        if not self._thorough[0] and part is not None and part(x):
-            return
-        if self._thorough[0] or x.device.type != "cpu" or x.numel() < statistics.LARGE:
+        if self._thorough[0]:
             table.read(row, x)
         else:
-            table.read(row, statistics.part(x), units=False)
+            table.read_part(row, x)
 
 
 class _Ops(TorchFunctionMode):
