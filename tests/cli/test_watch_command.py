@@ -119,9 +119,13 @@ def test_a_program_that_trains_nothing(isograd, scripts_here):
         ("watch --sinks sqlte -- true", "--sinks: no sink 'sqlte'; there is console, jsonl"),
         ("watch --overhead 0 -- true", "0 is not in the range 0<x<=1"),
         ("watch --every 0 -- true", "0 is not in the range x>=1"),
+        ("watch --run . -- true", "--run '.': not a file; name one, such as runs/today.isograd"),
+        ("watch --run /dev/null/a.isograd -- true", "nothing can be written in /dev/null"),
+        ("watch --sinks sqlite,wandb -- true", "wandb needs wandb: pip install 'isograd[wandb]'"),
     ],
 )
-def test_bad_input_is_one_line_and_code_2(isograd, scripts_here, words, message):
+def test_bad_input_is_one_line_and_code_2(isograd, scripts_here, monkeypatch, words, message):
+    monkeypatch.setattr(watch_command, "find_spec", lambda _: None)
     ended = isograd(*words.split())
     assert (ended.code, len(ended.err.splitlines())) == (2, 1)
     assert message in ended.err

@@ -35,6 +35,12 @@ class Event:
     """Step and largest magnitude that went in, at the looks before."""
 
     @property
+    def opens(self) -> bool:
+        """Whether nothing of the model comes before it."""
+        sites = self.record.sites
+        return bool(sites) and self.site == sites[0].name
+
+    @property
     def history(self) -> str:
         """What went in at the looks before, in words; empty where nobody looked."""
         told = ", ".join(f"{show(size)} (step {step})" for step, size in self.before[-SHOWN:])

@@ -214,6 +214,10 @@ class Nonfinite(Rule):
             return (
                 ("lr-too-high" if self._swelled(reading) else "local-nan") if step else "data-bug"
             )
+        if event.way == "forward" and event.opens and not event.inputs:
+            if not _bad_weights(event.record):
+                return "data-bug"  # nothing came before it but the batch
+            return "lr-too-high" if self._swelled(reading) else "local-nan"
         if not peak or math.log(peak) < self.huge * math.log(form.largest):
             usual = largest(reading.seen, "forward")
             blown = step and peak and usual and peak > self.blown_up * usual

@@ -28,8 +28,8 @@ class Plateau(Rule):
 
     Wrong when: the run is short. Saddles near a small initialization take hundreds of
         steps to leave, so without a second reading that explains it a plateau is only a remark.
-        So it is during a warm-up, and in a watched run whose loss has no known chance level, such
-        as that of a GAN.
+        So it is during a warm-up, in a watched run whose loss has no known chance level, and for a
+        network that judges another one, as in a GAN, and is to be fooled.
 
     Do: read the finding named with it first. If there is none: rehearse longer, raise the
         learning rate by ten, and try to overfit one small batch. Where the steps so far were enough
@@ -72,7 +72,8 @@ class Plateau(Rule):
             return Passed(f"the loss stands at {show(path.level)}, below {show(reference)}")
         cause, reason = self._cause(reading, path.steps)
         bad = bool(reason) or path.steps >= self.patience
-        if path.watched and (not chance or (warming(reading) and cause == "lr-too-low")):
+        known = chance and not reading.last.fact("loop.several")
+        if path.watched and (not known or (warming(reading) and cause == "lr-too-low")):
             bad = cause in ("dead-units", "lr-too-high")
         elif path.watched and warming(reading):
             bad = bool(reason)

@@ -18,6 +18,9 @@ class Sink:
     code: ClassVar[str]
     """The word by which `watch(sinks=...)` finds it."""
 
+    package: ClassVar[str] = ""
+    """The package of others that it cannot do without, as it is imported; the extra is `code`."""
+
     def where(self, run: str) -> str:  # noqa: ARG002  # of those that it does not depend on
         """What to look at afterwards: a file, a command or a service; empty: nothing is kept.
 

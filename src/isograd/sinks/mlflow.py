@@ -32,6 +32,7 @@ class Mlflow(Sink):
     """
 
     code = "mlflow"
+    package = "mlflow"
 
     def __init__(self, *, tracking_uri: str | None = None, experiment: str = "isograd") -> None:
         self._uri = tracking_uri

@@ -20,6 +20,7 @@ class TensorBoard(Sink):
     """
 
     code = "tensorboard"
+    package = "tensorboard"
 
     def __init__(self, folder: str | PathLike[str] | None = None) -> None:
         self._folder = folder

@@ -25,6 +25,7 @@ class Wandb(Sink):
     """
 
     code = "wandb"
+    package = "wandb"
 
     def __init__(self, **options: Any) -> None:
         self._options = options

@@ -95,19 +95,25 @@ def _event(key: str, event: Mapping[str, Any], records: Sequence[Record]) -> str
         f"Step {event['step']}{rank}: the first non-finite {way} came out of {event['op']} in "
         f"{where}{near}"
     )
-    given = [r for r in event.get("inputs", ()) if r.get("min") is not None]
+    given = list(map(_range, event.get("inputs", ())))
     if given:
-        text += "; it was given " + ", ".join(
-            f"{r['dtype']}{r['shape']} from {r['min']:.3g} to {r['max']:.3g}"
-            + (f" with {r['nonfinite']} non-finite entries" if r["nonfinite"] else "")
-            for r in given
-        )
+        text += f"; it was given {', '.join(given)}"
     before = event.get("before")
     if before:
         text += "; in the looks before, the largest magnitude that went in was " + ", ".join(
             f"{value:.3g} (step {step})" for step, value in before
         )
     return text + "."
+
+
+def _range(given: Mapping[str, Any]) -> str:
+    """One input of an operation; an empty tensor, or one of NaN alone, has no range."""
+    text = f"{given['dtype']}{given['shape']}"
+    if given.get("min") is not None:
+        text += f" from {given['min']:.3g} to {given['max']:.3g}"
+    if given.get("nonfinite"):
+        text += f" with {given['nonfinite']} non-finite entries"
+    return text + (" (of the batch)" if given.get("batch") else "")
 
 
 def _poisoned(records: Sequence[Record]) -> tuple[int, list[str]] | None:

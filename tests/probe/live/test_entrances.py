@@ -144,3 +144,44 @@ def test_a_model_that_cannot_be_run_again_is_told_of_to_within_a_site():
             optimizer.step()
     assert watch.failure is None
     assert "Step 3: the first non-finite value came out of linear in first" in watch.explain_nan()
+
+
+@pytest.mark.parametrize("where", ["batch", "encoder", "head", "loop"])
+def test_where_a_nan_came_from(where):
+    torch.manual_seed(0)
+    model = Pair()
+    model.heads[0] = nn.Sequential(nn.Linear(13, 3), Root())
+    model.encoder.append(Root())
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+    with isograd.watch(model, optimizer, sinks=(), on_finding=None) as watch:
+        for step in range(60):
+            now = step == 57  # far from every look of the schedule
+            inputs = torch.randn(11, 7) * (float("nan") if now and where == "batch" else 1)
+            model.encoder[-1].low = -1.0 if now and where == "encoder" else 1.0
+            model.heads[0][-1].low = -1.0 if now and where == "head" else 1.0
+            optimizer.zero_grad()
+            hidden = model.encoder(inputs)
+            out = model.heads[0](hidden / 0 if now and where == "loop" else hidden)
+            nn.functional.cross_entropy(out, torch.arange(11) % 3).backward()
+            optimizer.step()
+    (finding,) = [a.finding for a in watch.alarms if a.finding.code == "IG401"]
+    said = watch.explain_nan()
+    assert "after 57 steps" in finding.message
+    assert said.startswith("Step 57")
+    op, module = {
+        "batch": ("linear", "encoder.0"),
+        "encoder": ("sqrt", "encoder.2"),
+        "head": ("sqrt", "heads.0.1"),
+        "loop": ("linear", "heads.0.0"),
+    }[where]
+    assert f"came out of {op} in {module}" in said
+    assert finding.cause == ("data-bug" if where in ("batch", "loop") else "local-nan")
+
+
+class Root(nn.Module):
+    """A square root of what is positive, as long as nobody changes `low`."""
+
+    low = 1.0
+
+    def forward(self, x):
+        return (x.abs() * self.low + self.low).sqrt()

@@ -111,3 +111,18 @@ def test_a_batch_that_is_not_finite_is_told_from_a_weight(where: str) -> None:
     (alarm,) = [a for a in watch.alarms if a.finding.code == "IG401"]
     assert (alarm.finding.cause == "data-bug") is (where == "batch")
     assert ("The batch itself" in alarm.finding.remedies[0]) is (where == "batch")
+
+
+@pytest.mark.parametrize("divided", [False, True])
+def test_a_loss_that_adds_up_is_known_by_its_reduction(divided: bool) -> None:
+    model = net()
+
+    def loss(_: int) -> Tensor:
+        total = F.cross_entropy(model(X), Y, reduction="sum")
+        return total / len(X) if divided else total
+
+    watch = watched(model, loss)
+    assert watch.reading is not None
+    assert watch.reading.seen.fact("loss.summed") is (None if divided else True)
+    found = [a.finding for a in watch.alarms if a.finding.code == "IG603"]
+    assert ["is a sum of 40 terms" in f.message for f in found] == ([] if divided else [True])

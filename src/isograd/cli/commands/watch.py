@@ -6,6 +6,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,7 @@ def command(
     Exit code: that of COMMAND; 2 for bad input.
     """
     codes = _sinks(sinks)
-    file = str(default_path()) if run is None else run
+    file = str(default_path()) if run is None else _file(run)
     options = {
         "run": os.path.abspath(file),  # for the command may go elsewhere
         "overhead": overhead,
@@ -89,6 +90,15 @@ def command(
     return code
 
 
+def _file(run: str) -> str:
+    if not run or Path(run).is_dir():
+        raise InputError(f"--run {run!r}: not a file; name one, such as runs/today.isograd")
+    there = next(folder for folder in Path(run).absolute().parents if folder.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise InputError(f"--run {run}: nothing can be written in {there}; name another place")
+    return run
+
+
 def _chosen(codes: Sequence[str]) -> list[Any]:
     from isograd.sinks import SINKS
 
@@ -103,6 +113,9 @@ def _sinks(text: str) -> list[str]:
     for code in codes:
         if code not in known:
             raise InputError(f"--sinks: no sink {code!r}; there is {', '.join(known)}")
+        package = SINKS[code].package
+        if package and find_spec(package) is None:
+            raise InputError(f"--sinks: {code} needs {package}: pip install 'isograd[{code}]'")
     return codes
 
 

@@ -13,7 +13,7 @@ from isograd.probe.live.steps import inside_backward
 class Entered(Protocol):
     """Told that a part is called."""
 
-    def __call__(self, args: Any, kwargs: Any, *, first: bool) -> None:
+    def __call__(self, part: nn.Module, args: Any, kwargs: Any, *, first: bool) -> None:
         """`first`: it is the part with which a forward begins."""
 
 
@@ -26,7 +26,7 @@ class Entrances:
     Args:
         model: the plain module.
         guard: makes a hook that cannot raise.
-        entering: called with the arguments of a call.
+        entering: called with a part and the arguments of its call.
         left: called with its outputs.
     """
 
@@ -81,7 +81,7 @@ class Entrances:
         self._used.add(module)
         if self._first is None:
             self._first = module
-        self._told(args, kwargs, first=module is self._first)
+        self._told(module, args, kwargs, first=module is self._first)
 
     def _left(self, module: nn.Module, _: Any, outputs: Any) -> None:
         if module is self._under_way:

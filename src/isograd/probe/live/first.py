@@ -31,6 +31,8 @@ class _Recorder(Recorder):
         self.spots: list[Spot | None] = []
         self.targets: dict[int, Tensor] = {}
         """What each loss function was given beside the prediction, by its node."""
+        self.summed: dict[int, bool] = {}
+        """Whether each loss function adds up over the batch, by its node."""
         self.broadcast: list[list[int]] | None = None
         self._partial: dict[str, Frame] = {}
         """Calls of modules of whose result each process has but a term, still to be added up."""
@@ -48,6 +50,7 @@ class _Recorder(Recorder):
         if len(self.rows) > len(self.spots):
             self.spots.append(Spot(path, count, node.op))
         if tape.phase == "loss" and node.op in LOSSES:
+            self.summed[node.index] = call.kwargs.get("reduction") == "sum"
             given = [t for t in call.tensors[1:] if not t.requires_grad]
             if given:
                 self.targets[node.index] = given[0]
@@ -188,6 +191,8 @@ class FirstLook:
             batch = Batch(batch.args, batch.kwargs, self._targets())
         done = Pass(self.tape, batch, self._outputs, self._loss, "", False, self._loss_node)
         done.gradients = gradients
+        if self._loss_node is not None:  # what the loop divides afterwards is another node
+            done.summed = recorder.summed.get(self._loss_node.index)
         measures = recorder.measures
         rows = {
             "forward": _rows([m.sums for m in measures]),

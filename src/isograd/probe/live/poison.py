@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,63 +15,70 @@ from isograd.sites.tape import Node, Tape
 
 
 class Held:
-    """The latest call of the model, kept until its step is over so that it can be run again."""
+    """The latest call of the model, or the calls of its parts where a loop calls these.
+
+    Kept until the step is over, so that they can be run again.
+    """
 
     def __init__(self) -> None:
-        self.batch: Batch | None = None
-        self._random: Tensor | None = None
+        self.calls: list[tuple[nn.Module, Batch, Tensor]] = []
+        """What was called, with what, and the random state before."""
         self.outputs: list[Tensor] = []
         self.gradients: dict[int, Tensor] = {}
 
-    def take(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """The model is called."""
-        self.release()
-        self.batch = Batch(args, kwargs)
-        self._random = torch.get_rng_state()
+    def take(
+        self, called: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], *, first: bool
+    ) -> None:
+        """A forward begins with this call, or goes on with it."""
+        if first:
+            self.release()
+        self.calls.append((called, Batch(args, kwargs), torch.get_rng_state()))
 
     def returned(self, outputs: Any, *, listen: bool, guard: Any) -> None:
-        """The model has returned; `listen`: its outputs' gradients are kept."""
+        """The latest call has returned; `listen`: the gradients of its outputs are kept."""
+        self.gradients = {}
         self.outputs = [t for t in tensors(outputs) if is_signal(t) and t.requires_grad]
         if listen:
             for index, out in enumerate(self.outputs):
-                out.register_hook(guard(lambda g, i=index: self._gradient(i, g)))
+                told = partial(self._gradient, self.gradients, index)
+                out.register_hook(guard(told))
 
-    def _gradient(self, index: int, gradient: Tensor) -> None:
-        self.gradients[index] = gradient.detach()
+    @staticmethod
+    def _gradient(kept: dict[int, Tensor], index: int, gradient: Tensor) -> None:
+        kept[index] = gradient.detach()
 
     def release(self) -> None:
         """Lets go of every tensor."""
-        self.batch = self._random = None
-        self.outputs, self.gradients = [], {}
+        self.calls, self.outputs, self.gradients = [], [], {}
 
     def locate(
         self, model: nn.Module, known: Sequence[Node], loss: Tensor | None
     ) -> dict[str, Any]:
-        """Facts `event.forward` and `event.backward`: the same call again, every operation watched.
+        """Facts `event.forward` and `event.backward`: the same once more, every operation watched.
 
         Args:
             model: the plain module, whose weights are still those of this step.
             known: operations of the first look, which know the sites upstream of them.
             loss: of the step.
         """
-        if self.batch is None:
+        if not self.calls:
             return {}
         watcher = Watcher(known)
         try:
             with borrowed(model), torch.enable_grad():
-                if self._random is not None:
-                    torch.set_rng_state(self._random)
                 return self._again(model, watcher, loss)
         finally:
             for hook in watcher.hooks:
                 hook.remove()
 
     def _again(self, model: nn.Module, watcher: Watcher, loss: Tensor | None) -> dict[str, Any]:
-        assert self.batch is not None
         tape = Tape(model, watcher)
+        outs: list[Tensor] = []
         with tape.recording():
-            tape.take(self.batch)
-            outs = [t for t in tensors(self.batch.call(model)) if is_signal(t) and t.requires_grad]
+            for called, batch, random in self.calls:
+                torch.set_rng_state(random)
+                tape.take(batch)
+                outs = [t for t in tensors(batch.call(called)) if is_signal(t) and t.requires_grad]
         if watcher.forward is not None:
             return {"event.forward": watcher.forward}
         if loss is not None and not bool(torch.isfinite(loss.detach()).all()):

@@ -11,6 +11,8 @@ from torch.optim.optimizer import (
     register_optimizer_step_pre_hook,
 )
 
+from isograd.probe.live.copies import without_hooks
+
 
 class Listener(Protocol):
     """Who is told what the loop does."""
@@ -185,6 +187,7 @@ class _Patches:
     def __init__(self) -> None:
         self.listeners: list[Steps] = []
         self._originals: list[tuple[Any, str, Any, Any]] = []
+        """Owner, name, what was found there (None: what it inherits), and what stands there now."""
 
     def add(self, one: Steps) -> None:
         if not self.listeners:
@@ -193,6 +196,7 @@ class _Patches:
             self._replace(nn.Module, "zero_grad", self._zero)
             self._replace(torch.amp.GradScaler, "scale", self._scale)
             self._replace(torch.amp.GradScaler, "step", self._step)
+            self._replace(nn.Module, "__reduce_ex__", self._reduce)
         self.listeners.append(one)
 
     def remove(self, one: Steps) -> None:
@@ -200,14 +204,19 @@ class _Patches:
             self.listeners.remove(one)
         if not self.listeners:
             for owner, name, original, ours in self._originals:
-                if getattr(owner, name) is ours:  # else somebody else has replaced it since
+                if getattr(owner, name) is not ours:
+                    continue  # somebody else has replaced it since
+                if original is None:
+                    delattr(owner, name)
+                else:
                     setattr(owner, name, original)
             self._originals = []
 
     def _replace(self, owner: Any, name: str, make: Callable[[Any], Any]) -> None:
         original = getattr(owner, name)
         ours = wraps(original)(make(original))
-        self._originals.append((owner, name, original, ours))
+        own = original if name in vars(owner) else None
+        self._originals.append((owner, name, own, ours))
         setattr(owner, name, ours)
 
     def _backward(self, original: Any) -> Any:
@@ -234,6 +243,12 @@ class _Patches:
             return result
 
         return zero_grad
+
+    def _reduce(self, original: Any) -> Any:
+        def reduce(module: Any, protocol: Any) -> Any:
+            return without_hooks(original(module, protocol))
+
+        return reduce
 
     def _scale(self, original: Any) -> Any:
         def scale(scaler: Any, outputs: Any) -> Any:

@@ -182,7 +182,7 @@ class Watcher:
             if not self._called:
                 self._called = True
                 self._parts.remove()
-            self.events.held.take(args, kwargs)
+            self.events.held.take(self.model, args, kwargs, first=True)
             self._counts(args, kwargs)
 
     def _counts(self, args: Any, kwargs: Any) -> None:
@@ -195,20 +195,24 @@ class Watcher:
             return
         self._read.left(outputs)
         if torch.is_grad_enabled():
-            self.events.held.returned(outputs, listen=self._read.on, guard=self.guard)
-            self._ends.take(outputs)
+            self._returned(outputs)
 
-    def _part_entering(self, args: Any, kwargs: Any, *, first: bool) -> None:
+    def _returned(self, outputs: Any) -> None:
+        self.events.held.returned(outputs, listen=self._read.on, guard=self.guard)
+        self._ends.take(outputs)
+
+    def _part_entering(self, part: nn.Module, args: Any, kwargs: Any, *, first: bool) -> None:
         """The loop calls a part of a model that it does not call itself."""
         if self._steps.again:
             return
         if first:
             self._counts(args, kwargs)
+        self.events.held.take(part, args, kwargs, first=first)
         self._read.entering(args, kwargs, again=not first)
 
     def _part_left(self, outputs: Any) -> None:
         self._read.left(outputs)
-        self._ends.take(outputs)
+        self._returned(outputs)
 
     def backward_begins(self, loss: Tensor | None, scale: Callable[[], float]) -> None:
         """See `steps.Listener`."""
@@ -347,6 +351,8 @@ class Watcher:
             whole = not self.model.training  # else single ones were frozen on purpose
             in_eval = sum(whole and not m.training for m in self._switches)
             facts["model.in_eval"] = in_eval / len(self._switches)
+        if self._ends.several:
+            facts["loop.several"] = True
         if self._scale != 1.0 or self.skipped:
             facts.update({"watch.scale": self._scale, "watch.skipped": self.skipped})
         if self._loss is not None:
