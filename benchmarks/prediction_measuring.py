@@ -19,6 +19,7 @@ from patients.architectures.family import Family
 FOLDER = Path(__file__).parent / "measured"
 DRAWS = 3
 """Draws whose own rms is kept of every site, beside that of them all."""
+KEYS = "forward.rms", "forward.mean", "forward.correlation", "backward.rms", "weight.grad_rms"
 
 
 @dataclass(frozen=True)
@@ -87,28 +88,32 @@ def draw(family: Family, seed: int) -> Record:
 
 def measure(name: str, family: Family) -> Measured:
     """The table of one architecture, from all its draws."""
-    records = [draw(family, seed) for seed in range(family.seeds)]
-    first = records[0]
-    for record in records[1:]:
+    first = draw(family, 0)
+    # Thousands of whole records would take gigabytes.
+    kept = [key for key in KEYS if key in first.series]
+    draws = [{key: first.series[key] for key in kept}]
+    for seed in range(1, family.seeds):
+        record = draw(family, seed)
         if [s.name for s in record.sites] != [s.name for s in first.sites]:
             raise RuntimeError(f"{name}: two draws have different sites")
+        draws.append({key: record.series[key] for key in kept})
     sites = [
         SiteRow(
             site.name,
             site.label,
-            rms_over([r.series["forward.rms"][place] for r in records]),
-            average([r.series["forward.mean"][place] for r in records]),
-            average([r.series["forward.correlation"][place] for r in records]),
-            rms_over([r.series["backward.rms"][place] for r in records]),
+            rms_over([one["forward.rms"][place] for one in draws]),
+            average([one["forward.mean"][place] for one in draws]),
+            average([one["forward.correlation"][place] for one in draws]),
+            rms_over([one["backward.rms"][place] for one in draws]),
         )
         for place, site in enumerate(first.sites)
     ]
-    gradients = first.parameters if "weight.grad_rms" in first.series else ()
+    gradients = first.parameters if "weight.grad_rms" in kept else ()
     parameters = [
         ParameterRow(
             parameter.name,
             parameter.kind,
-            rms_over([r.series["weight.grad_rms"][place] for r in records], kept=0),
+            rms_over([one["weight.grad_rms"][place] for one in draws], kept=0),
         )
         for place, parameter in enumerate(gradients)
     ]

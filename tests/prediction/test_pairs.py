@@ -3,11 +3,13 @@
 from itertools import pairwise
 
 import numpy as np
+import pytest
 from covariances import averaging, classes_of, cuts_of, membership, table
 from hypothesis import given
 from hypothesis import strategies as st
 
 from isograd.prediction import pairs
+from isograd.prediction.means import averaged, distances
 
 
 @st.composite
@@ -81,3 +83,27 @@ def test_a_matrix_takes_averages_over_pairs_to_averages_over_pairs(cuts, rows, d
     means = rng.normal(size=len(into))
     spread = membership(out) @ matrix @ means[classes_of(into)]
     np.testing.assert_allclose(pairs.means_of(matrix, out, into) @ means, spread, atol=1e-12)
+
+
+def test_means_over_pairs():
+    """Of all pairs, and of entries with themselves, against the full table."""
+    cuts = (pairs.Mirror((2, 5)), (2, 3))
+    rng = np.random.default_rng(2)
+    table = rng.standard_normal([pairs.ways(cut) for cut in cuts])
+    one, two = (pairs.labels(cut) for cut in cuts)
+    whole = table[one[:, :, None, None], two]
+    assert averaged(table, cuts, {0, 1}) == pytest.approx(whole.mean())
+    own = np.einsum("abcc->abc", whole).mean()
+    assert averaged(table, cuts, {0}) == pytest.approx(own)
+
+
+def test_distances():
+    """Of near pairs as they are, of far ones on average; unknown where nothing is told."""
+    line = pairs.Mirror((9,))
+    labels, at = pairs.labels(line), np.arange(9)
+    apart = np.abs(at[:, None] - at)
+    found = distances(line)[labels]
+    near = apart < 2
+    assert (found[near] == apart[near]).all()
+    assert found[apart > 3].mean() == pytest.approx(apart[apart > 3].mean())
+    assert distances((4,)).tolist() == [0.0, np.inf]

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from isograd.prediction.fields import Field
 from isograd.prediction.known import independent
+from isograd.prediction.powers import note_mask
 
 
 class Chance:
@@ -57,4 +58,6 @@ class Chance:
 
 
 def _mask(shape: tuple[int, ...], share: float) -> Field:
-    return independent(shape, share, share * (1 - share))
+    made = independent(shape, share, share * (1 - share))
+    note_mask(made, share)
+    return made

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from itertools import product
 from math import prod, sqrt
 from typing import Any
 
@@ -122,6 +123,47 @@ def _varied(
     found /= wide.shape[2]
     spread = _laid_out(out, found[0], coarse)
     return spread, _laid_out(out, found[1] if centered else np.zeros_like(found[1]), coarse)
+
+
+def cumulant(table: Field, sweeps: Sequence[Sweep], kurtosis: float) -> float | None:
+    """A third of the excess kurtosis that few weights leave in channels, each over its own rms.
+
+    That is sum over pairs of taps of E[w_i^2 w_j^2] / (sum w^2)^2 cum(x_i, x_i, x_j, x_j), which is
+    cum / n (n + 2) for n Gaussian weights; a mean over the places of the output.
+
+    Args:
+        table: cumulants of its channels' deviations over their rms, laid out as the input of a
+            convolution of one channel per group.
+        sweeps: one per spatial axis.
+        kurtosis: of the weights.
+    """
+    if prod(sweep.taps for sweep in sweeps) > _MOST:
+        return None
+    values = _of_channel(table, False)[0]
+    kinds = [_kinds(sweep) for sweep in sweeps]
+    total = 0.0
+    for chosen in product(*kinds):
+        weight = prod(share for _, share in chosen)
+        reads = [
+            _read(sweep, table, axis, step, step)[1]
+            for axis, (sweep, (step, _)) in enumerate(zip(sweeps, chosen, strict=True), 3)
+        ]
+        found = _matrix(values, reads)
+        n = int(prod(float(np.diagonal(exist).sum()) for _, exist in reads))
+        alone = float(np.trace(found))
+        rest = float(found.sum()) - alone
+        total += weight * (rest + alone * kurtosis / 3) / (n * (n + kurtosis - 1))
+    return total
+
+
+def _kinds(sweep: Sweep) -> list[tuple[int, float]]:
+    """Steps that stand for those that read as much, with their shares."""
+    there = sweep.places()[1].sum(axis=1)
+    result = []
+    for n in np.unique(there):
+        at = np.flatnonzero(there == n)
+        result.append((int(at[(len(at) - 1) // 2]), len(at) / len(there)))
+    return result
 
 
 def _ratio(diagonal: Array, scales: Array) -> float:

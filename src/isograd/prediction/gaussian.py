@@ -20,9 +20,8 @@ from isograd.prediction import pairs
 from isograd.prediction.fields import Field
 from isograd.prediction.filters import around, shift, variance
 from isograd.prediction.pairs import Array, Indices
+from isograd.prediction.series import TERMS, powers_of, series
 
-_TERMS = 48
-_ONE_SHAPE = 1e-9
 _MANY = 1000
 """Pairs from which on a series is summed up power by power, not from a table of all powers."""
 _POINTS = 16
@@ -116,9 +115,9 @@ class Quadrature:
                 correlation = np.clip(correlation + moved, -1.0, 1.0)
             powers: Array | None = None
             if spread is not None:
-                powers = np.asarray(sum(w * _powers(r) for w, r in around(correlation, spread)))
+                powers = np.asarray(sum(w * powers_of(r) for w, r in around(correlation, spread)))
             elif correlation.size < _MANY:
-                powers = _powers(correlation)
+                powers = powers_of(correlation)
             self._related = origin.second, correlation, powers
         return self._related[1:]
 
@@ -131,7 +130,7 @@ class Quadrature:
     def basis(self) -> Array:
         """(classes …, nodes, terms): weights times orthonormal Hermite polynomials."""
         if self.z.base is not None and self.z.base is _fixed()[0]:
-            return np.broadcast_to(_fixed()[2], (*self.z.shape, _TERMS))
+            return np.broadcast_to(_fixed()[2], (*self.z.shape, TERMS))
         found = self._basis
         if found is None:
             found = self._basis = _polynomials(self.z, self.weights)
@@ -161,7 +160,7 @@ class Nodes:
 
     def moments(self, origin: Field) -> tuple[Array, Array]:
         """(mean per class, E[f f'] per kind of pair)."""
-        return _series(self.quadrature, self.values, origin)
+        return series(self.quadrature, self.values, origin)
 
     def chain(self, origin: Field) -> Array:
         """E[f' f'] per kind of pair: what takes the gradient's field to the origin's."""
@@ -175,7 +174,7 @@ class Nodes:
 
     def between(self, slopes: Array, origin: Field) -> Array:
         """E[s s'] per kind of pair for any function s given at the nodes."""
-        return _series(self.quadrature, slopes, origin)[1]
+        return series(self.quadrature, slopes, origin)[1]
 
     def kurtosis(self) -> float:
         """E f^4 / (E f^2)^2, averaged over classes."""
@@ -214,13 +213,14 @@ class Nodes:
         correlation, _ = self.quadrature.related(origin)
         total = np.zeros_like(correlation)
         for weight, one in around(correlation, spread):
-            found = _series(self.quadrature, slopes, origin, (one, _powers(one)))[1]
+            found = series(self.quadrature, slopes, origin, (one, powers_of(one)))[1]
             total += weight * (one - correlation) * found
         return total
 
     def _noise(self, values: Array, origin: Field) -> float:
         """Mean over all pairs of entries of E[v^2 v'^2] / (E v^2 E v'^2) - 1."""
-        mean, second = _series(self.quadrature, np.square(values), origin)
+        related = self.quadrature.related(origin)
+        mean, second = series(self.quadrature, np.square(values), origin, related)
         first, other = origin.per_pair(mean)
         excess = second / np.maximum(first * other, 1e-300) - 1
         return max(float(excess.ravel() @ pairs.every_share(origin.cuts)), 0.0)
@@ -231,6 +231,40 @@ class Nodes:
         change = (weighted * self.slopes * self.quadrature.x).sum(-1)
         energy = (weighted * self.values).sum(-1)
         return float((change / np.maximum(energy, 1e-300)).mean())
+
+    def of_scale(self, centered: bool) -> tuple[float, float]:
+        """(d ln E f^2 / d ln s where u is scaled by sqrt(s), kurtosis); or those of f - E f."""
+        values = self.values - centered * self.expectation(self.values)[..., None]
+        square, change = np.square(values), values * self.slopes * self.quadrature.x
+        second = np.maximum(self.expectation(square), 1e-300)
+        stiffness = self.expectation(change) / second
+        fourth = self.expectation(np.square(square)) / np.square(second)
+        return float(stiffness.mean()), float(fourth.mean())
+
+    def linear(self) -> float:
+        """Share of the variance that goes with u itself, averaged over classes."""
+        away = self.values - self.expectation(self.values)[..., None]
+        whole = np.maximum(self.expectation(np.square(away)), 1e-300)
+        slope = self.expectation(away * self.quadrature.z)
+        return float((np.square(slope) / whole).mean())
+
+    def cumulants(self, origin: Field, normalized: bool = False) -> Array:
+        """Cov(x^2, x'^2) - 2 Cov(x, x')^2 of x = (f - E f) / its rms, per kind of pair.
+
+        Args:
+            origin: the field.
+            normalized: without what goes with u^2, which a norm has fixed.
+        """
+        away = self.values - self.expectation(self.values)[..., None]
+        away = away / np.sqrt(np.maximum(self.expectation(np.square(away)), 1e-300))[..., None]
+        related = self.quadrature.related(origin)
+        squares, same = (series(self.quadrature, v, origin, related)[1] for v in (away**2, away))
+        found = squares - 1 - 2 * np.square(same)
+        if normalized:
+            z = self.quadrature.z
+            fixed = np.square(self.expectation(away**2 * (np.square(z) - 1))).mean() / 2
+            found = found - fixed * np.square(related[0])
+        return np.asarray(found)
 
     # -- along with the layout of the origin ----------------------------------------------------
 
@@ -254,77 +288,6 @@ class Nodes:
         return self._moved(lambda x, _: np.asarray(x.take(0, place)))
 
 
-def _series(
-    quadrature: Quadrature,
-    values: Array,
-    origin: Field,
-    related: tuple[Array, Array | None] | None = None,
-) -> tuple[Array, Array]:
-    if not np.isfinite(values).all():  # such as the root of a negative number, far in the tail
-        values = np.where(np.isfinite(values), values, 0.0)
-    correlation, powers = related or quadrature.related(origin)
-    if quadrature.deviation.size == 1:
-        flat = values.reshape(-1)
-        terms = flat @ quadrature.basis.reshape(len(flat), -1)
-        square = (quadrature.weights.reshape(-1) * flat) @ flat
-        unit = terms / np.sqrt(square) if square > 0 else np.zeros_like(terms)
-        second = np.array(square * _summed(np.square(unit), correlation, powers))
-        second[(0,) * second.ndim] = square
-        return terms[:1].reshape(quadrature.deviation.shape), second
-    coefficients = np.matmul(values[..., None, :], quadrature.basis)[..., 0, :]
-    square = (quadrature.weights * np.square(values)).sum(-1)
-    rest = np.sqrt(np.maximum(square - np.square(coefficients).sum(-1), 0.0))
-    shape = _one_shape(coefficients, square)
-    if shape is not None:
-        left, right = origin.per_pair(np.sqrt(square))
-        result = left * right * _summed(np.square(shape), correlation, powers)
-    else:
-        left, right = origin.per_pair(coefficients)
-        known = _powers(correlation) if powers is None else powers
-        second = np.einsum("...k,...k,...k->...", left, right, known)
-        one, two = origin.per_pair(rest)
-        result = np.array(second + one * two * _tail(correlation))
-    result[tuple(slice(0, len(cut)) for cut in origin.cuts)] = square
-    return np.asarray(coefficients[..., 0]), result
-
-
-def _one_shape(coefficients: Array, square: Array) -> Array | None:
-    """Coefficients over the root of E f^2, if those of all classes are the same."""
-    if not (square > 0).all():
-        return None
-    unit = (coefficients / np.sqrt(square)[..., None]).reshape(-1, _TERMS)
-    return np.asarray(unit[0]) if np.abs(unit - unit[0]).max() < _ONE_SHAPE else None
-
-
-def _summed(squares: Array, correlation: Array, powers: Array | None) -> Array:
-    """Power series of the correlation with coefficients that sum to one, if not before the tail."""
-    if powers is not None:
-        result = powers @ squares
-    else:
-        result = np.full_like(correlation, squares[-1])
-        for term in squares[-2::-1]:
-            result *= correlation
-            result += term
-    rest = 1.0 - float(squares.sum())
-    return np.asarray(result + rest * _tail(correlation) if rest > 0 else result)
-
-
-def _tail(correlation: Array) -> Array:
-    """The power that stands for all terms left out."""
-    found = correlation
-    for _ in range(5):
-        found = found * found
-    return np.asarray(found * found * found)
-
-
-def _powers(correlation: Array) -> Array:
-    """(…, terms): powers of rho from 0 on."""
-    result = np.empty((*correlation.shape, _TERMS))
-    result[..., 0] = 1.0
-    result[..., 1:] = correlation[..., None]
-    return np.cumprod(result, axis=-1, out=result)
-
-
 @lru_cache(maxsize=1)
 def _rule() -> tuple[Array, Array]:
     x, w = np.polynomial.legendre.leggauss(_POINTS)
@@ -333,10 +296,10 @@ def _rule() -> tuple[Array, Array]:
 
 def _polynomials(z: Array, weights: Array) -> Array:
     """Weights times orthonormal Hermite polynomials of z, the order last."""
-    found = np.empty((_TERMS, *z.shape))
+    found = np.empty((TERMS, *z.shape))
     found[0] = weights
     found[1] = z * weights
-    for k in range(1, _TERMS - 1):
+    for k in range(1, TERMS - 1):
         np.multiply(z, found[k], out=found[k + 1])
         found[k + 1] -= np.sqrt(k) * found[k - 1]
         found[k + 1] /= np.sqrt(k + 1)
@@ -366,35 +329,3 @@ def _nodes(bends: Array) -> tuple[Array, Array]:
     z = (middle + half * x).reshape(len(bends), -1)
     weights = (half * w).reshape(len(bends), -1) * np.exp(-np.square(z) / 2)
     return z, weights / weights.sum(axis=1, keepdims=True)
-
-
-def cross_series(
-    first: Quadrature, other: Quadrature, f: Array, g: Array, origin: Field, shared: Field | None
-) -> tuple[Array, Array]:
-    """E f(u) E g(v), and E[f(u) g(v)], per kind of pair.
-
-    Args:
-        first: nodes of u.
-        other: nodes of v, laid out alike.
-        f: values at the nodes of u.
-        g: values at the nodes of v.
-        origin: the field u.
-        shared: covariance of u and v, on the axes of u; None for none.
-    """
-    a = np.matmul(np.nan_to_num(f)[..., None, :], first.basis)[..., 0, :]
-    b = np.matmul(np.nan_to_num(g)[..., None, :], other.basis)[..., 0, :]
-    left, _ = origin.per_pair(a)
-    _, right = origin.per_pair(b)
-    mean = left[..., 0] * right[..., 0]
-    if shared is not None and shared.cuts != origin.cuts and shared.sizes == origin.sizes:
-        shared = shared.recut(origin.cuts)
-    if shared is None or shared.cuts != origin.cuts:
-        whole = np.broadcast_to(mean, origin.second.shape)
-        return whole, whole
-    one, _ = origin.per_pair(first.deviation)
-    _, two = origin.per_pair(other.deviation)
-    product = np.maximum(one * two, 1e-300)
-    correlation = np.clip(shared.second / product, -1.0, 1.0)
-    return mean, np.einsum(
-        "...k,...k,...k->...", *np.broadcast_arrays(left, right, _powers(correlation))
-    )

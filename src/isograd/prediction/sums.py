@@ -6,11 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from isograd.prediction import gains
 from isograd.prediction.aligning import aligned
 from isograd.prediction.fields import Field
+from isograd.prediction.gains import hand_back
 from isograd.prediction.gates import profile_of
 from isograd.prediction.ops import Outcome
+from isograd.prediction.powers import note_product, note_sum
 from isograd.prediction.scales import DEVIATION, of_own_spread
+from isograd.prediction.spread import ALIKE, note_blend
 from isograd.prediction.twins import Link
 
 if TYPE_CHECKING:
@@ -33,6 +37,8 @@ def added(call: Call, a: Field, b: Field, sign: float) -> Outcome:
         elif b.nodes is not None:
             out.notes["terms"] = (b, a, sign)
     out.visible = a.visible if a.visible is not None else b.visible
+    note_sum(out, a, b)
+    note_blend(out, a, b)
     if "batch statistics" in a.notes or "batch statistics" in b.notes:
         out.notes["batch statistics"] = True
 
@@ -69,12 +75,15 @@ def _passed(gradient: Field, term: Field, total: Field) -> Field:
     gradient has in common with the total it has with the term w times.
     """
     result = gradient.summed_to(term.shape)
+    if result is not gradient and term.shape == total.shape:
+        hand_back(result, gradient)
     gate, moment = gradient.notes.get("gate"), gradient.notes.get("moment")
     if term.shape != total.shape or (gate is None and moment is None):
         return result
     if result is gradient:
         result = gradient.like(gradient.second)
         result.noise = gradient.noise
+        hand_back(result, gradient)
         result.notes["kurtosis"] = gradient.notes.get("kurtosis", 3.0)
     if gate is not None and total.notes["terms"][0] is term:
         profile = profile_of(gate, term, total.notes["terms"][1])
@@ -119,6 +128,10 @@ def multiplied(a: Field, b: Field) -> Outcome:
     if a.condition * b.condition < 0:  # what one gains the other loses, as in x / rms(x)
         out.noise = (a.noise**0.5 - b.noise**0.5) ** 2 or _NOTHING
     out.condition = a.condition + b.condition or _NOTHING
+    note_product(out, a, b)
+    for x in (a, b):
+        if ALIKE in x.notes and x.shape == out.shape:
+            out.notes[ALIKE] = x.notes[ALIKE]
     if a.shape != b.shape:  # the gradient of what is repeated is a sum over entries
         out.notes["batch statistics"] = True
 
@@ -136,6 +149,7 @@ def multiplied(a: Field, b: Field) -> Outcome:
                 passed.notes["moment"] = moment
                 if "centered" in gradient.notes:
                     passed.notes["centered"] = gradient.notes["centered"]
+            gains.times(result[-1][1], gradient, b if mine is a else a, mine.shape)
         return result
 
     # What a product has in common with something else: E y of x's part, and E x of y's.

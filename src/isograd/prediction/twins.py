@@ -16,7 +16,7 @@ import numpy as np
 
 from isograd.prediction.aligning import aligned
 from isograd.prediction.fields import Field
-from isograd.prediction.gaussian import cross_series
+from isograd.prediction.series import cross_series
 
 if TYPE_CHECKING:
     from isograd.prediction.steps import Step

@@ -14,6 +14,7 @@ from isograd.prediction.gaussian import Nodes
 from isograd.prediction.hiding import MASKED, hidden, hiding
 from isograd.prediction.ops import Op, Outcome
 from isograd.prediction.ops.elementwise import as_nodes, evaluated, of_one, outcome
+from isograd.prediction.powers import hand_on
 from isograd.prediction.proportions import of_own_sum
 from isograd.prediction.scales import POWER, own_scale
 from isograd.prediction.sums import _blend, _products, added, multiplied
@@ -155,6 +156,7 @@ def scaled(call: Call, x: Field, factor: float) -> Outcome:
         return of_one(call, x, lambda v: v * factor)
     out = x.scaled(factor)
     out.visible = x.visible
+    hand_on(out, x)
     _remember(out, x, factor, 0.0)
     if x.averaged is not None:
         out.notes["averaged_by"] = factor

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from functools import partial
+from math import prod
 from typing import TYPE_CHECKING, Any
 
-from isograd.prediction import filters
+from isograd.prediction import filters, gains
 from isograd.prediction.fields import Field
 from isograd.prediction.ops import Op, Outcome
-from isograd.prediction.spread import UNEQUAL, unequal
+from isograd.prediction.powers import Filter, note_convolved, powers_of
+from isograd.prediction.spread import ALIKE, UNEQUAL, once, read, shares_of, unequal
 from isograd.prediction.sweeps import Sweep, contracted
 from isograd.prediction.twins import Link
 
@@ -129,11 +131,21 @@ def swept(
         tall = offset.reshaped((*offset.shape, *([1] * len(sweeps))))
         tall.noise, tall.condition, tall.notes = offset.noise, offset.condition, offset.notes
         out = added(call, out, tall, 1.0).out
+    taps = [sweep.taps for sweep in sweeps]
+    kurtosis = weight.notes.get("kurtosis", 3.0)
+    stride = prod(sweep.stride for sweep in sweeps) ** (1 / max(len(sweeps), 1))
+    few = Filter(wide.shape[2], tuple(taps), stride, kurtosis)
     if to == "stepped":
-        taps = [sweep.taps for sweep in sweeps]
-        kurtosis = weight.notes.get("kurtosis", 3.0)
-        out.notes[UNEQUAL] = partial(unequal, wide, taps, kurtosis)
+        shares = once(partial(shares_of, wide, sweeps))
+        out.notes[UNEQUAL] = partial(unequal, shares, kurtosis)
+        out.notes[ALIKE] = once(partial(read, x, wide, shares))
         filters.note(out, wide, sweeps, kurtosis)
+        if len(x.groups) == len(sweeps) + 2:
+            left = None
+            if wide.shape[2] == 1 and x.nodes is not None and x.origin is not None:
+                table = x.origin.like(x.nodes.cumulants(x.origin))
+                left = filters.cumulant(_sides(table, groups, len(sweeps)), sweeps, kurtosis)
+            note_convolved(out, x, few, groups, left)
 
     def to_bias(gradient: Field) -> Field:
         assert offset is not None
@@ -158,7 +170,10 @@ def swept(
             result.append((offset, to_bias(gradient)))
         g = _sides(gradient, groups, len(sweeps))
         noise = gradient.noise + fluctuation(gradient)
-        for where, sides in ((x, {to: g, "weight": kernel}), (weight, {to: g, start: wide})):
+        met = g
+        if len(x.groups) == len(sweeps) + 2:
+            met = _sides(gains.weighing(gradient, x), groups, len(sweeps))
+        for where, sides in ((x, {to: g, "weight": kernel}), (weight, {to: met, start: wide})):
             if where.notes.get("fixed"):
                 continue
             name, like = (start, wide) if where is x else ("weight", kernel)
@@ -169,8 +184,11 @@ def swept(
                 found = filters.tilted(_sides(rate, groups, len(sweeps)), kernel, found, sweeps)
                 one = _restored(found, x)
             if where is x:  # the weights that made a channel large made its gradient small
-                one = one.scaled((1 + gradient.notes.get(UNEQUAL, 0.0)) ** -0.5)
+                more, left = gradient.notes.get(UNEQUAL, (0.0, 0.0))
+                one = one.scaled(((1 + left) / (1 + more)) ** 0.5)
             one.noise = noise
+            if where is x:
+                gains.through_weights(one, gradient, few, powers_of(x)[0])
             result.append((where, one))
         return result
 

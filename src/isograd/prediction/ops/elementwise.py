@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from isograd.prediction import gains
 from isograd.prediction.aligning import aligned
 from isograd.prediction.fields import Field
 from isograd.prediction.filters import TILT
@@ -173,6 +174,7 @@ def outcome(call: Call, origin: Field, nodes: Nodes, inputs: list[tuple[Field, A
             if origin.mean.any():
                 gated = nodes.between(slopes * (x - origin.mean[..., None]), origin)
                 result.notes["centered"] = _times(origin, gated, gradient)
+        gains.with_slopes(result, gradient, origin, nodes, ("moment", "centered", TILT))
         return [(origin, result)]
 
     return Outcome(out, back, [one for one, _ in inputs])

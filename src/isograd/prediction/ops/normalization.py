@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,10 +10,13 @@ import numpy as np
 from isograd.prediction import pairs
 from isograd.prediction.aligning import aligned
 from isograd.prediction.fields import Field
-from isograd.prediction.filters import TILT, VARIED, handed_on
+from isograd.prediction.filters import TILT, VARIED, handed_on, variance
+from isograd.prediction.gains import hand_back
 from isograd.prediction.gradients import moment_of
+from isograd.prediction.norms import few_inputs, fluctuating
 from isograd.prediction.ops import Op, Outcome
-from isograd.prediction.spread import UNEQUAL, half_line
+from isograd.prediction.powers import POWERS, note_normalized
+from isograd.prediction.spread import ALIKE, UNEQUAL
 from isograd.prediction.twins import Link
 
 if TYPE_CHECKING:
@@ -24,8 +26,6 @@ if TYPE_CHECKING:
 
 _UNSURE = 4e-4
 """Variance of ln(energy) by which a gradient is off after one batch norm: see LOG.md."""
-_LARGEST_EXCESS = 4.0
-"""Of E 1/var for one or two degrees of freedom, where it does not exist."""
 
 
 class Normalization(Op):
@@ -91,6 +91,7 @@ class Normalization(Op):
         shape[1] = f.shape[1]
         if training or running_mean is None:
             found = normalized(call, f, axes, eps, drawn=True)
+            note_normalized(found.out, f, variance(found.out))
         else:
             found = _frozen(call, f, running_mean, running_var, eps)
         return affine(call, f, found, weight, bias, tuple(shape))
@@ -184,7 +185,7 @@ def normalized(
     mean = mean / np.sqrt(variance + eps)
     excess = 0.0
     if drawn:
-        change, excess = _drawn(f, second, places)
+        change, excess = fluctuating(f, second, places)
         second = second + change
     out = f.like(second, mean)
     out.noise = 0.0
@@ -192,22 +193,27 @@ def normalized(
     if drawn:
         out.notes["batch statistics"] = True
         handed_on(out, f)
+        if ALIKE in f.notes:
+            out.notes[ALIKE] = f.notes[ALIKE]
 
     def back(gradient: Field) -> list[tuple[Field, Field]]:
         known = [out, out.like(np.broadcast_to(scale, out.second.shape)), moment_of(gradient, out)]
         g, base, wide, moment = aligned(gradient, *known)
         at = [place for axis in axes for place in g.factors_of(axis)]
         found = g.centered(at) if centered else g.second
+        few = few_inputs(f, out) if drawn else 0.0
         along = _over(moment, at, pairs.shares)
         found = found - along * base.second
-        result = g.like(found / wide.second * (1 + excess))
+        result = g.like(found / wide.second * (1 + excess) * (1 + few))
         result.noise = gradient.noise + (_UNSURE if drawn else 0.0)
+        if drawn:
+            hand_back(result, gradient)
         if TILT in gradient.notes:
             tilt, size = aligned(gradient.notes[TILT], wide)
-            result.notes[TILT] = tilt.like(tilt.second / size.second * (1 + excess))
+            result.notes[TILT] = tilt.like(tilt.second / size.second * (1 + excess) * (1 + few))
         if drawn and UNEQUAL in f.notes:
             result.notes[UNEQUAL] = more = f.notes[UNEQUAL]()
-            result.second = result.second * (1 + more)
+            result.second = result.second * (1 + more[0])
         return [(f, result)]
 
     size = float(np.sqrt(scale).mean())
@@ -257,6 +263,7 @@ def affine(
             a, b = aligned(gradient, wide)
             g = a.like(a.second * b.second)
             g.noise = gradient.noise
+            hand_back(g, gradient)
             if TILT in gradient.notes:
                 g.notes[TILT] = gradient.notes[TILT].scaled(gamma.energy**0.5)
             moment = gradient.notes.get("moment")
@@ -270,7 +277,7 @@ def affine(
         assert found.back is not None
         return [*result, *found.back(g)]
 
-    for key in ("batch statistics", VARIED):
+    for key in ("batch statistics", VARIED, POWERS, ALIKE):
         if key in inner.notes:
             out.notes[key] = inner.notes[key]
     inputs = [f, *(one for one in (gamma, beta) if one is not None)]
@@ -346,54 +353,3 @@ def _per_pair_of(f: Field, variance: Array, places: Sequence[int]) -> Array:
     if not f.cuts:
         return np.asarray(root * root)
     return np.asarray(root[np.ix_(*first)] * root[np.ix_(*other)])
-
-
-def _drawn(f: Field, second: Array, places: Sequence[int]) -> tuple[Array, float]:
-    """What the normalized values of one draw have in common, and the excess of E 1/var.
-
-    Values x of a channel are Gaussian given the layer's input; their variance s is a quadratic
-    form with the eigenvalues a_j of their covariance, each of multiplicity m_j. Then
-    E 1/(s + e) = int exp(-e t) prod_j (1 + 2 a_j t)^(-m_j / 2) dt, in units of E s + e, and
-    E a_i z_i^2 / (s + e) has a_i / (1 + 2 a_i t) beside the product. Classes within the batch are
-    taken together.
-
-    Args:
-        f: the input.
-        second: E xhat xhat' as if var were its mean.
-        places: factors over which the statistics are taken.
-
-    Returns:
-        Second moments to add to `second`; E[var] E[1/var] - 1.
-    """
-    cuts = [(sum(cut),) if place in places else cut for place, cut in enumerate(f.cuts)]
-    plain = f.like(second).recut(cuts)
-    channel = tuple(slice(None) if place in places else 0 for place in range(len(cuts)))
-    values = plain.second[channel].copy()
-    sizes = [sum(cuts[place]) for place in places]
-    number = prod(sizes)
-    multiplicity = np.ones((2,) * len(sizes))
-    for axis, n in enumerate(sizes):
-        rows = np.moveaxis(values, axis, 0)
-        equal, other = rows[0].copy(), rows[1].copy()
-        rows[0], rows[1] = equal - other, equal + (n - 1) * other
-        np.moveaxis(multiplicity, axis, 0)[0] *= n - 1
-    share = np.maximum(values, 0.0) / number
-    total = float((share * multiplicity).sum())
-    if total <= 0 or multiplicity[share > 1e-9 * share.max()].sum() <= 2.5:
-        return np.zeros(()), _LARGEST_EXCESS
-    share /= max(total, 1.0)
-    t, weights = half_line()
-    damped = 1 / (1 + 2 * share[..., None] * t)
-    whole = np.exp((multiplicity[..., None] * np.log(damped)).sum(tuple(range(len(sizes)))) / 2)
-    whole *= np.exp(-max(1.0 - total, 0.0) * t)  # eps, which does not fluctuate
-    excess = float(weights @ whole) - 1
-    found = number * ((share[..., None] * damped * whole) @ weights)
-    change = found - share * number
-    for axis, n in enumerate(sizes):
-        rows = np.moveaxis(change, axis, 0)
-        low, high = rows[0].copy(), rows[1].copy()
-        rows[1] = (high - low) / n
-        rows[0] = low + rows[1]
-    added = np.zeros_like(plain.second)
-    added[channel] = change
-    return plain.like(added).recut(f.cuts).second, min(max(excess, 0.0), _LARGEST_EXCESS)

@@ -9,10 +9,12 @@ import numpy as np
 
 from isograd.prediction.axismaps import adjoint, mapped
 from isograd.prediction.fields import Field
+from isograd.prediction.gains import without_places
 from isograd.prediction.gaussian import Nodes, Quadrature
 from isograd.prediction.maxima import Axes, laid, largest, routed, single, turned
 from isograd.prediction.ops import Op, Outcome
 from isograd.prediction.ops.elementwise import as_nodes, outcome
+from isograd.prediction.powers import note_mean
 from isograd.prediction.twins import Link
 from isograd.prediction.windows import Windows, adaptive, padded, sliding
 
@@ -53,7 +55,14 @@ def average(f: Field, axes: Axes) -> Outcome:
     """The mean of each window."""
     first = len(f.groups) - len(axes)
     out = mapped(f, first, axes)
-    return Outcome(out, lambda g: [(f, adjoint(g, first, axes, f))], [f], formula="mean of windows")
+    note_mean(out, f)
+
+    def back(gradient: Field) -> list[tuple[Field, Field]]:
+        result = adjoint(gradient, first, axes, f)
+        without_places(result, gradient)
+        return [(f, result)]
+
+    return Outcome(out, back, [f], formula="mean of windows")
 
 
 def maximum(call: Call, x: Field, axes: Axes, order: Sequence[int] | None = None) -> Outcome:
