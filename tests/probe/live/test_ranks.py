@@ -96,6 +96,7 @@ CASES = {
         Case("function"),
         Case("fault"),
         Case("alone"),
+        Case("again", every=None),
     ),
     4: (Case("numbers"),),
 }
@@ -233,6 +234,11 @@ def test_two_processes() -> None:
     records, _ = found["budget"]
     assert [r.step for r in records][:2] == [0, 1]
     assert len(records) >= 3
+    assert all(r.facts["batch.size"] == BATCH for r in records)
+    # Also after a training that one of them did not watch.
+    records, _ = found["again"]
+    assert len(records) >= 3
+    assert all("watch.absent" not in r.facts for r in records)
     assert all(r.facts["batch.size"] == BATCH for r in records)
     # Nobody waits for a process that says nothing.
     for name in ("alone", "fault"):

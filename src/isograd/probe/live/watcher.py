@@ -34,6 +34,9 @@ IDLE_STEPS, IDLE_BACKWARDS = 3, 256
 more backwards than anybody adds up in one step."""
 
 
+ASKING = 8
+"""Steps after which a process that has heard no step of a next look asks again."""
+
 _TOLD = "backward_begins backward_ended zeroed evaluated step_begins _step_ended _next".split()
 # What is called in every step, and must not raise.
 
@@ -144,6 +147,8 @@ class Watcher:
         if self.failure is None:
             self.guard(lambda: self._handing.hand_over(self.step, self._ranks(), wait=True))()
         self._off()
+        if self.ranks is not None:
+            self.ranks.close()
 
     @property
     def failure(self) -> Exception | None:
@@ -327,6 +332,8 @@ class Watcher:
             due = self.schedule.after(self.step - 1)
             regular = self.schedule.every is not None
             self._due = self._ranks().decide(self.step - 1, due, regular=regular)
+        elif self._due is None and self.step % ASKING == 0:
+            self._due = self._ranks().told(self.step)
         if missed or (self._due is not None and self.step >= self._due):
             self._read.arm(thorough=self.schedule.urgent)
         elif looked:
