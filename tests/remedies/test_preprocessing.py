@@ -1,5 +1,7 @@
 """Preprocessing against scikit-learn, in one pass and in many parts."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -172,3 +174,11 @@ def test_whitening_needs_enough_samples() -> None:
     x = torch.randn(8, 20) * 100
     with pytest.raises(RemedyError, match="8 samples do not give a covariance of 20 numbers"):
         remedies.apply("preprocess-whiten", plain(2), (x, torch.randint(7, (8,))))
+
+
+def test_centering_alone_is_not_offered_where_the_scale_is_wrong_too() -> None:
+    for std, fits in ((1.5, True), (96.0, False)):
+        x = 100 + std * torch.randn(64, 20)
+        case = remedies.case_of(plain(2), (x, torch.randint(7, (64,))))
+        remedy = replace(remedies.REMEDIES["preprocess-standardize"], scale="none")
+        assert isinstance(remedy.plan(case), remedies.Plan) is fits

@@ -63,6 +63,13 @@ def test_blocks_start_as_the_identity(code: str) -> None:
     assert float(loss.detach()) < first  # type: ignore[operator]
 
 
+def test_a_change_says_whether_the_optimizer_has_to_be_made_after_it() -> None:
+    grown = remedies.apply("normalization-insert", plain(4), classes())
+    assert grown.grown
+    assert "new parameters are not trained" in str(grown)
+    assert not remedies.apply("residual-scale", residual(6, 1.0), classes()).grown
+
+
 def test_fixup_shares_the_scale_among_the_layers() -> None:
     model, batch = residual(16, 1.0), classes()
     before = model.blocks[3].first.weight.detach().clone()  # type: ignore[index, union-attr]

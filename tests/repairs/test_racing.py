@@ -12,7 +12,7 @@ from isograd.diagnosis import diagnose
 from isograd.findings import Diagnosis
 from isograd.probe.measuring import measure
 from isograd.remedies import Case
-from isograd.repairs.proving import Series, prove
+from isograd.repairs.proving import Series, compared, prove
 from isograd.repairs.racing import Race, Runner, affordable
 from isograd.repairs.rehearsing import FIRST, SETTLED, rehearsed
 from isograd.repairs.result import Trial
@@ -152,26 +152,39 @@ def test_worse_than_a_constant_answer_is_as_bad_as_that() -> None:
     assert told((2.9e4, 5.9e3))
 
 
-def rehearsal(case: Case, most: int = 40) -> tuple[Runner, Diagnosis]:
-    return rehearsed(case, lambda _: race_of(case).supply, most, 0)
+def rehearsal(case: Case, most: int = 40) -> tuple[Runner, Diagnosis, bool]:
+    runner = Runner(Treatment(), Treatment().start(case, 0), 0)
+    return runner, *rehearsed(runner, case, lambda _: race_of(case).supply, most)
+
+
+def test_to_run_away_is_to_be_lost() -> None:
+    def trial(name: str, *curves: tuple[float, ...], score: float = 2.3) -> Trial:
+        return Trial(name, curves, (score,) * len(curves), (None,) * len(curves))
+
+    away = trial("as it is", *[(2.3, 70.0, 5e31)] * 3, score=2.303)
+    calm = trial("change", *[(2.3, 2.301, 2.3)] * 3, score=2.3029)
+    worse = trial("as it is", *[(2.3, 2.4, 2.5)] * 3, score=2.303)
+    assert compared(away, calm, (2.31,), 0.05).better
+    assert not compared(worse, calm, (2.31,), 0.05).better  # a gain of nothing
 
 
 def test_trouble_that_comes_late_is_waited_for() -> None:
     torch.manual_seed(0)
     fine = case_of(he(mlp(64, 40, 10)))
-    runner, diagnosis = rehearsal(fine)
+    runner, diagnosis, learned = rehearsal(fine)
     assert len(runner.losses) == FIRST
+    assert learned
     assert diagnosis is fine.diagnosis  # it learns: nobody looks again
     norm = nn.BatchNorm1d(40, momentum=0.001)
     slow = case_of(nn.Sequential(nn.Linear(64, 40), norm, nn.ReLU(), nn.Linear(40, 10)))
-    runner, diagnosis = rehearsal(slow)
+    runner, diagnosis, learned = rehearsal(slow)
     assert len(runner.losses) == SETTLED
     assert diagnosis is not slow.diagnosis
 
 
 def test_a_rate_that_throws_a_network_off_is_seen_at_once() -> None:
     torch.manual_seed(0)
-    runner, diagnosis = rehearsal(case_of(he(mlp(64, 100, 90, 10)), lr=1.5))
+    runner, diagnosis, _ = rehearsal(case_of(he(mlp(64, 100, 90, 10)), lr=1.5))
     assert len(runner.losses) <= FIRST
     assert any(f.cause == "lr-too-high" for f in diagnosis.findings)
     assert rehearsal(case_of(he(mlp(64, 100, 90, 10)), lr=0.01))[1].healthy
@@ -180,6 +193,7 @@ def test_a_rate_that_throws_a_network_off_is_seen_at_once() -> None:
 def test_a_network_that_looks_well_but_does_not_learn_is_trained_for_longer() -> None:
     torch.manual_seed(0)
     still = case_of(he(mlp(64, 40, 10)), lr=1e-5)
-    runner, diagnosis = rehearsal(still)
+    runner, diagnosis, learned = rehearsal(still)
     assert len(runner.losses) == 40
+    assert not learned
     assert diagnosis.reading.last.fact("rehearsal.losses") == runner.losses

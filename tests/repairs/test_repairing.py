@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import isograd
-from isograd.errors import InputError
+from isograd.errors import DataError, InputError
 from patients import data
 from patients.dense import mlp
 from patients.ill import he, stack
@@ -106,13 +106,54 @@ def test_the_same_seed_gives_the_same_repair() -> None:
     assert one.verdict == two.verdict
 
 
+def test_code_that_adds_parameters_makes_the_optimizer_last() -> None:
+    torch.manual_seed(0)
+    model, batches = stack(10, nn.ReLU, width=48), digits()
+    done = isograd.repair(
+        model, batches[0], optimizer=SGD, data=batches, budget=300, allow="normalization"
+    )
+    assert done.verdict == "repaired"
+    names = {"model": copy.deepcopy(model)}
+    exec(done.code, names)
+    held = {id(p) for group in names["optimizer"].param_groups for p in group["params"]}
+    assert held == {id(p) for p in names["model"].parameters()}
+    assert len(held) > len(list(model.parameters()))
+    assert names["optimizer"].param_groups[0]["momentum"] == 0.9
+
+
+def test_a_budget_that_is_too_small_says_so(deep: Deep) -> None:
+    model, batch, _ = deep
+    done = isograd.repair(model, batch, optimizer=SGD, data=digits(), budget=6)
+    assert done.verdict == "nothing-helps"
+    assert "give a budget of 100 steps or more" in done.reason
+
+
+def test_batches_that_do_not_fit_the_model_are_an_error_of_the_data(deep: Deep) -> None:
+    model, batch, _ = deep
+    other = [(torch.randn(64, 3), batch[1])] * 9
+    with pytest.raises(DataError, match="batches of data= have to be like batch="):
+        isograd.repair(model, batch, optimizer=SGD, data=other)
+
+
+def test_what_a_lost_run_counts_is_told() -> None:
+    torch.manual_seed(0)
+    model, batches = he(mlp(64, 40, 10)), digits()
+    rate = functools.partial(torch.optim.SGD, lr=300.0)
+    done = isograd.repair(model, batches[0], optimizer=rate, data=batches, budget=120)
+    assert done.verdict == "repaired"
+    lost = any(s > max(done.comparison.before) for s in done.trials[0].scores)
+    assert lost is ("who has learned nothing, counts" in done.reason)
+    assert lost
+
+
 def test_a_healthy_network_is_left_alone() -> None:
     torch.manual_seed(0)
     model = he(mlp(64, 100, 90, 10))
     done = isograd.repair(model, digits()[0], optimizer=SGD, data=digits())
     assert done.verdict == "healthy"
     assert done.model is model
-    assert done.cost.steps == 0
+    assert done.cost.steps == 8
+    assert "a copy learned in 8 steps" in done.reason
     assert not done.changed
 
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from isograd.errors import InputError
 from isograd.remedies._code import number, program
-from isograd.remedies._remedy import Case, MakeOptimizer
+from isograd.remedies._remedy import GROWN, Case, MakeOptimizer
 
 
 @dataclass(frozen=True)
@@ -163,6 +163,14 @@ def constructor(kind: type, settings: dict[str, Any]) -> str:
     told = ", ".join(f"{n}={number(v) if type(v) is float else repr(v)}" for n, v in own.items())
     home = "torch.optim" if kind.__module__.startswith("torch.optim") else kind.__module__
     return f"optimizer = {home}.{kind.__name__}(model.parameters(), {told})"
+
+
+def optimizer_again(case: Case) -> str:
+    """The line that makes the case's optimizer for a model that has new parameters."""
+    told = settings_of(case)
+    if told is None or told[2] > 1:
+        return f"# {GROWN}"
+    return program("# " + GROWN, constructor(told[0], told[1]))
 
 
 def with_rate(case: Case, factor: float) -> str:

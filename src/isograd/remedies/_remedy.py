@@ -104,6 +104,7 @@ class Plan:
         snapshot = Snapshot(model) if undoable else None
         names: dict[str, Any] = {"loss": None, **self.given, "model": model}
         before = {id(m) for m in model.modules()}
+        known = {id(p) for p in model.parameters()}
         devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
         try:
             with torch.random.fork_rng(devices=devices):
@@ -122,7 +123,8 @@ class Plan:
                 module.training = model.training
         given = self.given.get("loss")
         loss = None if names["loss"] is given else names["loss"]
-        return Change(self, changed, loss, self.optimizer, snapshot)
+        grown = any(id(p) not in known for p in changed.parameters())
+        return Change(self, changed, loss, self.optimizer, grown, snapshot)
 
 
 @dataclass(frozen=True)
@@ -136,6 +138,8 @@ class Change:
     """The loss to train with now; None where it stays."""
     optimizer: MakeOptimizer | None
     """Makes the optimizer to train with now; None where it stays."""
+    grown: bool
+    """Whether there are new parameters, so that the optimizer has to be made after the change."""
     _snapshot: Snapshot | None = field(repr=False)
 
     @property
@@ -151,6 +155,7 @@ class Change:
     def __str__(self) -> str:
         plan = self.plan
         notes = [*plan.notes, *([f"state_dict: {plan.keys}"] if plan.keys else [])]
+        notes += [GROWN] if self.grown else []
         told = [f"{plan.remedy}: {plan.effect}", *(f"note: {note}" for note in notes)]
         return "\n".join(told) + f"\n\n{plan.script}"
 
@@ -162,6 +167,9 @@ class Change:
             )
         self._snapshot.restore()
 
+
+GROWN = "optimizer: make it after this change, or the new parameters are not trained"
+"""What a user has to know of a change that adds parameters."""
 
 FAMILIES = (
     "optimizer",

@@ -57,7 +57,8 @@ class InitHead(Remedy):
             return f"the loss starts at {number(value or 0.0)}, where guessing has {number(guess)}"
         spread = record.fact("output.spread") or record.fact("output.rms") or 1.0
         factor = min(1.0, self.size / spread)
-        lines = [f"weight = model.get_parameter({last[0].name!r})".replace("'", '"')]
+        lines = ["# targets: those of a batch, better of the whole training set, as one tensor"]
+        lines += [f"weight = model.get_parameter({last[0].name!r})".replace("'", '"')]
         lines += [f"bias = model.get_parameter({last[0].bias!r})".replace("'", '"')]
         lines += ["with torch.no_grad():", f"    weight.mul_({number(factor)})"]
         lines += [f"    {line}" for line in _BIAS[kind]]

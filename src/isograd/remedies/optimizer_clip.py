@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 
 from isograd.records import Record
-from isograd.remedies._code import number
+from isograd.remedies._code import number, program
 from isograd.remedies._examples import classes, example, plain
 from isograd.remedies._optimizers import Clipped, factory_of
 from isograd.remedies._remedy import Case, Plan, Remedy
@@ -74,8 +74,10 @@ class OptimizerClip(Remedy):
             self.code,
             f"No step is larger than one with a gradient of norm {self.max_norm:g}; this one has "
             f"{number(norm)}.",
-            training="# in the loop, after loss.backward():\n"
-            f"torch.nn.utils.clip_grad_norm_(model.parameters(), {number(self.max_norm)})",
+            training=program(
+                "# in the loop, after loss.backward():",
+                f"torch.nn.utils.clip_grad_norm_(model.parameters(), {number(self.max_norm)})",
+            ),
             optimizer=Clipped(make, self.max_norm),
         )
 

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import torch
 
-from isograd.remedies._code import number
+from isograd.remedies._code import number, program
 from isograd.remedies._examples import classes, example, plain
 from isograd.remedies._optimizers import Warmed, factory_of
 from isograd.remedies._remedy import Case, Plan, Remedy
@@ -56,10 +56,13 @@ class OptimizerWarmup(Remedy):
             self.code,
             f"The first step is {self.steps} times smaller, the full one comes at step "
             f"{self.steps}.",
-            training="scheduler = torch.optim.lr_scheduler.LinearLR(\n"
-            f"    optimizer, start_factor={number(1 / self.steps)}, total_iters={self.steps - 1}\n"
-            ")\n"
-            "# in the loop, after optimizer.step(): scheduler.step()",
+            training=program(
+                "scheduler = torch.optim.lr_scheduler.LinearLR(",
+                f"    optimizer, start_factor={number(1 / self.steps)}, "
+                f"total_iters={self.steps - 1}",
+                ")",
+                "# in the loop, after optimizer.step(): scheduler.step()",
+            ),
             optimizer=Warmed(make, self.steps),
             settles=2 * self.steps,  # while it rises, any network looks calm
         )

@@ -61,6 +61,10 @@ class PreprocessStandardize(Remedy):
         off = not 0.1 <= rms <= 5.0 or mean > self.offset * std or uneven
         if not off and not case.has(*self.addresses):
             return f"the input has rms {number(rms)} and mean {number(mean)}, which is fine"
+        if self.scale == "none" and not 0.1 <= std <= 5.0:
+            return (
+                f"the input has standard deviation {number(std)}, which centering leaves as it is"
+            )
         keep = self._keep(case, len(shape), pixels=pixels)
         more = "" if self.scale == "each" else f", scale={quoted(self.scale)}"
         if self.scale == "none":

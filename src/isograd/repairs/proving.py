@@ -23,6 +23,8 @@ HOPE = 0.25
 """Above this `p` further seeds would be wasted."""
 CLEAR = 0.1
 """A gain that ends a proof early is at least ten percent of the score."""
+RAN_AWAY = 100.0
+"""Times its start at which the loss of a run is lost: who comes back from there does so later."""
 SHORTEST_LOOK = 4
 """Steps after which a look says something."""
 MOST_BYTES = 2**28
@@ -157,8 +159,16 @@ def compared(
         tuple(min(score, worst) for score in after.scores),
         level,
         # To train at all is worth a change, however little a short training shows.
-        0.0 if all(before.broke) and not any(after.broke) else smallest,
+        0.0 if all(_lost(before)) and not any(_lost(after)) else smallest,
     )
+
+
+def _lost(trial: Trial) -> list[bool]:
+    """Which runs broke, or ran away without reaching a number that is none."""
+    return [
+        broke is not None or (len(curve) > 1 and curve[-1] > RAN_AWAY * abs(curve[0]))
+        for broke, curve in zip(trial.broke, trial.losses, strict=True)
+    ]
 
 
 def _finite_worst(*trials: Trial) -> float:

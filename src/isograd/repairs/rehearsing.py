@@ -14,7 +14,6 @@ from isograd.records import Reading, Record
 from isograd.remedies import Case
 from isograd.repairs.racing import Runner
 from isograd.repairs.supply import Supply
-from isograd.repairs.treatments import Treatment
 from isograd.sites.batches import as_batch
 
 SETTLED = 32
@@ -38,37 +37,38 @@ does."""
 
 
 def rehearsed(
-    case: Case, supply: Callable[[int], Supply], most: int, seed: int
-) -> tuple[Runner, Diagnosis]:
+    runner: Runner, case: Case, supply: Callable[[int], Supply], most: int
+) -> tuple[Diagnosis, bool]:
     """Trains a copy of a network that looks healthy, until it learns or shows that it does not.
 
     A network that learns within a few steps is not looked at again, unless it is of those whose
     trouble comes late.
 
     Args:
+        runner: trains the copy.
         case: the network, whose diagnosis found nothing serious.
         supply: what it is trained on for so many steps.
         most: steps after which one that has not learned is looked at.
-        seed: of the training.
+
+    Returns:
+        What the rules say in the light of the training, and whether the network learned.
 
     Raises:
-        IsogradError: it cannot be trained.
+        ModelError: it raised on a batch of the data.
     """
-    as_it_is = Treatment()
-    runner = Runner(as_it_is, as_it_is.start(case, seed), seed)
     diagnosis, late = case.diagnosis, _late_trouble(case.diagnosis)
     steps = late or min(FIRST, most)
     while True:
         own = supply(steps if steps <= FIRST and not late else most)
         runner.advance(own, steps - len(runner.losses))
-        learned = runner.broke is None and _learned(runner, case, seed)
+        learned = runner.broke is None and _learned(runner, case)
         if learned and not late:
-            return runner, diagnosis
+            return diagnosis, True
         last = learned or runner.broke is not None or steps >= most
         if late or last or _escaped(runner):
-            diagnosis = looked_again(runner, case, diagnosis, seed)
+            diagnosis = looked_again(runner, case, diagnosis, runner.seed)
         if last or not diagnosis.healthy:
-            return runner, diagnosis
+            return diagnosis, learned
         steps, late = min(2 * steps, most), 0
 
 
@@ -76,17 +76,18 @@ def _escaped(runner: Runner) -> bool:
     return min(runner.losses[-3:]) > ESCAPED * abs(runner.losses[0])
 
 
-def _learned(runner: Runner, case: Case, seed: int) -> bool:
+def _learned(runner: Runner, case: Case) -> bool:
     """Whether the loss of the case's batch shows that its inputs are used by now."""
     start, chance = (case.record.fact(key) for key in ("loss.value", "loss.chance"))
     if not isinstance(start, float):
         return False
-    own = Stepper(runner.trainee.model, runner.trainee.optimizer, case.loss, seed, "trial")
+    now = runner.trainee
+    own = Stepper(now.model, now.optimizer, case.loss, runner.seed, "trial")
     with borrowed(own.model), torch.no_grad():
-        now = float(own.forward(as_batch(case.batch)))
+        loss = float(own.forward(as_batch(case.batch)))
     if not isinstance(chance, float):
-        return now < start - UNKNOWN * abs(start)
-    return now < LEARNED * min(start, chance)
+        return loss < start - UNKNOWN * abs(start)
+    return loss < LEARNED * min(start, chance)
 
 
 def _late_trouble(diagnosis: Diagnosis) -> int:

@@ -17,9 +17,11 @@ from isograd.probe.borrowing import borrowed
 from isograd.probe.measuring import measure
 from isograd.probe.rehearsal import rehearse
 from isograd.remedies import FAMILIES, Case
-from isograd.repairs.attempting import Attempt, Budget
+from isograd.remedies._optimizers import optimizer_again
+from isograd.repairs.attempting import SHORTEST_PROOF, Attempt, Budget
 from isograd.repairs.comparing import Comparison
 from isograd.repairs.planning import Candidates, candidates
+from isograd.repairs.racing import Runner
 from isograd.repairs.rehearsing import rehearsed
 from isograd.repairs.result import Cost, Repair, Skipped, Trial
 from isograd.repairs.scoring import MEASURES
@@ -32,6 +34,8 @@ DEFAULT_LR = 1e-3
 MOST_BATCHES = 1000
 """Taken from the data where the budget is a time; with steps, no trial takes a quarter of them."""
 
+ENOUGH_BUDGET = 100
+"""Steps from which a repair races, combines and proves."""
 LONGEST_REHEARSAL = 100
 """Steps for which a network that looks healthy, but does not learn, is trained at most."""
 
@@ -78,23 +82,26 @@ def repair(
     start = case = Case(model, batch, diagnosis, loss, optimizer)
     source = None if data is None else Source(data)
     supply = functools.partial(gather, source, batch)
-    notes: list[str] = []
+    notes, spent, tried = list[str](), 0, ""
     if diagnosis.healthy and optimizer is not None and _can_train(diagnosis):
         longest = min(most, LONGEST_REHEARSAL)
         try:
-            with borrowed(model), torch.enable_grad():
-                runner, diagnosis = rehearsed(case, supply, longest, seed)
-        except ModelError as error:  # what cannot be trained here may be healthy all the same
+            runner = Runner(Treatment(), Treatment().start(case, seed), seed)
+        except ModelError as error:  # what cannot be copied may be healthy all the same
             notes.append(f"rehearsal: left out ({error})")
         else:
+            with borrowed(model), torch.enable_grad():
+                diagnosis, learned = rehearsed(runner, case, supply, longest)
             case = start = replace(case, diagnosis=diagnosis)
             if case.has("norm-mode"):  # from there it shows soonest
                 now = runner.trainee
                 start = replace(case, model=now.model, optimizer=now.optimizer)
+            spent = len(runner.losses)
+            tried = f", and {'a copy learned' if learned else 'no copy learned'} in {spent} steps"
     same = Repair("healthy", "", model, loss, _instance(optimizer), diagnosis, notes=tuple(notes))
     if diagnosis.healthy:
-        reason = "No rule found anything that needs a change."
-        return replace(same, reason=reason, cost=_cost(0, began))
+        reason = f"No finding asks for a change{tried}."
+        return replace(same, reason=reason, cost=_cost(spent, began))
     _check_can_train(diagnosis)
     supplied = supply(most)
     notes += supplied.notes
@@ -109,13 +116,15 @@ def repair(
         found = candidates(case, allow)
         same = replace(same, skipped=found.skipped)
         if not found.treatments:
-            return replace(same, verdict="no-remedy", reason=_untried(found), cost=_cost(0, began))
+            return replace(
+                same, verdict="no-remedy", reason=_untried(found), cost=_cost(spent, began)
+            )
         spending = Budget(steps, progress=progress)
         attempt = Attempt(case, start, supplied, allow, spending, seed)
         if seconds is not None:
             attempt.afford(began + seconds)
         done = _tried(attempt, found, same)
-    return replace(done, cost=_cost(spending.spent, began))
+    return replace(done, cost=_cost(spent + spending.spent, began))
 
 
 def _tried(attempt: Attempt, found: Candidates, same: Repair) -> Repair:
@@ -152,7 +161,7 @@ def _tried(attempt: Attempt, found: Candidates, same: Repair) -> Repair:
         optimizer=trainee.optimizer,
         after=diagnosis,
         remedies=tuple(plan.remedy for plan in change.plans),
-        code="\n".join(plan.script for plan in change.plans),
+        code=_code(change, attempt.case, grown=trainee.grown),
         effects=tuple(plan.effect for plan in change.plans),
         notes=(*told.notes, *_notes(change)),
         skipped=_skipped(attempt, found),
@@ -165,10 +174,26 @@ def _words(comparison: Comparison, trials: tuple[Trial, Trial], measure: str) ->
     after = sum(comparison.after) / len(comparison.after)
     steps = max(len(curve) for trial in trials for curve in trial.losses)
     sure = comparison.sure if comparison.better else "no significant difference"
-    return (
+    told = (
         f"{measure} {after:.4g} after {steps} steps, where the network {AS_IT_IS} comes to "
         f"{before:.4g} (means of {len(comparison.before)} seeds; {sure})."
     )
+    most = max((*comparison.before, *comparison.after))
+    if any(score > most for trial in trials for score in trial.scores):
+        told += (
+            f" A run that broke, or ended worse than who has learned nothing, counts {most:.4g}."
+        )
+    if not comparison.better and steps < SHORTEST_PROOF:
+        told += f" So few steps tell little: give a budget of {ENOUGH_BUDGET} steps or more."
+    return told
+
+
+def _code(change: Treatment, case: Case, *, grown: bool) -> str:
+    """What is done to the model before what is said of the optimizer, which is made last."""
+    after = [plan.training for plan in change.plans]
+    if grown and not any("optimizer =" in line for line in after):
+        after.insert(0, optimizer_again(case))
+    return "\n".join(line for line in (*(plan.code for plan in change.plans), *after) if line)
 
 
 def _notes(change: Treatment) -> tuple[str, ...]:

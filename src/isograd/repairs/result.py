@@ -46,7 +46,7 @@ class Cost:
     """What a repair took."""
 
     steps: int
-    """Optimizer steps of all trials together."""
+    """Optimizer steps of all trials together, and of the training before the diagnosis."""
     seconds: float
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from isograd.errors import IsogradError
+from isograd.errors import DataError, IsogradError
 from isograd.probe.borrowing import borrowed
 from isograd.repairs.supply import Supply
 from isograd.sites.batches import Batch, tensors
@@ -54,7 +54,7 @@ class Judge:
         with borrowed(model), torch.no_grad():
             torch.manual_seed(self.seed)
             model.train(self.training) if self.training != model.training else None
-            outputs = [batch.call(model) for batch in self.supply.held]
+            outputs = [_called(model, batch) for batch in self.supply.held]
             if self.measure == "classes":  # one temperature for all
                 logits, labels = zip(*map(self._classes, outputs, self.supply.held), strict=True)
                 return calibrated(torch.cat(logits), torch.cat(labels))
@@ -116,7 +116,7 @@ def judge(
     """
     batch = supply.held[0]
     with borrowed(model), torch.no_grad():
-        outputs = batch.call(model)
+        outputs = _called(model, batch)
     measure = "loss"
     try:
         _classes(_signal(outputs), batch.targets)
@@ -126,6 +126,22 @@ def judge(
             real = not _binary(batch.targets)
             measure = "variance" if new_loss else "line" if real and not scale else "loss"
     return Judge(supply, loss, measure, training, seed)
+
+
+def _called(model: nn.Module, batch: Batch) -> Any:
+    """The model's output.
+
+    Raises:
+        DataError: it does not run on a batch of the data.
+    """
+    try:
+        return batch.call(model)
+    except Exception as error:  # whatever the user's code raises
+        shapes = ", ".join(str(list(t.shape)) for t in batch.inputs())
+        raise DataError(
+            f"data: the model raised {type(error).__name__} on a batch of {shapes}: {error}; "
+            "batches of data= have to be like batch="
+        ) from error
 
 
 def calibrated(logits: Tensor, labels: Tensor) -> float:

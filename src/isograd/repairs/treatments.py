@@ -24,6 +24,8 @@ class Trainee:
     optimizer: torch.optim.Optimizer
     new_loss: bool
     """Whether it is trained on another loss than the user's."""
+    grown: bool = False
+    """Whether it has parameters that the user's has not."""
 
 
 @dataclass(frozen=True)
@@ -78,18 +80,18 @@ class Treatment:
         """
         model, optimizer = copied(case)
         before = list(model.parameters())
-        loss, make, new_loss = case.loss, None, False
+        loss, make, new_loss, grown = case.loss, None, False, False
         for place, plan in enumerate(self.plans):
             change = plan.apply(model, seed=seed + place, undoable=False)
             model = change.model
             if change.loss is not None:
                 loss, new_loss = change.loss, True
-            make = change.optimizer or make
+            make, grown = change.optimizer or make, grown or change.grown
         if make is not None or not isinstance(optimizer, torch.optim.Optimizer):
             optimizer = made(make or optimizer, model)
         elif self.plans:
             refit(optimizer, before, model)
-        return Trainee(model, loss, optimizer, new_loss)
+        return Trainee(model, loss, optimizer, new_loss, grown)
 
 
 def treatment(remedy: Remedy, plan: Plan, cause: int, *, aside: bool, pressing: bool) -> Treatment:
