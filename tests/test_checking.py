@@ -352,3 +352,11 @@ def test_the_cause_of_an_error_is_kept() -> None:
     with pytest.raises(isograd.LossError) as caught:
         check(MODEL, (X, Y), lambda o, t: 1 / 0)
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit")
+def test_what_torch_jit_has_compiled_is_said_to_be_out_of_sight() -> None:
+    model = torch.jit.script(nn.Sequential(nn.Linear(7, 9), nn.ReLU(), nn.Linear(9, 5)))
+    diagnosis = isograd.check(model, (torch.randn(11, 7), torch.arange(11) % 5))
+    (finding,) = (one for one in diagnosis.findings if one.code == "IG901")
+    assert "All 122 parameters are in modules compiled by torch.jit" in finding.message

@@ -60,6 +60,7 @@ CAUSES = (
     "stale-gradient",
     "other-than-predicted",
     "shared-initialization",
+    "scripted-module",
 )
 """Every cause a finding may name: what to fix, in one or two words."""
 

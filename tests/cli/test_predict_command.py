@@ -104,6 +104,11 @@ def of_width(width):
     return nn.Linear(11, width)
 
 
+def prints():
+    print("building")
+    return Net()
+
+
 def number():
     return 3
 
@@ -180,6 +185,12 @@ def test_other_forms(predict: Run, folder: Path, form: str) -> None:
         assert json.loads(text)["reading"]["seen"]["source"] == "predicted"
     if form == "markdown":
         assert "block.0 … 3, 4 times" in text
+
+
+def test_what_a_factory_prints_is_no_part_of_the_report(predict: Run) -> None:
+    ended = predict("net.py:prints", *INPUT, "--format", "json")
+    assert json.loads(ended.out)["healthy"]
+    assert "building" in ended.err
 
 
 def test_it_is_saved_and_shown_again(predict: Run, isograd: Run) -> None:
@@ -307,7 +318,7 @@ def test_a_change_is_swept(predict: Run, sweep: str) -> None:
 
 def test_a_value_that_fails_does_not_hide_the_others(predict: Run) -> None:
     ended = predict("net.py:of_width", *INPUT, "--sweep", "width=7,'x'")
-    assert ended.code == 1
+    assert ended.code == 2
     assert "healthy at width 7" in ended.out
     assert "of_width() raised TypeError" in " ".join(ended.out.split())
 

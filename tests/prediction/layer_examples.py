@@ -164,6 +164,7 @@ def composed():
     return [
         Example(lambda x: F.glu(x, 1), ((3, 8, 5),), **gated),
         Example(lambda x, w: F.prelu(x, w), ((3, 4, 5),), ((4,),)),
+        Example(lambda v, g: torch._weight_norm(v, g, 0), ((4, 90), (4, 1)), **near),
         Example(lambda x: F.prelu(x, torch.full((1,), 0.25, dtype=x.dtype)), ((3, 4, 5),)),
         Example(lambda x, y: torch.outer(x, y), ((3,), (5,)), linear="each"),
         Example(lambda x, y: F.cosine_similarity(x, y, dim=1), pair, **near),

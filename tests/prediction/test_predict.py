@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import isograd
 from isograd.diagnosis import diagnose
-from isograd.errors import DataError, LossError, ModelError, PredictionError
+from isograd.errors import DataError, InputError, LossError, ModelError, PredictionError
 
 IN, WIDTH, OUT, SAMPLES = 11, 37, 5, 13
 
@@ -305,6 +305,13 @@ def test_shapes_that_do_not_fit_say_which(function: Callable[[Tensor], Any], sai
         forward(function)()(torch.randn(SAMPLES, IN))
 
 
+@pytest.mark.parametrize("layer", [lambda: nn.Linear(IN, 3), lambda: nn.Conv1d(4, 3, 2)])
+def test_whole_numbers_are_no_input_of_a_layer(layer: Callable[[], nn.Module]) -> None:
+    text = f"int64[{SAMPLES},4,{IN}]<9"
+    with pytest.raises(ModelError, match="fail: the input is int64, the weight float32; give"):
+        isograd.predict(layer, text)
+
+
 def test_a_length_of_one_is_no_length_of_any() -> None:
     with pytest.raises(ModelError, match="linear of 13×1 by 37×11 in 'stem' would fail"):
         isograd.predict(Net, f"float32[{SAMPLES},1]")
@@ -326,6 +333,49 @@ def test_a_length_of_one_is_no_length_of_any() -> None:
 def test_text_that_names_no_input(text: str, said: str) -> None:
     with pytest.raises(DataError, match=said):
         isograd.predict(Net, text)
+
+
+class OfDict(nn.Linear):
+    def forward(self, inputs: dict[str, Tensor]) -> Tensor:  # type: ignore[override]
+        return super().forward(inputs["x"])
+
+
+X = torch.randn(SAMPLES, IN)
+
+
+@pytest.mark.parametrize(
+    ("model", "batch", "error", "said"),
+    [
+        (Net, (X[:0], X[:0]), DataError, r"input 0 is float32\[0, 11\], which holds no entries"),
+        (Net, X / 0, DataError, "input 0 holds 143 NaN or infinite values"),
+        (OfDict(IN, 3), ({"x": X}, None), ModelError, r"takes the dict itself, give \(\(\{"),
+        (lambda: nn.LazyLinear(3), X, PredictionError, "a LazyLinear takes its shape from"),
+        (lambda: nn.Embedding(9, 3), X, PredictionError, r"give ids, such as int64\[32,128\]<"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Lazy modules")
+def test_what_cannot_be_predicted_says_why(
+    model: Any, batch: Any, error: type[Exception], said: str
+) -> None:
+    with pytest.raises(error, match=said) as caught:
+        isograd.predict(model, batch)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit")
+def test_what_torch_jit_has_compiled_cannot_be_predicted() -> None:
+    with pytest.raises(PredictionError, match="is compiled by torch"):
+        isograd.predict(torch.jit.script(nn.Linear(IN, 3)), X)
+
+
+def test_a_dict_may_be_wrapped() -> None:
+    assert isograd.predict(OfDict(IN, 3), (({"x": X},), None)).sites
+
+
+@pytest.mark.parametrize("seed", [-1, "a", 0.5])
+def test_seeds_are_whole_numbers(seed: Any) -> None:
+    with pytest.raises(InputError, match=f"seed={seed!r}; it must be a whole number"):
+        isograd.predict(Net, TEXT, seed=seed)
 
 
 def test_other_things_than_models() -> None:

@@ -199,8 +199,8 @@ def tell_sweep(
     *,
     select: Sequence[str],
     ignore: Sequence[str],
-) -> bool:
-    """A sweep as text or JSON, and as a figure; returns whether every point is well."""
+) -> int:
+    """A sweep as text or JSON, and as a figure; returns the exit code."""
     from isograd.diagnosis import diagnose
     from isograd.reporting import sweeps
 
@@ -219,4 +219,7 @@ def tell_sweep(
 
         theory_figures.save(prediction_figures.sweep(found), figure)
         _output.say_written(figure)
-    return all(sweeps.is_well(*pair) for pair in zip(found.points, verdicts, strict=True))
+    if any(point.error for point in found.points):
+        return 2
+    well = all(sweeps.is_well(*pair) for pair in zip(found.points, verdicts, strict=True))
+    return int(not well)

@@ -9,7 +9,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -104,7 +104,8 @@ def call(target: Target, doing: str, function: Callable[[], Any]) -> Any:
     Raises:
         TargetError: the code raised anything, `SystemExit` included.
     """
-    with importable(target):
+    # What it prints must not come before a report in a format that machines read.
+    with importable(target), redirect_stdout(sys.stderr):
         try:
             return function()
         except IsogradError:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from isograd.prediction import pairs
 from isograd.prediction.fields import Field
 
@@ -66,3 +68,15 @@ def same_factors(fields: list[Field], axis: int) -> list[Field]:
             for step, size in enumerate(finest[:-1]):
                 result[i] = result[i].split(place + step, size)
     return result
+
+
+def in_pieces(f: Field, axis: int, size: int) -> Field:
+    """The same entries in classes that end where pieces of one size do, of which some are mixed."""
+    places = f.factors_of(axis) if f.groups[axis] else []
+    if len(places) != 1 or isinstance(f.cuts[places[0]], pairs.Line):
+        return f
+    (place,), cuts = places, list(f.cuts)
+    ends = np.cumsum(cuts[place])
+    edges = sorted({0, *(ends // size * size).tolist(), *(-(-ends // size) * size).tolist()})
+    cuts[place] = tuple(np.diff(edges).tolist())
+    return f if cuts[place] == f.cuts[place] else f.recut(cuts)

@@ -12,7 +12,7 @@ from isograd.prediction import judging
 from isograd.prediction.fields import Field
 from isograd.prediction.ops.linear import fluctuation
 from isograd.prediction.recording import law_of, same_values, values_law
-from isograd.prediction.reliance import estimated
+from isograd.prediction.reliance import estimated, unasked
 from isograd.prediction.times import time_numbers
 from isograd.prediction.units import unit_numbers
 from isograd.records import Number, Parameter, Record, Site
@@ -50,8 +50,10 @@ def assemble(traced: Trace, width_band: bool = True) -> Record:
     sites = tuple(row.site() for row in reader.rows)
     series: dict[str, list[Number]] = {}
     makers = {id(out): step for step in run.steps for out in step.outputs}
+    before_weights = unasked(tape, traced.model)
     for index, field in enumerate(reader.fields):
-        gradient = None if field is None else run.gradient_of(field)
+        gone = field is None or before_weights(reader.rows[index].node.index)
+        gradient = None if field is None or gone else run.gradient_of(field)
         numbers = site_numbers(field, gradient, width_band)
         numbers["forward.branch_ratio"] = _branch_ratio(reader.branches.get(index))
         numbers.update(

@@ -6,6 +6,7 @@ import types
 from typing import Any
 
 import torch
+from torch._ops import OpOverload, OpOverloadPacket
 
 PLAIN = frozenset(
     "shape dtype ndim requires_grad grad grad_fn is_leaf layout size dim numel stride "
@@ -27,7 +28,13 @@ _COPIES: dict[Any, Any] = {}
 
 
 def function_name(function: Any) -> str:
-    """Of a torch function; that of the attribute, where it reads one of a tensor."""
+    """Of a torch function; that of the attribute, where it reads one of a tensor.
+
+    Operations of other libraries than torch bear theirs: `own::squared_relu`.
+    """
+    if isinstance(function, (OpOverload, OpOverloadPacket)):
+        packet = function.overloadpacket if isinstance(function, OpOverload) else function
+        return packet._qualified_op_name.removeprefix("aten::")
     name: str = getattr(function, "__name__", "")
     if name == "__get__":
         name = getattr(getattr(function, "__self__", None), "__name__", "")

@@ -7,12 +7,15 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from isograd.prediction import pairs
 from isograd.prediction.fields import Field
 from isograd.prediction.known import empirical
 from isograd.prediction.pairs import Array, Sizes
 
+_SEEN = 0.8
+"""Share of its entries that a causal mask shows, at most: (n + 1) / 2 n, two rows or more."""
 _MOST = 7
 """Classes into which a masked axis is cut."""
 _LARGEST = 2_000_000
@@ -133,6 +136,23 @@ def mask_classes(table: Any) -> tuple[Sizes, Sizes]:
         cut = tuple(b - a for a, b in itertools.pairwise(edges))
         return (rows,), cut if len(cut) <= _MOST else (columns,)
     return geometric(rows), geometric(columns)
+
+
+def steps_of(values: Tensor) -> list[Sizes] | None:
+    """Classes of a known array whose rows see ever more, or ever fewer, columns: a causal mask.
+
+    None for any other array: one class an axis tells as much.
+    """
+    if values.ndim < 2 or min(values.shape[-2:]) < 2 or values.numel() > _LARGEST:
+        return None
+    table = (values != 0).flatten(0, -3).any(0) if values.ndim > 2 else values != 0
+    if float(table.double().mean()) > _SEEN:  # a zero here or there hides nothing
+        return None
+    seen = table.sum(1).diff()
+    if not bool(seen.any()) or not (bool((seen >= 0).all()) or bool((seen <= 0).all())):
+        return None
+    rows, columns = mask_classes(table.numpy())
+    return [(size,) for size in values.shape[:-2] if size > 1] + [rows, columns]
 
 
 @lru_cache(maxsize=256)

@@ -6,12 +6,16 @@ What torch says of a call that no rule could follow is asked of tensors on the m
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from isograd.errors import ModelError, PredictionError
+from isograd.prediction.ops import Op, is_foreign
+
+if TYPE_CHECKING:
+    from isograd.prediction.propagation import Call
 
 
 def check(
@@ -39,6 +43,29 @@ def error(name: str, args: Any, said: str, where: str) -> ModelError:
     return ModelError(
         f"predict: {name}{of and ' of '}{of} in {where or 'the forward'!r} would fail: {said}; "
         "give inputs of the shapes and ids that the model takes"
+    )
+
+
+def failed(rule: Op, call: Call, args: Any, kwargs: Any, raised: Exception) -> Exception:
+    """What a rule's own error becomes: torch's, if the call would fail; else it says whose it is.
+
+    Args:
+        rule: of the operation.
+        call: under way.
+        args: of it.
+        kwargs: of it.
+        raised: by the rule.
+    """
+    where, amiss = call.run.where(), isinstance(raised, (LookupError, ValueError))
+    if amiss and (said := refused(call.function, args, kwargs)):
+        return error(call.name, args, said, where)
+    if not is_foreign(rule):
+        return raised
+    lines = str(raised).strip().splitlines() or ["(no message)"]
+    return PredictionError(
+        f"predict: the rule {type(rule).__module__}:{type(rule).__name__} for {call.name} in "
+        f"{where or 'the forward'!r} raised {type(raised).__name__}: {lines[0]}; repair it, or "
+        "uninstall the package that it is from"
     )
 
 
@@ -70,7 +97,12 @@ def find(name: str, args: Any, kwargs: Any) -> bool:
 
 def _sums(args: Any, _: Any) -> bool:
     x, weight = args[0].shape, args[1].shape
-    return bool(x[-1] != weight[-1])
+    return bool(x[-1] != weight[-1]) or not _is_real(args[0])
+
+
+def _is_real(x: Tensor) -> bool:
+    """Whether weights can be applied: whole numbers, such as raw pixels, have to be made real."""
+    return x.is_floating_point() or x.is_complex()
 
 
 def _products(args: Any, _: Any) -> bool:
@@ -81,7 +113,7 @@ def _products(args: Any, _: Any) -> bool:
 def _channels(args: Any, kwargs: Any) -> bool:
     x, weight = args[0], args[1]
     groups = args[6] if len(args) > 6 else kwargs.get("groups", 1)
-    return bool(x.shape[1 - weight.ndim] != weight.shape[1] * groups)
+    return not _is_real(x) or bool(x.shape[1 - weight.ndim] != weight.shape[1] * groups)
 
 
 def _channels_transposed(args: Any, _: Any) -> bool:
@@ -113,6 +145,7 @@ def _places(args: Any, _: Any) -> bool:
     return any(type(item) is int and not -size <= item < size for item, size in given)
 
 
+_WEIGHTED = frozenset("linear conv1d conv2d conv3d".split())
 _CHECKS: dict[str, Callable[[Any, Any], bool]] = {
     "linear": _sums,
     **dict.fromkeys(("matmul", "mm", "bmm"), _products),
@@ -128,6 +161,9 @@ def told(name: str, function: Callable[..., Any], args: Any, kwargs: Any) -> str
     """What torch says against a call; empty where it would run, or nobody knows."""
     if name == "embedding":
         return _too_large(args, kwargs)
+    if name in _WEIGHTED and not _is_real(args[0]):
+        kinds = [str(one.dtype).removeprefix("torch.") for one in args[:2]]
+        return f"the input is {kinds[0]}, the weight {kinds[1]}"
     return refused(function, args, kwargs)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,6 +13,20 @@ from isograd.prediction.fields import Field
 from isograd.prediction.known import empirical, independent, patterned, scalar
 from isograd.prediction.pairs import Sizes
 from isograd.prediction.recording import law_of, values_law
+
+
+def number(value: Any, doing: str, where: str) -> Field:
+    """The field of a plain number; arguments are those of `parameter`.
+
+    Raises:
+        PredictionError: it is complex.
+    """
+    if isinstance(value, complex):
+        raise PredictionError(
+            f"predict: {doing} in {where or 'the forward'!r} makes complex numbers, of which no "
+            "moments are followed; use isograd.measure on one batch"
+        )
+    return scalar(float(value))
 
 
 def parameter(value: Tensor, doing: str, where: str) -> Field:

@@ -44,7 +44,7 @@ def predict(
     Returns:
         A Record with the sites of a measurement and `source` "predicted"; `docs/records.md`
         lists its keys and units. `prediction.condition` among its facts says how far a deviation
-        carries: above 10 the network is not predictable, and a note says so.
+        carries: above 6 the network is not predictable, and a note says so.
 
     Raises:
         PredictionError: what the model does depends on values that are never computed.

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from isograd.errors import PredictionError
+from isograd.errors import IsogradError, PredictionError
 from isograd.prediction import misfits, operands
 from isograd.prediction.aligning import aligned
 from isograd.prediction.calls import DEVICE, PLAIN, VALUES, function_name, plain_name, unwrapped
@@ -23,7 +23,8 @@ from isograd.prediction.chance import Chance
 from isograd.prediction.distances import Copies, without_distances
 from isograd.prediction.fields import Field
 from isograd.prediction.gradients import added
-from isograd.prediction.known import cuts_of, scalar
+from isograd.prediction.known import cuts_of
+from isograd.prediction.masks import steps_of
 from isograd.prediction.ops import Op, Outcome, by_function
 from isograd.prediction.steps import Slope, Step, inherit
 from isograd.prediction.twins import Link, Twins
@@ -170,7 +171,7 @@ class Propagation(TorchFunctionMode):
         if isinstance(value, Field):
             return value
         if not isinstance(value, Tensor):
-            return scalar(float(value))
+            return operands.number(value, self._doing, self.where())
         found = self._fields.get(id(value)) or self._parameters.get(id(value))
         if found is not None:
             return found[1]
@@ -190,7 +191,7 @@ class Propagation(TorchFunctionMode):
     def _constant(self, value: Tensor, like: Field | None) -> Field:
         if value.numel() == 1:
             return operands.constant(value)
-        cuts = None if like is None else cuts_of(like, tuple(value.shape))
+        cuts = None if like is None else cuts_of(like, tuple(value.shape)) or steps_of(value)
         if cuts is not None:
             return operands.constant(value, cuts)
         if id(value) not in self._known:
@@ -279,10 +280,10 @@ class Propagation(TorchFunctionMode):
         else:
             try:
                 outcome, source = rule.apply(call, *args, **kwargs), rule.source
-            except (LookupError, ValueError) as error:
-                if said := misfits.refused(func, args, kwargs):
-                    raise misfits.error(name, args, said, self.where()) from error
+            except IsogradError:
                 raise
+            except Exception as error:
+                raise misfits.failed(rule, call, args, kwargs, error) from error
         if not call.lines:
             outcome.back = without_distances(outcome.back)
         if any(isinstance(one, Field) for one in _each(outcome.out)):

@@ -14,6 +14,9 @@ from isograd.prediction import pairs
 from isograd.prediction.aligning import aligned
 from isograd.prediction.ops import Outcome
 
+_PRODUCTS = frozenset("matmul bmm".split())
+_GUARDS = frozenset("add clamp clip clamp_min maximum".split())
+
 if TYPE_CHECKING:
     from isograd.prediction.fields import Field
     from isograd.prediction.propagation import Call
@@ -49,3 +52,27 @@ def of_own_sum(call: Call, x: Field, total: Field) -> Outcome | None:
         return [(x, g.like(found * left.second))]
 
     return Outcome(out, back, [x, total], formula="x over its own sum: E x x' / E S S'")
+
+
+def averaged_by_own(call: Call, a: Field, total: Field) -> Outcome | None:
+    """The outcome of (w @ v) / sum w, an average of v: as (w / sum w) @ v; else None.
+
+    A small number that is added to the sum, so that it is never 0, is left out.
+    """
+    made = call.run.twins.made
+    product = made.get(id(a))
+    if product is None or product.name not in _PRODUCTS or len(product.inputs) != 2:
+        return None
+    weights, values = product.inputs
+    step = made.get(id(total))
+    while step is not None and step.name in _GUARDS and len(step.inputs) == 1:
+        step = made.get(id(step.inputs[0]))
+    if step is None or step.name != "sum" or step.inputs[0] is not weights:
+        return None
+    shares = of_own_sum(call, weights, step.outputs[0])
+    if shares is None or shares.out.shape[-1] == 1 or step.outputs[0].shape[-1] != 1:
+        return None
+    from isograd.prediction.ops.linear import Linear
+
+    call.run.record("div", "", shares)
+    return Linear().averaged(call, shares.out, values)

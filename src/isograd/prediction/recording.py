@@ -49,7 +49,7 @@ _PLAIN = frozenset(
     "is_complex storage_offset __hash__ __len__ _is_view untyped_storage __repr__".split()
 )
 """Methods that answer the same for a tensor on the meta device."""
-_OUT = frozenset("eye normal empty rand randn zeros ones full".split())
+_OUT = frozenset("eye normal empty rand randn zeros ones full normalize".split())
 """Functions that take care of `out=` themselves."""
 _PRETENDED = {"device": torch.device("cpu"), "is_cpu": True, "is_meta": False}
 """What a recorded tensor says of itself: code asks, to put masks and positions beside it."""

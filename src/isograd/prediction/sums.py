@@ -20,6 +20,8 @@ from isograd.prediction.twins import Link
 if TYPE_CHECKING:
     from isograd.prediction.propagation import Call
 
+SIGN = "sign"
+"""Note of what is never below 0 (1), or never above (-1)."""
 _NOTHING = 1e-12
 """Not zero, which would mean that nothing was said."""
 
@@ -28,6 +30,10 @@ def added(call: Call, a: Field, b: Field, sign: float) -> Outcome:
     """A + sign b of independent fields."""
     if sign < 0 and b.averaged is a:
         return _centered(a, b)
+    if sign < 0 and b.averaged is not None and (rest := _rest(call, a, b.averaged)) is not None:
+        part = _centered(b.averaged, b)  # (v + x) - mean(x) is v + (x - mean(x))
+        call.run.record("sub", "", part)
+        return added(call, rest, part.out, 1.0)
     out = summed(a, b, sign)
     if call.run.twins.found:
         _correlate(call, out, a, b, sign)
@@ -48,6 +54,17 @@ def added(call: Call, a: Field, b: Field, sign: float) -> Outcome:
 
     link = Link("sum", signs=(1.0, sign))
     return Outcome(out, back, [a, b], formula="E x^2 + E y^2 + 2 E x E y", link=link)
+
+
+def _rest(call: Call, total: Field, term: Field) -> Field | None:
+    """The other term of a sum of two, if `term` is one of them."""
+    step = call.run.twins.made.get(id(total))
+    if step is None or not isinstance(step.link, Link) or len(step.inputs) != 2:
+        return None
+    if step.link.kind != "sum" or step.link.signs != (1.0, 1.0) or term.shape != total.shape:
+        return None
+    one, other = step.inputs
+    return other if one is term else one if other is term else None
 
 
 def _another(gradient: Field) -> Field:
@@ -110,6 +127,13 @@ def summed(a: Field, b: Field, sign: float = 1.0) -> Field:
     return out
 
 
+def sign_of(f: Field) -> int:
+    """1 for a field that is never below 0, -1 for one that is never above, 0 for any other."""
+    if f.nodes is None:
+        return int(f.notes.get(SIGN, 0))
+    return int(bool((f.nodes.values >= 0).all())) - int(bool((f.nodes.values <= 0).all()))
+
+
 def multiplied(a: Field, b: Field) -> Outcome:
     """A b of independent fields."""
     first, second = aligned(a, b)
@@ -125,6 +149,8 @@ def multiplied(a: Field, b: Field) -> Outcome:
             out.second = np.array(out.second)
             out.second[same] *= dependence
     out.noise = a.noise + b.noise
+    if sign := sign_of(a) * sign_of(b):
+        out.notes[SIGN] = sign
     if a.condition * b.condition < 0:  # what one gains the other loses, as in x / rms(x)
         out.noise = (a.noise**0.5 - b.noise**0.5) ** 2 or _NOTHING
     out.condition = a.condition + b.condition or _NOTHING

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
-from isograd.errors import IsogradError, ModelError, PredictionError, a_kind
+from isograd.errors import InputError, IsogradError, ModelError, PredictionError, a_kind
 from isograd.prediction.drawing.refusals import raised_in
 from isograd.prediction.fields import Field
 from isograd.prediction.propagation import Propagation
 from isograd.prediction.recording import recording, same_values
-from isograd.sites.batches import Batch, tensors
+from isograd.sites.batches import Batch, check_filled, check_finite, misread, tensors
 from isograd.sites.losses import Loss
 from isograd.sites.places import Places, Row
 from isograd.sites.tape import Frame, Tape
@@ -49,7 +50,10 @@ class Reader(Places):
         if row.kind == "add" and self._branch is not None:
             self.branches[len(self.fields)] = self._branch
         self._branch = None
-        self.fields.append(self.run.field_of(out))
+        found = self.run.field_of(out)
+        if found is None and self.run.is_known(out) and out.is_floating_point():
+            found = self.run.field(out)  # such as waves of known times
+        self.fields.append(found)
 
     def residual(self, tape: Tape, skip: Tensor, branch: Tensor, /) -> None:
         """Keeps the fields of the two terms of a residual addition."""
@@ -92,12 +96,33 @@ def trace(
     """
     from isograd.prediction.inputs import batch_of
 
+    if not isinstance(seed, int) or seed < 0:
+        raise InputError(f"predict: seed={seed!r}; it must be a whole number, 0 or more")
     built, batch = build(model), batch_of(inputs, seed)
+    _check(built, batch)
     options = (built, batch, input_stats or {}, loss, seed, residual_scale)
     found = _run(*options, repeats)
     if repeats is not None and found.run.twins.found:
         return _run(*options, None)  # layers that share values are followed through one whole run
     return found
+
+
+def _check(model: nn.Module, batch: Batch) -> None:
+    """Refuses what nothing can be predicted of."""
+    check_filled(batch)
+    check_finite(batch)
+    for path, module in model.named_modules():
+        place = f"{path!r}, a {type(module).__name__}," if path else f"a {type(module).__name__}"
+        if isinstance(module, torch.jit.ScriptModule):
+            raise PredictionError(
+                f"predict: {place} is compiled by torch.jit, so that its operations cannot be "
+                "followed; predict from the module that it was made of"
+            )
+        if any(is_lazy(parameter) for parameter in module._parameters.values()):
+            raise PredictionError(
+                f"predict: {place} takes its shape from the first batch that it sees; say its "
+                "number of inputs, or call the model once and predict from that"
+            )
 
 
 def _run(
@@ -112,6 +137,7 @@ def _run(
     from isograd.prediction.inputs import abstract
     from isograd.prediction.repeats import Following
     from isograd.prediction.seeding import seeds_of
+    from isograd.prediction.spectral import estimated
 
     run = Propagation()
     reader = Reader(run, residual_scale)
@@ -120,7 +146,7 @@ def _run(
     run.where = lambda: tape.stack[-1].path if tape.stack else ""
     if repeats is not None:
         run.following = Following(repeats, run)
-    with untouched(built, run), ExitStack() as stack:
+    with untouched(built, run), estimated(built), ExitStack() as stack:
         stepwise = any(isinstance(module, nn.RNNBase) for module in built.modules())
         swapped = abstract(run, batch, input_stats, stepwise=stepwise, repeats=repeats)
         stack.enter_context(run)
@@ -130,9 +156,11 @@ def _run(
                 tape.introduce(tensor, "input")
             for tensor in tensors(batch.targets):
                 tape.introduce(tensor, "target")
-        outputs = _guarded(tape, lambda: swapped.call(built))
+        outputs = _guarded(tape, batch, lambda: swapped.call(built))
         tape.phase = "loss"
-        chosen = _guarded(tape, lambda: seeds_of(run, tape, outputs, batch.targets, loss, seed))
+        chosen = _guarded(
+            tape, batch, lambda: seeds_of(run, tape, outputs, batch.targets, loss, seed)
+        )
     if run.following is not None:
         run.following.end()
     run.backward(chosen.seeds)
@@ -188,8 +216,9 @@ def _made(factory: Callable[[], Any]) -> Any:
 
 @contextmanager
 def untouched(model: nn.Module, run: Propagation) -> Iterator[None]:
-    """Leaves buffers and random states as they were."""
+    """Leaves buffers, attributes and random states as they were."""
     buffers = [(module, dict(module._buffers)) for module in model.modules()]
+    attributes = [(vars(module), dict(vars(module))) for module in model.modules()]
     run.keep(list(model.buffers()))
     state, python_state = torch.get_rng_state(), random.getstate()
     try:
@@ -203,9 +232,13 @@ def untouched(model: nn.Module, run: Propagation) -> Iterator[None]:
         for module, found in buffers:
             module._buffers.clear()
             module._buffers.update(found)
+        for held, before in attributes:
+            if held.keys() != before.keys() or any(held[key] is not before[key] for key in before):
+                held.clear()
+                held.update(before)
 
 
-def _guarded(tape: Tape, action: Callable[[], Any]) -> Any:
+def _guarded(tape: Tape, batch: Batch, action: Callable[[], Any]) -> Any:
     try:
         return action()
     except IsogradError:
@@ -217,6 +250,8 @@ def _guarded(tape: Tape, action: Callable[[], Any]) -> Any:
             where = f"{frame.path!r} ({type(frame.module).__name__})"
         lines = str(error).strip().splitlines()
         said = f"{type(error).__name__}: {lines[0] if lines else '(no message)'}"
+        if hint := misread(batch, error):
+            raise ModelError(f"predict: {where} raised {said}; {hint}") from error
         raise PredictionError(
             f"predict: {where} raised {said}; check that the model runs on such inputs; if it "
             "does, what it computes there cannot be predicted: use isograd.measure on one batch"

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from isograd.errors import IsogradError, LossError, ModelError, a_kind
 from isograd.probe.assembling import assemble
-from isograd.probe.batches import check_finite
 from isograd.probe.borrowing import borrowed
 from isograd.probe.facts import norm_facts
 from isograd.probe.losses import is_summed
@@ -19,7 +18,7 @@ from isograd.probe.modes import eval_gap, running
 from isograd.probe.nonfinite import locate
 from isograd.probe.recorder import Recorder
 from isograd.records import Record
-from isograd.sites.batches import Batch, as_batch, is_signal, tensors
+from isograd.sites.batches import Batch, as_batch, check_finite, is_signal, misread, tensors
 from isograd.sites.losses import Loss, as_scalar, choose, describe
 from isograd.sites.tape import Listener, Node, Tape
 
@@ -185,8 +184,12 @@ def _forward_error(error: Exception, tape: Tape, batch: Batch) -> IsogradError:
         arguments = ", ".join(describe(t) for t in tensors(frame.arguments)) or "keywords only"
         where = f"{frame.path!r} ({type(frame.module).__name__}, given {arguments})"
     return ModelError(
-        f"model: {where} raised {_first_line(error)}; the batch's inputs are {given}; check that "
-        f"the model runs on this batch: {'model(**batch)' if batch.kwargs else 'model(inputs)'}"
+        f"model: {where} raised {_first_line(error)}; the batch's inputs are {given}; "
+        + (
+            misread(batch, error)
+            or "check that the model runs on this batch: "
+            f"{'model(**batch)' if batch.kwargs else 'model(inputs)'}"
+        )
     )
 
 

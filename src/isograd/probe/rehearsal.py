@@ -14,14 +14,13 @@ import torch
 from torch import nn
 
 from isograd.errors import DataError, InputError, a_kind
-from isograd.probe.batches import check_finite
 from isograd.probe.borrowing import borrowed
 from isograd.probe.facts import optimizer_facts
 from isograd.probe.measuring import measure
 from isograd.probe.sharpness import lambda_max
 from isograd.probe.stepping import Stepper
 from isograd.records import Number, Reading, Record
-from isograd.sites.batches import Batch, as_batch
+from isograd.sites.batches import Batch, as_batch, check_finite
 from isograd.sites.losses import Loss
 
 MakeOptimizer = Callable[[Any], torch.optim.Optimizer]

@@ -8,8 +8,7 @@ from typing import Any
 import torch
 
 from isograd.errors import DataError, a_kind
-from isograd.probe.batches import check_finite
-from isograd.sites.batches import Batch, as_batch, tensors
+from isograd.sites.batches import Batch, as_batch, check_finite, tensors
 
 HELD_SAMPLES = 256
 """Samples to judge by: an accuracy then has a standard error of three percent or less."""

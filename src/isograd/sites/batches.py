@@ -116,6 +116,53 @@ def listed(args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Tensor]:
     return found
 
 
+def check_finite(batch: Batch) -> None:
+    """Refuses a batch whose inputs or targets hold NaN or infinite values.
+
+    Raises:
+        DataError: with the place and number of the values.
+    """
+    given = [(f"input {place}", tensor) for place, tensor in enumerate(batch.inputs())]
+    given += [("the targets", tensor) for tensor in tensors(batch.targets)]
+    for what, tensor in given:
+        if not is_signal(tensor) or bool(torch.isfinite(tensor.detach().sum())):
+            continue
+        bad = ~torch.isfinite(tensor.detach())
+        count = int(bad.sum())
+        if count:
+            first = tuple(int(i) for i in bad.nonzero()[0])
+            verb = "hold" if what == "the targets" else "holds"
+            raise DataError(
+                f"batch: {what} {verb} {count} NaN or infinite values of {tensor.numel()}"
+                f" (the first at {first}); remove or impute them"
+            )
+
+
+def check_filled(batch: Batch) -> None:
+    """Refuses a batch in which an input has no entries.
+
+    Raises:
+        DataError: with the shape of that input.
+    """
+    for place, tensor in enumerate(batch.inputs()):
+        if not tensor.numel():
+            kind = str(tensor.dtype).removeprefix("torch.")
+            raise DataError(
+                f"batch: input {place} is {kind}{list(tensor.shape)}, which holds no entries; give "
+                "one sample or more"
+            )
+
+
+def misread(batch: Batch, error: Exception) -> str:
+    """What may be wrong with how a batch was taken apart, after a call of the model has raised."""
+    if batch.kwargs and isinstance(error, TypeError) and "keyword argument" in str(error):
+        return (
+            "check that the model takes these keywords, model(**inputs); if forward takes the dict "
+            "itself, give (({...},), targets)"
+        )
+    return ""
+
+
 def is_signal(tensor: Tensor) -> bool:
     """Whether statistics of it make sense: floating point or complex, dense, with data."""
     return (

@@ -6,6 +6,7 @@ No value of a parameter is read, so that those on the meta device are described 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from isograd.records import Parameter, Site
@@ -148,10 +149,13 @@ def model_facts(model: nn.Module) -> dict[str, Any]:
     """Facts `model.*` that need no forward."""
     parameters = list(model.parameters())
     first = next((p for p in parameters if p.is_floating_point()), None)
+    scripted = [m for m in model.modules() if isinstance(m, torch.jit.ScriptModule)]
+    hidden = {id(p): p.numel() for m in scripted for p in m.parameters(recurse=False)}
     return {
         "model.name": type(model).__name__,
         "model.parameters": sum(p.numel() for p in parameters),
         "model.trainable": sum(p.numel() for p in parameters if p.requires_grad),
+        "model.scripted": sum(hidden.values()),
         "model.training": model.training,
         "model.dtype": "none" if first is None else str(first.dtype).removeprefix("torch."),
         "model.device": "none" if first is None else str(first.device),

@@ -111,7 +111,7 @@ def command(
     TARGET is path/to/file.py:name or package.module:name, where name is a torch.nn.Module, or a
     callable that returns one, or returns (model, batch). A callable is asked for its network
     without parameters: nothing is allocated, at any size. Exit code: 0 healthy, 1 findings or not
-    predictable, 2 bad input.
+    predictable, 2 bad input, also at a single value of a sweep.
     """
     # Every word is judged before anything runs: a typo must not cost the import of torch.
     place = _targets.locate(target)
@@ -134,8 +134,8 @@ def command(
         else:
             diagnosis = network.judged(**chosen)
     if name is not None:
-        well = _predict.tell_sweep(found, form, output, figure, **chosen)
-        return int(not well and fail_on != "never")
+        code = _predict.tell_sweep(found, form, output, figure, **chosen)
+        return 0 if code == 1 and fail_on == "never" else code
     if explain is not None:
         _predict.tell_explanation(account, form, output)
         return 0

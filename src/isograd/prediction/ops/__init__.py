@@ -46,7 +46,8 @@ class Op:
     code: ClassVar[str]
     """Unique name."""
     functions: ClassVar[tuple[str, ...]]
-    """Names of torch functions and methods, without underscores around them."""
+    """Names of torch functions and methods, without underscores around them; those of other
+    libraries' operations with the library's: `own::squared_relu`."""
     source: ClassVar[str]
     """Where the formula is from."""
     lines: ClassVar[tuple[str, ...]] = ()
@@ -66,5 +67,11 @@ def catalogue() -> Catalogue[Op]:
 
 @cache
 def by_function() -> dict[str, Op]:
-    """The rule of each torch function."""
-    return {name: op for op in catalogue() for name in op.functions}
+    """The rule of each torch function: a third party's, where there is one."""
+    ordered = sorted(catalogue(), key=is_foreign)
+    return {name: op for op in ordered for name in op.functions}
+
+
+def is_foreign(op: Op) -> bool:
+    """Whether a rule is a third party's."""
+    return not type(op).__module__.startswith(f"{__name__}.")

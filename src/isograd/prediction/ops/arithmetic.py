@@ -15,7 +15,7 @@ from isograd.prediction.hiding import MASKED, hidden, hiding
 from isograd.prediction.ops import Op, Outcome
 from isograd.prediction.ops.elementwise import as_nodes, evaluated, of_one, outcome
 from isograd.prediction.powers import hand_on
-from isograd.prediction.proportions import of_own_sum
+from isograd.prediction.proportions import averaged_by_own, of_own_sum
 from isograd.prediction.scales import POWER, own_scale
 from isograd.prediction.sums import _blend, _products, added, multiplied
 from isograd.prediction.twins import Link
@@ -130,10 +130,10 @@ def combined(call: Call, name: str, a: Field, b: Field) -> Outcome:
     if name == "mul":
         return multiplied(a, b)
     if name == "div":
-        shares = of_own_sum(call, a, b)
+        shares = of_own_sum(call, a, b) or averaged_by_own(call, a, b)
         if shares is not None:
             return shares
-        inverse = of_one(call, b, torch.reciprocal)
+        inverse = of_one(call, b, torch.reciprocal, "reciprocal")
         product = multiplied(a, inverse.out)
 
         def back(gradient: Field) -> list[tuple[Field, Field]]:

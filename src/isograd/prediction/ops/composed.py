@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,6 +12,7 @@ from torch.nn import functional
 from isograd.prediction.ops import Op, Outcome
 
 if TYPE_CHECKING:
+    from isograd.prediction.fields import Field
     from isograd.prediction.propagation import Call
 
 
@@ -19,7 +21,8 @@ class Composed(Op):
 
     code = "composed"
     functions = tuple(
-        "glu prelu outer ger cosine_similarity pairwise_distance std_mean var_mean".split()
+        "glu prelu outer ger cosine_similarity pairwise_distance std_mean var_mean "
+        "weight_norm embedding_bag".split()
     )
     source = "torch's own definitions"
 
@@ -27,6 +30,8 @@ class Composed(Op):
         """One call of any of the functions; its steps are recorded one by one."""
         if call.name == "prelu":
             kwargs["usual"] = call.field(args[1] if len(args) > 1 else kwargs["weight"]).average
+        if call.name == "weight_norm":
+            kwargs["length"] = _length(call.field(args[0]), call.field(args[1]))
         with call.run:
             return Outcome(getattr(self, f"_{call.name}")(*args, **kwargs))
 
@@ -41,6 +46,48 @@ class Composed(Op):
         if weight.numel() > 1:
             weight = weight.reshape(-1, *([1] * (input.ndim - 2)))
         return functional.leaky_relu(input, usual) + input.clamp(max=0.0) * (weight - usual)
+
+    @staticmethod
+    def _weight_norm(v: Tensor, g: Tensor, dim: int = 0, *, length: float) -> Tensor:
+        """Of many entries, whose length hardly differs from one vector to the next."""
+        del dim
+        return v * (g / length)
+
+    @staticmethod
+    def _embedding_bag(
+        input: Tensor,  # noqa: A002
+        weight: Tensor,
+        offsets: Tensor | None = None,
+        max_norm: float | None = None,
+        norm_type: float = 2.0,
+        scale_grad_by_freq: bool = False,
+        mode: str = "mean",
+        sparse: bool = False,
+        per_sample_weights: Tensor | None = None,
+        include_last_offset: bool = False,
+        padding_idx: int | None = None,
+    ) -> Tensor:
+        """Rows of a table, added up in bags; of unlike sizes by a known matrix."""
+        del max_norm, norm_type, scale_grad_by_freq, sparse
+        rows = functional.embedding(input, weight)
+        if mode == "max":
+            return rows.amax(1)
+        share = torch.ones(input.shape) if per_sample_weights is None else per_sample_weights
+        if padding_idx is not None:
+            share = share * (input != padding_idx)
+        if offsets is None:
+            number = share.sum(1, keepdim=True) if mode == "mean" else 1.0
+            return (rows * (share / number)[..., None]).sum(1)
+        ends = (
+            offsets[1:]
+            if include_last_offset
+            else torch.cat([offsets[1:], offsets.new_tensor([len(input)])])
+        )
+        bag = torch.bucketize(torch.arange(len(input)), ends, right=True)
+        table = functional.one_hot(bag, len(ends)).to(share.dtype).t() * share
+        if mode == "mean":
+            table = table / table.sum(1, keepdim=True).clamp(min=1.0)
+        return table @ rows
 
     @staticmethod
     def _outer(input: Tensor, vec2: Tensor) -> Tensor:  # noqa: A002
@@ -71,3 +118,8 @@ class Composed(Op):
 
 def _without_correction(kwargs: dict[str, Any]) -> dict[str, Any]:
     return {key: kwargs[key] for key in ("dim", "axis", "keepdim") if key in kwargs}
+
+
+def _length(v: Field, g: Field) -> float:
+    """Of the vectors of v that have one factor each."""
+    return math.sqrt(v.energy * math.prod(v.shape) / math.prod(g.shape))

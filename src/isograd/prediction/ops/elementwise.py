@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from isograd.prediction import gains
+from isograd.prediction import gains, waves
 from isograd.prediction.aligning import aligned
 from isograd.prediction.fields import Field
 from isograd.prediction.filters import TILT
@@ -19,6 +20,7 @@ from isograd.prediction.gaussian import Nodes, Quadrature
 from isograd.prediction.mixtures import quadrature_of
 from isograd.prediction.ops import Op, Outcome
 from isograd.prediction.scales import POWER
+from isograd.prediction.sums import SIGN
 
 if TYPE_CHECKING:
     from isograd.prediction.pairs import Array
@@ -28,6 +30,11 @@ _TRUTHS = frozenset("gt lt ge le eq ne bool logical_not".split())
 """Functions whose value is true or false."""
 
 
+_NEAR = 8.0
+"""Deviations away from 0 from which no node of a Gaussian comes near it."""
+_SURE = {"reciprocal": 3.0, **dict.fromkeys(("sqrt", "rsqrt", "log", "log2", "log10"), 0.5)}
+"""Of functions with a pole or an end at 0: deviations away from it from which a number counts as
+being of one sign. Who takes a root or a logarithm knows that it is."""
 _POWERS = {"square": 2, "sqrt": 0.5, "rsqrt": -0.5}
 
 
@@ -71,6 +78,8 @@ class Elementwise(Op):
             known = of_softmax(call, source)
             if known is not None:
                 return known
+        if name in waves.FUNCTIONS and (found := waves.wave(source, name)) is not None:
+            return found
         result = of_one(call, source, partial(_call, function, args, kwargs), name)
         result.dtype = torch.bool if name in _TRUTHS else None
         power = _POWERS.get(name, args[0] if name == "pow" and args else None)
@@ -101,7 +110,30 @@ def as_nodes(x: Field, function: str = "") -> tuple[Field, Array, Array, Quadrat
     if quadrature is None:
         quadrature = origin.notes["quadrature"] = quadrature_of(origin, function)
     factor, offset = x.affine or (1.0, 0.0)
-    return origin, factor * quadrature.x + offset, np.full_like(quadrature.x, factor), quadrature
+    values = factor * quadrature.x + offset
+    least = 0.0 if SIGN in origin.notes and not offset else _SURE.get(function)
+    if least is not None:
+        values = _of_one_sign(values, quadrature, factor, offset, least)
+        if (factor, offset) == (1.0, 0.0):
+            quadrature = copy(quadrature)
+            quadrature.x = values
+    return origin, values, np.full_like(quadrature.x, factor), quadrature
+
+
+def _of_one_sign(
+    values: Array, quadrature: Quadrature, factor: float, offset: float, least: float
+) -> Array:
+    """What is hardly ever on the other side of 0 is never there: log-normal, of the same moments.
+
+    Means over 1 / x of a Gaussian do not exist, and are all tail where they are cut off.
+    """
+    mean = (factor * quadrature.mean + offset)[..., None]
+    deviation = factor * quadrature.deviation[..., None]
+    spread = np.abs(deviation)
+    sure = (np.abs(mean) > least * spread) & (np.abs(mean) < _NEAR * spread)
+    share = np.where(sure, deviation / np.where(sure, mean, 1.0), 0.0)
+    s = np.sqrt(np.log1p(np.square(share))) * np.sign(share)
+    return np.where(sure, mean * np.exp(s * quadrature.z - np.square(s) / 2), values)
 
 
 def evaluated(function: Callable[..., Tensor], *values: Array) -> Any:

@@ -29,18 +29,21 @@ class Embedding(Op):
         else:
             indices, weight = args[0], args[1] if len(args) > 1 else kwargs["weight"]
         if not call.known(indices):
-            raise call.refuse("looks up indices that are never computed", "measure instead")
+            raise call.refuse(
+                "looks up indices that are never computed",
+                "if they are an input, give ids, such as int64[32,128]<50257; if the model makes "
+                "them (argmax, quantization), measure instead",
+            )
         w = call.field(weight)
         with torch._C.DisableTorchFunction():
             ids = indices.detach().numpy()
         equal = agreement(ids)
-        shape = (*ids.shape, w.shape[1])
-        q, other = w.second[0, 0], w.second[1, 0]
-        q1, other1 = w.second[0, 1], w.second[1, 1]
-        same = equal.second
-        second = np.stack([same * q + (1 - same) * other, same * q1 + (1 - same) * other1], axis=-1)
-        mean = np.broadcast_to(w.mean, (*equal.mean.shape, 1)).copy()
-        out = Field(second, (*equal.cuts, (shape[-1],)), (*equal.groups, 1), mean)
+        # One row of the table, and two; per kind of pair of features, if there are several.
+        one, two = w.second.take(0, 0), w.second.take(1, 0)
+        same = equal.second.reshape(*equal.second.shape, *([1] * one.ndim))
+        mean = np.broadcast_to(w.mean.take(0, 0), (*equal.mean.shape, *([1] * one.ndim))).copy()
+        cuts, groups = (*equal.cuts, *w.cuts[1:]), (*equal.groups, *w.groups[1:])
+        out = Field(same * one + (1 - same) * two, cuts, groups, mean)
         out.noise = 0.0
         out.notes["drawn"] = 1.0
         rows = w.shape[0]
@@ -50,13 +53,13 @@ class Embedding(Op):
 
             g, e = aligned(gradient, equal.regrouped((*equal.groups, 0)))
             total = g.second * e.second
+            features = g.factors_of(len(g.groups) - 1)
             for place in reversed(range(len(g.cuts))):
                 cut = g.cuts[place]
-                last = place == len(g.cuts) - 1
-                weights = pairs.same_shares(cut) if last else pairs.counts(cut)
+                weights = pairs.same_shares(cut) if place in features else pairs.counts(cut)
                 total = np.tensordot(total, weights, (place, 0))
-            found = np.zeros((2, 2))
-            found[0, 0] = float(total) / rows
+            found = np.zeros_like(w.second)
+            found[(0,) * found.ndim] = float(total) / rows
             return [(w, w.like(found))]
 
         return Outcome(out, back, [w], formula="P(equal ids) E w^2")

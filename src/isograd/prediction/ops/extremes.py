@@ -64,14 +64,16 @@ def _extreme(call: Call, f: Field, axes: list[int], keep: bool, *, smallest: boo
 
 
 def _with_indices(found: Outcome, kind: Any) -> Outcome:
-    """Two outputs; the second is None."""
+    """Two outputs; the second holds whole numbers that are never computed."""
     alone = found.back
 
     def back(gradients: list[Field | None]) -> Any:
         gradient = gradients[0]
         return [] if gradient is None or alone is None else alone(gradient)
 
-    return Outcome(kind((found.out, None)), back, found.inputs, formula=found.formula)
+    with torch._C.DisableTorchFunction():
+        unknown = torch.empty(found.out.shape, dtype=torch.int64, device="meta")
+    return Outcome(kind((found.out, unknown)), back, found.inputs, formula=found.formula)
 
 
 def _axes(dim: Any, f: Field) -> list[int]:

@@ -51,6 +51,11 @@ class Linear(Op):
         x, y = call.field(a), call.field(b)
         return product(call, x, *_matmul(len(x.groups), y, len(y.groups)))
 
+    def averaged(self, call: Call, weights: Field, values: Field) -> Outcome:
+        """`weights @ values`, whatever the call is of."""
+        labels = _matmul(len(weights.groups), values, len(values.groups))
+        return product(call, weights, *labels)
+
     def _addmm(
         self, call: Call, *given: Any, beta: float = 1, alpha: float = 1, **named: Any
     ) -> Outcome:

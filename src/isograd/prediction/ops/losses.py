@@ -18,6 +18,7 @@ from isograd.prediction.ops import Op, Outcome
 from isograd.prediction.ops.arithmetic import combined
 from isograd.prediction.ops.elementwise import of_one
 from isograd.prediction.sums import multiplied
+from isograd.prediction.twins import Link
 
 if TYPE_CHECKING:
     from isograd.prediction.pairs import Array
@@ -242,9 +243,7 @@ def _difference(call: Call, x: Field, target: Any, given: dict[str, Any]) -> Out
         rest = {k: v for k, v in given.items() if k not in ("reduction", "weight")}
         function = partial(_from_zero, getattr(torch.nn.functional, call.name), rest)
     else:
-        from isograd.prediction.sampling import sampled
-
-        return sampled(call, x, y, **given)
+        return _between_two(call, x, target, y, given)
     apart = combined(call, "sub", x, y)
     d = apart.out.like(apart.out.second, apart.out.mean)
     each = of_one(call, d, function)
@@ -261,6 +260,23 @@ def _difference(call: Call, x: Field, target: Any, given: dict[str, Any]) -> Out
         return [pair for _, one in done.back(gradient) for pair in apart.back(one)]
 
     return Outcome(done.out, back, [x, y], formula=f"of the difference; {done.formula}")
+
+
+def _between_two(call: Call, x: Field, target: Any, y: Field, given: dict[str, Any]) -> Outcome:
+    """Losses of which the target is a share between two cases; an input as target has a law."""
+    from isograd.prediction import entrywise
+    from isograd.prediction.sampling import sampled
+
+    step = call.run.twins.made.get(id(y))
+    while step is not None and isinstance(step.link, Link) and step.link.kind == "layout":
+        step = call.run.twins.made.get(id(step.inputs[0]))
+    if step is not None or "draw" in y.notes or not call.name.startswith("binary"):
+        return sampled(call, x, y, **given)
+    with torch._C.DisableTorchFunction():
+        sign = torch.rand(target.shape, generator=torch.Generator().manual_seed(0)).sub(0.5).sign()
+        spread = float(np.sqrt(max(y.energy - y.average**2, 0.0)))
+        known = (y.average + spread * sign).clamp(0.0, 1.0)
+    return entrywise.loss(call, x, known, given)
 
 
 def _twice(difference: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from isograd.prediction import pairs
-from isograd.prediction.aligning import aligned
+from isograd.prediction.aligning import aligned, in_pieces
 from isograd.prediction.fields import Field
 from isograd.prediction.filters import TILT, VARIED, handed_on, variance
 from isograd.prediction.gains import hand_back
@@ -130,7 +130,7 @@ class Normalization(Op):
     ) -> Outcome:
         shape = f.shape
         apart = (shape[0], num_groups, shape[1] // num_groups, *shape[2:])
-        split = f.reshaped(apart)
+        split = in_pieces(f, 1, shape[1] // num_groups).reshaped(apart)
         split.noise, split.condition = f.noise, f.condition
         inner = normalized(call, split, range(2, len(apart)), eps, drawn=True)
         out = inner.out.reshaped(shape)

@@ -4,8 +4,7 @@ import pytest
 import torch
 
 from isograd.errors import DataError
-from isograd.probe.batches import check_finite
-from isograd.sites.batches import as_batch
+from isograd.sites.batches import as_batch, check_filled, check_finite
 
 X, Z, Y = torch.randn(5, 7), torch.randn(5, 3), torch.arange(5)
 
@@ -29,3 +28,9 @@ def test_targets_are_looked_at_as_well() -> None:
     targets = torch.tensor([1.0, float("nan"), 2.0, float("inf")])
     with pytest.raises(DataError, match=r"the targets hold 2 NaN or infinite values of 4"):
         check_finite(as_batch((X, targets)))
+
+
+def test_a_batch_of_nothing_is_refused() -> None:
+    with pytest.raises(DataError, match=r"input 1 is float32\[0, 3\], which holds no entries"):
+        check_filled(as_batch(((X, Z[:0]), Y)))
+    check_filled(as_batch(((X, Z), Y)))
