@@ -38,7 +38,16 @@ ALWAYS = 8
 """Looks that are judged whatever it costs."""
 
 SPIKE = 3.0
-"""A loss this many times the median of the latest ones is a sign of trouble."""
+"""A loss this many times the largest of the latest ones is a sign of trouble, and so is one whose
+median over `STANDING` steps is this many times what it was before them."""
+
+BEFORE, STANDING = 16, 8
+
+SELDOM = 1.25
+"""Growth of the step number after which a look is judged whatever it costs."""
+
+ALARMED = 4
+"""Looks after such a loss that are judged whatever it costs."""
 
 BATCH_OF_LOSSES = 64
 """Losses that go to the sinks at once, where no look carries them along."""
@@ -164,8 +173,11 @@ class Desk:
             self._sinks.record(record)
         allowed = JUDGING * self._budget * self.watcher.schedule.trained
         calm = not self.watcher.schedule.urgent and not _broken(record)
+        calm = calm and not self._alarmed and record.step < SELDOM * self._judged
+        self._alarmed = max(0, self._alarmed - 1)
         if self._looks > ALWAYS and self._judging > allowed and calm:
             return
+        self._judged = record.step
         start = time.perf_counter()
         self._last = self.judge()
         changes = () if self._last is None else self.alarms.update(record.step, self._last)
@@ -175,13 +187,15 @@ class Desk:
 
     def lost(self, step: int, value: float) -> bool:
         """See `receiver.Receiver`."""
-        latest = [v for _, v in self.losses.latest(16) if math.isfinite(v)]
-        usual = median(latest) if len(latest) >= 8 else math.inf
+        latest = [v for _, v in self.losses.latest(BEFORE + STANDING) if math.isfinite(v)]
         self.losses.append((step, value))
         self._pending.append((step, value))
         if len(self._pending) >= BATCH_OF_LOSSES:
             self._flush()
-        return not math.isfinite(value) or (usual > 0 and value > SPIKE * usual)
+        if step < self._quiet or (math.isfinite(value) and not _spikes([*latest, value])):
+            return False
+        self._alarmed, self._quiet = ALARMED, step + BEFORE + STANDING
+        return True
 
     def stepped(self, steps: int) -> None:
         """See `receiver.Receiver`."""
@@ -239,6 +253,10 @@ class Desk:
         self._sinks.open(RunInfo(self._name, str(self.path), now, facts))
 
     _started = _idle = False
+
+    _judged = _alarmed = _quiet = 0
+    """The step that was judged last, looks to come that are judged because of a loss, and the step
+    before which no further loss is news."""
 
     _flushed = -math.inf
 
@@ -310,6 +328,19 @@ def _check(model: Any, optimizer: Any, overhead: float, every: int | None, on_fi
             f"watch: on_finding={on_finding!r}; it is one of {', '.join(ON_FINDING)}, a function "
             "of the alarm, or None"
         )
+
+
+def _spikes(losses: list[float]) -> bool:
+    """Whether the last of some losses, or the last few, are far above those before."""
+    if len(losses) <= STANDING:
+        return False
+    past, latest = losses[:-1], losses[-1]
+    largest = max(past[-BEFORE:])
+    if latest > SPIKE * largest > 0:
+        return True
+    before = losses[:-STANDING]
+    usual = median(before) if len(before) >= STANDING else 0.0
+    return usual > 0 and median(losses[-STANDING:]) > SPIKE * usual
 
 
 def _broken(record: Record) -> bool:

@@ -1,10 +1,11 @@
 """When to look: within the budget, densely at first, and at once when something looks bad."""
 
 import itertools
+import math
 
 import pytest
 
-from isograd.probe.live.schedule import AROUND, DENSE, Schedule
+from isograd.probe.live.schedule import AROUND, DENSE, SELDOM, Schedule
 
 
 def simulate(schedule: Schedule, steps: int, *, seconds: float, cost: float) -> list[int]:
@@ -27,8 +28,10 @@ def test_the_budget_is_kept(cost: float, budget: float) -> None:
     schedule = Schedule(None, budget)
     looks = simulate(schedule, 20_000, seconds=0.1, cost=cost)
     spent = AROUND * cost * len(looks) / (20_000 * 0.1)
-    early = AROUND * cost * (len(DENSE) + 2) / (20_000 * 0.1)
-    assert spent <= max(budget * 1.02, early)
+    # Those of the start, and later ones between which the steps grow by half.
+    seldom = math.ceil(math.log(20_000 / DENSE[-1]) / math.log(1 + SELDOM))
+    least = AROUND * cost * (len(DENSE) + 2 + seldom) / (20_000 * 0.1)
+    assert spent <= max(budget * 1.02, least)
     assert len(looks) > len(DENSE)
 
 
@@ -57,7 +60,7 @@ def test_trouble_is_looked_at_at_once() -> None:
 
 def test_trouble_without_end_is_not_looked_at_without_end() -> None:
     schedule, due, looks = Schedule(None, 0.02), 0, 0
-    for step in range(3000):
+    for step in range(30_000):
         looked = step >= due
         schedule.took(0.001 + 0.01 * looked, 0.01 * looked, looked=looked)
         schedule.alarm()  # every loss is a spike
@@ -76,3 +79,25 @@ def test_pauses_pay_for_no_look() -> None:
         for step in range(1000):
             schedule.took(0.1 + pause * (step % 100 == 99), 0.0, looked=False)
     assert with_pauses.trained < 1.03 * without.trained
+
+
+def test_a_long_run_of_short_steps_is_never_out_of_sight() -> None:
+    schedule = Schedule(None, 0.02)
+    looks = simulate(schedule, 20_000, seconds=0.0001, cost=0.1)  # a look costs a thousand steps
+    later = [b / a for a, b in itertools.pairwise(looks) if a >= DENSE[-1]]
+    assert max(later) <= 1 + SELDOM + 0.02
+    assert len(looks) < 30
+
+
+def test_noise_does_not_use_up_the_looks_at_trouble() -> None:
+    schedule = Schedule(None, 0.02)
+    granted = 0
+    for step in range(4096):
+        schedule.took(0.001, 0.001, looked=True)  # far beyond the budget
+        if step % 16 == 0:
+            before = schedule.urgent
+            schedule.alarm()
+            granted += schedule.urgent and not before
+        if schedule.urgent:
+            schedule.after(step)
+    assert granted == 4 + 6  # one more each at 64, 128, ... 2048 steps

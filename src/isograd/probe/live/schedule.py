@@ -12,6 +12,10 @@ SPARSE = 0.01
 """Looks are at least this share of the steps so far apart: the hundredth of a step number is time
 enough between two looks, and a run of a million steps has some thousand looks."""
 
+SELDOM = 0.5
+"""Looks are at most this share of the steps so far apart, whatever they cost: there are few enough
+of them, and without any a long run of short steps would never be seen again."""
+
 PAUSE = 2.0
 """A step that takes this many times as long as usual had a pause in it, which pays for no look."""
 
@@ -22,8 +26,9 @@ TROUBLE = 4
 """Looks in a row after a sign of trouble."""
 
 FREE, OVER = 4, 4.0
-"""Times of trouble that are looked at whatever it costs; later ones, of a loss that spikes again
-and again, as long as looking stays below this many times the budget."""
+"""Times of trouble that are looked at whatever it costs, and one more each time that the steps so
+far have doubled; others, of a loss that spikes again and again, as long as looking stays below this
+many times the budget."""
 
 
 class Schedule:
@@ -45,7 +50,7 @@ class Schedule:
         self.first: int | None = None
         """The step at which watching began."""
         self._looks = 0
-        self._trouble = self._times = 0
+        self._trouble = self._times = self._steps = 0
 
     def took(self, seconds: float, cost: float, *, looked: bool) -> None:
         """A step is over.
@@ -55,6 +60,7 @@ class Schedule:
             cost: how many of them were spent on watching.
             looked: whether the step was looked at.
         """
+        self._steps += 1
         self.spent += cost
         own = seconds - cost
         if self._pace:  # nobody knows when the first step began
@@ -71,7 +77,8 @@ class Schedule:
         """Something looks bad: the next steps are looked at."""
         if self.every is not None or self._trouble:
             return
-        if self._times < FREE or self.overhead < OVER * self.budget:
+        free = FREE + max(0, (self._steps // DENSE[-1]).bit_length() - 1)
+        if self._times < free or self.overhead < OVER * self.budget:
             self._trouble = TROUBLE
             self._times += 1
 
@@ -97,4 +104,5 @@ class Schedule:
         # The first look, which reads the most, counts for what one more will cost, too.
         due = AROUND * self.spent * (1 + 1 / self._looks) / self.budget - self.trained
         due /= max(median(self._pace), 1e-9)
-        return step + max(1, math.ceil(due), math.ceil(done * SPARSE))
+        latest = math.ceil(done * SELDOM)
+        return step + max(1, min(math.ceil(due), latest), math.ceil(done * SPARSE))
