@@ -110,6 +110,24 @@ def maxout_glu() -> Patient:
     return Patient(model, data.digits(128), None, adam(2e-3))
 
 
+class Tabular(nn.Module):
+    """Columns in units of their own behind a batch norm, beside an embedding of a category."""
+
+    def __init__(self):
+        super().__init__()
+        self.table, self.norm = nn.Embedding(10, 4), nn.BatchNorm1d(64)
+        self.body = nn.Sequential(nn.Linear(68, 64), nn.ReLU(), nn.Linear(64, 10))
+
+    def forward(self, category: Tensor, columns: Tensor) -> Tensor:
+        return self.body(torch.cat([self.table(category), self.norm(columns)], 1))
+
+
+@seeded
+def tabular() -> Patient:
+    x, y = data.digits(128)
+    return Patient(Tabular(), ((torch.randint(10, (128,)), 10 * x + 50), y), None, adam())
+
+
 @seeded
 def weight_normed() -> Patient:
     model = nn.Sequential(

@@ -61,7 +61,7 @@ class Unrolled(nn.Module):
 
 @seeded
 def cells_unrolled() -> Patient:
-    return Patient(Unrolled(), _series(6), None, adam(3e-3))
+    return Patient(Unrolled(), _series(), None, adam(3e-3))
 
 
 @seeded

@@ -17,6 +17,7 @@ HEALTHY: dict[str, Build] = {
         dense.regressor,
         dense.binary_classifier,
         dense.multi_label,
+        dense.tabular,
         dense.maxout_glu,
         dense.weight_normed,
         dense.spectral_critic,

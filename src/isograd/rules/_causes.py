@@ -80,8 +80,8 @@ def hidden_layers(record: Record) -> list[Layer]:
             for p in record.sites[site].parameters
             if 0 <= p < len(record.parameters) and record.parameters[p].is_weight
         ]
-        if not weights:
-            continue
+        if not weights or record.sites[site].kind == "recurrent":
+            continue  # what a state goes through again and again has no gain of a layer: IG504
         gain = record.value("weight.gain", weights[0])
         if gain is None or not math.isfinite(gain):
             continue

@@ -94,11 +94,15 @@ def _profile(
 ) -> Profile | None:
     if idle_norms(record):
         return None
+    # A cell that is called again and again is one layer; what time does to it is for IG504.
+    last = {s.name.split("#")[0]: i for i, s in enumerate(record.sites) if s.kind == "recurrent"}
     best: dict[int, tuple[float, int]] = {}
     zeros: dict[int, int] = {}
     for site, place in enumerate(record.sites):
         # The stream past a residual branch carries what the branch's own last layer does not.
         if place.kind not in WEIGHT_KINDS and place.kind != "add":
+            continue
+        if last.get(place.name.split("#")[0], site) != site:
             continue
         number, depth = quantity(site), place.depth
         if number is None or not math.isfinite(number) or number < 0:

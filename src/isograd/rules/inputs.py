@@ -171,9 +171,20 @@ def _batch(mean: float, std: float, low: float, high: float) -> Reading:
     return Reading(chain(3, facts={**facts, "batch.shape": [16, 48]}))
 
 
+TABLE = "embedding"
+
+
 def _entering(seen: Record, rms: float) -> float:
     """Rms at the first weight layer, told from its output, where the model scales its input."""
-    first = next((i for i in seen.weight_sites() if not seen.sites[i].inputs), None)
+    sites = seen.sites
+    first = next(
+        (
+            i
+            for i in seen.weight_sites()
+            if sites[i].kind != TABLE and all(sites[k].kind == TABLE for k in sites[i].inputs)
+        ),
+        None,
+    )
     if first is None:
         return rms
     gains = [
@@ -198,6 +209,8 @@ def _norm_follows(seen: Record) -> str | None:
     name = None
     for index in first:
         site = seen.sites[index]
+        if site.kind == TABLE:
+            continue  # which reads ids
         if site.kind in NORMS:
             name = site.name
             continue
