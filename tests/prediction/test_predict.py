@@ -326,6 +326,7 @@ def test_a_length_of_one_is_no_length_of_any() -> None:
         ("int64[2,3]<0", "whole numbers need a bound of 1 or more"),
         ("float32[2]<3", "a bound is for whole numbers"),
         ("float32[0,3]", "an axis of length 0"),
+        ("float32[99999999999999999999,64]", "no tensor has"),
         ("float32[2,3] -> y=int64[2]<3", "targets have no name; write -> int64"),
         ("float32[2,3] -> x", "expected a type and a shape"),
     ],

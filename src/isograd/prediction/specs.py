@@ -1,5 +1,6 @@
 """Types and shapes of inputs, written as text; read without torch."""
 
+import math
 import re
 from dataclasses import dataclass
 
@@ -54,6 +55,8 @@ def _one(item: str) -> Spec:
     shape = tuple(int(size) for size in found["shape"].split(",") if size.strip())
     if 0 in shape:
         raise DataError(f"--input {item!r}: an axis of length 0 holds nothing to predict from")
+    if math.prod(shape) >= 2**63:
+        raise DataError(f"--input {item!r}: no tensor has 2**63 entries or more; give fewer")
     whole = dtype.startswith("int")
     if whole and not int(found["below"] or 0):
         raise DataError(
