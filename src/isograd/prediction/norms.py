@@ -28,7 +28,7 @@ def few_inputs(f: Field, out: Field) -> float:
     """
     if ALIKE not in f.notes:
         return 0.0
-    energy: float = f.notes[ALIKE]().energy
+    energy: float = f.notes[ALIKE].energy()
     spread = variance(out)
     if spread is None:
         return energy

@@ -123,6 +123,21 @@ def powers_of(correlation: Array) -> Array:
     return np.cumprod(result, axis=-1, out=result)
 
 
+def rate(quadrature: Quadrature, values: Array, origin: Field) -> Array:
+    """D E f f' / d Cov(u, u') per kind of pair; 0 for an entry and itself."""
+    coefficients = np.matmul(np.nan_to_num(values)[..., None, :], quadrature.basis)[..., 0, :]
+    safe = np.where(quadrature.deviation > 0, quadrature.deviation, np.inf)
+    scaled = coefficients * np.sqrt(np.arange(TERMS)) / safe[..., None]
+    first, other = origin.per_pair(scaled)
+    correlation, _ = quadrature.related(origin)
+    terms = first * other
+    total = np.zeros_like(correlation)
+    for k in range(TERMS - 1, 0, -1):
+        total = total * correlation + terms[..., k]
+    total[tuple(slice(0, len(cut)) for cut in origin.cuts)] = 0.0
+    return total
+
+
 def cross_series(
     first: Quadrature, other: Quadrature, f: Array, g: Array, origin: Field, shared: Field | None
 ) -> tuple[Array, Array]:

@@ -32,7 +32,7 @@ _LARGEST = 1.0
 _ENOUGH = 2.5
 """Degrees of freedom that are needed for E 1/s to exist, and a bit."""
 ALIKE = "alike"
-"""Note of a field: gives `Alike`."""
+"""Note of a field."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +45,15 @@ class Alike:
     """
 
     whole: float = 0.0
-    energy: float = 0.0
+    energy: Callable[[], float] = lambda: 0.0
     """Variance of the energy of a channel over all of its entries that a norm does not know of."""
 
 
 def alike_of(f: Field) -> float:
     """The variance over draws of the correlation of two unrelated entries of a field."""
-    found = f.notes.get(ALIKE)
+    found: Alike | None = f.notes.get(ALIKE)
     if found is not None:
-        made: Alike = found()
-        return made.whole
+        return found.whole
     if f.nodes is None or f.origin is None or ALIKE not in f.origin.notes:
         return 0.0
     return f.nodes.linear() ** 2 * alike_of(f.origin)
@@ -79,22 +78,32 @@ def read(x: Field, wide: Field, shares: Shares) -> Alike:
     carried = alike_of(x)
     before = carried * few * wide.shape[2]
     if wide.shape[2] > 1 or x.nodes is None or x.origin is None:
-        return Alike(before + few / wide.shape[1], 2 * before)
-    fixed = "batch statistics" in x.origin.notes
-    origin = x.origin
+        return Alike(before + few / wide.shape[1], lambda: 2 * before)
+    return Alike(before + few / wide.shape[1], once(lambda: _of_one(x, carried)))
+
+
+def _of_one(x: Field, carried: float) -> float:
+    """Variance of the energy of one channel, which is all that a depthwise convolution reads."""
+    origin, nodes = x.origin, x.nodes
+    assert origin is not None
+    assert nodes is not None
+    fixed = "batch statistics" in origin.notes
     places = set(range(len(origin.cuts))) - set(origin.factors_of(1))
-    # The norm meets the energy of one channel.
-    own = averaged(x.nodes.cumulants(origin, fixed), origin.cuts, places)
-    return Alike(before + few / wide.shape[1], own + (0.0 if fixed else 2 * carried))
+    own = averaged(nodes.cumulants(origin, fixed), origin.cuts, places)
+    return own + (0.0 if fixed else 2 * carried)
+
+
+def read_features(x: Field, n: int) -> Alike:
+    """Of the output of a linear layer that reads n features."""
+    carried = alike_of(x)
+    return Alike(carried + 1 / max(n, 1), lambda: 2 * carried)
 
 
 def note_blend(out: Field, a: Field, b: Field) -> None:
     """Of a sum of independent fields."""
     if (ALIKE in a.notes or ALIKE in b.notes) and a.shape == b.shape and out.energy > 0:
         share = a.energy / out.energy
-        out.notes[ALIKE] = once(
-            lambda: Alike(share**2 * alike_of(a) + (1 - share) ** 2 * alike_of(b))
-        )
+        out.notes[ALIKE] = Alike(share**2 * alike_of(a) + (1 - share) ** 2 * alike_of(b))
 
 
 def unequal(shares: Shares, kurtosis: float) -> tuple[float, float]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from isograd.prediction import gains
+from isograd.prediction import gains, responses
 from isograd.prediction.aligning import aligned
 from isograd.prediction.fields import Field
 from isograd.prediction.gains import hand_back
@@ -94,6 +94,7 @@ def _passed(gradient: Field, term: Field, total: Field) -> Field:
     result = gradient.summed_to(term.shape)
     if result is not gradient and term.shape == total.shape:
         hand_back(result, gradient)
+        responses.hand_back(result, gradient)
     gate, moment = gradient.notes.get("gate"), gradient.notes.get("moment")
     if term.shape != total.shape or (gate is None and moment is None):
         return result
@@ -101,6 +102,7 @@ def _passed(gradient: Field, term: Field, total: Field) -> Field:
         result = gradient.like(gradient.second)
         result.noise = gradient.noise
         hand_back(result, gradient)
+        responses.hand_back(result, gradient)
         result.notes["kurtosis"] = gradient.notes.get("kurtosis", 3.0)
     if gate is not None and total.notes["terms"][0] is term:
         profile = profile_of(gate, term, total.notes["terms"][1])

@@ -10,7 +10,8 @@ from isograd.prediction import filters, gains
 from isograd.prediction.fields import Field
 from isograd.prediction.ops import Op, Outcome
 from isograd.prediction.powers import Filter, note_convolved, powers_of
-from isograd.prediction.spread import ALIKE, UNEQUAL, once, read, shares_of, unequal
+from isograd.prediction.responses import RESPONSE, WEIGHTED, coherent, squared, varied
+from isograd.prediction.spread import ALIKE, UNEQUAL, alike_of, once, read, shares_of, unequal
 from isograd.prediction.sweeps import Sweep, contracted
 from isograd.prediction.twins import Link
 
@@ -131,6 +132,7 @@ def swept(
         tall = offset.reshaped((*offset.shape, *([1] * len(sweeps))))
         tall.noise, tall.condition, tall.notes = offset.noise, offset.condition, offset.notes
         out = added(call, out, tall, 1.0).out
+    out.notes[WEIGHTED] = len(x.groups) - len(sweeps) - 1
     taps = [sweep.taps for sweep in sweeps]
     kurtosis = weight.notes.get("kurtosis", 3.0)
     stride = prod(sweep.stride for sweep in sweeps) ** (1 / max(len(sweeps), 1))
@@ -138,7 +140,7 @@ def swept(
     if to == "stepped":
         shares = once(partial(shares_of, wide, sweeps))
         out.notes[UNEQUAL] = partial(unequal, shares, kurtosis)
-        out.notes[ALIKE] = once(partial(read, x, wide, shares))
+        out.notes[ALIKE] = read(x, wide, shares)
         filters.note(out, wide, sweeps, kurtosis)
         if len(x.groups) == len(sweeps) + 2:
             left = None
@@ -186,6 +188,19 @@ def swept(
             if where is x:  # the weights that made a channel large made its gradient small
                 more, left = gradient.notes.get(UNEQUAL, (0.0, 0.0))
                 one = one.scaled(((1 + left) / (1 + more)) ** 0.5)
+            response = gradient.notes.get(RESPONSE)
+            if response is not None:
+                r = _sides(response, groups, len(sweeps))
+                if where is x:
+                    behind_it = contracted(
+                        {to: r, "weight": squared(kernel, wide.shape[2])}, start, sweeps, wide
+                    )
+                    one.notes[RESPONSE] = _restored(behind_it, x)
+                else:
+                    spread = {to: r, start: varied(wide, 2)}
+                    more = _grouped(contracted(spread, "weight", sweeps, kernel), 0)
+                    kept = 1 + wide.shape[2] * alike_of(x)
+                    one = coherent(one, more.scaled(kept**0.5), weight)
             one.noise = noise
             if where is x:
                 gains.through_weights(one, gradient, few, powers_of(x)[0])

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from isograd.prediction import gains, waves
+from isograd.prediction import gains, responses, waves
 from isograd.prediction.aligning import aligned
 from isograd.prediction.fields import Field
 from isograd.prediction.filters import TILT
@@ -206,6 +206,7 @@ def outcome(call: Call, origin: Field, nodes: Nodes, inputs: list[tuple[Field, A
             if origin.mean.any():
                 gated = nodes.between(slopes * (x - origin.mean[..., None]), origin)
                 result.notes["centered"] = _times(origin, gated, gradient)
+        responses.through_function(result, gradient, origin, nodes)
         gains.with_slopes(result, gradient, origin, nodes, ("moment", "centered", TILT))
         return [(origin, result)]
 

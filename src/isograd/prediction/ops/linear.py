@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from isograd.prediction.grams import FEATURES, KEYS, attended
 from isograd.prediction.hiding import hiding_of
 from isograd.prediction.known import scalar
 from isograd.prediction.ops import Op, Outcome
+from isograd.prediction.responses import RESPONSE, WEIGHTED, coherent, squared, varied
+from isograd.prediction.spread import ALIKE, alike_of, read_features
 from isograd.prediction.twins import Link
 
 if TYPE_CHECKING:
@@ -216,12 +219,17 @@ def product(
     out.noise = x.noise + y.noise + fluctuation(x) + fluctuation(y)
     out.condition = x.condition + y.condition
     inner = out
+    learned = [one for one in (x, y) if "draw" in one.notes]
     if "draw" not in x.notes and "draw" not in y.notes:
         attended(call.run, x, y)
     if bias is not None:
         from isograd.prediction.sums import added
 
         out = added(call, inner, bias, 1.0).out
+    units = [] if len(learned) != 1 else _units(learned[0] is x, of_x, of_y, of_out)
+    if len(units) == 1:
+        out.notes[WEIGHTED] = units[0]
+        out.notes[ALIKE] = read_features(*_features(learned[0] is x, x, of_x, y, of_y, of_out))
 
     def to_bias(gradient: Field) -> Field:
         assert bias is not None
@@ -240,6 +248,19 @@ def product(
             if variance:
                 more = in_common(gradient, of_out, other, of_other, labels, variance)
                 found = found if more is None else found.like(found.second + more.second)
+            response = gradient.notes.get(RESPONSE) if len(learned) == 1 else None
+            if response is not None and mine is learned[0]:
+                alone = [c for c in of_other if c in labels and c not in of_out]
+                if len(alone) == 1:
+                    spread = varied(other, of_other.index(alone[0]))
+                    more = contracted(response, of_out, spread, of_other, labels)
+                    kept = 1 + other.shape[of_other.index(alone[0])] * alike_of(other)
+                    found = coherent(found, more.scaled(kept**0.5), mine)
+            elif response is not None and other is learned[0]:
+                alone = [c for c in of_other if c in labels and c not in of_out]
+                n = prod(mine.shape[labels.index(c)] for c in alone)
+                behind_it = contracted(response, of_out, squared(other, n), of_other, labels)
+                found.notes[RESPONSE] = behind_it
             found.noise = noise
             result.append((mine, _unspread(found, mine)))
         return result
@@ -258,6 +279,20 @@ def product(
         formula="n E x^2 E w^2 + n (n - 1) E x x' E w w'",
         link=Link("product", ahead, behind, bias=to_bias),
     )
+
+
+def _units(first: bool, of_x: str, of_y: str, of_out: str) -> list[int]:
+    """Axes of a product that only the weights have, which are its first factor or the second."""
+    mine, other = (of_x, of_y) if first else (of_y, of_x)
+    return [of_out.index(c) for c in mine if c in of_out and c not in other]
+
+
+def _features(
+    first: bool, x: Field, of_x: str, y: Field, of_y: str, of_out: str
+) -> tuple[Field, int]:
+    """What weights multiply, and how many entries of it a unit reads."""
+    weight, of_weight, other = (x, of_x, y) if first else (y, of_y, x)
+    return other, prod(weight.shape[i] for i, c in enumerate(of_weight) if c not in of_out)
 
 
 def _in_common(out: Field, mine: Field, other: Field) -> float:

@@ -17,6 +17,7 @@ from isograd.prediction.known import empirical
 from isograd.prediction.ops import Op, Outcome
 from isograd.prediction.ops.arithmetic import combined
 from isograd.prediction.ops.elementwise import of_one
+from isograd.prediction.responses import RESPONSE
 from isograd.prediction.sums import multiplied
 from isograd.prediction.twins import Link
 
@@ -81,8 +82,9 @@ def _named(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[st
 
 
 def finished(
-    x: Field, each: Field, slope: Field, given: dict[str, Any], total: float, inputs: list[Field]
-) -> Outcome:
+    x: Field, each: Field, slope: Field, given: dict[str, Any], total: float, inputs: list[Field],
+    response: float = 0.0,
+) -> Outcome:  # fmt: skip
     """The outcome of a loss from its entries.
 
     Args:
@@ -92,6 +94,7 @@ def finished(
         given: arguments of the call.
         total: what a mean is divided by.
         inputs: the fields that went in.
+        response: how that gradient answers to the entry of `x` itself.
     """
     if given["reduction"] == "none":
         wide = slope.shape != each.shape  # over classes: one loss a row
@@ -110,6 +113,9 @@ def finished(
     def back(gradient: Field) -> list[tuple[Field, Field]]:
         found = slope.like(slope.second * (gradient.energy * scale * scale))
         found.notes["kurtosis"] = 1.0  # most of it comes from targets, which are given
+        if response:
+            answer = (response * scale) ** 2 * gradient.energy
+            found.notes[RESPONSE] = slope.like(np.full_like(slope.second, answer))
         return [(x, found)]
 
     return Outcome(out, back, inputs, formula=f"{given['reduction']} of {prod(each.shape):,}")
@@ -148,7 +154,15 @@ def _classes(call: Call, x: Field, target: Any, given: dict[str, Any]) -> Outcom
         varied = level**2 + between * (y[..., 0] * number - 1 / number)
     slope = _with_classes(x, axis, rows, second * counted.second[..., None])
     each = rows.like(varied * counted.second, level * counted.mean)
-    return finished(x, each, slope, given, total, [x])
+    answer = 0.0
+    if call.name == "cross_entropy" and number > 1:
+        answer = float((1 - averaged_share(rows, won)) / number)
+    return finished(x, each, slope, given, total, [x], answer)
+
+
+def averaged_share(rows: Field, won: Array) -> float:
+    """E sum p^2 of a row."""
+    return float(rows.like(np.asarray(won)).energy)
 
 
 def _rows_and_classes(x: Field, axis: int) -> tuple[Field, Array]:
@@ -252,7 +266,8 @@ def _difference(call: Call, x: Field, target: Any, given: dict[str, Any]) -> Out
         assert each.back is not None
         ones = d.like(np.ones_like(d.second))
         slope = next(g for where, g in each.back(ones) if where is d)
-    done = finished(d, each.out, slope, given, float(prod(d.shape)), [x, y])
+    answer = 2.0 if call.name == "mse_loss" else 0.0
+    done = finished(d, each.out, slope, given, float(prod(d.shape)), [x, y], answer)
 
     def back(gradient: Field) -> list[tuple[Field, Field]]:
         assert done.back is not None

@@ -16,6 +16,7 @@ from isograd.prediction.gradients import moment_of
 from isograd.prediction.norms import few_inputs, fluctuating
 from isograd.prediction.ops import Op, Outcome
 from isograd.prediction.powers import POWERS, note_normalized
+from isograd.prediction.responses import RESPONSE, WEIGHTED, through_norm, weighted
 from isograd.prediction.spread import ALIKE, UNEQUAL
 from isograd.prediction.twins import Link
 
@@ -134,12 +135,21 @@ class Normalization(Op):
         split.noise, split.condition = f.noise, f.condition
         inner = normalized(call, split, range(2, len(apart)), eps, drawn=True)
         out = inner.out.reshaped(shape)
+        out.notes["batch statistics"] = True
+        if apart[2] > 1:
+            weighted(out, f)
 
         def back(gradient: Field) -> list[tuple[Field, Field]]:
             assert inner.back is not None
-            ((_, g),) = inner.back(gradient.reshaped(apart))
-            return [(f, g.reshaped(shape))]
+            given = gradient.reshaped(apart)
+            if "moment" in gradient.notes:
+                given.notes["moment"] = gradient.notes["moment"].reshaped(apart)
+            ((_, g),) = inner.back(given)
+            result = g.reshaped(shape)
+            through_norm(result, gradient, f, 1 - 1 / apart[2])
+            return [(f, result)]
 
+        out.noise, out.condition = inner.out.noise, inner.out.condition
         found = Outcome(out, back, [f], formula=inner.formula)
         wide = (1, shape[1], *([1] * (len(shape) - 2)))
         return affine(call, f, found, weight, bias, wide)
@@ -264,6 +274,8 @@ def affine(
             g = a.like(a.second * b.second)
             g.noise = gradient.noise
             hand_back(g, gradient)
+            if RESPONSE in gradient.notes:
+                g.notes[RESPONSE] = gradient.notes[RESPONSE].scaled(gamma.energy)
             if TILT in gradient.notes:
                 g.notes[TILT] = gradient.notes[TILT].scaled(gamma.energy**0.5)
             moment = gradient.notes.get("moment")
@@ -277,7 +289,7 @@ def affine(
         assert found.back is not None
         return [*result, *found.back(g)]
 
-    for key in ("batch statistics", VARIED, POWERS, ALIKE):
+    for key in ("batch statistics", VARIED, POWERS, ALIKE, WEIGHTED):
         if key in inner.notes:
             out.notes[key] = inner.notes[key]
     inputs = [f, *(one for one in (gamma, beta) if one is not None)]

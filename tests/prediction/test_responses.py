@@ -1,0 +1,77 @@
+"""Tests of weight gradients whose terms do not average out: the gradient holds the input itself."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import isograd
+from isograd.prediction.fields import Field
+from isograd.prediction.gaussian import Nodes, Quadrature
+from isograd.prediction.series import rate
+
+
+def batch(kind):
+    generator = torch.Generator().manual_seed(5)
+    images = torch.randn(6, 3, 18, 18, generator=generator)
+    if kind == "images":
+        return images, torch.arange(6) % 5
+    samples = torch.randn(1500, 24, generator=generator)
+    return samples, torch.randn(1500, 7, generator=generator)
+
+
+def pooled(norm):
+    layers = []
+    for width in (3, 32):
+        layers += [nn.Conv2d(width, 32, 3, padding=1), *norm(), nn.ReLU()]
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 5))
+
+
+def perceptron():
+    return nn.Sequential(
+        nn.Linear(24, 48), nn.Tanh(), nn.Linear(48, 40), nn.ReLU(), nn.Linear(40, 7)
+    )
+
+
+CASES = {
+    "regression": (lambda: nn.Linear(24, 7), "samples", 0.05),
+    "perceptron": (perceptron, "samples", 0.15),
+    "pooled maps": (lambda: pooled(list), "images", 0.12),
+    "group norm": (lambda: pooled(lambda: [nn.GroupNorm(4, 32)]), "images", 0.25),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_weight_gradients(name):
+    """Against draws of the weights; as if independent, some would be too low by a factor of 2."""
+    build, kind, within = CASES[name]
+    data = batch(kind)
+    record = isograd.predict(build, data)
+    found = {}
+    for seed in range(20):
+        torch.manual_seed(seed)
+        drawn = isograd.measure(build(), data)
+        for place, one in enumerate(drawn.parameters):
+            value = drawn.series["weight.grad_rms"][place]
+            found.setdefault(one.name, []).append(value)
+    for place, one in enumerate(record.parameters):
+        if one.name.endswith("weight"):
+            truth = float(np.sqrt(np.mean(np.square(found[one.name]))))
+            assert record.series["weight.grad_rms"][place] == pytest.approx(truth, rel=within), one
+
+
+def test_the_rate_of_a_pair():
+    """D E f f' / d Cov(u, u') by a difference of covariances, for two sizes of u."""
+    sizes = (4, 3)
+    values = {}
+    for covariance in (0.30, 0.32):
+        second = np.array([1.0, 2.0, 0.4, 0.35, 0.35, covariance])
+        u = Field(second, (sizes,), (1,), np.zeros(2))
+        quadrature = Quadrature.of(u)
+        f = np.tanh(quadrature.x)
+        nodes = Nodes(quadrature, f, 1 - f**2)
+        values[covariance] = nodes.moments(u)[1], rate(quadrature, f, u)
+    slope = (values[0.32][0] - values[0.30][0])[5] / 0.02
+    mean = (values[0.32][1] + values[0.30][1])[5] / 2
+    assert mean == pytest.approx(slope, rel=1e-4)
+    assert values[0.30][1][0] == 0.0
