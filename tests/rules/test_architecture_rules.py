@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from threshold_readings import FLAT, collapsed, forgetful, plain_stack, unrolled
+from threshold_readings import FLAT, collapsed, forgetful, plain_stack, stuck, unrolled
 
 from isograd.findings import Finding, Severity
 from isograd.records import Reading, Site
@@ -89,6 +89,14 @@ def test_residual_batch_norms_are_no_stack() -> None:
         sites[k] = replace(sites[k], kind="add", inputs=(before, max(0, before - 4)))
     look = replace(plain_stack().seen, sites=tuple(sites))
     assert isinstance(NormPlacement().judge(Reading(look)), Passed)
+
+
+def test_post_norm_is_blamed_where_steps_that_should_do_change_nothing() -> None:
+    assert severity(NormPlacement().judge(stuck(0.03))) is Severity.WARNING
+    assert isinstance(NormPlacement().judge(stuck(1e-3)), Passed)  # small steps take longer
+    assert isinstance(NormPlacement().judge(stuck(0.03, FLAT[:20])), Passed)
+    falling = [2.3 * 0.99**k for k in range(80)]
+    assert isinstance(NormPlacement().judge(stuck(0.03, falling)), Passed)
 
 
 def test_recurrence_explodes_by_degrees() -> None:

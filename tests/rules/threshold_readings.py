@@ -1,6 +1,7 @@
 """Readings beyond `sick` and `well` in which further thresholds of a rule decide."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 from signal_readings import SIGNAL
@@ -54,6 +55,16 @@ def collapsed() -> Reading:
     first = post_norm(24, **facts, **{"output.spread": 0.5})
     last = replace(post_norm(24, **facts, **{"output.spread": 1e-6}), step=60)
     return with_history(first, last, losses=[2.4, 2.3])
+
+
+def stuck(update: float, losses: Sequence[float] = FLAT) -> Reading:
+    """Twelve post-norm encoder layers that do not learn, with first updates of this size."""
+    facts = {"loss.kind": "cross_entropy", "loss.chance": 2.303}
+    first = replace(post_norm(24), facts=facts, parameters=chain(3).parameters)
+    series = {"weight.update_ratio": (update,) * len(first.parameters)}
+    return with_history(
+        replace(first, series=series), replace(first, step=len(losses)), losses=losses
+    )
 
 
 def plain_stack() -> Reading:
@@ -211,7 +222,7 @@ FURTHER: dict[str, tuple[Reading, ...]] = {
     "IG304": (*SIGNAL["IG304"], leap(), standing_still()),
     "IG402": (Reading(chain(3, series={"backward.share_fp16_underflow": 0.2})),),
     "IG502": (norms(momentum=0.1, gap=0.8), norms(momentum=0.02, gap=0.8)),
-    "IG503": (collapsed(), plain_stack()),
+    "IG503": (collapsed(), stuck(0.03), plain_stack()),
     "IG504": (
         forgetful(),
         Reading(recurrent(growth=0.0, decay=-0.3, steps=112)),

@@ -28,9 +28,7 @@ MOST_SEEDS = 5
 SHORTEST = 20
 """Steps of a run of the proof below which fewer seeds are better."""
 FEWEST_STEPS = 6
-"""Steps below which a first rung of a race says nothing."""
-SHORTEST_PROOF = 5
-"""Steps below which a run of the proof says nothing."""
+"""Steps below which a first rung of a race, or a run of the proof, says nothing."""
 RACE = 0.35
 """Part of the budget for finding a change."""
 COMBINE = 0.2
@@ -136,7 +134,7 @@ class Attempt:
         self.race = Race(self.start, self.supply, self.judge, self.seed, starts, first)
         share = int(self.budget.steps * RACE)
         able = self._able(found.treatments, first)
-        if (self.budget.steps - 2 * first) // (2 * FEWEST) < SHORTEST_PROOF:
+        if (self.budget.steps - 2 * first) // (2 * FEWEST) < FEWEST_STEPS:
             self._not_tried(able, able[:1])  # all of it for the proof of the first
             return able[:1]
         chosen = able[: affordable(share, first, MOST)]

@@ -18,11 +18,11 @@ from isograd.probe.measuring import measure
 from isograd.probe.rehearsal import rehearse
 from isograd.remedies import FAMILIES, Case
 from isograd.remedies._optimizers import optimizer_again
-from isograd.repairs.attempting import SHORTEST_PROOF, Attempt, Budget
+from isograd.repairs.attempting import FEWEST_STEPS, Attempt, Budget
 from isograd.repairs.comparing import Comparison
 from isograd.repairs.planning import Candidates, candidates
 from isograd.repairs.racing import Runner
-from isograd.repairs.rehearsing import rehearsed
+from isograd.repairs.rehearsing import SETTLED, rehearsed
 from isograd.repairs.result import Cost, Repair, Skipped, Trial
 from isograd.repairs.scoring import MEASURES
 from isograd.repairs.supply import Source, gather
@@ -34,6 +34,8 @@ DEFAULT_LR = 1e-3
 MOST_BATCHES = 1000
 """Taken from the data where the budget is a time; with steps, no trial takes a quarter of them."""
 
+TOLD = 1.05
+"""Times what a lost run counts at which its own score is worth a word."""
 ENOUGH_BUDGET = 100
 """Steps from which a repair races, combines and proves."""
 LONGEST_REHEARSAL = 100
@@ -77,7 +79,7 @@ def repair(
     began = time.perf_counter()
     steps, seconds = _budget(budget)
     allow = _families(allow)
-    most = MOST_BATCHES if seconds else max(steps // 4, 16)
+    most = MOST_BATCHES if seconds else max(steps // 4, SETTLED)
     diagnosis = _look(model, batch, loss, optimizer, seed)
     start = case = Case(model, batch, diagnosis, loss, optimizer)
     source = None if data is None else Source(data)
@@ -179,11 +181,11 @@ def _words(comparison: Comparison, trials: tuple[Trial, Trial], measure: str) ->
         f"{before:.4g} (means of {len(comparison.before)} seeds; {sure})."
     )
     most = max((*comparison.before, *comparison.after))
-    if any(score > most for trial in trials for score in trial.scores):
+    if any(score > TOLD * most for trial in trials for score in trial.scores):
         told += (
             f" A run that broke, or ended worse than who has learned nothing, counts {most:.4g}."
         )
-    if not comparison.better and steps < SHORTEST_PROOF:
+    if not comparison.better and steps < FEWEST_STEPS:
         told += f" So few steps tell little: give a budget of {ENOUGH_BUDGET} steps or more."
     return told
 

@@ -6,8 +6,10 @@ from typing import ClassVar
 
 from isograd.findings import Finding, Severity
 from isograd.records import Reading, Record, Site
+from isograd.rules._course import course, uninformed
 from isograd.rules._graph import NORMS, fewest_on_a_path, readers
-from isograd.rules._numbers import dependence, show
+from isograd.rules._numbers import dependence, middle, show
+from isograd.rules._profile import effective_updates, outcome
 from isograd.rules._rule import NotApplicable, Outcome, Passed, Rule
 from isograd.rules._symptoms import OF_TRAINING, OVER_DEPTH
 from isograd.rules._watched import latest_with
@@ -19,7 +21,8 @@ class NormPlacement(Rule):
 
     Sees: how many norms stand on the way that no skip connection avoids. A norm that is the only
         reader of a residual addition (post-norm) is one, and so is a batch norm in a stack
-        without skips. In a rehearsal: whether the outputs stop depending on the inputs.
+        without skips. In a rehearsal: whether the outputs stop depending on the inputs,
+        and whether the loss falls.
 
     Matters: a norm on the main path divides the skip by the size of what was added to it, so that
         the gradient no longer has an unscaled way to the input. Post-norm transformers of 12
@@ -41,7 +44,14 @@ class NormPlacement(Rule):
     deep: int = 36
     """Post-norm sublayers, two per encoder layer: 24 train without care (BERT-base), 48 do not."""
     risky: int = 12
-    """Post-norm sublayers from which a collapse in the rehearsal is put down to them."""
+    """Post-norm sublayers from which a collapse in the rehearsal is put down to them, and a loss
+    that stands still."""
+    patience: int = 30
+    """Steps of a rehearsal in which the loss of a stack that trains has begun to fall,"""
+    moved: float = 0.3
+    """if the steps together are this part of the weights: smaller ones just take longer."""
+    level: float = 0.97
+    """Loss in the second half, over that of a constant answer, that has not fallen."""
     constant: float = 1e-3
     """Spread of the outputs over the samples, relative to their rms, below which no loss can be
     learned from them; collapsed networks stand at the rounding error, 1e-6."""
@@ -61,8 +71,10 @@ class NormPlacement(Rule):
         after_addition = _post_norms(seen, reading_sites)
         sublayers = fewest_on_a_path(seen, after_addition.__contains__)
         collapsed = self._collapsed(reading)
-        if sublayers > self.deep or (sublayers >= self.risky and collapsed is not None):
-            return self._post_norm(seen, sorted(after_addition), sublayers, collapsed)
+        stuck = self._stuck(reading)
+        if sublayers > self.deep or (sublayers >= self.risky and (stuck or collapsed is not None)):
+            told = self._told(collapsed, stuck)
+            return self._post_norm(seen, sorted(after_addition), sublayers, collapsed, told)
         batch_norms = [i for i in norms if seen.sites[i].kind == "batch_norm"]
         stacked = fewest_on_a_path(seen, set(batch_norms).__contains__)
         grown = _growth(seen, batch_norms)
@@ -79,21 +91,33 @@ class NormPlacement(Rule):
             return None
         return after if before > self.constant > after else None
 
+    def _stuck(self, reading: Reading) -> int:
+        """Steps of a rehearsal that moved the weights enough, and the loss not at all; or 0."""
+        path, chance = course(reading), uninformed(reading.seen)
+        if path is None or path.watched or path.steps < self.patience or not chance:
+            return 0
+        update = middle(effective_updates(reading.seen).values()) or 0.0
+        still = path.level > self.level * chance and outcome(reading) != "trains"
+        return path.steps if still and update * path.steps > self.moved else 0
+
+    @staticmethod
+    def _told(collapsed: float | None, stuck: int) -> str:
+        if collapsed is not None:
+            return (
+                f" In training the outputs became constant: they vary by {show(collapsed)} of "
+                "their rms over the samples."
+            )
+        return f" In {stuck} steps of training the loss has not fallen." if stuck else ""
+
     def _post_norm(
-        self, seen: Record, sites: list[int], sublayers: int, collapsed: float | None
+        self, seen: Record, sites: list[int], sublayers: int, collapsed: float | None, told: str
     ) -> Finding:
         return Finding(
             self.code,
             Severity.WARNING if collapsed is None else Severity.ERROR,
             "norm-placement",
             f"{sublayers} sublayers in a row normalize after the residual addition (post-norm), so "
-            "that no skip reaches the input unscaled."
-            + (
-                f" In training the outputs became constant: they vary by {show(collapsed)} of "
-                "their rms over the samples."
-                if collapsed is not None
-                else ""
-            ),
+            f"that no skip reaches the input unscaled.{told}",
             sites=tuple(seen.sites[i].name for i in sites),
             evidence={"sublayers": sublayers, "spread_after_rehearsal": collapsed},
             remedies=(
