@@ -42,7 +42,6 @@ REFUSED: dict[str, Callable[[nn.Linear], object]] = {
     "written where it is positive": lambda m: m.weight.__setitem__(m.weight > 0, 0.0),
     "divided by its spectral norm": lambda m: m.weight.div_(torch.linalg.norm(m.weight, 2)),
     "cumulated in place": lambda m: m.weight.data.cumsum_(0),
-    "spectral norm": nn.utils.parametrizations.spectral_norm,
     "orthogonal": nn.utils.parametrizations.orthogonal,
     "complex": lambda m: nn.ParameterList([torch.randn(3, dtype=torch.complex64)]),
     "divided by zero": lambda m: m.weight.div_(torch.zeros(())),
