@@ -4,7 +4,7 @@
 #include "reading.h"
 
 constexpr size_t PLAIN = 1 << 18;
-constexpr size_t LARGE = 1 << 17, RUNS = 128, RUN = 64;  // as in statistics/_layout.py
+constexpr size_t LARGE = 1 << 17, RUNS = 128, RUN = 32;  // as in statistics/_layout.py
 
 // What a reader reads into.
 struct Target {

@@ -258,9 +258,9 @@ def test_parts_of_a_large_tensor_tell_its_size() -> None:
     _, part, _ = looks(watch)
     count = part.series["forward.count"][0]
     assert count is not None
-    assert 0.0075 < count / (512 * 2048) < 0.01
+    assert count == 2**12
     model.zero_grad()
-    # The last step moved the weights a little: the sizes are those of the look before within 2 %.
+    # The last step moved the weights a little: the sizes are those of the look before within 3 %.
     assert part.series["forward.rms"][0] == pytest.approx(
         float(model[0](x).detach().std()), rel=0.03
     )

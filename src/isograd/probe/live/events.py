@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from isograd.probe.live.payload import Later
 from isograd.probe.live.poison import Held
 from isograd.probe.live.sheet import Sheet
 from isograd.sites.tape import Node
@@ -31,12 +32,12 @@ class Events:
         self.sheet: Sheet | None = None
         self._model, self._alarm = model, alarm
         self._runs_again = True
-        self._ranges: deque[tuple[int, Tensor]] = deque(maxlen=BEFORE)
+        self._healthy: deque[Later] = deque(maxlen=BEFORE)
 
-    def looked(self, step: int, forward: Tensor) -> None:
-        """Keeps the ranges of a healthy look, on their device."""
+    def looked(self, look: Later) -> None:
+        """Keeps a healthy look, for its ranges."""
         if not self.found:
-            self._ranges.append((step, forward[:, _ENDS].clone()))
+            self._healthy.append(look)
 
     def locate(self, step: int, known: Sequence[Node], loss: Tensor | None) -> None:
         """Runs the latest call of the model once more, every operation watched."""
@@ -75,15 +76,17 @@ class Events:
 
     def _keep(self, step: int, found: dict[str, dict[str, Any]]) -> None:
         self.found = {
-            key: {**event, "step": step, "before": self._before(event.get("site"))}
+            key: {**event, "step": step, "before": self._before(step, event.get("site"))}
             for key, event in found.items()
         }
         if found:
             self._alarm()
 
-    def _before(self, site: int | None) -> list[list[float]]:
+    def _before(self, step: int, site: int | None) -> list[list[float]]:
         """The largest magnitudes that went into a site in the looks before."""
         if site is None or self.sheet is None:
             return []
         places = list(self.sheet.sites[site].inputs) or [site]
-        return [[step, float(ends[places].abs().max())] for step, ends in self._ranges]
+        looks = [look for look in self._healthy if look.step < step]
+        ends = [look.get().rows["forward"][places][:, _ENDS] for look in looks]
+        return [[look.step, float(e.abs().max())] for look, e in zip(looks, ends, strict=True)]

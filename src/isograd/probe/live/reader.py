@@ -192,12 +192,6 @@ class Reader:
         if self._taps is not None:
             self._taps.detach()
 
-    @property
-    def forward(self) -> Tensor:
-        """Rows of the sites' outputs in the latest look."""
-        assert self._taps is not None
-        return self._taps.forward.values
-
     def record(self, step: int, payload: Payload) -> Record:
         """The Record of a look that has arrived."""
         assert self.sheet is not None

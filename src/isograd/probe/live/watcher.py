@@ -370,7 +370,7 @@ class Watcher:
         later = self._read.look(self.step, facts, self._scale, 1 / self._scale if scaled else 1.0)
         if later is not None:
             self.events.sheet = self._read.sheet
-            self.events.looked(self.step, self._read.forward)
+            self.events.looked(later)
         return later
 
     def catch_up(self) -> None:
