@@ -20,7 +20,7 @@ from isograd.prediction import pairs
 from isograd.prediction.fields import Field
 from isograd.prediction.filters import around, shift, variance
 from isograd.prediction.pairs import Array, Indices
-from isograd.prediction.series import TERMS, powers_of, series
+from isograd.prediction.series import TERMS, powers_of, rate, series
 
 _MANY = 1000
 """Pairs from which on a series is summed up power by power, not from a table of all powers."""
@@ -171,6 +171,16 @@ class Nodes:
         if found is None or found[0] is not origin.second:
             found = self._told[name] = origin.second, find()
         return found[1]
+
+    def turning(self, origin: Field) -> Array:
+        """D E f' f' / d Cov(u, u') per kind of pair; 0 for an entry and itself."""
+        find = lambda: rate(self.quadrature, self.slopes, origin)  # noqa: E731
+        return np.asarray(self._once("turning", origin, find))
+
+    def squared_chain(self, origin: Field) -> Array:
+        """E[f'^2 f'^2] per kind of pair."""
+        find = lambda: self.between(np.square(self.slopes), origin)  # noqa: E731
+        return np.asarray(self._once("squared chain", origin, find))
 
     def between(self, slopes: Array, origin: Field) -> Array:
         """E[s s'] per kind of pair for any function s given at the nodes."""

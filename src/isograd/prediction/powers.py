@@ -37,7 +37,7 @@ _SMALL = 1e-4
 """Variance that a cause of places makes, below which it is forgotten."""
 _MOST = 1.0
 """Variance of s up to which the second order says something."""
-_ORDERS = 16
+_ORDERS = 10
 """Hermite coefficients that are corrected."""
 _CAUSES = count()
 

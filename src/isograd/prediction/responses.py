@@ -24,7 +24,6 @@ from isograd.prediction.fields import Field
 from isograd.prediction.gaussian import Nodes
 from isograd.prediction.means import averaged
 from isograd.prediction.pairs import Array
-from isograd.prediction.series import rate
 
 RESPONSE = "response"
 """Note of a gradient: the field of its responses."""
@@ -37,12 +36,14 @@ def through_function(result: Field, gradient: Field, origin: Field, nodes: Nodes
     if nodes.quadrature.correlation is not None:
         return
     found = None
-    if WEIGHTED in origin.notes:
-        turned, g = aligned(origin.like(rate(nodes.quadrature, nodes.slopes, origin)), gradient)
+    # A gradient whose entries are independent has no two that answer alike.
+    alike = np.count_nonzero(gradient.second) > gradient.mean.size
+    if WEIGHTED in origin.notes and alike:
+        turned, g = aligned(origin.like(nodes.turning(origin)), gradient)
         found = g.like(g.second * turned.second)
     before = gradient.notes.get(RESPONSE)
     if before is not None:
-        squares = origin.like(nodes.between(np.square(nodes.slopes), origin))
+        squares = origin.like(nodes.squared_chain(origin))
         chain, own, r = aligned(squares, origin.like(nodes.chain(origin)), before)
         second = r.second * chain.second
         if WEIGHTED in origin.notes:
