@@ -60,9 +60,10 @@ def loss(call: Call, x: Field, target: Tensor, given: dict[str, Any]) -> Outcome
     found, own, _ = evaluated(function, np.ascontiguousarray(wide), np.ascontiguousarray(goals))
     mean, second = reading.moments(found)
     each = base.like(second, np.full_like(base.mean, mean))
-    slope = base.like(reading.moments(own * slopes.reshape(1, -1))[1])
+    by_origin = own * slopes.reshape(1, -1)
+    slope = base.like(reading.moments(by_origin)[1])
     total = float(prod(x.shape))
-    done = finished(origin, each, slope, given, total, [x])
+    done = finished(origin, each, slope, given, total, [x], reading.rate(by_origin))
     if x is origin:
         return done
     direct = finished(x, each, base.like(reading.moments(own)[1]), given, total, [x])
@@ -98,7 +99,7 @@ class _Reading:
         """(mean, E f f' per kind of pair) from (targets of the grid, nodes)."""
         base, terms = self.base, values @ self.basis
         square = np.square(values) @ self.weights
-        variance = float(np.maximum(base.energies - np.square(base.mean), 0.0).reshape(-1)[0])
+        variance = self.deviation**2
         rho = np.zeros_like(base.second)
         if variance > 0:
             rho = np.clip((base.second - base.products()) / variance, -1.0, 1.0)
@@ -113,6 +114,19 @@ class _Reading:
         own = np.square(self.table) * np.interp(self.targets, self.grid, square)
         total[(0,) * total.ndim] = float(own.mean())
         return mean, total
+
+    def rate(self, values: Array) -> float:
+        """E df/du over all entries and targets, which is E f z over the deviation of u."""
+        deviation = self.deviation
+        if deviation <= 0:
+            return 0.0
+        return float(self._entries((values @ self.basis)[:, 1]).mean()) / deviation
+
+    @property
+    def deviation(self) -> float:
+        """Of the field."""
+        variance = np.maximum(self.base.energies - np.square(self.base.mean), 0.0)
+        return float(np.sqrt(variance.reshape(-1)[0]))
 
     def _entries(self, column: Array) -> Array:
         return np.asarray(self.table * np.interp(self.targets, self.grid, column))
