@@ -227,6 +227,7 @@ def test_a_model() -> None:
         "model.dtype": "float64",
         "model.device": "cpu",
         "model.frozen": ["1.weight", "1.bias"],
+        "model.scripted": 0,
     }
     bare = model_facts(nn.Tanh())
     assert (bare["model.dtype"], bare["model.device"]) == ("none", "none")

@@ -20,6 +20,9 @@ from isograd.probe.live.payload import Payload
 PATIENCE = 10.0
 """Seconds until a process from which nothing has come is no longer waited for."""
 
+KEPT = 8
+"""Looks that a process keeps as long as rank 0 has not said where they go."""
+
 _RUNS = itertools.count()
 
 _OPEN: Counter[str] = Counter()
@@ -67,6 +70,7 @@ class Ranks:
         self.share = 1 / self.world if self._store is not None and parallel else 1.0
         """By what gradients of a process's own loss count in those of the whole batch."""
         self._waiting: dict[int, tuple[Payload, float, set[int]]] = {}
+        self._kept: dict[int, bytes] = {}
         self._gone: set[int] = set()
         self._told: set[int] = set()
         self._latest = -1
@@ -150,8 +154,19 @@ class Ranks:
             others = set(range(1, self.world)) - self._gone
             self._waiting[step] = (payload, time.monotonic() + PATIENCE, others)
             self._latest = step
-        elif self._run is not None:
-            self._run.set(f"{step}/{self.rank}", payload.to_bytes())
+            return
+        self._kept[step] = payload.to_bytes()
+        while len(self._kept) > KEPT:
+            del self._kept[min(self._kept)]
+        self._hand_over()
+
+    def _hand_over(self) -> None:
+        """What is kept goes to rank 0, once it has begun: its first step may end after ours."""
+        run = self._run if self._kept else None
+        if run is not None:
+            for step, content in self._kept.items():
+                run.set(f"{step}/{self.rank}", content)
+            self._kept = {}
 
     def _take(self, step: int, rank: int) -> Payload | None:
         """What a process has sent of a step."""
@@ -168,6 +183,8 @@ class Ranks:
         Args:
             wait: whether to wait for those that are not; at the end.
         """
+        if wait:
+            self._hand_over()
         found = []
         for step in sorted(self._waiting):
             payload, deadline, others = self._waiting[step]
