@@ -49,10 +49,15 @@ def test_no_cry_of_wolf(name: str) -> None:
     assert all(len(v.reason.split()) >= 4 for v in silent)
 
 
+def normalized() -> nn.Linear:
+    layer = nn.Linear(8, 8)
+    layer.weight.data /= float(torch.linalg.matrix_norm(layer.weight, 2))
+    return layer
+
+
 def test_a_constructor_that_computes_with_its_weights_says_so() -> None:
     with pytest.raises(PredictionError, match="needs values"), recording():
-        layer = nn.Linear(8, 8)
-        layer.weight.data /= float(torch.linalg.matrix_norm(layer.weight, 2))
+        normalized()
 
 
 @pytest.mark.parametrize("name", sorted(set(ILL) - set(NOT_AT_THE_START)))
