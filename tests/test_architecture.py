@@ -247,6 +247,14 @@ def test_a_module_keeps_to_its_room(module: str) -> None:
     assert breaches(module, modules()[module]) == []
 
 
+@pytest.mark.parametrize("folder", ["tests", "benchmarks", "docs", "examples"])
+def test_no_file_beside_the_package_is_longer_either(folder: str) -> None:
+    files = sorted((SOURCE.parents[1] / folder).rglob("*.py"))
+    assert files
+    lengths = {str(path): path.read_text().count("\n") for path in files}
+    assert {name: lines for name, lines in lengths.items() if lines > MAX_LINES} == {}
+
+
 def test_no_module_imports_itself_through_others() -> None:
     assert cycle(modules()) == []
 
