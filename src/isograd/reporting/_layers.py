@@ -28,7 +28,7 @@ _COLUMNS = (
     ("weight.grad_rms", "weight gradient"),
     ("weight.over_predicted", "÷ predicted"),
     ("weight.update_ratio", "update / weight"),
-    ("forward.saturated", "saturated"),
+    ("forward.saturated", "flat"),
     ("forward.dead", "dead"),
     ("forward.nonfinite", "non-finite"),
 )

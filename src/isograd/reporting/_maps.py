@@ -45,7 +45,11 @@ SERIES = (
     ("weight.rms", "Weights", "rms of every weight"),
     ("forward.rank", "Rank", "number of directions in which the samples differ"),
     ("forward.dead", "Dead units", "share of an activation's units whose derivative is zero"),
-    ("forward.saturated", "Saturated", "share of entries at which the derivative is small"),
+    (
+        "forward.saturated",
+        "Flat",
+        "share of entries at which the derivative is small; half of a ReLU's are",
+    ),
 )
 SHARES = ("forward.dead", "forward.saturated")
 RELATIVE = ("backward.rms",)

@@ -32,7 +32,7 @@ _COLUMNS = (
     ("backward.rms", "backward rms"),
     ("weight.update_ratio", "update / weight"),
     ("forward.dead", "dead"),
-    ("forward.saturated", "saturated"),
+    ("forward.saturated", "flat"),
 )
 _STYLES = {Severity.ERROR: "bold red", Severity.WARNING: "yellow", Severity.INFO: "cyan"}
 _HEIGHTS = "▁▂▃▄▅▆▇█"
