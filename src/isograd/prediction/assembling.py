@@ -10,7 +10,7 @@ from torch import Tensor
 
 from isograd.prediction import judging
 from isograd.prediction.fields import Field
-from isograd.prediction.ops.linear import fluctuation
+from isograd.prediction.means import fluctuation
 from isograd.prediction.recording import law_of, same_values, values_law
 from isograd.prediction.reliance import estimated, unasked
 from isograd.prediction.times import time_numbers

@@ -15,6 +15,7 @@ import numpy as np
 
 from isograd.prediction.memory import RELU, TANH, Gate, Steady, symmetric
 from isograd.prediction.pairs import Array
+from isograd.prediction.passages import Passages
 
 _LAG = 2
 """Steps apart, at which the input's steady part is read: what forget gates remember."""
@@ -129,6 +130,10 @@ class Cell:
         """(2,) each: gradients of h_(t - 1) and c_(t - 1) from step t, which is done."""
         return self.whole[:, 0, t - 1, t - 1], np.zeros(2)
 
+    def variance(self) -> float:
+        """Of ln of the gradient's energy so far, over draws of the recurrent weights."""
+        return 0.0
+
     def products(self) -> Array:
         """As `inner`, of the products with the recurrent weights."""
         return self.inner
@@ -193,6 +198,7 @@ class Plain(Cell):
     def prepare(self) -> None:
         """Makes the gate."""
         self.gate = Gate(self.squash, self.steps)
+        self.passages: Passages | None = None
 
     def step(self, t: int) -> None:
         """State of step t."""
@@ -211,7 +217,17 @@ class Plain(Cell):
         del memory
         self.whole[..., t, t:] += state
         self.inner[..., t, t:] = row = self.whole[..., t, t:] * self._slopes[..., t, t:]
-        self.whole[..., t - 1, t - 1 : -1] += self.laws.back * row
+        if self.passages is None:
+            one, two = self._slopes[0, 0, t, t], self._slopes[0, 0, max(t - 1, 1), t]
+            self.passages = Passages(self.laws.units, t, two / max(one, 1e-300))
+        self.passages.arrive(state[0, 0, 0])
+        again = self.passages.meet()
+        self.passages.scale(self.laws.back * self._slopes[0, 0, t, t])
+        self.whole[..., t - 1, t - 1 : -1] += again * self.laws.back * row
+
+    def variance(self) -> float:
+        """Of ln of the gradient's energy so far, over draws of the recurrent weights."""
+        return 0.0 if self.passages is None else self.passages.variance
 
     def rate(self) -> float:
         """Factor of the gradient's energy per step back, in the long run."""

@@ -16,6 +16,7 @@ import numpy as np
 from isograd.prediction.fields import Field
 from isograd.prediction.gated import CELLS
 from isograd.prediction.known import independent
+from isograd.prediction.means import fluctuation
 from isograd.prediction.ops import Outcome
 from isograd.prediction.recurrence import Cell, Laws, Start
 from isograd.prediction.states import is_zero, law, laws_of, of_states, states
@@ -177,7 +178,10 @@ def one_step(call: Call, x: Any, hx: Any, *weights: Any) -> Outcome:
 
     def back(gradients: Any) -> list[tuple[Field, Field]]:
         arrived = [_of_flat(g) for g in (gradients if kind == "lstm" else [gradients])]
+        noise = max(g.noise + fluctuation(g) for g in _given(gradients))
+        before_it = 0.0 if chain.cell is None else chain.cell.variance()
         done = chain.pull(t, *[*arrived, np.zeros(2)][:2])
+        noise += done.variance() - before_it
         slope = units * chain.weights[0].energy * done.inner[:, 0, t, t]
         parts = [(slope[:, None, None], np.zeros(1))]
         to_x = field_of(parts, Timeline.of((1,), 1), batch, width, _LINES)
@@ -186,6 +190,8 @@ def one_step(call: Call, x: Any, hx: Any, *weights: Any) -> Outcome:
         for state, row in zip([*before, None][:2], chain.returned[t - 1], strict=True):
             if state is not None:
                 result.append((state, _flat(Start(row), batch, units)))
+        for _, found in result:
+            found.noise = noise
         return result
 
     inputs = [source, *(one for one in before if one is not None)]
@@ -215,6 +221,12 @@ def _chain(
 
 def _started(field: Field | None) -> Start:
     return Start(np.zeros(2)) if field is None else Start(_of_flat(field), field.average)
+
+
+def _given(gradients: Any) -> list[Field]:
+    """Those that arrived."""
+    several = gradients if isinstance(gradients, (list, tuple)) else [gradients]
+    return [one for one in several if one is not None]
 
 
 def _flat(row: Start, batch: int, units: int) -> Field:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from isograd.prediction import filters, gains
 from isograd.prediction.fields import Field
+from isograd.prediction.means import fluctuation
 from isograd.prediction.ops import Op, Outcome
 from isograd.prediction.powers import Filter, note_convolved, powers_of
 from isograd.prediction.responses import RESPONSE, WEIGHTED, coherent, squared, varied
@@ -117,7 +118,6 @@ def swept(
         groups: parts of the channels that do not mix.
         to: "stepped" or "read".
     """
-    from isograd.prediction.ops.linear import fluctuation
     from isograd.prediction.sums import added
 
     start = "read" if to == "stepped" else "stepped"

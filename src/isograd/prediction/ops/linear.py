@@ -5,15 +5,13 @@ from __future__ import annotations
 from math import prod
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from isograd.prediction import pairs
 from isograd.prediction.biases import biased
 from isograd.prediction.contraction import contracted, in_common
 from isograd.prediction.fields import Field
 from isograd.prediction.grams import FEATURES, KEYS, attended
 from isograd.prediction.hiding import hiding_of
 from isograd.prediction.known import scalar
+from isograd.prediction.means import fluctuation
 from isograd.prediction.ops import Op, Outcome
 from isograd.prediction.responses import RESPONSE, WEIGHTED, coherent, squared, varied
 from isograd.prediction.spread import ALIKE, alike_of, read_features
@@ -309,20 +307,3 @@ def _unspread(found: Field, mine: Field) -> Field:
         return found
     wide = found.expanded(tuple(max(a, b) for a, b in zip(found.shape, mine.shape, strict=True)))
     return wide if wide.shape == mine.shape else wide.summed_to(mine.shape)
-
-
-def fluctuation(x: Field) -> float:
-    """Variance of ln of the mean square of one draw of a field: finitely many entries.
-
-    Mean over pairs of entries of cov(x^2, x'^2) / (E x^2)^2, which for Gaussian entries of
-    covariance c and mean m is 2 c^2 + 4 m^2 c; c^2 counts (kurtosis - 1) times otherwise.
-    """
-    energy = x.energy
-    if energy <= 0:
-        return 0.0
-    if x.nodes is not None and x.origin is not None and x.origin.cuts == x.cuts:
-        return x.nodes.value_noise(x.origin)
-    products = x.products() / energy
-    shared = x.second / energy - products
-    excess = (x.notes.get("kurtosis", 3.0) - 1) * np.square(shared) + 4 * products * shared
-    return max(float(excess.ravel() @ pairs.every_share(x.cuts)), 0.0)
