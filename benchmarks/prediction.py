@@ -10,7 +10,8 @@ it over many draws of weights and batch, and writes its table.
 Errors are |predicted / measured - 1|, as median / 90th percentile / worst. Measured is the square
 root of the mean energy over draws; `noise` is its own standard error. Sites whose measured value is
 0 or absent are left out (column `out`); sites that the prediction does not have count as 100 %
-wrong (column `missing`). `in band`: share of single draws within two bands of the prediction.
+wrong (column `missing`). `in band`: share of single draws within two bands of the prediction, the
+ln rms of a draw being about normal.
 """
 
 import argparse

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from statistics import NormalDist
 
 from isograd.records import Number, Record
 from patients.architectures.family import Target
@@ -30,12 +31,14 @@ class Place:
         return abs(self.predicted / self.measured.rms - 1)
 
     @property
-    def inside(self) -> list[bool]:
-        """Per kept draw, whether it lies within two bands of the prediction."""
-        if not self.predicted or self.band is None or not self.measured.rms:
-            return []
-        center = math.log(self.measured.rms / self.predicted)
-        return [abs(center + draw) <= 2 * self.band for draw in self.measured.draws]
+    def inside(self) -> float | None:
+        """Share of draws within two bands of the prediction; ln rms of a draw is about normal."""
+        spread = self.measured.spread
+        if not self.predicted or self.band is None or not self.measured.rms or not spread:
+            return None
+        typical = math.log(self.measured.rms / self.predicted) - spread**2
+        low, high = ((side * 2 * self.band - typical) / spread for side in (-1, 1))
+        return NormalDist().cdf(high) - NormalDist().cdf(low)
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ class Side:
     @property
     def inside(self) -> float:
         """Share of sites and draws inside the printed band; NaN where none is printed."""
-        held = [one for place in self.places for one in place.inside]
+        held = [place.inside for place in self.places if place.inside is not None]
         return sum(held) / len(held) if held else math.nan
 
     def holds(self, target: tuple[float, float | None]) -> bool:

@@ -18,8 +18,8 @@ import numpy as np
 
 from isograd.prediction.pairs import Array
 
-_MOST = 600.0
-"""Largest logarithm."""
+_MOST = 4.0
+"""Largest ln of the growth: what makes means larger still are draws too rare to be met."""
 
 
 def orders(most: int, overlap: float) -> Array:
@@ -55,7 +55,7 @@ def growth(units: int, found: float, kept: float) -> float:
     if k + 1 < units:
         falling = math.lgamma(units + 1) - math.lgamma(units - k - 1)
     power = (k + 2) * math.log(units)
-    total = math.exp(min(rising - power, _MOST)) - math.exp(falling - power)
+    total = math.exp(min(rising - power, 100.0)) - math.exp(falling - power)
     same = math.log(max(2 * units * total / ((k + 1) * (k + 2)) - 1, 1.0))
     return math.exp(min(kept * same + (1 - kept) * 2 * found / units**2, _MOST))
 

@@ -17,12 +17,11 @@ from torch.overrides import TorchFunctionMode
 
 from isograd.errors import IsogradError, PredictionError
 from isograd.prediction import misfits, operands
-from isograd.prediction.aligning import aligned
 from isograd.prediction.calls import DEVICE, PLAIN, VALUES, function_name, plain_name, unwrapped
 from isograd.prediction.chance import Chance
 from isograd.prediction.distances import Copies, without_distances
 from isograd.prediction.fields import Field
-from isograd.prediction.gradients import added
+from isograd.prediction.gradients import added, dependent
 from isograd.prediction.known import cuts_of
 from isograd.prediction.masks import steps_of
 from isograd.prediction.ops import Op, Outcome, by_function
@@ -386,11 +385,7 @@ class Propagation(TorchFunctionMode):
         if self.twins.found:
             shared = self.twins.gradients(first, second)
             if shared is not None:
-                whole, twice = aligned(result, shared)
-                second_moments = whole.second + 2 * twice.second
-                kept = result
-                result = whole.like(second_moments)
-                result.noise, result.notes = kept.noise, kept.notes
+                result = dependent(result, shared)
             self.twins.bear_sum(result, first, second)
         return result
 

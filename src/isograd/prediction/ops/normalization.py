@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -25,8 +26,10 @@ if TYPE_CHECKING:
     from isograd.prediction.propagation import Call
 
 
-_UNSURE = 4e-4
+_UNSURE = 6e-4
 """Variance of ln(energy) by which a gradient is off after one batch norm: see LOG.md."""
+_UNSURE_OF_FEW = 0.012
+"""ln(energy) by which each batch norm behind a depthwise convolution adds to that, all alike."""
 
 
 class Normalization(Op):
@@ -222,6 +225,7 @@ def normalized(
             tilt, size = aligned(gradient.notes[TILT], wide)
             result.notes[TILT] = tilt.like(tilt.second / size.second * (1 + excess) * (1 + few))
         if drawn and UNEQUAL in f.notes:
+            result.noise = (math.sqrt(result.noise) + _UNSURE_OF_FEW) ** 2
             result.notes[UNEQUAL] = more = f.notes[UNEQUAL]()
             result.second = result.second * (1 + more[0])
         return [(f, result)]

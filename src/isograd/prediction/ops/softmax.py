@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 LOGITS = "logits"
 """Note of a softmax: (its logits, the axis)."""
-_UNSURE = 0.01
+_UNSURE = 0.02
 """Variance of ln(energy) by which the gradient of logits is off: see LOG.md."""
 
 
