@@ -147,7 +147,7 @@ def softmax(f: Field, axis: int) -> Outcome:
     keys = f.cuts[place]
     visible = 1 / _row_sum(_same(f, uniform, place), f, place)  # effective number of keys per row
     covariance = f.second - f.products()
-    centered = covariance - _row_mean(f, covariance, uniform, place)
+    centered = covariance - _row_mean(f, covariance, place)
     variance = _same_rows(f, np.maximum(_diagonal(centered, place, len(keys)), 0.0), uniform, place)
     ratio, damping = _participation(f, variance, visible)
     effective = centered * ratio
@@ -239,20 +239,26 @@ def _row_sum(values: Array, f: Field, place: int) -> Array:
     return np.expand_dims(np.tensordot(values, weights, (place, 0)), place)
 
 
-def _row_mean(f: Field, covariance: Array, uniform: Array, place: int) -> Array:
-    """What a shift of whole rows does to the covariance under uniform attention."""
-    del uniform
-    # The second entry averaged away for each first one, and the other way round.
+def _row_mean(f: Field, covariance: Array, place: int) -> Array:
+    """What a shift of whole rows does to the covariance: all that different keys have in common.
+
+    A key that is a class by itself has it in common with the keys of the other classes: of each
+    side its mean over those, less the mean over all.
+    """
     cut = f.cuts[place]
-    k = len(cut)
+    k, number = len(cut), pairs.counts(cut)[len(cut) :].reshape(len(cut), len(cut))
     rows = np.moveaxis(covariance, place, -1)
     other = rows[..., k:].reshape(*rows.shape[:-1], k, k)
     one = other[..., range(k), range(k)]
-    first, second = pairs.ends(cut)
+    alone = np.flatnonzero(np.diagonal(number) == 0)
+    if len(alone) and k > 1:
+        sides = (other * (number / number.sum(1, keepdims=True))).sum(-1)
+        whole = (other * (number / number.sum())).sum((-1, -2))
+        one, other = one.copy(), other.copy()
+        one[..., alone] = 2 * sides[..., alone] - whole[..., None]
+        other[..., alone, alone] = one[..., alone]
     across = np.concatenate([one, other.reshape(*rows.shape[:-1], k * k)], axis=-1)
-    # Exchangeable keys share what different ones have in common; that moves rows as a whole.
-    del first, second
-    return np.moveaxis(across if k == 1 else np.minimum(across, across), -1, place)
+    return np.moveaxis(across, -1, place)
 
 
 def _same(f: Field, values: Array, place: int) -> Array:
