@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import torch
 from contract import KINDS, LINES, Example
+from graph_examples import scattering
 from loss_examples import losses
 from torch.nn import functional as F
 
@@ -202,6 +203,7 @@ EXAMPLES = {
     "patches": patches(),
     "resizing": [*with_lines(resizing()[:3]), *resizing()[3:]],
     "response": response(),
+    "scattering": scattering(),
     "softmax": softmax(),
     "losses": losses(),
     "composed": composed(),

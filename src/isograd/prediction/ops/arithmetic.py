@@ -12,6 +12,8 @@ from isograd.prediction.biases import biased
 from isograd.prediction.fields import Field
 from isograd.prediction.gaussian import Nodes
 from isograd.prediction.hiding import MASKED, hidden, hiding
+from isograd.prediction.mixing import mixed as mixed_along
+from isograd.prediction.mixing import noted, weights_of
 from isograd.prediction.ops import Op, Outcome
 from isograd.prediction.ops.elementwise import as_nodes, evaluated, of_one, outcome
 from isograd.prediction.powers import hand_on
@@ -82,6 +84,9 @@ def _of_two(call: Call, name: str, x: Any, y: Any, given: tuple[Any, ...]) -> Ou
         return _estimated(call, *given)
     a = call.field(x, None if call.known(x) is False else call.field(y))
     b = call.field(y, a)
+    if name == "mul" and call.known(x) != call.known(y):
+        mixing = weights_of(b, x) if call.known(x) else weights_of(a, y)
+        return mixed_along(call, mixing) or noted(combined(call, name, a, b), mixing)
     found = combined(call, name, a, b)
     if name in ("add", "sub") and call.known(y):
         biased(found.out, a, y, 1.0 if name == "add" else -1.0)

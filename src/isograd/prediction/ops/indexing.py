@@ -18,6 +18,7 @@ from isograd.prediction.fields import Field
 from isograd.prediction.hiding import MASKED, hidden
 from isograd.prediction.known import constant
 from isograd.prediction.masks import geometric
+from isograd.prediction.mixing import noted, picked
 from isograd.prediction.ops import Op, Outcome
 from isograd.prediction.ops.arithmetic import mixed
 from isograd.prediction.ops.layout import relaid
@@ -57,7 +58,8 @@ class Indexing(Op):
 
     def _getitem(self, call: Call, x: Any, index: Any) -> Outcome:
         f = call.field(x)
-        return _chain(call, f, steps_of(call, index, len(f.groups)))
+        steps = steps_of(call, index, len(f.groups))
+        return _picked(f, steps, _chain(call, f, steps))
 
     def _setitem(self, call: Call, x: Any, index: Any, value: Any) -> Outcome:
         f, v = call.field(x), call.field(value)
@@ -125,7 +127,8 @@ class Indexing(Op):
     def _index_select(self, call: Call, x: Any, dim: int, index: Any) -> Outcome:
         f = call.field(x)
         axis = dim % len(f.groups)
-        return _chain(call, f, [("pick", (axis,), (known_index(call, index)[0],))])
+        steps = [("pick", (axis,), (known_index(call, index)[0],))]
+        return _picked(f, steps, _chain(call, f, steps))
 
     def _flip(self, call: Call, x: Any, *dims: Any, **kwargs: Any) -> Outcome:
         f = call.field(x)
@@ -260,6 +263,15 @@ def _chain(call: Call, f: Field, steps: list[Any]) -> Outcome:
     """Parts taken axis by axis."""
     taken = [step for step in steps if step[0] != "new"]
     return relaid(call, f, *ways(steps), where=repr(taken) if taken else None)
+
+
+def _picked(f: Field, steps: list[Any], done: Outcome) -> Outcome:
+    """Notes which entries of one axis were taken."""
+    kinds = [step for step in steps if step[0] == "pick"]
+    if len(steps) == 1 and kinds and len(steps[0][1]) == 1 and steps[0][2][0].ndim == 1:
+        (axis,), (index,) = steps[0][1:]
+        return noted(done, picked(f, axis, index))
+    return done
 
 
 def _several(f: Field, parts: list[Outcome]) -> Outcome:

@@ -11,7 +11,9 @@ from isograd.prediction.fields import Field
 from isograd.prediction.grams import FEATURES, KEYS, attended
 from isograd.prediction.hiding import hiding_of
 from isograd.prediction.known import scalar
+from isograd.prediction.masks import steps_of
 from isograd.prediction.means import fluctuation
+from isograd.prediction.mixing import matrix_of, mixed, noted
 from isograd.prediction.ops import Op, Outcome
 from isograd.prediction.responses import RESPONSE, WEIGHTED, coherent, squared, varied
 from isograd.prediction.spread import ALIKE, alike_of, read_features
@@ -49,8 +51,13 @@ class Linear(Op):
     def _product(self, call: Call, a: Any, b: Any, **_: Any) -> Outcome:
         if call.name == "rmatmul":
             a, b = b, a
+        known = call.known(a) and a.ndim == 2 and b.ndim > 1 and steps_of(a) is None
         x, y = call.field(a), call.field(b)
-        return product(call, x, *_matmul(len(x.groups), y, len(y.groups)))
+        mixing = matrix_of(y, len(y.groups) - 2, a) if known else None
+        found = mixed(call, mixing)
+        if found is not None:
+            return found
+        return noted(product(call, x, *_matmul(len(x.groups), y, len(y.groups))), mixing)
 
     def averaged(self, call: Call, weights: Field, values: Field) -> Outcome:
         """`weights @ values`, whatever the call is of."""
