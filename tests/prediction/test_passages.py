@@ -4,7 +4,10 @@ from math import comb
 
 import numpy as np
 import pytest
+import torch
+from torch import Tensor, nn
 
+import isograd
 from isograd.prediction.passages import Passages, growth, orders
 
 
@@ -69,3 +72,53 @@ def test_gradients_that_arrive_later_have_met_it_less() -> None:
         passages.meet()
     assert passages.energies.sum() == pytest.approx(3 * after[10] + 2 * after[4], rel=1e-12)
     assert np.log(after[4]) < passages.variance < np.log(after[10])
+
+
+class Loop(nn.Module):
+    """A plain recurrent network, written by hand."""
+
+    def __init__(self, units: int) -> None:
+        super().__init__()
+        self.read, self.again = nn.Linear(units, units), nn.Linear(units, units)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = x.new_zeros(x.shape[0], x.shape[2])
+        for step in x.unbind(1):
+            h = torch.tanh(self.read(step) + self.again(h))
+        return h
+
+
+class Cells(nn.Module):
+    """The same as torch has it."""
+
+    def __init__(self, units: int) -> None:
+        super().__init__()
+        self.cell = nn.RNNCell(units, units)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = x.new_zeros(x.shape[0], x.shape[2])
+        for step in x.unbind(1):
+            h = self.cell(step, h)
+        return h
+
+
+@pytest.mark.parametrize("net", [Loop, Cells])
+def test_gradients_far_back_of_a_loop(net: type[nn.Module]) -> None:
+    units, steps, draws = 32, 12, 150
+    record = isograd.predict(lambda: net(units), torch.randn(8, steps, units))
+    name = "again#2" if net is Loop else "cell"
+    at = next(i for i, site in enumerate(record.sites) if site.name == name)
+    found = []
+    for seed in range(draws):
+        torch.manual_seed(seed)
+        model, x = net(units), torch.randn(8, steps, units)
+        value = isograd.measure(model, x, seed=seed).value("backward.rms", at)
+        assert value
+        found.append(np.log(value))
+    band, predicted = record.value("backward.band", at), record.value("backward.rms", at)
+    assert band
+    assert predicted
+    measured = np.log(np.mean(np.exp(2 * np.array(found)))) / 2
+    error = 0.05 + 3 * np.std(found) / draws**0.5
+    assert np.log(predicted) == pytest.approx(measured, abs=error)
+    assert 0.7 < np.std(found) / band < 1.4

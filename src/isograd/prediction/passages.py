@@ -13,10 +13,18 @@ overlap. Reordered pieces are short then, and many fit behind each other: exp(2 
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from isograd.prediction.pairs import Array
+
+if TYPE_CHECKING:
+    from isograd.prediction.fields import Field
+    from isograd.prediction.steps import Step
 
 _MOST = 4.0
 """Largest ln of the growth: what makes means larger still are draws too rare to be met."""
@@ -60,6 +68,14 @@ def growth(units: int, found: float, kept: float) -> float:
     return math.exp(min(kept * same + (1 - kept) * 2 * found / units**2, _MOST))
 
 
+@lru_cache(maxsize=64)
+def growths(units: int, most: int, overlap: float) -> Array:
+    """What `growth` gives after 0 … `most` passages."""
+    return np.array(
+        [growth(units, n, overlap**k) for k, n in enumerate(orders(most, overlap).tolist())]
+    )
+
+
 class Passages:
     """Energy of a gradient on its way back, by how often it has met the matrix.
 
@@ -70,9 +86,7 @@ class Passages:
     """
 
     def __init__(self, units: int, most: int, overlap: float) -> None:
-        overlap = min(max(overlap, 0.0), 1.0)
-        found = orders(most + 1, overlap)
-        self.growths = np.array([growth(units, n, overlap**k) for k, n in enumerate(found)])
+        self.growths = growths(units, most + 1, min(max(overlap, 0.0), 1.0))
         self.energies = np.zeros(most + 2)
 
     def arrive(self, energy: float) -> None:
@@ -100,3 +114,85 @@ class Passages:
         """
         whole = self.energies.sum()
         return float(self.energies @ np.log(self.growths) / whole) if whole > 0 else 0.0
+
+
+class Meetings:
+    """How often each gradient of a run has met the square matrices that are used several times.
+
+    Args:
+        steps: of the forward.
+    """
+
+    def __init__(self, steps: Iterable[Step]) -> None:
+        used = Counter(found for found in map(_square, steps) if found is not None)
+        self.most = {draw: times for (draw, _), times in used.items() if times > 1}
+        self._shares: dict[int, dict[int, Array]] = {}
+        """Per gradient and matrix: shares of its energy, by number of passages."""
+        self._overlaps: dict[int, float] = {}
+        """Of the slopes since the last passage."""
+        self._kept: list[Field] = []
+
+    def pass_on(self, step: Step, before: Field | None, into: Field, gradient: Field) -> Field:
+        """What a step makes of a gradient, given what it would be with a matrix drawn anew.
+
+        Args:
+            step: whose backward it was.
+            before: the gradient of its output.
+            into: the input.
+            gradient: of the input.
+        """
+        shares, overlap = (
+            dict(self._shares.get(id(before), {})),
+            self._overlaps.get(id(before), 1.0),
+        )
+        square = _square(step)
+        if square is not None and square[0] in self.most and "draw" not in into.notes:
+            draw, units = square
+            one = Passages(units, self.most[draw], round(overlap, 3))
+            one.energies += shares.get(draw, 0.0)
+            one.arrive(1.0 - one.energies.sum())
+            sure = one.variance
+            again = one.meet()
+            noise, notes = gradient.noise + max(one.variance - sure, 0.0), gradient.notes
+            gradient = gradient.scaled(math.sqrt(again))
+            gradient.noise, gradient.notes = noise, notes
+            shares[draw], overlap = one.energies / one.energies.sum(), 1.0
+        if shares:
+            self._keep(gradient, shares, overlap * _overlap(step))
+        return gradient
+
+    def add(self, total: Field, first: Field, second: Field) -> None:
+        """What a sum of two gradients has met."""
+        one, two = (self._shares.get(id(each), {}) for each in (first, second))
+        whole = first.energy + second.energy
+        if whole <= 0 or not (one or two):
+            return
+        parts = [(one, first.energy / whole), (two, second.energy / whole)]
+        shares = {
+            draw: np.sum([share * met[draw] for met, share in parts if draw in met], axis=0)
+            for draw in one.keys() | two.keys()
+        }
+        self._keep(total, shares, min(self._overlaps.get(id(g), 1.0) for g in (first, second)))
+
+    def _keep(self, gradient: Field, shares: dict[int, Array], overlap: float) -> None:
+        self._shares[id(gradient)], self._overlaps[id(gradient)] = shares, overlap
+        self._kept.append(gradient)
+
+
+def _square(step: Step) -> tuple[int, int] | None:
+    """The draw and the units of a square matrix, if a step is a product with one."""
+    if getattr(step.link, "kind", None) != "product":
+        return None
+    for one in step.inputs[:2]:
+        if "draw" in one.notes and len(one.shape) == 2 and one.shape[0] == one.shape[1]:
+            return one.notes["draw"], one.shape[0]
+    return None
+
+
+def _overlap(step: Step) -> float:
+    """That of the slopes of a function at independent arguments; 1 of other steps."""
+    nodes = step.outputs[0].nodes if step.outputs else None
+    if nodes is None:
+        return 1.0
+    second = float(nodes.expectation(np.square(nodes.slopes)).mean())
+    return nodes.mean_slope() ** 2 / second if second > 0 else 1.0

@@ -25,6 +25,7 @@ from isograd.prediction.gradients import added, dependent
 from isograd.prediction.known import cuts_of
 from isograd.prediction.masks import steps_of
 from isograd.prediction.ops import Op, Outcome, by_function
+from isograd.prediction.passages import Meetings
 from isograd.prediction.steps import Slope, Step, inherit
 from isograd.prediction.twins import Link, Twins
 from isograd.sites.batches import tensors
@@ -86,6 +87,7 @@ class Propagation(TorchFunctionMode):
         self._known: dict[int, tuple[Tensor, Field]] = {}
         self._kept: set[int] = set()
         self.twins = Twins()
+        self.meetings = Meetings(())
         self._chance = Chance()
         self._doing = "an operation"
         """The operation under way, for errors."""
@@ -330,6 +332,7 @@ class Propagation(TorchFunctionMode):
 
     def backward(self, seeds: Sequence[tuple[Field, Field]]) -> None:
         """Propagates gradients from `seeds`, pairs of (field, gradient's field)."""
+        self.meetings = Meetings(self.steps)
         for where, gradient in seeds:
             self.arrive(where, gradient)
         for step in reversed(self.steps):
@@ -347,6 +350,7 @@ class Propagation(TorchFunctionMode):
                 if any(where is out for out in step.outputs):
                     continue  # the field went through as it was
                 gradient.noise = max(gradient.noise, noise)
+                gradient = self.meetings.pass_on(step, direct[place], where, gradient)
                 if self.twins.found:
                     self.twins.bear(step, direct, where, gradient, place)
                 self.arrive(where, gradient)
@@ -387,6 +391,7 @@ class Propagation(TorchFunctionMode):
             if shared is not None:
                 result = dependent(result, shared)
             self.twins.bear_sum(result, first, second)
+            self.meetings.add(result, first, second)
         return result
 
     def gradient_of(self, where: Field) -> Field | None:
