@@ -13,6 +13,9 @@ gradient before it is orthogonal to what was normalized.
 Behind weights the gradient of one unit answers to all units, H = W' S W, and what counts is the sum
 over a row, E sum over k of H_ik H'_ik = Var(w)^2 (E tr S tr S' + (n + 1) E tr S S'). The field of
 responses holds that for a unit and itself, and E H_ii H'_kk for two units.
+
+What a gradient answers to its own output goes back along the input, W' r W x = c x with c = Var(w)
+times the sum of r over the outputs, and is the larger for it: of x = f(u), c f f' is gated by u.
 """
 
 from __future__ import annotations
@@ -27,6 +30,8 @@ from isograd.prediction.pairs import Array
 
 RESPONSE = "response"
 """Note of a gradient: the field of its responses."""
+ALONG = "along"
+"""Note of a gradient at x that is c x and an independent rest: the field of E[c c']."""
 WEIGHTED = "weighted"
 """Note of a field that comes from weights as it is: its axis of units."""
 
@@ -58,6 +63,39 @@ def weighted(out: Field, x: Field) -> None:
     """Of a norm over several channels, each of which remains one's own but for its scale."""
     if WEIGHTED in x.notes:
         out.notes[WEIGHTED] = x.notes[WEIGHTED]
+
+
+def along(result: Field, x: Field, axis: int) -> Field:
+    """The gradient at x, behind weights, with what is c x of it.
+
+    Args:
+        result: without that; knows its responses.
+        x: what it is the gradient of.
+        axis: of the features.
+    """
+    before = result.notes[RESPONSE]
+    second = before.second
+    for place in before.factors_of(axis):
+        if len(before.cuts[place]) > 1:
+            return result
+        second = np.broadcast_to(second.take([1], place), second.shape)
+    g, own, rate = aligned(result, x, before.like(second))
+    found = g.like(g.second + rate.second * own.second)
+    found.notes = result.notes | {ALONG: rate}
+    found.noise = result.noise
+    return found
+
+
+def gated(result: Field, gradient: Field, out: Field, origin: Field, nodes: Nodes) -> Field:
+    """The gradient at u from that at f(u), of which some is c f(u) and goes with the gate f'(u)."""
+    if ALONG not in gradient.notes or nodes.quadrature.correlation is not None:
+        return result
+    table = nodes.between(nodes.values * nodes.slopes, origin)
+    plain = nodes.chain(origin) * out.second
+    found, rate, change = aligned(result, gradient.notes[ALONG], origin.like(table - plain))
+    changed = found.like(found.second + rate.second * change.second)
+    changed.noise, changed.notes = result.noise, result.notes
+    return changed
 
 
 def through_norm(result: Field, gradient: Field, x: Field, left: float) -> None:

@@ -11,7 +11,7 @@ from isograd.prediction.fields import Field
 from isograd.prediction.means import fluctuation
 from isograd.prediction.ops import Op, Outcome
 from isograd.prediction.powers import Filter, note_convolved, powers_of
-from isograd.prediction.responses import RESPONSE, WEIGHTED, coherent, squared, varied
+from isograd.prediction.responses import RESPONSE, WEIGHTED, along, coherent, squared, varied
 from isograd.prediction.spread import ALIKE, UNEQUAL, alike_of, once, read, shares_of, unequal
 from isograd.prediction.sweeps import Sweep, contracted
 from isograd.prediction.twins import Link
@@ -196,6 +196,7 @@ def swept(
                         {to: r, "weight": squared(kernel, wide.shape[2])}, start, sweeps, wide
                     )
                     one.notes[RESPONSE] = _restored(behind_it, x)
+                    one = along(one, x, len(x.groups) - len(sweeps) - 1)
                 else:
                     spread = {to: r, start: varied(wide, 2)}
                     more = _grouped(contracted(spread, "weight", sweeps, kernel), 0)

@@ -192,7 +192,7 @@ def outcome(call: Call, origin: Field, nodes: Nodes, inputs: list[tuple[Field, A
         else:
             chain = nodes.between(slopes, origin)
             chain = chain / np.maximum(nodes.between(profile, origin), 1e-300)
-        result = _times(origin, chain, gradient)
+        result = responses.gated(_times(origin, chain, gradient), gradient, out, origin, nodes)
         if "terms" in origin.notes:
             result.notes["gate"] = (nodes.quadrature.x, np.square(slopes))
         result.noise = gradient.noise + nodes.slope_noise(origin)

@@ -15,7 +15,7 @@ from isograd.prediction.masks import steps_of
 from isograd.prediction.means import fluctuation
 from isograd.prediction.mixing import matrix_of, mixed, noted
 from isograd.prediction.ops import Op, Outcome
-from isograd.prediction.responses import RESPONSE, WEIGHTED, coherent, squared, varied
+from isograd.prediction.responses import RESPONSE, WEIGHTED, along, coherent, squared, varied
 from isograd.prediction.spread import ALIKE, alike_of, read_features
 from isograd.prediction.twins import Link
 
@@ -266,6 +266,8 @@ def product(
                 n = prod(mine.shape[labels.index(c)] for c in alone)
                 behind_it = contracted(response, of_out, squared(other, n), of_other, labels)
                 found.notes[RESPONSE] = behind_it
+                if len(alone) == 1 and found.shape == mine.shape:
+                    found = along(found, mine, labels.index(alone[0]))
             found.noise = noise
             result.append((mine, _unspread(found, mine)))
         return result
