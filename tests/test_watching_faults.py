@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import isograd
-from isograd.probe.live.alike import Alike
+from isograd.probe.alike import Alike
 from isograd.probe.live.handing import Handing
 from isograd.probe.live.reader import Reader
 from isograd.probe.live.taps import Taps

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from isograd.probe.measuring import measure
+from isograd.probe.nonfinite import value_range
 from isograd.records import Record
 
 X = torch.randn(5, 7, generator=torch.Generator().manual_seed(5))
@@ -243,3 +244,27 @@ def test_a_pass_that_cannot_be_repeated_gives_a_note() -> None:
     record = measure(Once(7, 5), X)
     assert record.fact("event.forward") is None
     assert any("not located" in note and "only once" in note for note in record.notes)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16])
+@pytest.mark.parametrize(
+    "values",
+    [
+        (-3.0, 0.0, 0.25, 2.0),
+        (0.0, math.nan, -0.5, math.inf, 4.0),
+        (6e4, 6e4),
+        (0.0,),
+        (),
+        (math.nan,),
+    ],
+)
+def test_the_extremes_are_those_of_the_finite_entries(
+    values: tuple[float, ...], dtype: torch.dtype
+) -> None:
+    found = value_range(torch.tensor(values, dtype=dtype))
+    finite = [v for v in values if math.isfinite(v)]
+    assert found["min"] == min(finite, default=None)
+    assert found["max"] == max(finite, default=None)
+    assert found["nonfinite"] == len(values) - len(finite)
+    assert found["zeros"] == finite.count(0)
+    assert found["abs_min"] == min((abs(v) for v in finite if v), default=None)

@@ -197,3 +197,15 @@ def test_a_network_that_looks_well_but_does_not_learn_is_trained_for_longer() ->
     assert len(runner.losses) == 40
     assert not learned
     assert diagnosis.reading.last.fact("rehearsal.losses") == runner.losses
+
+
+def test_a_run_whose_first_step_leaves_no_numbers_ends_there() -> None:
+    class Masked(nn.Module):  # hides it: the loss stays a number
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.where(x > 0, x.sqrt(), torch.zeros_like(x))
+
+    torch.manual_seed(0)
+    case = case_of(nn.Sequential(nn.Linear(64, 20), Masked(), nn.Linear(20, 10)))
+    runner = Runner(Treatment(), Treatment().start(case, 0), 0)
+    assert runner.advance(gather(None, case.batch, 10), 10) == 1
+    assert runner.broke == "weights were no finite numbers after 1 steps"

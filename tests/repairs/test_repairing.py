@@ -192,3 +192,12 @@ def test_a_time_is_kept() -> None:
     done = isograd.repair(model, digits()[0], optimizer=SGD, data=digits(), budget="2s")
     assert done.cost.seconds < 4
     assert done.cost.steps > 10
+
+
+def test_steps_that_all_trials_go_on_from_are_of_the_budget() -> None:
+    torch.manual_seed(0)
+    slow = [(nn.Linear(64, 64), nn.BatchNorm1d(64, momentum=0.001), nn.ReLU()) for _ in range(3)]
+    model = nn.Sequential(*(layer for block in slow for layer in block), nn.Linear(64, 10))
+    done = isograd.repair(he(model), digits()[0], optimizer=SGD, data=digits(), budget=60)
+    assert done.remedies == ("normalization-statistics",)
+    assert 32 < done.cost.steps <= 60

@@ -18,6 +18,7 @@ from torch import Tensor
 from isograd.prediction.fields import Field, Shape
 from isograd.prediction.ops import Outcome
 from isograd.prediction.samples import counted, draw, mapped, origin_of, slopes_at
+from isograd.sites.randomness import reseed
 
 if TYPE_CHECKING:
     from isograd.prediction.pairs import Array, Sizes
@@ -155,7 +156,7 @@ class _Trial:
             for f, at in zip(self.fields, self.source_of, strict=True)
         ]
         with torch.random.fork_rng(devices=[]):  # operations that draw numbers themselves
-            torch.manual_seed(_SEED)
+            reseed(_SEED)
             for repeat in range(self.repeats):
                 yield self._run([values[repeat] for values in made])
 

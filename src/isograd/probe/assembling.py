@@ -79,6 +79,7 @@ def _read(tensors: Sequence[Tensor | None]) -> list[Any]:
 
 
 def _site_series(recorder: Recorder) -> dict[str, list[Number]]:
+    recorder.compare()
     measures = recorder.measures
     series: dict[str, list[Number]] = {}
     for side, vectors, histograms in (

@@ -1,5 +1,6 @@
 """Where the first non-finite value came from: the same pass once more, every operation watched."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -142,13 +143,18 @@ def _range_of(tape: Tape, tensor: Tensor) -> dict[str, Any]:
 def value_range(tensor: Tensor) -> dict[str, Any]:
     """Shape, dtype and extremes of a tensor, as the inputs of an event hold them."""
     x = torch.view_as_real(tensor) if tensor.is_complex() else tensor
-    finite = x[torch.isfinite(x)]
+    finite = x.detach().flatten()
+    if not bool(torch.isfinite(finite.sum())):  # else none is infinite or no number
+        finite = finite[torch.isfinite(finite)]
+    low, high = (float(end) for end in finite.aminmax()) if finite.numel() else (None, None)
+    sizes = torch.where(finite == 0, math.inf, finite.abs())
+    smallest = float(sizes.min()) if finite.numel() else math.inf
     return {
         "shape": list(tensor.shape),
         "dtype": str(tensor.dtype).removeprefix("torch."),
-        "min": float(finite.min()) if finite.numel() else None,
-        "max": float(finite.max()) if finite.numel() else None,
+        "min": low,
+        "max": high,
         "nonfinite": int(x.numel() - finite.numel()),
-        "zeros": int((x == 0).sum()),
-        "abs_min": float(finite[finite != 0].abs().min()) if bool((finite != 0).any()) else None,
+        "zeros": int(finite.numel() - finite.count_nonzero()),
+        "abs_min": smallest if smallest < math.inf else None,
     }

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from isograd import statistics
+from isograd.probe.alike import Alike
 from isograd.probe.slopes import Sample, dead_units, sample
 from isograd.sites import ACTIVATIONS
 from isograd.sites.places import Places, Row
@@ -43,6 +44,7 @@ class Recorder(Places):
         self.batch_norms: list[float] = []
         """Values per channel over which each batch norm in training mode averaged."""
         self._samples: dict[int, Sample] = {}
+        self._alike = Alike()
         self._sample: Sample | None = None
         self._ratio: Tensor | None = None
 
@@ -81,7 +83,7 @@ class Recorder(Places):
             measures = Measures(statistics.sums(out), statistics.exponents(out))
             if row.kind in ACTIVATIONS:
                 measures.sample = self._samples.get(row.node.index)
-            _look(row, measures, out)
+            self._look(row, measures, out)
         if row.kind == "add" and self._ratio is not None:
             measures.numbers["forward.branch_ratio"] = self._ratio
         self.measures.append(measures)
@@ -89,6 +91,26 @@ class Recorder(Places):
             self._listen(out, partial(self._gradient, measures))
         if frame is not None and row.kind == "recurrent" and out.ndim == 3:
             self._over_time(measures, out, frame)
+
+    def _look(self, row: Row, measures: Measures, out: Tensor) -> None:
+        """The numbers of a site that are about samples and units."""
+        if out.ndim < 2 or out.is_complex() or not out.numel():
+            return
+        if out.shape[0] > 1 and row.kind not in _PASSING:
+            measures.numbers["forward.spread"] = statistics.spread(out)
+            self._alike.add(len(self.measures), out)
+        if row.kind in ACTIVATIONS:
+            low, high = units(out, 1 if row.node.channels else -1)
+            measures.numbers["forward.constant"] = (low == high).double().mean()
+            dead = dead_units(row.kind, low, high, measures.sample)
+            if dead is not None:
+                measures.numbers["forward.dead"] = dead
+
+    def compare(self) -> None:
+        """Adds how alike the samples are, which is asked of several sites at once."""
+        for key, column in self._alike.numbers().items():
+            for row, number in column.items():
+                self.measures[row].numbers[key] = number
 
     def _over_time(self, measures: Measures, out: Tensor, frame: Frame) -> None:
         if not isinstance(frame.module, nn.RNNBase):
@@ -111,22 +133,6 @@ class Recorder(Places):
 
     def _listen(self, tensor: Tensor, hook: Any) -> None:
         self.hooks.append(tensor.register_hook(hook))
-
-
-def _look(row: Row, measures: Measures, out: Tensor) -> None:
-    """The numbers of a site that are about samples and units."""
-    if out.ndim < 2 or out.is_complex() or not out.numel():
-        return
-    if out.shape[0] > 1 and row.kind not in _PASSING:
-        measures.numbers["forward.spread"] = statistics.spread(out)
-        measures.numbers["forward.correlation"] = statistics.correlation(out)
-        measures.numbers["forward.rank"] = statistics.rank(out)
-    if row.kind in ACTIVATIONS:
-        low, high = units(out, 1 if row.node.channels else -1)
-        measures.numbers["forward.constant"] = (low == high).double().mean()
-        dead = dead_units(row.kind, low, high, measures.sample)
-        if dead is not None:
-            measures.numbers["forward.dead"] = dead
 
 
 def _norms_over(x: Tensor, axis: int) -> Tensor:

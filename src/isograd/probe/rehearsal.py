@@ -22,6 +22,7 @@ from isograd.probe.stepping import Stepper
 from isograd.records import Number, Reading, Record
 from isograd.sites.batches import Batch, as_batch, check_finite
 from isograd.sites.losses import Loss
+from isograd.sites.randomness import reseed
 
 MakeOptimizer = Callable[[Any], torch.optim.Optimizer]
 
@@ -67,7 +68,7 @@ def rehearse(
             return Reading(replace(seen, notes=(*seen.notes, made)))
         twin, its_optimizer = made
         facts = optimizer_facts(its_optimizer, twin.named_parameters())
-        torch.manual_seed(seed)
+        reseed(seed)
         if sharpness and not facts["optimizer.adaptive"]:
             sharpest = lambda_max(twin, as_batch(batch), loss, seed=seed)
             if sharpest is not None:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from isograd.errors import IsogradError
 from isograd.sites.batches import Batch
 from isograd.sites.losses import Loss, as_scalar, choose
+from isograd.sites.randomness import reseed
 
 _ITERATIONS = 12
 """Products with the Hessian at most; the judgement asks for a factor, not for digits."""
@@ -40,7 +41,7 @@ def lambda_max(model: nn.Module, batch: Batch, loss: Loss | None, *, seed: int) 
     state = {name: b.clone() for name, b in model.named_buffers()}
     last = 0.0
     try:
-        torch.manual_seed(seed)
+        reseed(seed)
         outputs = batch.call(model)
         chosen = choose(outputs, batch.targets, loss, seed)
         value = as_scalar(chosen.compute(), chosen.name)
@@ -81,13 +82,16 @@ def lambda_max(model: nn.Module, batch: Batch, loss: Loss | None, *, seed: int) 
 
 
 def _start(gradients: Sequence[Tensor | None], drawn: Sequence[Tensor]) -> list[Tensor]:
-    """A vector with a large part in the sharp directions, as the gradient has, and a random one."""
+    """A vector with a large part in the sharp directions, as the gradient has, and a random one.
+
+    No numbers where the gradient is none, for then no product with the Hessian is one.
+    """
     given = [
         torch.zeros_like(d) if g is None else g.detach()
         for g, d in zip(gradients, drawn, strict=True)
     ]
     size, other = _norm(given), _norm(drawn)
-    if not 0 < size < math.inf:
+    if size == 0:
         return list(drawn)
     return [g / size + d * (_RANDOM / other) for g, d in zip(given, drawn, strict=True)]
 

@@ -14,6 +14,7 @@ from isograd.errors import RemedyError
 from isograd.findings import Diagnosis, Finding
 from isograd.records import Record
 from isograd.remedies._snapshot import Snapshot
+from isograd.sites.randomness import reseed
 
 MakeOptimizer = Callable[[Any], torch.optim.Optimizer]
 Loss = Callable[[Any, Any], Any]
@@ -108,7 +109,7 @@ class Plan:
         devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
         try:
             with torch.random.fork_rng(devices=devices):
-                torch.manual_seed(seed)
+                reseed(seed)
                 exec(compile(self.code, f"<{self.remedy}>", "exec"), names)
         except Exception as error:
             if snapshot is not None:

@@ -7,14 +7,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import torch
-
 from isograd.probe.stepping import Stepper
 from isograd.remedies import Case
 from isograd.repairs.choosing import better_half, ranked
 from isograd.repairs.scoring import Judge, failed
 from isograd.repairs.supply import Supply
 from isograd.repairs.treatments import Trainee, Treatment
+from isograd.sites.randomness import reseed
 
 
 @dataclass
@@ -43,7 +42,7 @@ class Runner:
         batches = supply.order(self.seed)
         for _ in range(done):
             next(batches)
-        torch.manual_seed(self.seed + done)
+        reseed(self.seed + done)
         for step in range(done, done + steps):
             value = own.forward(next(batches))
             self.losses.append(float(value.detach()))
@@ -51,8 +50,10 @@ class Runner:
                 self.broke = f"the loss was no finite number at step {step}"
                 break
             own.update(value)
-        if self.broke is None and not own.finite_weights():
-            self.broke = f"weights were no finite numbers after {len(self.losses)} steps"
+            # What is no number after the first step never becomes one, whatever the loss says.
+            if step in (0, done + steps - 1) and not own.finite_weights():
+                self.broke = f"weights were no finite numbers after {step + 1} steps"
+                break
         return len(self.losses) - done
 
     def judged(self, judge: Judge) -> float:

@@ -121,12 +121,14 @@ def repair(
             return replace(
                 same, verdict="no-remedy", reason=_untried(found), cost=_cost(spent, began)
             )
-        spending = Budget(steps, progress=progress)
+        # Steps that all trials go on from are theirs.
+        ahead = spent if start.model is not case.model else 0
+        spending = Budget(steps, spent=ahead, progress=progress)
         attempt = Attempt(case, start, supplied, allow, spending, seed)
         if seconds is not None:
             attempt.afford(began + seconds)
         done = _tried(attempt, found, same)
-    return replace(done, cost=_cost(spent + spending.spent, began))
+    return replace(done, cost=_cost(spent - ahead + spending.spent, began))
 
 
 def _tried(attempt: Attempt, found: Candidates, same: Repair) -> Repair:

@@ -1,5 +1,6 @@
 """Score: one number for how well a network does, by the same measure for every candidate."""
 
+import functools
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -12,13 +13,11 @@ from isograd.probe.borrowing import borrowed
 from isograd.repairs.supply import Supply
 from isograd.sites.batches import Batch, tensors
 from isograd.sites.losses import as_scalar, choose, form_of
+from isograd.sites.randomness import reseed
 
-COARSE = tuple(2.0**k for k in range(-10, 11))
-FINE = tuple(2.0 ** (k / 4) for k in range(-3, 4))
-"""Factors on logits that are tried, and those around the best of them. Cross entropy is convex in
-the factor, and within an eighth of an octave of its minimum as good as there."""
-MOST_ENTRIES = 2**22
-"""Logits that are scaled by several factors at once."""
+FACTORS = tuple(2.0 ** (k / 4) for k in range(-43, 44))
+"""Factors on logits, of which the best is looked for. Cross entropy is convex in the factor, and
+within an eighth of an octave of its minimum as good as there."""
 
 MEASURES = {
     "classes": "cross entropy at the best temperature",
@@ -52,7 +51,7 @@ class Judge:
     def __call__(self, model: nn.Module) -> float:
         """The score; infinite where the network gives no finite numbers."""
         with borrowed(model), torch.no_grad():
-            torch.manual_seed(self.seed)
+            reseed(self.seed)
             model.train(self.training) if self.training != model.training else None
             outputs = [_called(model, batch) for batch in self.supply.held]
             if self.measure == "classes":  # one temperature for all
@@ -72,7 +71,7 @@ class Judge:
             return None
         shares = []
         with borrowed(model), torch.no_grad():
-            torch.manual_seed(self.seed)
+            reseed(self.seed)
             for batch in self.supply.held:
                 outputs = batch.call(model)
                 if not _comparable(outputs, batch.targets) or _binary(batch.targets):
@@ -161,17 +160,16 @@ def calibrated(logits: Tensor, labels: Tensor) -> float:
         right = (x * labels).sum(1).mean()
         least = float(torch.special.entr(labels.double()).sum(1).mean())
 
-    def left(factors: tuple[float, ...]) -> list[float]:
-        many = max(1, MOST_ENTRIES // x.numel())
-        parts = torch.tensor(factors).to(x).split(many)
-        sums = [
-            torch.logsumexp(x * part[:, None, None], 2).mean(1) - part * right for part in parts
-        ]
-        return torch.cat(sums).tolist()
+    @functools.cache
+    def left(place: int) -> float:
+        factor = FACTORS[place]
+        return float(torch.logsumexp(x * factor, 1).mean() - factor * right)
 
-    losses = left(COARSE)
-    best = COARSE[losses.index(min(losses))]
-    return min(left(tuple(best * factor for factor in FINE))) - least
+    low, high = 0, len(FACTORS) - 1
+    while high > low:  # downhill: convex, so that one valley is all there is
+        middle = (low + high) // 2
+        low, high = (low, middle) if left(middle) <= left(middle + 1) else (middle + 1, high)
+    return left(low) - least
 
 
 def unexplained(out: Tensor, targets: Tensor) -> float:

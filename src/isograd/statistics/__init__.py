@@ -8,6 +8,7 @@ from isograd.statistics.extremes import units
 from isograd.statistics.histogram import EXPONENT_HIGH, EXPONENT_LOW, exponents
 from isograd.statistics.moves import Moves
 from isograd.statistics.samples import (
+    FEATURES,
     correlation,
     correlations,
     rank,
@@ -24,6 +25,7 @@ __all__ = [
     "COLUMNS",
     "EXPONENT_HIGH",
     "EXPONENT_LOW",
+    "FEATURES",
     "LARGE",
     "SUMS",
     "Moves",

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from isograd.probe.live.alike import Alike
+from isograd.probe.alike import Alike
 from isograd.probe.live.sheet import Sheet
 from isograd.probe.live.shield import Shield
 from isograd.probe.live.standing import Standing
@@ -20,6 +20,9 @@ from isograd.probe.modes import lag
 from isograd.sites.batches import is_signal, tensors
 from isograd.statistics import Place, Table, local
 from isograd.statistics.hooks import Shared, forward_hook, gradient_hook
+
+COMPARED = 512
+"""Entries of a sample that are compared: a cosine is then known to within 5 percent."""
 
 
 class Taps:
@@ -36,7 +39,7 @@ class Taps:
         self._model, self._sheet, self._guard = model, sheet, guard
         self.forward = Table(sheet.places, device)
         self.backward = Table([Place()] * len(sheet.sites), device)
-        self._alike = Alike()
+        self._alike = Alike(COMPARED)
         self.lags: list[Tensor] = []
         """Of batch norms, how far their outputs would be off in eval mode."""
         self._rows: dict[str, list[int]] = {}

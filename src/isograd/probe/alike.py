@@ -3,19 +3,21 @@
 import torch
 from torch import Tensor
 
-from isograd.statistics import correlations, ranks, some_samples
+from isograd.statistics import FEATURES, correlations, ranks, some_samples
 
-FEATURES = 512
-"""Entries of a sample that are compared: a cosine is then known to within 5 percent."""
-
-TOGETHER = 16
-"""Sites that are compared in one go, which costs little more than one alone: 1 MB of float32."""
+TOGETHER = 1 << 18
+"""Entries that are compared in one go, which costs little more than one site: 1 MB of float32."""
 
 
 class Alike:
-    """Takes tensors site by site, keeps a copy of a few samples, and compares them."""
+    """Takes tensors site by site, keeps a copy of a few samples, and compares them.
 
-    def __init__(self) -> None:
+    Args:
+        features: entries of a sample that are compared, evenly strided.
+    """
+
+    def __init__(self, features: int = FEATURES) -> None:
+        self._features = features
         self._waiting: dict[tuple[object, ...], dict[int, Tensor]] = {}
         self._numbers: dict[str, dict[int, Tensor]] = {}
 
@@ -26,12 +28,12 @@ class Alike:
     def add(self, row: int, x: Tensor) -> None:
         """Takes the output of a site, [samples, ...]; one that was taken before is forgotten."""
         with torch.no_grad():  # a copy, for it may be changed in place
-            table = some_samples(x, FEATURES).clone(memory_format=torch.contiguous_format)
+            table = some_samples(x, self._features).clone(memory_format=torch.contiguous_format)
         for group in self._waiting.values():
             group.pop(row, None)
         group = self._waiting.setdefault((table.shape, table.dtype, table.device), {})
         group[row] = table
-        if len(group) == TOGETHER:
+        if len(group) * table.numel() >= TOGETHER:
             self._compare(group)
 
     def numbers(self) -> dict[str, dict[int, Tensor]]:
