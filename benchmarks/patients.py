@@ -16,6 +16,7 @@ import torch
 import isograd
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from patients.asked import ASKED
 from patients.ill import ILL
 from patients.patient import Patient
 from patients.zoo import HEALTHY
@@ -50,7 +51,7 @@ def main() -> None:
         "|---|---|---|---|---|---|",
     ]
     print("\n".join(lines))
-    for name, case in ILL.items():
+    for name, case in (ILL | ASKED).items():
         lines.append(row(name, case.cause, *checked(case.build(), case.optimizer, case.steps)))
         print(lines[-1], flush=True)
     for name, build in HEALTHY.items():

@@ -5,6 +5,7 @@ import pytest
 import isograd
 from isograd.rules import RULES
 from patients import ill_courses
+from patients.asked import ASKED
 from patients.ill import ILL
 
 SHOWN_ELSEWHERE = {
@@ -30,9 +31,9 @@ SHOWN_ELSEWHERE = {
 IG403 need histories that `tests/rules` writes by hand."""
 
 
-@pytest.mark.parametrize("name", ILL)
+@pytest.mark.parametrize("name", [*ILL, *ASKED])
 def test_the_diagnosis_names_the_fault(name: str) -> None:
-    case = ILL[name]
+    case = (ILL | ASKED)[name]
     patient = case.build()
     diagnosis = isograd.check(
         patient.model, patient.batch, patient.loss, optimizer=case.optimizer, steps=case.steps

@@ -1,6 +1,6 @@
 """The healthy ones: real networks at their usual initialization on plausible data."""
 
-from patients import dense, images, language, residual, sequences
+from patients import asked, dense, images, language, residual, sequences
 from patients.patient import Build
 
 HEALTHY: dict[str, Build] = {
@@ -58,5 +58,13 @@ HEALTHY: dict[str, Build] = {
         language.llama,
         language.vit,
         language.t5,
+        asked.one_against_the_rest,
+        asked.scaled_cosines,
+        asked.random_features,
+        asked.tied_embeddings,
+        asked.normed_features,
+        asked.scaled_back_by_the_loss,
+        asked.contrastive_pairs,
+        asked.attention_over_words,
     )
 }

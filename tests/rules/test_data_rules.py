@@ -4,7 +4,7 @@ import math
 from dataclasses import replace
 
 import pytest
-from threshold_readings import FLAT, batch, targets, unabsorbed
+from threshold_readings import FLAT, batch, large_head, narrow_logits, targets, unabsorbed
 
 from isograd.diagnosis import diagnose
 from isograd.findings import Finding, Severity
@@ -119,6 +119,36 @@ def test_a_large_start_that_a_training_does_not_absorb_is_a_warning() -> None:
     assert severity(InitialLoss().judge(unabsorbed(60.0))) is Severity.WARNING
     assert severity(InitialLoss().judge(unabsorbed(5.0))) is Severity.INFO
     assert severity(InitialLoss().judge(Reading(unabsorbed(60.0).seen))) is Severity.INFO
+
+
+def test_a_norm_does_not_absorb_what_the_last_layer_makes_large() -> None:
+    assert severity(InitialLoss().judge(large_head(60.0))) is Severity.WARNING
+    assert severity(InitialLoss().judge(large_head(3.0))) is Severity.INFO
+
+
+@pytest.mark.parametrize(
+    ("classes", "least"), [(2, math.log(1 + math.exp(-2))), (10, math.log(1 + 9 * math.exp(-2)))]
+)
+def test_logits_between_minus_one_and_one_leave_a_loss(classes: int, least: float) -> None:
+    outcome = OutputActivation().judge(narrow_logits(classes))
+    if classes == 2:
+        assert isinstance(outcome, Passed)
+    else:
+        assert isinstance(outcome, Finding)
+        assert outcome.evidence["least"] == pytest.approx(least)
+        scaled = narrow_logits(classes).seen
+        scaled = replace(scaled, facts={**scaled.facts, "output.max": 7.0})
+        assert isinstance(OutputActivation().judge(Reading(scaled)), Passed)
+
+
+def test_a_softmax_over_the_samples() -> None:
+    facts = {"loss.kind": "nll", "loss.input_ops": ["log_softmax", "nll_loss"], "batch.size": 16}
+    facts |= {"output.shape": [16, 10], "output.softmax_axis": 0, "output.softmax_width": 16}
+    assert cause(LossPairing().judge(Reading(chain(3, facts=facts)))) == "loss-mismatch"
+    along = chain(3, facts={**facts, "output.softmax_axis": 1, "output.softmax_width": 10})
+    assert isinstance(LossPairing().judge(Reading(along)), Passed)
+    steps_first = chain(3, facts={**facts, "output.shape": [20, 16, 10]})
+    assert isinstance(LossPairing().judge(Reading(steps_first)), Passed)
 
 
 def test_branches_as_large_as_their_stream_explain_a_large_start() -> None:

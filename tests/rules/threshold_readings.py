@@ -87,6 +87,19 @@ def unabsorbed(level: float) -> Reading:
     return with_history(first, replace(first, step=25), losses=[level] * 25)
 
 
+def large_head(out: float) -> Reading:
+    """A norm before the last layer, which makes outputs of this rms of what it is given."""
+    facts = {"loss.value": 60.0, "loss.kind": "cross_entropy", "loss.chance": math.log(10)}
+    look = chain(2, activation="layer_norm", series={"forward.rms": (1.0, out)}, facts=facts)
+    return Reading(look)
+
+
+def narrow_logits(classes: int) -> Reading:
+    """Cross-entropy of logits that are cosines."""
+    facts = {"loss.kind": "cross_entropy", "target.classes": classes, "output.cosines": True}
+    return Reading(chain(3, facts={**facts, "output.min": -0.4, "output.max": 0.5}))
+
+
 def unrolled(*, growth: float) -> Reading:
     """One layer called twelve times."""
     look = chain(12, activation=None)
@@ -240,7 +253,9 @@ FURTHER: dict[str, tuple[Reading, ...]] = {
         _loss(1.5, kind="cross_entropy", chance=math.log(10)),
         _loss(36.0, kind="cross_entropy", chance=math.log(10), **{"loss.summed": True}),
         unabsorbed(60.0),
+        large_head(11.0),
     ),
+    "IG606": (narrow_logits(4),),
     "IG609": (adversarial(),),
     "IG604": (
         plateau(FLAT, spread=0.5),

@@ -63,6 +63,7 @@ def own_bce(out: Tensor, targets: Tensor) -> Tensor:
         (lambda o, t: torch.sub(column(o), t).square().sum(), REAL, "mse"),
         (lambda o, t: (column(o) - t).abs().mean(), REAL, "l1"),
         (lambda o, t: (column(o) - t).mean(), REAL, "other"),
+        (lambda o, t: (o[:, None] - o[None]).square().mean(), LABELS, "other"),
         (lambda o, t: column(o).exp().log().mean(), REAL, "other"),
         (lambda o, t: column(o).mul(t).mean(), REAL, "other"),
     ],
@@ -72,6 +73,42 @@ def test_the_kind_of_a_loss(loss: Loss, targets: Tensor, kind: str) -> None:
     assert record.fact("loss.kind") == kind
     assert record.fact("loss.chosen") is False
     assert record.fact("loss.input_site") == 0
+
+
+@pytest.mark.parametrize(
+    ("loss", "targets", "kind", "mean"),
+    [
+        (lambda o, t: F.mse_loss(column(o), t * 20 + 7), REAL, "real", float(REAL.mean()) * 20 + 7),
+        (
+            lambda o, t: F.binary_cross_entropy_with_logits(column(o), (t == 3).float()),
+            LABELS,
+            "binary",
+            float((LABELS == 3).float().mean()),
+        ),
+        # Of shares of classes, and of two terms, the labels of the batch say more.
+        (
+            lambda o, t: F.cross_entropy(o, F.one_hot(t, 5).float()),
+            LABELS,
+            "class",
+            float(LABELS.double().mean()),
+        ),
+        (
+            lambda o, t: F.mse_loss(column(o), t * 2) + F.mse_loss(column(o), t * 3),
+            REAL,
+            "real",
+            float(REAL.mean()),
+        ),
+        # What the loss makes of the prediction, or of nothing, is no target.
+        (lambda o, t: F.mse_loss(o, o.detach() + 9), REAL, "real", float(REAL.mean())),
+        (lambda o, t: F.mse_loss(o, torch.ones_like(o)), REAL, "real", float(REAL.mean())),
+    ],
+)
+def test_targets_are_read_as_the_loss_compares_with_them(
+    loss: Loss, targets: Tensor, kind: str, mean: float
+) -> None:
+    record = judged(loss, targets)
+    assert record.fact("target.kind") == kind
+    assert record.fact("target.mean") == pytest.approx(mean, rel=1e-5)
 
 
 def test_no_targets_means_probes() -> None:

@@ -162,7 +162,7 @@ def loss_facts(traced: Trace) -> dict[str, Any]:
     facts |= target_facts(traced.batch.targets, shape, facts.get("loss.kind"))
     facts |= _output_facts(traced, graph.entering_tensor(traced.tape, node))
     if "softmax" in " ".join(facts.get("loss.input_ops", ())):
-        facts["output.softmax_width"] = graph.softmax_width(traced.tape, node)
+        facts |= graph.softmax_facts(traced.tape, node)
     return facts
 
 

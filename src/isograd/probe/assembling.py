@@ -15,7 +15,13 @@ from isograd.probe.weights import weight_series
 from isograd.records import Number, Parameter, Record, Site
 from isograd.sites import ELEMENTWISE, NORMS
 from isograd.sites.facts import batch_facts, target_facts
-from isograd.sites.graph import entering_tensor, loss_facts, softmax_width
+from isograd.sites.graph import (
+    entering_tensor,
+    loss_facts,
+    made_from_targets,
+    named_losses,
+    softmax_facts,
+)
 from isograd.sites.parameters import feeding, following, model_facts, parameters_of, uses
 from isograd.sites.places import Row
 from isograd.sites.tape import Tape
@@ -218,11 +224,8 @@ def _facts(
         facts.setdefault("loss.kind", "model")
     out = None if done.loss_node is None else entering_tensor(tape, done.loss_node)
     facts.update(output_facts(out))
-    facts.update(
-        target_facts(
-            done.batch.targets, None if out is None else tuple(out.shape), facts.get("loss.kind")
-        )
-    )
+    shape = None if out is None else tuple(out.shape)
+    facts.update(target_facts(_compared(done, recorder), shape, facts.get("loss.kind")))
     facts["loss.name"], facts["loss.chosen"] = done.loss_name, done.loss_chosen
     if done.summed is not None:
         facts["loss.summed"] = done.summed
@@ -230,13 +233,24 @@ def _facts(
         facts["loss.value"] = float(done.loss.detach())
     if recorder.batch_norms:
         facts["norm.min_values"] = min(recorder.batch_norms)
+    if recorder.lone_norms:
+        facts["norm.alone"] = list(dict.fromkeys(recorder.lone_norms))
     if done.loss_node is not None and "softmax" in " ".join(facts.get("loss.input_ops", ())):
-        width = softmax_width(tape, done.loss_node)
-        if width is not None:
-            facts["output.softmax_width"] = width
+        facts.update(softmax_facts(tape, done.loss_node))
     facts["model.unregistered"] = _unregistered(tape, recorder)
     facts["model.unused"], facts["model.unreached"] = _reach(model, done, parameters, used_by)
     return facts
+
+
+def _compared(done: "Pass", recorder: Recorder) -> Any:
+    """The targets as the loss compares with them: it may make others of those of the batch."""
+    calls = [] if done.loss_node is None else named_losses(done.tape, done.loss_node)
+    made = recorder.targets.get(calls[0].index) if len(calls) == 1 else None
+    if made is None or not made_from_targets(done.tape, made):
+        return done.batch.targets
+    # Shares of classes are no targets of their own: labels say more.
+    shares = made.is_floating_point() and calls[0].op in ("cross_entropy", "kl_div")
+    return done.batch.targets if shares else made
 
 
 def _unregistered(tape: Tape, recorder: Recorder) -> list[str]:

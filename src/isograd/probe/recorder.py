@@ -1,5 +1,6 @@
 """The recorder: takes the numbers of every site while its tensors exist."""
 
+import math
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -11,7 +12,8 @@ from torch.utils.hooks import RemovableHandle
 from isograd import statistics
 from isograd.probe.alike import Alike
 from isograd.probe.slopes import Sample, dead_units, sample
-from isograd.sites import ACTIVATIONS
+from isograd.sites import ACTIVATIONS, NORMS
+from isograd.sites.graph import LOSSES
 from isograd.sites.places import Places, Row
 from isograd.sites.tape import Call, Frame, Node, Tape
 from isograd.statistics import units
@@ -43,6 +45,10 @@ class Recorder(Places):
         self.hooks: list[RemovableHandle] = []
         self.batch_norms: list[float] = []
         """Values per channel over which each batch norm in training mode averaged."""
+        self.lone_norms: list[str] = []
+        """Modules of the other norms that normalize every value by itself."""
+        self.targets: dict[int, Tensor] = {}
+        """What each loss function was given beside the prediction, by its node."""
         self._samples: dict[int, Sample] = {}
         self._alike = Alike()
         self._sample: Sample | None = None
@@ -65,6 +71,8 @@ class Recorder(Places):
             x = call.tensors[0]
             if x.ndim >= 2 and x.shape[1]:
                 self.batch_norms.append(x.numel() / x.shape[1])
+        elif kind in NORMS and _averaged(kind, call) == 1:
+            self.lone_norms.append(tape.stack[-1].path if tape.stack else f"forward:{name}")
 
     def residual(self, _: Tape, skip: Tensor, branch: Tensor, /) -> None:
         """Takes the rms of the branch over that of the skip."""
@@ -75,6 +83,10 @@ class Recorder(Places):
         """Keeps an activation's sample for the site that it is, or is the last operation of."""
         if self._sample is not None and node.kind in ACTIVATIONS:
             self._samples[node.index] = self._sample
+        if node.op in LOSSES:
+            given = [t for t in call.tensors[1:] if not t.requires_grad]
+            if given:
+                self.targets[node.index] = given[0]
         super().after(tape, node, out, call)
 
     def read(self, _: Tape, row: Row, out: Tensor, frame: Frame | None, /) -> None:
@@ -133,6 +145,16 @@ class Recorder(Places):
 
     def _listen(self, tensor: Tensor, hook: Any) -> None:
         self.hooks.append(tensor.register_hook(hook))
+
+
+def _averaged(kind: str, call: Call) -> int:
+    """Values over which a norm of single samples averages; 0 where that is not known."""
+    x, given = call.tensors[0], (*call.args[1:2], *call.kwargs.values())
+    if kind == "layer_norm" and given and isinstance(given[0], (list, tuple)):
+        return math.prod(given[0])
+    if kind == "group_norm" and given and isinstance(given[0], int) and x.ndim > 1:
+        return x.numel() // max(x.shape[0] * given[0], 1)
+    return math.prod(x.shape[2:]) if kind == "instance_norm" and x.ndim > 2 else 0
 
 
 def _norms_over(x: Tensor, axis: int) -> Tensor:

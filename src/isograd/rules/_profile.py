@@ -207,6 +207,8 @@ def outcome(reading: Reading) -> Result | None:
         return "diverges"
     if learnt(reading.seen) and end < LEARNT * (chance or 0.0):
         return "trains"
+    # A first step that throws the loss far up makes anything look like learning afterwards.
+    start = min(start, losses[0])
     below = end < BELOW_CHANCE * (start if chance is None else min(start, chance))
     seeing = dependence(last)
     if chance is not None and seeing is not None and seeing < CONSTANT:
@@ -234,7 +236,8 @@ def effective_updates(record: Record) -> dict[int, float]:
     """Update over weight of every weight tensor, once momentum has built up.
 
     Momentum adds up to 1/(1 - momentum) such updates; adaptive methods average instead. Left out
-    are weights that are zero and weights whose gradient is, as before a layer that starts at zero.
+    are weights that are zero, weights whose gradient is, as before a layer that starts at zero, and
+    frozen ones.
     """
     momentum = fact(record, "optimizer.momentum") or 0.0
     adaptive = bool(record.fact("optimizer.adaptive"))
@@ -243,6 +246,7 @@ def effective_updates(record: Record) -> dict[int, float]:
         index: ratio * boost
         for index, ratio in record.pairs("weight.update_ratio")
         if record.parameters[index].is_weight
+        and record.parameters[index].trainable
         and record.value("weight.rms", index) != 0
         and record.value("weight.grad_rms", index) != 0
     }

@@ -1,4 +1,4 @@
-"""How many values a batch norm averages over."""
+"""How many values a norm averages over."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -6,21 +6,24 @@ from typing import ClassVar
 from isograd.findings import Finding, Severity
 from isograd.records import Reading
 from isograd.rules._examples import chain
-from isograd.rules._numbers import fact
+from isograd.rules._numbers import fact, words
 from isograd.rules._rule import NotApplicable, Outcome, Passed, Rule
+from isograd.rules._symptoms import OF_TRAINING, OVER_DEPTH
 
 
 @dataclass(frozen=True)
 class BatchNormValues(Rule):
-    """A batch norm averages over too few values.
+    """A norm averages over too few values.
 
     Sees: the smallest number of values per channel (samples times positions) over which a batch
-        norm in training mode took its mean and variance.
+        norm in training mode took its mean and variance; layer, group and instance norms that
+        take theirs of a single value.
 
     Matters: with n values the mean is off by 1/sqrt(n) standard deviations, so that every sample
         is shifted by its neighbors, and the backward pass amplifies: the gradient's energy grows
         by (n-2)/(n-3) per norm even where nothing else does. With one value the output is the
-        same whatever went in.
+        same whatever went in: so it is of LayerNorm(1) on a series of single numbers, and of
+        GroupNorm with a group per channel on a map of one position.
 
     Wrong when: you hand in a smaller batch than you train with, or statistics are gathered over
         several devices.
@@ -42,6 +45,9 @@ class BatchNormValues(Rule):
     def judge(self, reading: Reading) -> Outcome:
         """Judges the smallest count."""
         seen = reading.seen
+        alone = words(seen.fact("norm.alone"))
+        if alone:
+            return self._alone(alone)
         least = fact(seen, "norm.min_values")
         if least is None:
             return NotApplicable(
@@ -72,6 +78,23 @@ class BatchNormValues(Rule):
                 "torch.nn.SyncBatchNorm.convert_sync_batchnorm when several devices train.",
             ),
             explains=self.explains,
+        )
+
+    def _alone(self, names: tuple[str, ...]) -> Finding:
+        some = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+        return Finding(
+            self.code,
+            Severity.ERROR,
+            "norm-mode",
+            f"{len(names)} norm{'s' if len(names) > 1 else ''} ({some}) take mean and variance of "
+            "a single value: what comes out does not depend on what goes in.",
+            sites=names,
+            evidence={"norm.alone": list(names)},
+            remedies=(
+                "Remove it, normalize the data once instead, or let it average over more: all "
+                "features, the time steps, fewer groups.",
+            ),
+            explains=(*self.explains, *OVER_DEPTH, *OF_TRAINING),
         )
 
     @staticmethod

@@ -6,7 +6,7 @@ from statistics import median
 from typing import ClassVar
 
 from isograd.findings import Finding, Severity
-from isograd.records import Reading, Record
+from isograd.records import WEIGHT_KINDS, Reading, Record
 from isograd.rules._causes import UNSCALED
 from isograd.rules._course import course, terms
 from isograd.rules._examples import chain
@@ -48,6 +48,8 @@ class InitialLoss(Rule):
     """Loss over chance: a fresh network that guesses no one does so well on a whole batch."""
     patience: int = 20
     """Steps of a training in which what can be absorbed has been, at least in part."""
+    amplified: float = 10.0
+    """Rms of the outputs over that of what the last layer is given: any initializer has up to 2."""
     update: float = 0.1
     """First update over weight: a tenth of the weight in one step undoes the initialization."""
 
@@ -128,13 +130,25 @@ class InitialLoss(Rule):
         # A norm, or an optimizer that divides by the gradient's size, undoes a large start.
         seen = reading.seen
         path, chance = course(reading), _of_chance(seen)
-        absorbed = seen.fact("optimizer.adaptive") or any(s.kind in NORMS for s in seen.sites)
+        normed = any(s.kind in NORMS for s in seen.sites) and not self._head_amplifies(seen)
+        absorbed = seen.fact("optimizer.adaptive") or normed
         tried = path is not None and path.steps >= self.patience and path.level / terms(seen)
         if tried and chance and tried > self.above * chance:
             return Severity.WARNING  # it has not been absorbed in all these steps
         if absorbed or outcome(reading) == "trains":
             return Severity.INFO
         return Severity.WARNING
+
+    def _head_amplifies(self, seen: Record) -> bool:
+        """Whether it is the last layer, behind every norm, that makes the outputs large."""
+        place = seen.fact("loss.input_site")
+        if not isinstance(place, int) or not 0 <= place < len(seen.sites):
+            return False
+        site = seen.sites[place]
+        out = seen.value("forward.rms", place)
+        into = [rms for i in site.inputs if (rms := seen.value("forward.rms", i))]
+        large = bool(out and into) and (out or 0.0) > self.amplified * max(into, default=1.0)
+        return site.kind in WEIGHT_KINDS and large
 
     def _low(self, value: float, chance: float, ratio: float) -> Finding:
         return Finding(

@@ -24,11 +24,12 @@ class LossPairing(Rule):
         cross_entropy (which applies it itself), a sigmoid in front of
         binary_cross_entropy_with_logits or cross_entropy, nll_loss without a logarithm, kl_div of
         numbers above zero, BCE on numbers that are no probabilities, and a softmax over an axis of
-        length one.
+        length one, or over the samples of the batch.
 
     Matters: applied twice, softmax squeezes ten logits into probabilities between 0 and 1, so
         that the loss can never go below 1.46 for ten classes, and its gradient is weak. A softmax
-        over one unit is the constant 1: no gradient at all. nll_loss and kl_div without a
+        over one unit is the constant 1: no gradient at all. Over the samples it says which of
+        them a class fits best, and not which class fits a sample. nll_loss and kl_div without a
         logarithm reward larger numbers without bound.
 
     Wrong when: the squeeze is wanted. log_softmax before cross_entropy changes nothing.
@@ -61,6 +62,13 @@ class LossPairing(Rule):
                 "Give the output layer one unit per class, or one unit with "
                 "binary_cross_entropy_with_logits and no softmax.",
             )
+        if self._over_samples(seen) and kind in _OVER_CLASSES and kind != "cross_entropy":
+            return self._finding(
+                seen,
+                "The softmax before the loss runs over axis 0, the "
+                f"{fact(seen, 'batch.size'):.0f} samples of the batch, in place of the classes.",
+                "Name the axis of the classes: softmax(…, dim=-1), or dim=1 for maps.",
+            )
         found = self._mismatch(seen, kind, ops)
         if found is not None:
             return self._finding(seen, *found)
@@ -73,6 +81,12 @@ class LossPairing(Rule):
                 Severity.INFO,
             )
         return Passed(f"{kind} fits the {len(ops)} operations before it")
+
+    def _over_samples(self, seen: Record) -> bool:
+        """Whether the first axis is normalized, of an output whose samples lie along it."""
+        sizes, samples = seen.fact("output.shape"), fact(seen, "batch.size")
+        apart = isinstance(sizes, (list, tuple)) and len(sizes) > 1 and sizes[0] == samples
+        return bool(apart) and seen.fact("output.softmax_axis") == 0
 
     def _width(self, seen: Record, kind: str) -> float | None:
         if kind == "cross_entropy" and fact(seen, "target.classes") is not None:

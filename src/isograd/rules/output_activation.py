@@ -26,6 +26,7 @@ _RANGES = {
 """What an activation can give, by its definition."""
 
 _RECTIFIERS = ("relu", "relu6")
+_SHUT = ("tanh", "hardtanh", "softsign")
 
 
 @dataclass(frozen=True)
@@ -33,18 +34,21 @@ class OutputActivation(Rule):
     """The output activation cannot give what the loss asks for.
 
     Sees: the activation whose result enters the loss, its range, and the range of the targets;
-        a rectifier in front of cross_entropy; a sigmoid in front of a squared error on classes.
+        a rectifier in front of cross_entropy; a sigmoid in front of a squared error on classes;
+        logits that stay within [-1, 1], because tanh or a product of normalized vectors gave them.
 
     Matters: ReLU cannot give a negative number, so for negative targets the best it can do is 0,
         where its gradient is 0 too and nothing more is learned. A sigmoid or tanh that has to
         reach beyond its range saturates. Before cross_entropy a ReLU throws away every logit below
-        zero with its gradient. Sigmoid with a squared error starts well, but never
-        recovers from a confident mistake.
+        zero with its gradient. With logits in [-1, 1] the cross-entropy of ten classes ends at 0.79
+        in place of 0, however right the network is. Sigmoid with a squared error starts well, but
+        never recovers from a confident mistake.
 
     Wrong when: targets beyond the range are rare outliers that should be clipped.
 
     Do: end a regression with a linear layer. Use softplus if the answer must be positive and the
-        targets are. Scale tanh or sigmoid to the targets' range.
+        targets are. Scale tanh or sigmoid to the targets' range, and cosines by 10 to 30 (or by a
+        parameter that starts there).
     """
 
     code: ClassVar[str] = "IG606"
@@ -56,6 +60,9 @@ class OutputActivation(Rule):
     blocked: float = 0.5
     """Share of the outputs that stand at a rectifier's zero, where no gradient passes; beyond
     one half the output is dying rather than restricted."""
+    floor: float = 0.25
+    """Least loss that logits in [-1, 1] come to, over that of chance: two classes have 0.18 and may
+    be told apart all the same, ten 0.34."""
 
     def judge(self, reading: Reading) -> Outcome:
         """Judges the activation that enters the loss."""
@@ -67,6 +74,10 @@ class OutputActivation(Rule):
         if not 0 <= place < len(seen.sites):
             return NotApplicable("the site whose output enters the loss is not in the record")
         site = seen.sites[place]
+        if kind in ("cross_entropy", "bce_logits") and (
+            site.kind in _SHUT or seen.fact("output.cosines")
+        ):
+            return self._too_narrow(seen, kind, place)
         if site.kind not in _RANGES or not _enters_as_it_is(seen, place):
             return Passed(f"no activation of limited range among the last 1 of {len(seen.sites)}")
         if kind in ("cross_entropy", "bce_logits", "nll") and site.kind in _RECTIFIERS:
@@ -116,18 +127,52 @@ class OutputActivation(Rule):
     def _before_logits(self, reading: Reading, place: int) -> Finding:
         site = reading.seen.sites[place]
         zero = reading.seen.value("forward.zero", place) or 0.0
-        dying = zero >= self.blocked
+        last = reading.last if tuple(reading.last.sites) == tuple(reading.seen.sites) else None
+        lost = (last and last.value("forward.dead", place)) or 0.0
+        severity = weighed(Severity.WARNING, outcome(reading))
+        if lost and severity is Severity.INFO:
+            severity = Severity.WARNING  # the other classes learn; these never will
+        dying = zero >= self.blocked or lost > 0
         return Finding(
             self.code,
-            weighed(Severity.WARNING, outcome(reading)),
+            severity,
             "dead-output" if dying else "output-activation",
             f"{site.name} ({site.kind}) stands between the last layer and "
             f"{reading.seen.fact('loss.kind')}: {zero:.0%} of the logits are 0 and pass no "
-            "gradient.",
+            f"gradient{f'; {lost:.0%} are 0 for every sample' if lost else ''}.",
             sites=(site.name,),
-            evidence={"activation": site.kind, "forward.zero": zero},
+            evidence={"activation": site.kind, "forward.zero": zero, "forward.dead": lost},
             remedies=(f"Remove {site.name}: the loss takes logits of either sign.",),
             explains=self.explains,
+        )
+
+    def _too_narrow(self, seen: Record, kind: str, place: int) -> Outcome:
+        """Logits between -1 and 1: at best the right one is 2 above all others."""
+        low, high = fact(seen, "output.min"), fact(seen, "output.max")
+        if low is None or high is None:
+            return NotApplicable("the range of the logits is not in the record")
+        classes = fact(seen, "target.classes") or 2.0
+        least, chance = math.log1p((classes - 1) * math.exp(-2)), math.log(max(classes, 2))
+        if kind == "bce_logits":
+            least, chance = math.log1p(math.exp(-1)), math.log(2)
+        site = seen.sites[place]
+        gives = site.kind if site.kind in _SHUT else "a product of normalized vectors"
+        if max(-low, high) > 1 + 1e-4 or least < self.floor * chance:
+            return Passed(f"{gives} leaves {kind} a range to {show(least)}, chance {show(chance)}")
+        return Finding(
+            self.code,
+            Severity.WARNING,
+            "output-activation",
+            f"The logits are those of {gives} ({site.name}), between -1 and 1: {kind} cannot fall "
+            f"below {show(least)}, where chance is {show(chance)}.",
+            sites=(site.name,),
+            evidence={"least": least, "chance": chance, "output.min": low, "output.max": high},
+            remedies=(
+                "Multiply the logits by 10 to 30, or by a parameter that starts there."
+                if site.kind not in _SHUT
+                else f"Remove {site.name}: the loss takes logits of any size.",
+            ),
+            explains=("IG604",),
         )
 
     def _squared(self, seen: Record, place: int) -> Finding:

@@ -6,8 +6,11 @@ from typing import ClassVar
 
 from isograd.findings import Finding, Severity
 from isograd.records import Reading, Record
+from isograd.rules._causes import hidden_layers, initializer
+from isograd.rules._course import course
 from isograd.rules._examples import reading
 from isograd.rules._numbers import words
+from isograd.rules._profile import PATIENCE, outcome
 from isograd.rules._rule import NotApplicable, Outcome, Passed, Rule
 from isograd.rules._symptoms import OVER_DEPTH
 
@@ -22,14 +25,15 @@ class UnreachedParameter(Rule):
     Sees: trainable parameters that the forward used and the backward left without a gradient,
         with the operation that cut the graph; parameters that no operation used; models in which
         nothing asks for a gradient; trainable weights that are not registered in the model;
-        parameters that the optimizer was not given.
+        parameters that the optimizer was not given; frozen layers with weights as they are drawn,
+        where the rest gets nowhere in a rehearsal.
 
     Matters: such a parameter keeps its initial value for ever. Nothing fails and nothing warns:
         the rest of the network learns around it, or not at all.
 
     Wrong when: the cut is meant (a stop-gradient, as in target networks or straight-through
         tricks) or part of the model is frozen for fine-tuning; a frozen part is not reported as
-        long as something is left to train.
+        long as what is left to train learns.
 
     Do: remove the detach(), .item(), .numpy(), .data, argmax or no_grad() that is named, or put
         a differentiable operation there; register modules in nn.ModuleList; give the optimizer
@@ -85,7 +89,27 @@ class UnreachedParameter(Rule):
                 {"unused": list(unused)},
                 (f"If {unused[0]} is meant to take part, call its module in forward().",),
             )
+        idle = self._never_trained(reading)
+        if idle:
+            return self._frozen(
+                idle,
+                f"{len(idle)} layers are frozen as they were drawn ({_some(idle)}), and the rest "
+                "does not learn from what they give",
+                "Set requires_grad back, or load the weights that they were to have.",
+                Severity.WARNING,
+            )
         return Passed(f"all {len(trainable)} trainable parameters are reached")
+
+    def _never_trained(self, reading: Reading) -> tuple[str, ...]:
+        """Frozen hidden weights that an initializer has drawn, where training gets nowhere."""
+        seen, path = reading.seen, course(reading)
+        tried = path is not None and path.steps >= PATIENCE
+        if not tried or outcome(reading) == "trains":
+            return ()
+        frozen = [x for x in hidden_layers(seen) if not seen.parameters[x.parameter].trainable]
+        if not frozen or initializer(seen, frozen) is None:
+            return ()
+        return tuple(seen.parameters[x.parameter].name for x in frozen)
 
     def _cut(self, record: Record, unreached: tuple[str, ...], trainable: int) -> Finding:
         given = record.fact("graph.cuts") or ()
@@ -111,10 +135,12 @@ class UnreachedParameter(Rule):
             self.explains,
         )
 
-    def _frozen(self, names: tuple[str, ...], what: str, remedy: str) -> Finding:
+    def _frozen(
+        self, names: tuple[str, ...], what: str, remedy: str, severity: Severity = Severity.ERROR
+    ) -> Finding:
         return Finding(
             self.code,
-            Severity.ERROR,
+            severity,
             "frozen-parameters",
             f"{what}: they keep their initial values.",
             names,

@@ -33,12 +33,12 @@ def cuts(name: str, inputs: list[Tensor], out: Tensor) -> bool:
     return name in CUTTING or out.is_floating_point() or "arg" in name
 
 
-def width(call: "Call", out: Tensor) -> int:
-    """Size of the axis that a softmax normalizes."""
+def axis_of(call: "Call", out: Tensor) -> int:
+    """The axis that a softmax normalizes, counted from the front."""
     axis = call.kwargs.get("dim", call.args[1] if len(call.args) > 1 else None)
     if not isinstance(axis, int):  # what torch takes where none is named
         axis = 0 if out.ndim in (0, 1, 3) else 1
-    return out.shape[axis] if out.ndim else 1
+    return axis % out.ndim if out.ndim else 0
 
 
 def channels(kind: str | None, out: Tensor, signals: "list[Node]") -> bool:

@@ -51,6 +51,8 @@ def loss_facts(tape: Tape, loss: Node | None) -> dict[str, Any]:
         facts["loss.input_site"] = entering.sources[-1]
     if any(n.phase == "loss" and n.kind in WEIGHTS and n.depth >= 0 for n in upstream):
         facts["loss.critic"] = True
+    if entering is not None and _are_cosines(tape, entering):
+        facts["output.cosines"] = True
     broadcast = _broadcast(tape, upstream)
     if broadcast:
         facts["loss.broadcast"] = broadcast
@@ -62,11 +64,22 @@ def named_losses(tape: Tape, loss: Node) -> list[Node]:
     return [n for n in ancestors(tape, loss) if n.op in LOSSES and n.depth >= 0]
 
 
-def softmax_width(tape: Tape, loss: Node) -> int | None:
-    """Length of the axis of the last softmax that the loss comes through, if there is one."""
+def made_from_targets(tape: Tape, tensor: Tensor) -> bool:
+    """Whether the loss computed a tensor from the targets that came with the batch."""
+    node = tape.node_of(tensor)
+    return (
+        node is not None and node.phase != "target" and node.index in _downstream_of_targets(tape)
+    )
+
+
+def softmax_facts(tape: Tape, loss: Node) -> dict[str, int]:
+    """Facts `output.softmax_*`: axis, and its length, of the last softmax before the loss."""
     before = (n for n in reversed(ancestors(tape, loss)) if n.depth > 0)
     last = next((n for n in before if n.op.strip("_") in ("softmax", "log_softmax")), None)
-    return None if last is None else last.width
+    if last is None or last.axis is None:
+        return {}
+    width = last.shape[last.axis] if last.shape else 1
+    return {"output.softmax_axis": last.axis, "output.softmax_width": width}
 
 
 def entering_node(tape: Tape, loss: Node) -> Node | None:
@@ -131,14 +144,38 @@ def _by_formula(upstream: list[Node]) -> str:
         if "softmax" in before:
             return "nll"
         return "other"
+    depths = {n.index: n.depth for n in upstream}
     for node in inside:
-        if node.op in _DIFFERENCES and node.depth >= 0:
+        # Of two predictions, as the pairs of a contrastive loss, none is the target.
+        pair = len(node.inputs) == 2 and all(depths[i] > 0 for i in node.inputs)
+        if node.op in _DIFFERENCES and node.depth >= 0 and not pair:
             later = {n.op for n in inside if node.index in n.inputs}
             if later & {"pow", "__pow__", "square", "mul", "__mul__"}:
                 return "mse"
             if later & {"abs", "__abs__"}:
                 return "l1"
     return "other"
+
+
+_PRODUCTS = frozenset("matmul __matmul__ mm bmm linear".split())
+_TURNED = frozenset("T mT".split())
+_SCALING = frozenset("mul __mul__ __rmul__ multiply div __truediv__ divide".split())
+
+
+def _are_cosines(tape: Tape, node: Node) -> bool:
+    """Whether a tensor holds products of vectors of unit length, times a number that is written."""
+    node = _before_scaling(tape, node)
+    if node.op == "cosine_similarity":
+        return True
+    factors = [_before_scaling(tape, tape.nodes[i]).op for i in node.inputs]
+    return node.op in _PRODUCTS and factors == ["normalize", "normalize"]
+
+
+def _before_scaling(tape: Tape, node: Node) -> Node:
+    """What a tensor is a view of, or a multiple by a number."""
+    while len(node.inputs) == 1 and not node.parameters and node.op in _LAYOUT | _SCALING | _TURNED:
+        node = tape.nodes[node.inputs[0]]
+    return node
 
 
 _ELEMENTWISE = (

@@ -18,7 +18,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from isograd.sites import WEIGHTS, kind_of_function
-from isograd.sites._noting import CUTTING, Quiet, channels, cuts, has_stranger, merge, width
+from isograd.sites._noting import CUTTING, Quiet, axis_of, channels, cuts, has_stranger, merge
 from isograd.sites.batches import Batch, listed, tensors
 
 _TURNING = frozenset("t T mT transpose swapaxes swapdims".split())
@@ -46,8 +46,8 @@ class Node:
     site: int | None = None
     phase: str = "model"
     """input, target, constant, model or loss."""
-    width: int | None = None
-    """Of a softmax: size of the axis it normalizes."""
+    axis: int | None = None
+    """Of a softmax: the axis it normalizes, counted from the front."""
     cuts: bool = False
     """Whether the result lost its connection to a graph that an input had."""
 
@@ -245,7 +245,7 @@ class Tape(TorchFunctionMode):
             tuple(first.shape),
             parameters,
             phase=self.phase,
-            width=width(call, first) if kind in ("softmax", "log_softmax") else None,
+            axis=axis_of(call, first) if kind in ("softmax", "log_softmax") else None,
             cuts=cuts(name, call.tensors, first),
         )
         for tensor in results[1:]:

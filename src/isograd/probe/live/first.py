@@ -29,8 +29,6 @@ class _Recorder(Recorder):
         super().__init__()
         self.guard = guard
         self.spots: list[Spot | None] = []
-        self.targets: dict[int, Tensor] = {}
-        """What each loss function was given beside the prediction, by its node."""
         self.summed: dict[int, bool] = {}
         """Whether each loss function adds up over the batch, by its node."""
         self.broadcast: list[list[int]] | None = None
@@ -51,9 +49,6 @@ class _Recorder(Recorder):
             self.spots.append(Spot(path, count, node.op))
         if tape.phase == "loss" and node.op in LOSSES:
             self.summed[node.index] = call.kwargs.get("reduction") == "sum"
-            given = [t for t in call.tensors[1:] if not t.requires_grad]
-            if given:
-                self.targets[node.index] = given[0]
         if tape.phase == "loss" and len(call.tensors) == 2 and self.broadcast is None:
             aim, guess = sorted(call.tensors, key=lambda t: t.requires_grad)
             shapes = tuple(guess.shape), tuple(aim.shape)
