@@ -1,10 +1,8 @@
 """The attempt: what happens between a diagnosis that found something and the verdict."""
 
 import itertools
-import math
-import time
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 
 from isograd.diagnosis import diagnose
 from isograd.errors import IsogradError
@@ -12,12 +10,13 @@ from isograd.findings import Diagnosis, Finding, Severity
 from isograd.probe.measuring import measure
 from isograd.probe.rehearsal import rehearse
 from isograd.remedies import Case
+from isograd.repairs.budget import Budget
 from isograd.repairs.choosing import gained, structural
 from isograd.repairs.comparing import Comparison
 from isograd.repairs.planning import Candidates, candidates
 from isograd.repairs.proving import FEWEST, MOST_BYTES, Series, prove
 from isograd.repairs.racing import Race, Runner, affordable
-from isograd.repairs.rehearsing import looked_again
+from isograd.repairs.rehearsing import looked_again, off_scale
 from isograd.repairs.result import Trial
 from isograd.repairs.scoring import Judge, judge
 from isograd.repairs.supply import Supply
@@ -49,37 +48,6 @@ SMALL = 100
 """Steps of a budget below which looking again would take as long as all the rest."""
 MOST = 12
 """Changes that are tried at most, however large the budget."""
-TRAINING = 0.8
-"""Part of the time that goes into training steps rather than into judging."""
-MOST_STEPS = 20_000
-"""However much time there is: a short trial is what it is meant to be."""
-OFF_SCALE = 0.5
-"""Part of the remaining error that a line through the outputs would take away: then what is left
-to learn is mostly scale and offset of the targets."""
-WRONG = 0.1
-"""Share of the targets' variance below which the remaining error is no matter."""
-
-
-@dataclass
-class Budget:
-    """Steps that may be taken, and those that were."""
-
-    steps: int
-    until: float = math.inf
-    """When to stop, by `time.perf_counter`."""
-    spent: int = 0
-    progress: Callable[[int, int], None] | None = None
-
-    def spend(self, steps: int) -> None:
-        """Counts steps, and tells."""
-        self.spent += steps
-        if self.progress is not None:
-            self.progress(min(self.spent, self.steps), self.steps)
-
-    @property
-    def left(self) -> int:
-        """Steps that are left; none when the time is up."""
-        return max(0, self.steps - self.spent) if time.perf_counter() < self.until else 0
 
 
 @dataclass(frozen=True)
@@ -92,60 +60,66 @@ class Proof:
     comparison: Comparison
 
 
-@dataclass
 class Attempt:
-    """Tries what the findings call for."""
+    """Tries what the findings call for.
 
-    case: Case
-    """What is changed in the end."""
-    start: Case
-    """What trials start from: the same, or a copy that was trained until its trouble showed."""
-    supply: Supply
-    allow: Collection[str]
-    budget: Budget
-    seed: int
-    dropped: dict[str, str] = field(default_factory=dict)
-    """Name of a change, and why it was not kept."""
-    judge: Judge = field(init=False)
-    untrained: float = field(init=False)
-    """Score of the network as it is, before any training."""
-    race: Race = field(init=False)
-    shown: bool = True
-    """Whether the race was long enough for somebody to gain; if not, proofs need all the length."""
-    _after: dict[str, tuple[Trainee, Diagnosis]] = field(default_factory=dict)
+    Args:
+        case: what is changed in the end.
+        start: what trials start from: the same, or a copy that was trained until its trouble
+            showed.
+        supply: what is trained on, and judged by.
+        found: what could be tried.
+        allow: families of remedies that may be used.
+        budget: of all steps.
+        seed: of everything drawn.
 
-    def afford(self, until: float) -> None:
-        """Turns a time into steps, by taking two of them, and stops at that time in any case."""
-        began = time.perf_counter()
-        treated = Treatment()
-        runner = Runner(treated, treated.start(self.start, self.seed), self.seed)
-        runner.advance(self.supply, 2)
-        each = (time.perf_counter() - began) / 2
-        left = until - time.perf_counter()
-        self.budget.steps = max(1, min(int(left / each * TRAINING), MOST_STEPS))
-        self.budget.until = until
+    Attributes:
+        dropped: name of a change, and why it was not kept.
+        judge: gives the scores.
+    """
 
-    def find(self, found: Candidates) -> list[Treatment]:
-        """The changes to prove, the most promising first; empty where all of them broke."""
+    def __init__(
+        self,
+        case: Case,
+        start: Case,
+        supply: Supply,
+        found: Candidates,
+        *,
+        allow: Collection[str],
+        budget: Budget,
+        seed: int,
+    ) -> None:
+        self.case, self.start, self.supply, self.allow = case, start, supply, allow
+        self.budget, self.seed = budget, seed
+        self.dropped: dict[str, str] = {}
         self.judge = self._judge(found.treatments)
-        self.untrained = self.judge(self.case.model)
-        first = min(max(self.budget.steps // RUNGS, FEWEST_STEPS), MOST_STEPS_A_RUNG)
-        starts = (self._constant(), self.untrained)
-        self.race = Race(self.start, self.supply, self.judge, self.seed, starts, first)
+        untrained = self.judge(case.model)
+        chance = case.record.fact("loss.chance") if self.judge.measure == "loss" else None
+        self._starts = min(untrained, chance or untrained), untrained
+        """Scores of who has learned nothing: a constant answer, the network before training."""
+        self._first = min(max(budget.steps // RUNGS, FEWEST_STEPS), MOST_STEPS_A_RUNG)
+        self._race = Race(start, supply, self.judge, seed, self._starts, self._first)
+        self._able = self._settled(found.treatments)
+        self._shown = True
+        """Whether the race was long enough for somebody to gain; if not, proofs need it all."""
+        self._after: dict[str, tuple[Trainee, Diagnosis]] = {}
+
+    def find(self) -> list[Treatment]:
+        """The changes to prove, the most promising first; empty where all of them broke."""
+        first, able = self._first, self._able
         share = int(self.budget.steps * RACE)
-        able = self._able(found.treatments, first)
         if (self.budget.steps - 2 * first) // (2 * FEWEST) < FEWEST_STEPS:
-            self._not_tried(able, able[:1])  # all of it for the proof of the first
+            self._not_tried(able[:1])  # all of it for the proof of the first
             return able[:1]
         chosen = able[: affordable(share, first, MOST)]
         order = self._run(chosen, share)
         if not order:
-            self._not_tried(able, chosen)
+            self._not_tried(chosen)
             return []
         ahead = [runner.treatment for runner in order]
         tried, kin = chosen, list[Treatment]()
-        self.shown = len(order) < 2 or gained(order, starts) is not None
-        for _ in range(ROUNDS if self.budget.steps >= SMALL and self.shown else 0):
+        self._shown = len(order) < 2 or gained(order, self._starts) is not None
+        for _ in range(ROUNDS if self.budget.steps >= SMALL and self._shown else 0):
             best = order[0]
             rest, broke = self._left_over(best)
             both = [best.treatment.then(other) for other in rest]
@@ -162,14 +136,8 @@ class Attempt:
             ahead = now + [one for one in ahead if one not in now]
             if not order or order[0].treatment not in both:
                 break
-        self._not_tried(able, tried)
+        self._not_tried(tried)
         return ahead
-
-    def _constant(self) -> float:
-        """Score of the best constant answer, where it is below that of the untrained network."""
-        chance = self.case.record.fact("loss.chance")
-        known = self.judge.measure == "loss" and chance
-        return min(self.untrained, chance) if known else self.untrained
 
     def prove(self, changes: Sequence[Treatment]) -> Proof:
         """Puts the first change to the proof, and if it fails the first of the other kind.
@@ -186,7 +154,7 @@ class Attempt:
         changes = [changes[0], *others[: int(steps >= SHORTEST)]]
         most = MOST_SEEDS
         if len(changes) == 1:
-            few = FEWEST + (self.shown and left >= 2 * (FEWEST + 1) * FEWEST_STEPS)
+            few = FEWEST + (self._shown and left >= 2 * (FEWEST + 1) * FEWEST_STEPS)
             most = min(max(left // (2 * SHORTEST), few), MOST_SEEDS)
             steps = max(1, left // (2 * most))
         seeds = [self.seed + 101 * k for k in range(1, most + 1)]  # none of the race's
@@ -201,7 +169,7 @@ class Attempt:
                 self._series(change),
                 seeds=seeds,
                 steps=steps,
-                untrained=(self._constant(), self.untrained),
+                untrained=self._starts,
                 afford=lambda asked: self.budget.left >= asked,
                 spend=self.budget.spend,
                 early=2 * FEWEST * size <= MOST_BYTES,
@@ -255,23 +223,26 @@ class Attempt:
             seed=self.seed,
         )
 
-    def _able(self, treatments: Sequence[Treatment], first: int) -> list[Treatment]:
+    def _settled(self, treatments: Sequence[Treatment]) -> list[Treatment]:
         """Those whose effect shows within the first two rungs."""
+        able = []
         for one in treatments:
-            if one.settles > 2 * first:
-                why = f"its effect shows after {one.settles} steps, which the budget does not allow"
-                self.dropped[one.name] = f"not tried: {why}"
-        return [t for t in treatments if t.settles <= 2 * first]
+            if one.settles <= 2 * self._first:
+                able.append(one)
+                continue
+            why = f"its effect shows after {one.settles} steps, which the budget does not allow"
+            self.dropped[one.name] = f"not tried: {why}"
+        return able
 
-    def _not_tried(self, able: Sequence[Treatment], tried: Sequence[Treatment]) -> None:
-        for one in able:
+    def _not_tried(self, tried: Sequence[Treatment]) -> None:
+        for one in self._able:
             if one not in tried:
                 self.dropped[one.name] = "not tried: the budget allows fewer candidates"
 
     def _run(
         self, treatments: Sequence[Treatment], steps: int, known: Sequence[Runner] = ()
     ) -> list[Runner]:
-        race, before = self.race, self.race.steps
+        race, before = self._race, self._race.steps
         order = race.run(treatments, min(steps, self.budget.left), known)
         self.budget.spend(race.steps - before)
         self.dropped.update(race.dropped)
@@ -286,7 +257,7 @@ class Attempt:
 
     def _left_over(self, runner: Runner) -> tuple[list[Treatment], bool]:
         """Treatments for what is found after a change and some training, and whether that broke."""
-        change, race, before = runner.treatment, self.race, self.race.steps
+        change, race, before = runner.treatment, self._race, self._race.steps
         steps = max(race.first, min(int(self.budget.steps * AGAIN), 2 * MOST_STEPS_A_RUNG))
         rung = race.first
         while race.climb(runner, rung) and rung < steps:
@@ -296,7 +267,7 @@ class Attempt:
             trainee, diagnosis = self.after(change, curvature=True)
             now = looked_again(runner, self.case, diagnosis, self.seed)
             found = self._troubles(change, now, rung)
-            found = (*found, *self._off_scale(runner))
+            found = (*found, *off_scale(runner, self.judge))
         except IsogradError:
             return [], True
         case = replace(
@@ -321,28 +292,13 @@ class Attempt:
             return after.findings
         return tuple(f.with_severity(Severity.ERROR) if f in new else f for f in after.findings)
 
-    def _off_scale(self, runner: Runner) -> list[Finding]:
-        """What hardly anything but scale and offset of the targets is missing to."""
-        shares = None if runner.broke else self.judge.off_scale(runner.trainee.model)
-        if shares is None:
-            return []
-        left, best = shares
-        if left < WRONG or left - best < OFF_SCALE * left:
-            return []
-        message = (
-            f"After {len(runner.losses)} steps {left:.2g} of the targets' variance is not "
-            f"explained, of which a scale and an offset of the outputs would take "
-            f"{(left - best) / left:.0%}."
-        )
-        return [Finding("IG602", Severity.WARNING, "target-not-normalized", message)]
-
     def _stands(self, change: Treatment, steps: int) -> bool:
         """Whether a changed network can be trained at STRESS times its learning rate."""
         runner = Runner(change, change.start(self.start, self.seed), self.seed)
         for group in runner.trainee.optimizer.param_groups:
             group["lr"] = STRESS * group["lr"]
         self.budget.spend(runner.advance(self.supply, steps))
-        return runner.judged(self.judge) < self.untrained
+        return runner.judged(self.judge) < self._starts[-1]
 
 
 def _akin(one: Treatment, other: Treatment) -> bool:

@@ -6,13 +6,14 @@ from dataclasses import replace
 import torch
 
 from isograd.diagnosis import diagnose
-from isograd.findings import Diagnosis
+from isograd.findings import Diagnosis, Finding, Severity
 from isograd.probe.borrowing import borrowed
 from isograd.probe.measuring import measure
 from isograd.probe.stepping import Stepper
 from isograd.records import Reading, Record
 from isograd.remedies import Case
 from isograd.repairs.racing import Runner
+from isograd.repairs.scoring import Judge
 from isograd.repairs.supply import Supply
 from isograd.sites.batches import as_batch
 
@@ -34,6 +35,11 @@ ESCAPED = 3.0
 EDGE = 6
 """Steps after which a learning rate beyond the limit of stability has thrown a network off, if it
 does."""
+OFF_SCALE = 0.5
+"""Part of the remaining error that a line through the outputs would take away: then what is left
+to learn is mostly scale and offset of the targets."""
+WRONG = 0.1
+"""Share of the targets' variance below which the remaining error is no matter."""
 
 
 def rehearsed(
@@ -115,6 +121,21 @@ def looked_again(runner: Runner, case: Case, before: Diagnosis, seed: int) -> Di
         facts["rehearsal.stopped"] = f"non-finite at step {step}"
     last = measure(trainee.model, case.batch, trainee.loss, seed=seed, step=step)
     return diagnose(Reading(seen, history=(replace(last, facts={**last.facts, **facts}),)))
+
+
+def off_scale(runner: Runner, judge: Judge) -> list[Finding]:
+    """What hardly anything but scale and offset of the targets is missing to."""
+    shares = None if runner.broke else judge.off_scale(runner.trainee.model)
+    if shares is None:
+        return []
+    left, best = shares
+    if left < WRONG or left - best < OFF_SCALE * left:
+        return []
+    message = (
+        f"After {len(runner.losses)} steps {left:.2g} of the targets' variance is not explained, "
+        f"of which a scale and an offset of the outputs would take {(left - best) / left:.0%}."
+    )
+    return [Finding("IG602", Severity.WARNING, "target-not-normalized", message)]
 
 
 def _slow_norms(record: Record) -> bool:

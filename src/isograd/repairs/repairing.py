@@ -18,7 +18,8 @@ from isograd.probe.measuring import measure
 from isograd.probe.rehearsal import rehearse
 from isograd.remedies import FAMILIES, Case
 from isograd.remedies._optimizers import optimizer_again
-from isograd.repairs.attempting import FEWEST_STEPS, Attempt, Budget
+from isograd.repairs.attempting import FEWEST_STEPS, Attempt
+from isograd.repairs.budget import Budget, steps_until
 from isograd.repairs.comparing import Comparison
 from isograd.repairs.planning import Candidates, candidates
 from isograd.repairs.racing import Runner
@@ -124,15 +125,17 @@ def repair(
         # Steps that all trials go on from are theirs.
         ahead = spent if start.model is not case.model else 0
         spending = Budget(steps, spent=ahead, progress=progress)
-        attempt = Attempt(case, start, supplied, allow, spending, seed)
         if seconds is not None:
-            attempt.afford(began + seconds)
+            spending.until = began + seconds
+            pace = Runner(Treatment(), Treatment().start(start, seed), seed)
+            spending.steps = steps_until(spending.until, pace, supplied)
+        attempt = Attempt(case, start, supplied, found, allow=allow, budget=spending, seed=seed)
         done = _tried(attempt, found, same)
     return replace(done, cost=_cost(spent - ahead + spending.spent, began))
 
 
 def _tried(attempt: Attempt, found: Candidates, same: Repair) -> Repair:
-    changes = attempt.find(found)
+    changes = attempt.find()
     if not changes:
         reason = "Every change that was tried broke in training."
         return replace(
