@@ -11,6 +11,8 @@ from isograd.theory import Activation, Gains, gains
 
 OFF = 1.15
 """A factor on the gain that is worth a change: 1.15 is 4 over ten layers; draws differ by less."""
+LOST = "The weights are drawn anew: what the network has learned is gone."
+"""Note of whoever draws them."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,25 @@ def filled(layer: Layer, part: str, gain: str) -> str:
     return f"{part}.detach().copy_({made})"
 
 
+def redrawn(
+    found: Sequence[Layer],
+    draw: Callable[[Layer, float], str],
+    gain: Callable[[Layer], float] = keeping,
+) -> list[Drawn]:
+    """Draws of all weights that are trained.
+
+    Args:
+        found: all layers.
+        draw: gives the call for a layer and its gain, as `normal` or `orthogonal`.
+        gain: of a layer.
+    """
+    return [
+        Drawn(x, draw(x, gain(x)), f"gain {number(gain(x))} {reading(x)}")
+        for x in found
+        if x.trainable
+    ]
+
+
 def scattered(layer: Layer) -> bool:
     """Whether the units' weights are independent draws, or worse, rather than orthogonal."""
     return layer.cosine > 0.3 / layer.fan_in and layer.shape[0] <= layer.fan_in
@@ -98,15 +119,16 @@ def drawn_for(
     """
     if not any(x.plain and not x.output for x in found):
         return []
-    drawn = []
-    for x in found:
-        activation = new if x.reader in exchanged else x.activation
-        reads = new if x.read in exchanged else x.reads
-        then = replace(x, activation=activation, reads=reads)
-        if x.trainable and x.kind != "recurrent":
-            call = draw(then, keeping(then))
-            drawn.append(Drawn(then, call, f"gain {number(keeping(then))} {reading(then)}"))
-    return drawn
+    then = [
+        replace(
+            x,
+            activation=new if x.reader in exchanged else x.activation,
+            reads=new if x.read in exchanged else x.reads,
+        )
+        for x in found
+        if x.kind != "recurrent"
+    ]
+    return redrawn(then, draw)
 
 
 def drawing(

@@ -8,7 +8,7 @@ from torch import nn
 from isograd.errors import InputError
 from isograd.remedies._activations import hidden
 from isograd.remedies._code import loop, program, quoted
-from isograd.remedies._drawing import Drawn, drawing, orthogonal
+from isograd.remedies._drawing import LOST, Drawn, drawing, orthogonal
 from isograd.remedies._examples import example, plain
 from isograd.remedies._layers import layers
 from isograd.remedies._remedy import Case, Plan, Remedy
@@ -78,7 +78,7 @@ class ActivationDks(Remedy):
             "that training needs.",
             program(*lines),
             notes=(
-                "The weights are drawn anew: what the network has learned is gone.",
+                LOST,
                 "Constants of the activations are plain numbers of their modules.",
             ),
         )

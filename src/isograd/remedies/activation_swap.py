@@ -9,7 +9,7 @@ from torch import nn
 from isograd.errors import InputError
 from isograd.remedies._activations import hidden
 from isograd.remedies._code import loop, number, program, where
-from isograd.remedies._drawing import drawing, drawn_for
+from isograd.remedies._drawing import LOST, drawing, drawn_for
 from isograd.remedies._examples import example, plain
 from isograd.remedies._layers import layers
 from isograd.remedies._remedy import Case, Plan, Remedy
@@ -97,7 +97,7 @@ class ActivationSwap(Remedy):
         drawn = drawn_for(found, exchanged, act) if self.redraw else []
         if drawn:
             lines.append(drawing(drawn))
-            notes.append("The weights are drawn anew: what the network has learned is gone.")
+            notes.append(LOST)
         old = mode(p.kind for p in fitting)
         keys = "Every exchanged activation adds a key NAME.weight." if self.to == "prelu" else ""
         return Plan(

@@ -9,7 +9,7 @@ import numpy as np
 from isograd.errors import InputError
 from isograd.remedies._activations import hidden
 from isograd.remedies._code import loop, number, program
-from isograd.remedies._drawing import drawing, drawn_for, orthogonal
+from isograd.remedies._drawing import LOST, drawing, drawn_for, orthogonal
 from isograd.remedies._examples import example, plain
 from isograd.remedies._layers import layers
 from isograd.remedies._remedy import Case, Plan, Remedy
@@ -78,7 +78,7 @@ class ActivationTat(Remedy):
             f"Over {depth} layers the correlation of two unlike inputs rises to {self.eta:g} only, "
             "where ReLU would make them all but equal.",
             program(swap, draws),
-            notes=("The weights are drawn anew: what the network has learned is gone.",),
+            notes=(LOST,),
         )
 
     @staticmethod

@@ -6,15 +6,15 @@ from typing import ClassVar
 
 from torch import nn
 
-from isograd.remedies._code import number, program
+from isograd.remedies._code import program
 from isograd.remedies._drawing import (
-    Drawn,
+    LOST,
     drawing,
     misfit,
     normal,
     orthogonal,
     orthogonal_misfit,
-    reading,
+    redrawn,
     unfit,
 )
 from isograd.remedies._examples import example, plain
@@ -79,11 +79,6 @@ class InitCritical(Remedy):
         if reason:
             return reason
         draw = orthogonal if self.orthogonal else normal
-        drawn = [
-            Drawn(x, draw(x, gain(x)), f"gain {number(gain(x))} {reading(x)}")
-            for x in found
-            if x.trainable
-        ]
         noisy = {
             x.bias: math.sqrt(points[x.activation.name].bias_var or 0.0)
             for x in found
@@ -92,9 +87,9 @@ class InitCritical(Remedy):
         return Plan(
             self.code,
             "Gradients keep their size over depth at the start, up to a power of it (chi_1 = 1).",
-            program(drawing(drawn, biases=noisy)),
+            program(drawing(redrawn(found, draw, gain), biases=noisy)),
             notes=(
-                "The weights are drawn anew: what the network has learned is gone.",
+                LOST,
                 *(f"{name}: {point.reason}." for name, point in points.items()),
             ),
         )

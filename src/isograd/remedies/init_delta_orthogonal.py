@@ -10,13 +10,13 @@ from torch import nn
 
 from isograd.remedies._code import number, program
 from isograd.remedies._drawing import (
-    Drawn,
+    LOST,
     drawing,
     filled,
     keeping,
     orthogonal,
     orthogonal_misfit,
-    reading,
+    redrawn,
 )
 from isograd.remedies._examples import example
 from isograd.remedies._layers import Layer, layers
@@ -54,26 +54,20 @@ class InitDeltaOrthogonal(Remedy):
         reason = orthogonal_misfit(found, keeping)
         if reason:
             return reason
-        fitting = [x for x in found if _has_center(x)]
-        if not fitting:
-            kernels = sum(x.kind == "conv" for x in found)
+        kernels = sum(x.kind == "conv" for x in found)
+        left = kernels - sum(map(_has_center, found))
+        if left == kernels:
             return (
                 f"none of its {kernels} convolutions has a kernel of odd size, larger than 1, and "
                 "at least as many channels out as in"
             )
-        drawn = []
-        for x in found:
-            call = _center(x) if x in fitting else orthogonal(x, keeping(x))
-            if x.trainable:
-                drawn.append(Drawn(x, call, f"gain {number(keeping(x))} {reading(x)}"))
-        left = sum(x.kind == "conv" for x in found) - len(fitting)
         note = (f"{left} other convolutions are drawn orthogonal as a whole.",) if left else ()
         return Plan(
             self.code,
             "Every position's signal keeps its size and its angles to the others, as in a fully "
             "connected orthogonal network.",
-            program(drawing(drawn)),
-            notes=("The weights are drawn anew: what the network has learned is gone.", *note),
+            program(drawing(redrawn(found, _draw))),
+            notes=(LOST, *note),
         )
 
     @staticmethod
@@ -96,10 +90,12 @@ def _has_center(layer: Layer) -> bool:
     return odd and not grouped and layer.shape[0] >= layer.shape[1]
 
 
-def _center(layer: Layer) -> str:
+def _draw(layer: Layer, gain: float) -> str:
+    if not _has_center(layer):
+        return orthogonal(layer, gain)
     middle = "".join(f", {t // 2}" for t in layer.shape[2:])
-    gain = number(keeping(layer) * math.sqrt(layer.shape[0] / layer.shape[1]))
-    part = filled(layer, f"weight.detach()[:, :{middle}]", gain)
+    told = number(gain * math.sqrt(layer.shape[0] / layer.shape[1]))
+    part = filled(layer, f"weight.detach()[:, :{middle}]", told)
     return f"nn.init.zeros_(weight)\n{part}"
 
 

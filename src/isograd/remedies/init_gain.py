@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from isograd.remedies._code import number, program
-from isograd.remedies._drawing import Drawn, drawing, keeping, misfit, reading, unfit
+from isograd.remedies._drawing import LOST, Drawn, drawing, keeping, misfit, reading, unfit
 from isograd.remedies._examples import example, plain
 from isograd.remedies._layers import Layer, layers
 from isograd.remedies._remedy import Case, Plan, Remedy
@@ -58,7 +58,7 @@ class InitGain(Remedy):
             self.code,
             f"{self._kept()} keeps its size from layer to layer, on average over draws.",
             program(drawing(drawn)),
-            notes=("The weights are drawn anew: what the network has learned is gone.",),
+            notes=(LOST,),
         )
 
     def variants(self) -> tuple[Remedy, ...]:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from isograd.remedies._code import listing, program
-from isograd.remedies._drawing import Drawn, drawing, orthogonal, unfit
+from isograd.remedies._drawing import LOST, Drawn, drawing, orthogonal, unfit
 from isograd.remedies._examples import example, plain
 from isograd.remedies._layers import Layer, layers
 from isograd.remedies._remedy import Case, Plan, Remedy
@@ -71,7 +71,7 @@ class InitLsuv(Remedy):
                 f"lsuv_(model, batch, {listing([x.name for x in fitting], ordered=True)})",
             ),
             given={"batch": case.batch},
-            notes=("The weights are drawn anew: what the network has learned is gone.", *left),
+            notes=(LOST, *left),
         )
 
     @staticmethod

@@ -4,14 +4,14 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-from isograd.remedies._code import number, program
+from isograd.remedies._code import program
 from isograd.remedies._drawing import (
-    Drawn,
+    LOST,
     drawing,
     keeping,
     orthogonal,
     orthogonal_misfit,
-    reading,
+    redrawn,
 )
 from isograd.remedies._examples import example, plain
 from isograd.remedies._layers import layers
@@ -52,17 +52,12 @@ class InitOrthogonal(Remedy):
         reason = orthogonal_misfit(found, keeping)
         if reason:
             return reason
-        drawn = [
-            Drawn(x, orthogonal(x, keeping(x)), f"gain {number(keeping(x))} {reading(x)}")
-            for x in found
-            if x.trainable
-        ]
         return Plan(
             self.code,
             "The signal keeps its size from layer to layer, and no direction of it is stretched "
             "more than another by the weights.",
-            program(drawing(drawn)),
-            notes=("The weights are drawn anew: what the network has learned is gone.",),
+            program(drawing(redrawn(found, orthogonal))),
+            notes=(LOST,),
         )
 
     @staticmethod
