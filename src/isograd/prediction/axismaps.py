@@ -9,7 +9,8 @@ from typing import Protocol
 import numpy as np
 
 from isograd.prediction import pairs
-from isograd.prediction.fields import Field, along
+from isograd.prediction.axes import along
+from isograd.prediction.fields import Field
 from isograd.prediction.pairs import Array, Sizes
 from isograd.prediction.sweeps import lined
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from isograd.prediction import pairs
+from isograd.prediction.axes import along, of_entries, weighed
 from isograd.prediction.pairs import Array, Sizes
 
 if TYPE_CHECKING:
@@ -125,8 +126,7 @@ class Field:
         """
         whole = self.second
         for place in places:
-            averaged = np.tensordot(whole, pairs.shares(self.cuts[place]), (place, 0))
-            whole = np.expand_dims(averaged, place)
+            whole = weighed(whole, place, pairs.shares(self.cuts[place]), keep=True)
         if all(len(self.cuts[place]) == 1 for place in places):
             return np.asarray(self.second - whole)
         sided = self.second
@@ -271,7 +271,7 @@ class Field:
         cut = self.cuts[place]
         second = along(self.second, place, pairs.halving(cut, outer))
         shape = self.second.shape
-        mean = along(self.mean, place, np.array([cut]) / sum(cut))
+        mean = along(self.mean, place, of_entries(cut)[None])
         return self._with(
             second.reshape(*shape[:place], 2, 2, *shape[place + 1 :]),
             np.expand_dims(mean, place),
@@ -303,9 +303,9 @@ class Field:
         for place in sorted(at, reverse=True):
             cut = self.cuts[place]
             weights = pairs.shares(cut) if average else pairs.counts(cut)
-            share = np.array(cut) / (sum(cut) if average else 1)
-            second = np.tensordot(second, weights, (place, 0))
-            mean = np.tensordot(mean, share, (place, 0))
+            share = of_entries(cut) if average else np.array(cut, dtype=np.float64)
+            second = weighed(second, place, weights)
+            mean = weighed(mean, place, share)
             groups[_axis_of(self.groups, place)] -= 1
         cuts = tuple(cut for place, cut in enumerate(self.cuts) if place not in set(at))
         return self._with(np.asarray(second), np.asarray(mean), cuts, tuple(groups))
@@ -355,11 +355,6 @@ class Field:
         second = along(self.second, place, pairs.transition(matrix, cut, old))
         mean = along(self.mean, place, pairs.means_of(matrix, cut, old))
         return self._with(second, mean, _replaced(self.cuts, place, cut), self.groups)
-
-
-def along(array: Array, axis: int, matrix: Array) -> Array:
-    """A matrix applied along one axis."""
-    return np.moveaxis(np.tensordot(matrix, array, (1, axis)), 0, axis)
 
 
 def _replaced(cuts: Sequence[Sizes], place: int, cut: Sizes) -> tuple[Sizes, ...]:

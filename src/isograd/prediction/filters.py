@@ -19,6 +19,7 @@ import numpy as np
 
 from isograd.prediction import pairs
 from isograd.prediction.aligning import aligned
+from isograd.prediction.axes import of_others, weighed
 from isograd.prediction.fields import Field
 from isograd.prediction.pairs import Array, Indices, Sizes
 from isograd.prediction.spread import half_line
@@ -259,13 +260,12 @@ def _of_channel(wide: Field, centered: bool) -> Array:
         values = wide.centered(over)
     for axis in (2, 1):
         for place in reversed(wide.factors_of(axis)):
-            values = np.tensordot(pairs.same_shares(wide.cuts[place]), values, (0, place))
+            values = weighed(values, place, pairs.same_shares(wide.cuts[place]))
     rows = [values, values]
     for place in reversed(wide.factors_of(0)):
         same = pairs.same_shares(wide.cuts[place])
-        other = pairs.counts(wide.cuts[place]) - pairs.same_counts(wide.cuts[place])
-        rows[0] = np.tensordot(same, rows[0], (0, place))
-        rows[1] = np.tensordot(other / other.sum(), rows[1], (0, place))
+        rows[0] = weighed(rows[0], place, same)
+        rows[1] = weighed(rows[1], place, of_others(wide.cuts[place]))
     found = np.stack(rows)
     for axis in range(3, len(wide.groups)):
         if not wide.groups[axis]:

@@ -16,11 +16,11 @@ from isograd.prediction.known import empirical, independent
 from isograd.prediction.pairs import Array, Sizes
 from isograd.prediction.propagation import Propagation
 from isograd.prediction.recording import law_of
-from isograd.prediction.specs import Spec, parse
 from isograd.sites.batches import Batch, as_batch
 
 if TYPE_CHECKING:
     from isograd.prediction.repeats import Repeats
+    from isograd.prediction.specs import Spec
 
 _STATS = ("mean", "std", "correlation")
 _WALKED = 64
@@ -47,6 +47,8 @@ def batch_of(inputs: Any, seed: int = 0) -> Batch:
         return inputs
     if not isinstance(inputs, str):
         return as_batch(inputs)
+    from isograd.prediction.specs import parse
+
     generator = torch.Generator().manual_seed(seed)
     args, kwargs = [], {}
     specs, target = parse(inputs)

@@ -10,6 +10,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from isograd.prediction import pairs
+from isograd.prediction.axes import of_others, weighed
 from isograd.prediction.fields import Field
 from isograd.records import Number, Parameter, Site
 from isograd.sites import ACTIVATIONS, ELEMENTWISE, graph
@@ -80,9 +81,8 @@ def correlation(field: Field) -> Number:
         cut = field.cuts[place]
         weights = pairs.same_shares(cut)
         if place in field.factors_of(0):
-            weights = pairs.counts(cut) - pairs.same_counts(cut)
-            weights = weights / weights.sum()
-        between = np.tensordot(between, weights, (place, 0))
+            weights = of_others(cut)
+        between = weighed(between, place, weights)
     return min(max(float(between) / field.energy, -1.0), 1.0)
 
 

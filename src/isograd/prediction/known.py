@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from itertools import product
+from typing import Any
 
 import numpy as np
 from torch import Tensor
 
 from isograd.prediction import pairs
-from isograd.prediction.fields import Field, Shape, _canonical, along
+from isograd.prediction.axes import along
+from isograd.prediction.fields import Field, Shape, _canonical
 from isograd.prediction.pairs import Array, Sizes
 
 _COMMON = 0.1
@@ -53,24 +54,7 @@ def empirical(values: Array, cuts: Sequence[Sizes] | None = None) -> Field:
     kept = [size for size in shape if size > 1]
     x = np.asarray(values, dtype=np.float64).reshape(kept)
     chosen = tuple((size,) for size in kept) if cuts is None else tuple(cuts)
-    second = np.zeros(tuple(pairs.ways(cut) for cut in chosen))
-    # Two entries lie at a near distance on each axis, or anywhere: None.
-    for moves in product(*(_moves(cut) for cut in chosen)):
-        a, b = x, x
-        for axis, (move, cut) in enumerate(zip(moves, chosen, strict=True)):
-            if move is None:
-                k = len(cut)
-                a, b = (along(y, axis, pairs.indicator(cut).T) for y in (a, b))
-                a = a.take(np.repeat(np.arange(k), k), axis)
-                b = b.take(np.tile(np.arange(k), k), axis)
-            elif move:
-                n = x.shape[axis]
-                at = np.arange(max(0, -move), n - max(0, move))
-                a, b = a.take(at, axis), b.take(at + move, axis)
-        found = a * b
-        for axis, (move, cut) in enumerate(zip(moves, chosen, strict=True)):
-            found = along(found, axis, _ways_at(cut, move))
-        second += found
+    second = _all_pairs(x, x, chosen, 0)
     for axis, cut in enumerate(chosen):  # from all pairs to those that are not near
         rows = np.moveaxis(second, axis, 0)
         for way, near in _anywhere(cut):
@@ -82,6 +66,39 @@ def empirical(values: Array, cuts: Sequence[Sizes] | None = None) -> Field:
     for axis, cut in enumerate(chosen):
         mean = along(mean, axis, (pairs.indicator(cut) / np.array(cut)).T)
     return Field(second, chosen, tuple(int(size > 1) for size in shape), np.asarray(mean))
+
+
+def _all_pairs(a: Array, b: Array, cuts: Sequence[Sizes], axis: int) -> Array:
+    """Sums over products of two entries, per way of each axis from `axis` on.
+
+    Two entries lie at a near distance on each axis, or anywhere: those of an axis are added up
+    before the axes behind it are looked at.
+
+    Args:
+        a: first entries.
+        b: second entries; the same array where no axis before tells them apart.
+        cuts: classes per axis.
+        axis: the first that is still one of entries.
+    """
+    if axis == len(cuts):
+        return a * b
+    cut = cuts[axis]
+    k, n = len(cut), sum(cut)
+    total: Any = 0.0
+    for move in _moves(cut):
+        one, two = a, b
+        if move is None:
+            one = along(a, axis, pairs.indicator(cut).T)
+            two = one if a is b else along(b, axis, pairs.indicator(cut).T)
+            if k > 1:
+                first, other = np.divmod(np.arange(k * k), k)
+                one, two = one.take(first, axis), two.take(other, axis)
+        elif move:
+            at = np.arange(max(0, -move), n - max(0, move))
+            one, two = a.take(at, axis), b.take(at + move, axis)
+        found = _all_pairs(one, two, cuts, axis + 1)
+        total = total + along(found, axis, _ways_at(cut, move))
+    return np.asarray(total)
 
 
 def patterned(values: Tensor) -> Field | None:

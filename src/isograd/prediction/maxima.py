@@ -18,8 +18,9 @@ import numpy as np
 
 from isograd.prediction import pairs
 from isograd.prediction.aligning import aligned
+from isograd.prediction.axes import along
 from isograd.prediction.axismaps import carried, cut_of, mapped, transitions
-from isograd.prediction.fields import Field, _canonical, along
+from isograd.prediction.fields import Field, _canonical
 from isograd.prediction.gaussian import Nodes, Quadrature
 from isograd.prediction.laws import Kinds, agreement, law, mixed_law, quantile, spread
 from isograd.prediction.pairs import Array, Sizes

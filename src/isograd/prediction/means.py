@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from isograd.prediction.axes import weighed
 from isograd.prediction.pairs import (
     Array,
     Line,
@@ -34,7 +35,7 @@ def averaged(table: Array, cuts: tuple[Sizes, ...], every: Container[int]) -> fl
     """
     for place in reversed(range(len(cuts))):
         share = shares(cuts[place]) if place in every else same_shares(cuts[place])
-        table = np.tensordot(table, share, (place, 0))
+        table = weighed(table, place, share)
     return float(table)
 
 

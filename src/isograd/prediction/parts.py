@@ -10,7 +10,8 @@ import numpy as np
 
 from isograd.prediction import pairs
 from isograd.prediction.aligning import aligned
-from isograd.prediction.fields import Field, Shape, along
+from isograd.prediction.axes import along
+from isograd.prediction.fields import Field, Shape
 from isograd.prediction.pairs import Array, Indices, Sizes
 
 _CLASSES = 24

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from isograd.prediction.means import averaged, distances
+from isograd.prediction.polynomials import evaluated, products
 
 if TYPE_CHECKING:
     from isograd.prediction.fields import Field
@@ -323,12 +324,10 @@ def changes(f: Field, coefficients: Array, correlation: Array, of: Powers) -> tu
     first = once[..., :_ORDERS] / 2
     second = of.entry * (twice[..., :_ORDERS] - 2 * once[..., :_ORDERS]) / 8
     a = a[..., :_ORDERS]
-    (one, other), (mine, its), (moved, too) = (f.per_pair(part) for part in (a, first, second))
+    crossed = products(a, second) + products(second, a)
+    total = evaluated(f.cuts, a.shape[:-1], crossed, correlation)
     alike = common(f, of.sample, of.place, of.reach)
-    terms = one * too + moved * other + alike[..., None] * (mine * its)
-    total = np.zeros_like(correlation)
-    for k in range(_ORDERS - 1, -1, -1):
-        total = total * correlation + terms[..., k]
+    total += alike * evaluated(f.cuts, a.shape[:-1], products(first, first), correlation)
     return second[..., 0], total
 
 

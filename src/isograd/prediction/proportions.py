@@ -12,6 +12,7 @@ import numpy as np
 
 from isograd.prediction import pairs
 from isograd.prediction.aligning import aligned
+from isograd.prediction.axes import weighed
 from isograd.prediction.ops import Outcome
 
 _PRODUCTS = frozenset("matmul bmm".split())
@@ -36,9 +37,9 @@ def of_own_sum(call: Call, x: Field, total: Field) -> Outcome | None:
     f = x.as_one(axis) if x.groups[axis] > 1 else x
     place = f.factors_of(axis)[0]
     cut = f.cuts[place]
-    sums = np.expand_dims(np.tensordot(f.second, pairs.counts(cut), (place, 0)), place)
+    sums = weighed(f.second, place, pairs.counts(cut), keep=True)
     inverse = np.where(sums > 0, 1 / np.where(sums > 0, sums, 1.0), 0.0)
-    row = np.expand_dims(np.tensordot(f.mean, np.array(cut, dtype=np.float64), (place, 0)), place)
+    row = weighed(f.mean, place, np.array(cut, dtype=np.float64), keep=True)
     out = f.like(f.second * inverse, f.mean / np.where(row > 0, row, 1.0))
 
     def back(gradient: Field) -> list[tuple[Field, Field]]:

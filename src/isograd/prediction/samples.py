@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from isograd.prediction import pairs
-from isograd.prediction.fields import Field, Shape, along
+from isograd.prediction.axes import along
+from isograd.prediction.fields import Field, Shape
 from isograd.prediction.known import empirical
 from isograd.prediction.pairs import Array, Sizes
 

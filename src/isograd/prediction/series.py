@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from isograd.prediction.polynomials import evaluated, products
 from isograd.prediction.powers import Powers, changes, excess, matters
 
 if TYPE_CHECKING:
@@ -77,9 +78,12 @@ def _plain(
         left, right = origin.per_pair(np.sqrt(square))
         result = left * right * _summed(np.square(shape), correlation, powers)
     else:
-        left, right = origin.per_pair(coefficients)
-        known = powers_of(correlation) if powers is None else powers
-        second = np.einsum("...k,...k,...k->...", left, right, known)
+        if powers is None:
+            terms = products(coefficients, coefficients)
+            second = evaluated(origin.cuts, coefficients.shape[:-1], terms, correlation)
+        else:
+            left, right = origin.per_pair(coefficients)
+            second = np.einsum("...k,...k,...k->...", left, right, powers)
         one, two = origin.per_pair(rest)
         result = np.array(second + one * two * _tail(correlation))
     result[tuple(slice(0, len(cut)) for cut in origin.cuts)] = square
@@ -128,12 +132,9 @@ def rate(quadrature: Quadrature, values: Array, origin: Field) -> Array:
     coefficients = np.matmul(np.nan_to_num(values)[..., None, :], quadrature.basis)[..., 0, :]
     safe = np.where(quadrature.deviation > 0, quadrature.deviation, np.inf)
     scaled = coefficients * np.sqrt(np.arange(TERMS)) / safe[..., None]
-    first, other = origin.per_pair(scaled)
     correlation, _ = quadrature.related(origin)
-    terms = first * other
-    total = np.zeros_like(correlation)
-    for k in range(TERMS - 1, 0, -1):
-        total = total * correlation + terms[..., k]
+    terms = products(scaled, scaled)[1:]
+    total = evaluated(origin.cuts, scaled.shape[:-1], terms, correlation)
     total[tuple(slice(0, len(cut)) for cut in origin.cuts)] = 0.0
     return total
 

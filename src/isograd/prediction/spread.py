@@ -18,6 +18,7 @@ from typing import TypeVar
 import numpy as np
 
 from isograd.prediction import pairs
+from isograd.prediction.axes import of_others, weighed
 from isograd.prediction.fields import Field
 from isograd.prediction.means import averaged
 from isograd.prediction.pairs import Array
@@ -161,10 +162,9 @@ def _averages(x: Field) -> Array:
     for axis in range(len(x.groups) - 1, -1, -1):
         for place in reversed(x.factors_of(axis)):
             same = pairs.same_shares(x.cuts[place])
-            rows = [np.tensordot(same, values, (0, place))]
+            rows = [weighed(values, place, same)]
             if axis >= 2:
-                other = pairs.counts(x.cuts[place]) - pairs.same_counts(x.cuts[place])
-                rows.append(np.tensordot(other / other.sum(), values, (0, place)))
+                rows.append(weighed(values, place, of_others(x.cuts[place])))
             values = np.stack(rows, axis=place) if axis >= 2 else rows[0]
         if axis >= 2 and not x.groups[axis]:
             values = np.stack([values, values], axis=sum(x.groups[:axis]))

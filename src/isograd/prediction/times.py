@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from isograd.prediction.axes import of_entries, weighed
 from isograd.prediction.fields import Field
 from isograd.prediction.pairs import Array
 from isograd.prediction.timeline import OVER_TIME
@@ -45,7 +46,7 @@ def _course(field: Field, axis: int) -> tuple[Array, Array, Array]:
         if place in field.factors_of(axis):
             energy = np.repeat(energy, cut, place)
         else:
-            energy = np.tensordot(energy, np.array(cut) / sum(cut), (place, 0))
+            energy = weighed(energy, place, of_entries(cut))
     energy = energy.reshape(-1)
     return np.arange(len(energy), dtype=np.float64), np.ones(len(energy)), energy
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.polynomial.hermite_e import hermegauss
 
 from isograd.prediction import pairs
+from isograd.prediction.axes import of_entries, of_others, weighed
 from isograd.prediction.fields import Field
 from isograd.prediction.pairs import Array
 from isograd.records import Number, Site
@@ -70,11 +71,10 @@ def _dead(field: Field, axis: int) -> Number:
             continue
         weights = pairs.shares(cut)
         if place in field.factors_of(0):
-            weights = pairs.counts(cut) - pairs.same_counts(cut)
-            weights = weights / weights.sum()
-        common = np.tensordot(common, weights, (place, 0))
-        share = np.array(cut, dtype=np.float64) / sum(cut)
-        energy, mean = (np.tensordot(one, share, (place, 0)) for one in (energy, mean))
+            weights = of_others(cut)
+        common = weighed(common, place, weights)
+        share = of_entries(cut)
+        energy, mean = (weighed(one, place, share) for one in (energy, mean))
     entries = math.prod(field.shape) / math.prod(field.sizes[place] for place in own)
     total = np.maximum(energy - np.square(mean), 1e-300)
     shared = np.clip(common - np.square(mean), 0.0, total)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from isograd.errors import InputError
 from isograd.theory.activations import Activation
-from isograd.theory.gaussian import panels
+from isograd.theory.gaussian import distinct, panels
 
 Array = NDArray[np.float64]
 Function = Callable[[Array], Array]
@@ -56,7 +56,7 @@ def resolve(
 ) -> Features:
     """Halves panels until value and slope are polynomials of degree 15 on each, or points."""
     dyadic = 2.0 ** np.arange(0, _OUTERMOST + 1)
-    start = np.union1d([*-dyadic, *dyadic], np.array(kinks, dtype=np.float64))
+    start = distinct(np.array([*-dyadic, *dyadic, *kinks], dtype=np.float64))
     left, right = start[:-1], start[1:]
     done: list[Array] = [start]
     unresolved: list[Array] = []
@@ -118,7 +118,7 @@ def _affordable(edges: Array, reach: float, most: int, far: int) -> float:
 
 def _within(edges: Array, reach: float, name: str) -> Array:
     """Edges up to a reach, as far on either side."""
-    edges = np.unique(edges)
+    edges = distinct(edges)
     if reach < np.inf:
         edges = edges[np.abs(edges) <= reach]
         edges = edges[np.abs(edges) <= min(-edges[0], edges[-1])] if len(edges) > 1 else edges

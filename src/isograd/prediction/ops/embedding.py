@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from isograd.prediction import pairs
+from isograd.prediction.axes import weighed
 from isograd.prediction.fields import Field
 from isograd.prediction.ops import Op, Outcome
 
@@ -57,7 +58,7 @@ class Embedding(Op):
             for place in reversed(range(len(g.cuts))):
                 cut = g.cuts[place]
                 weights = pairs.same_shares(cut) if place in features else pairs.counts(cut)
-                total = np.tensordot(total, weights, (place, 0))
+                total = weighed(total, place, weights)
             found = np.zeros_like(w.second)
             found[(0,) * found.ndim] = float(total) / rows
             return [(w, w.like(found))]

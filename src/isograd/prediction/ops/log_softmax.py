@@ -10,6 +10,7 @@ import torch
 
 from isograd.prediction import pairs
 from isograd.prediction.aligning import aligned
+from isograd.prediction.axes import of_entries, weighed
 from isograd.prediction.fields import Field
 from isograd.prediction.ops import Op, Outcome
 from isograd.prediction.ops.softmax import LOGITS, contract_both, contract_one, softmax
@@ -119,8 +120,7 @@ def log_softmax(given: Field, axis: int) -> Outcome:
 
 def _centered_means(f: Field, place: int) -> Array:
     """Means less that of their row."""
-    share = np.array(f.cuts[place]) / sum(f.cuts[place])
-    row = np.expand_dims(np.tensordot(f.mean, share, (place, 0)), place)
+    row = weighed(f.mean, place, of_entries(f.cuts[place]), keep=True)
     return np.asarray(f.mean - row)
 
 
@@ -132,7 +132,7 @@ def _mean_products(f: Field, place: int) -> Array:
 
 def _over(values: Array, share: Array, place: int) -> Array:
     """Averages over all pairs of classes, kept as an axis of length one."""
-    return np.expand_dims(np.tensordot(values, share, (place, 0)), place)
+    return weighed(values, place, share, keep=True)
 
 
 def _same_row(f: Field, place: int) -> tuple[slice, ...]:
@@ -144,7 +144,7 @@ def _same_row(f: Field, place: int) -> tuple[slice, ...]:
 
 def _towards(f: Field, place: int) -> tuple[Array, Array]:
     """Cov(e_i, L') and Cov(L, e_j'), per kind of pair."""
-    share = np.array(f.cuts[place]) / sum(f.cuts[place])
+    share = of_entries(f.cuts[place])
     weight = share.reshape([-1 if at == place else 1 for at in range(len(f.cuts))])
     mean = np.broadcast_to(weight, f.mean.shape) / np.broadcast_to(
         np.array(f.cuts[place]).reshape(weight.shape), f.mean.shape

@@ -10,6 +10,7 @@ import numpy as np
 
 from isograd.prediction import pairs
 from isograd.prediction.aligning import aligned, in_pieces
+from isograd.prediction.axes import of_entries, weighed
 from isograd.prediction.fields import Field
 from isograd.prediction.filters import TILT, VARIED, handed_on, variance
 from isograd.prediction.gains import hand_back
@@ -193,8 +194,7 @@ def normalized(
     mean = f.mean
     for place in sorted(places):
         if centered:
-            cut = np.array(f.cuts[place]) / sum(f.cuts[place])
-            mean = mean - np.expand_dims(np.tensordot(mean, cut, (place, 0)), place)
+            mean = mean - weighed(mean, place, of_entries(f.cuts[place]), keep=True)
     mean = mean / np.sqrt(variance + eps)
     excess = 0.0
     if drawn:
@@ -339,8 +339,7 @@ def _over(f: Field, places: Sequence[int], weights: Any) -> Array:
     """Second moments averaged over factors, kept as axes of length one."""
     result = f.second
     for place in places:
-        averaged = np.tensordot(result, weights(f.cuts[place]), (place, 0))
-        result = np.expand_dims(averaged, place)
+        result = weighed(result, place, weights(f.cuts[place]), keep=True)
     return result
 
 
@@ -349,9 +348,8 @@ def _over_same(f: Field, second: Array, places: Sequence[int]) -> Array:
     result = second
     for place, cut in enumerate(f.cuts):
         if place in places:
-            share = np.array(cut) / sum(cut)
-            kept = np.moveaxis(result, place, 0)[: len(cut)]
-            result = np.expand_dims(np.tensordot(share, kept, (0, 0)), place)
+            kept = result[(*([slice(None)] * place), slice(0, len(cut)))]
+            result = weighed(kept, place, of_entries(cut), keep=True)
         else:
             result = result.take(range(len(cut)), place)
     return np.maximum(result, 0.0)

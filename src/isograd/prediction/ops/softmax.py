@@ -10,6 +10,7 @@ import torch
 
 from isograd.prediction import pairs
 from isograd.prediction.aligning import aligned
+from isograd.prediction.axes import weighed
 from isograd.prediction.biases import biased, without_bias
 from isograd.prediction.fields import Field
 from isograd.prediction.grams import EVENNESS
@@ -236,7 +237,7 @@ def contract_both(g: Field, mean: Array, at: int) -> Array:
 def _row_sum(values: Array, f: Field, place: int) -> Array:
     """Sum over all pairs of keys, kept as an axis of length one."""
     weights = pairs.counts(f.cuts[place])
-    return np.expand_dims(np.tensordot(values, weights, (place, 0)), place)
+    return weighed(values, place, weights, keep=True)
 
 
 def _row_mean(f: Field, covariance: Array, place: int) -> Array:
