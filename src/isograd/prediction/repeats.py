@@ -20,6 +20,7 @@ from isograd.prediction.recording import law_of
 if TYPE_CHECKING:
     from isograd.prediction.fields import Field
     from isograd.prediction.propagation import Propagation
+    from isograd.prediction.replaying import Replay
     from isograd.prediction.steps import Step
 
 _LARGEST = 1 << 18
@@ -57,6 +58,8 @@ class Repeats:
         """Of all runs: rules of earlier runs hand on gradients of later ones."""
         self.done: list[Done] = []
         """The longest run so far."""
+        self.calls: dict[int, Replay] = {}
+        """Calls of modules in it, by how many operations there were before."""
         self.parameters: dict[Any, tuple[Tensor, Field]] = {}
         self._inputs: dict[Any, tuple[Tensor, Field]] = {}
         self.latest: Propagation | None = None
@@ -83,10 +86,13 @@ class Following:
         repeats.latest = run
         self.hits = 0
         self.along = not run.draws  # layers that share values are followed through one whole run
-        self._own: list[Done] = []
+        self.own: list[Done] = []
+        """Operations for which rules were applied."""
+        self.calls: dict[int, Replay] = {}
         self._key: Any = None
         self._named: list[Field] = []
-        self._tokens: dict[int, Any] = {}
+        self.tokens: dict[int, Any] = {}
+        """What is told of each parameter used so far, by its identity."""
         self._before = (0, 0, 0, 0)
 
     def again(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Done | None:
@@ -111,7 +117,7 @@ class Following:
             out = type(out)([self._field(one) for one in out])
         else:
             out = self._field(out)
-        self._own.append(
+        self.own.append(
             Done(
                 self._key,
                 tuple(self._named),
@@ -131,8 +137,10 @@ class Following:
 
     def end(self) -> None:
         """The longest run is the one to follow."""
-        if self.hits + len(self._own) > len(self.repeats.done):
-            self.repeats.done[self.hits :] = self._own
+        if self.hits + len(self.own) > len(self.repeats.done):
+            self.repeats.done[self.hits :] = self.own
+            before = {k: one for k, one in self.repeats.calls.items() if k < self.hits}
+            self.repeats.calls = before | self.calls
 
     # -- what is done to what -------------------------------------------------------------------
 
@@ -152,8 +160,8 @@ class Following:
             if found is not None:
                 self._named.append(found)
                 return "field", id(found)
-            known = self._tokens.get(id(value))
-            return known if known is not None else self._of_tensor(value)
+            known = self.tokens.get(id(value))
+            return known if known is not None else self.token_of(value)
         if value is None or value is ... or isinstance(value, _PLAIN):
             return type(value), value
         if type(value) in (tuple, list, torch.Size):
@@ -162,7 +170,7 @@ class Following:
             return slice, self._all((value.start, value.stop, value.step))
         raise LookupError
 
-    def _of_tensor(self, value: Tensor) -> Any:
+    def token_of(self, value: Tensor) -> Any:
         """A parameter is the first, second … that comes up, and drawn by its law."""
         with torch._C.DisableTorchFunction():
             if not value.is_meta:
@@ -178,7 +186,7 @@ class Following:
         drawn = tuple(value.shape), value.dtype, value.requires_grad, kind
         if not value.is_meta and not kind[0]:
             return drawn
-        token = self._tokens[id(value)] = "parameter", len(self._tokens), *drawn
+        token = self.tokens[id(value)] = "parameter", len(self.tokens), *drawn
         shared = self.repeats.parameters.get(token)
         if shared is None:
             self.repeats.parameters[token] = value, self.run.field(value)

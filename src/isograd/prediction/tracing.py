@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -54,6 +54,14 @@ class Reader(Places):
         if found is None and self.run.is_known(out) and out.is_floating_point():
             found = self.run.field(out)  # such as waves of known times
         self.fields.append(found)
+
+    def adopt(
+        self, rows: Sequence[Row], names: Mapping[str, int], fields: Sequence[Field | None] = ()
+    ) -> None:
+        """Takes the sites that a module call has made in another run, with their fields."""
+        super().adopt(rows, names)
+        self.fields += fields
+        self._branch = None
 
     def residual(self, tape: Tape, skip: Tensor, branch: Tensor, /) -> None:
         """Keeps the fields of the two terms of a residual addition."""
@@ -136,6 +144,7 @@ def _run(
 ) -> Trace:
     from isograd.prediction.inputs import abstract
     from isograd.prediction.repeats import Following
+    from isograd.prediction.replaying import Replays
     from isograd.prediction.seeding import seeds_of
     from isograd.prediction.spectral import estimated
 
@@ -151,6 +160,8 @@ def _run(
         swapped = abstract(run, batch, input_stats, stepwise=stepwise, repeats=repeats)
         stack.enter_context(run)
         stack.enter_context(tape.recording())
+        if run.following is not None:
+            stack.enter_context(Replays(run.following, tape, reader).of(list(built.modules())))
         with tape.quiet():
             for tensor in swapped.inputs():
                 tape.introduce(tensor, "input")

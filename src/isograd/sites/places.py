@@ -5,6 +5,7 @@ live ones have the same sites.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -39,7 +40,8 @@ class Places(ABC):
 
     def __init__(self) -> None:
         self.rows: list[Row] = []
-        self._names: dict[str, int] = {}
+        self.names: dict[str, int] = {}
+        """How often each name has been given."""
         self._closes = False
 
     @abstractmethod
@@ -114,6 +116,11 @@ class Places(ABC):
         frame.sites.append(len(self.rows) - 1)
         self.read(tape, row, out, frame)
 
+    def adopt(self, rows: Sequence[Row], names: Mapping[str, int]) -> None:
+        """Takes the sites that a module call has made in another run, at the same place."""
+        self.rows += rows
+        self.names.update(names)
+
     def _row(self, node: Node, name: str, kind: str, label: str) -> Row:
         row = Row(self._unique(name), kind, label, node, node.sources)
         node.sources, node.site = (len(self.rows),), len(self.rows)
@@ -121,7 +128,7 @@ class Places(ABC):
         return row
 
     def _unique(self, name: str) -> str:
-        count = self._names[name] = self._names.get(name, 0) + 1
+        count = self.names[name] = self.names.get(name, 0) + 1
         return name if count == 1 else f"{name}#{count}"
 
 

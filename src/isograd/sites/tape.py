@@ -5,7 +5,7 @@ so that no module and no tensor is changed.
 """
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -208,6 +208,21 @@ class Tape(TorchFunctionMode):
     def quiet(self) -> Quiet:
         """Lets the tape's own arithmetic pass unseen, without gradients or autocast."""
         return Quiet(self)
+
+    def adopt(self, module: nn.Module, nodes: Sequence[Node], out: Tensor, index: int) -> None:
+        """Takes what a call of a module has left on another tape, at the same place.
+
+        Args:
+            module: the module that would have been called.
+            nodes: of the call.
+            out: stands for its result.
+            index: of the node that made the result.
+        """
+        if self.stack:
+            self.stack[-1].calls += 1
+        self.called.add(id(module))
+        self.nodes += nodes
+        self._of[out] = index
 
     def _note(self, name: str, kind: str | None, call: Call, results: list[Tensor]) -> None:
         for tensor in call.tensors:
