@@ -93,6 +93,7 @@ HEAVY: dict[str, set[str]] = {
     "sites.places": {"torch"},
     "sites.randomness": {"torch"},
     "sites.tape": {"torch"},
+    "sites.tree": {"torch"},
     "prediction": {"numpy", "torch"},
     "prediction.changes": set(),
     "prediction.specs": set(),

@@ -67,11 +67,15 @@ class Field:
     @property
     def energy(self) -> float:
         """E x^2, averaged over all entries."""
+        if self.mean.size == 1:
+            return float(self.second.item(0))
         return float(self.energies.ravel() @ pairs.every_entry(self.cuts))
 
     @property
     def average(self) -> float:
         """E x, averaged over all entries."""
+        if self.mean.size == 1:
+            return float(self.mean.item())
         return float(self.mean.ravel() @ pairs.every_entry(self.cuts))
 
     @property
@@ -87,8 +91,8 @@ class Field:
 
     def products(self) -> Array:
         """Products of the means of both entries of each pair; shaped as `second`."""
-        if all(len(cut) == 1 for cut in self.cuts):
-            return np.broadcast_to(np.square(self.mean), self.second.shape)
+        if self.mean.size == 1:
+            return np.full(self.second.shape, self.mean.item() ** 2)
         first, other = pairs.places(self.cuts)
         mean = self.mean.ravel()
         return np.asarray(mean[first] * mean[other])

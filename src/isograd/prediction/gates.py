@@ -7,6 +7,8 @@ A gradient therefore says how its energy depends on the value of the field that 
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 from isograd.prediction.fields import Field
@@ -31,6 +33,11 @@ def passed_gate(nodes: Nodes, gradient: Field) -> tuple[Array, Array | None]:
     return nodes.slopes * root, root
 
 
+@lru_cache(maxsize=1)
+def _nodes() -> tuple[Array, Array]:
+    return np.polynomial.hermite_e.hermegauss(_POINTS)
+
+
 def profile_of(gate: tuple[Array, Array], term: Field, other: Field) -> Array | None:
     """Energy of a gradient given the value of one of two terms, over its mean.
 
@@ -46,7 +53,7 @@ def profile_of(gate: tuple[Array, Array], term: Field, other: Field) -> Array | 
     values = nodes.values.reshape(-1, nodes.values.shape[-1])
     if len(values) != len(x):
         return None
-    z, weights = np.polynomial.hermite_e.hermegauss(_POINTS)
+    z, weights = _nodes()
     spread = np.sqrt(max(other.energy - other.average**2, 0.0))
     shifts = other.average + spread * z
     found = np.stack(

@@ -60,7 +60,10 @@ def fluctuation(x: Field) -> float:
         return 0.0
     if x.nodes is not None and x.origin is not None and x.origin.cuts == x.cuts:
         return x.nodes.value_noise(x.origin)
-    products = x.products() / energy
-    shared = x.second / energy - products
-    excess = (x.notes.get("kurtosis", 3.0) - 1) * np.square(shared) + 4 * products * shared
+    shared, more = x.second / energy, 0.0
+    if x.mean.any():
+        products = x.products() / energy
+        shared = shared - products
+        more = 4 * products * shared
+    excess = (x.notes.get("kurtosis", 3.0) - 1) * np.square(shared) + more
     return max(float(excess.ravel() @ every_share(x.cuts)), 0.0)

@@ -8,6 +8,7 @@ back the second moments known of it (a Gaussian copula).
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -94,6 +95,13 @@ def _of_each(function: Callable[[Tensor], Tensor], x: Array) -> Array:
         return np.asarray(function(torch.from_numpy(np.ascontiguousarray(x))).numpy())
 
 
+@lru_cache(maxsize=1)
+def _correlations(orders: int) -> tuple[Array, Array]:
+    """Correlations from -1 to 1, and their powers."""
+    grid = np.linspace(-1.0, 1.0, 201)
+    return grid, np.power(grid[:, None], np.arange(orders))
+
+
 def _copula(f: Field, z: Array, x: Array, deviation: Array) -> Quadrature:
     """Nodes at which g(z) runs through the law, and correlations that fit the second moments."""
     zero = np.interp(-f.mean / deviation, x, z)  # where the field itself is zero
@@ -105,8 +113,7 @@ def _copula(f: Field, z: Array, x: Array, deviation: Array) -> Quadrature:
     middle = shape.reshape(-1, shape.shape[-1])[0]
     basis = made.basis.reshape(-1, *made.basis.shape[-2:])[0]
     squares = np.square(middle @ basis)
-    grid = np.linspace(-1.0, 1.0, 201)
-    powers = np.power(grid[:, None], np.arange(len(squares)))
+    grid, powers = _correlations(len(squares))
     found = powers @ squares
     first, other = f.per_pair(deviation)
     wanted = (f.second - f.products()) / (first * other)

@@ -34,8 +34,7 @@ class Line(tuple[int, ...]):
     def __ne__(self, other: object) -> bool:
         return not self == other
 
-    def __hash__(self) -> int:
-        return hash((type(self).__name__, tuple(self)))
+    __hash__ = tuple.__hash__
 
 
 class Mirror(Line):

@@ -9,7 +9,7 @@ parameter.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -36,6 +36,7 @@ from isograd.prediction.drawing.recorded import (
 )
 from isograd.prediction.drawing.refusals import refusal
 from isograd.prediction.drawing.rulebook import RULES, Call, make_recorded, session, tensors, untold
+from isograd.sites.tree import modules_of, named_parameters
 
 __all__ = ["Law", "law_of", "recording", "same_values", "values_law"]
 
@@ -118,7 +119,7 @@ class _Recorder(TorchFunctionMode):
                     kept = _forget(param)
             if kept is None:
                 return
-            values = read(param, kept)
+            values = read(param, kept) if kept.writes else kept.values
             if isinstance(values, Unknown) and values is not EMPTY:
                 call = f"the parameter {name!r} of {type(module).__name__}"
                 raise refusal(call, values.cause)
@@ -146,8 +147,8 @@ class _Recorder(TorchFunctionMode):
 
 def _inherit(result: Tensor, call: Call) -> None:
     """What is computed from weights is no number to be drawn at will."""
-    made = recorded(result)
-    if made is not None and not made.registered and result is not call.args[0]:
+    made = None if result is call.args[0] else recorded(result)
+    if made is not None and not made.registered:
         sources = map(recorded, tensors(*call.args))
         made.derived = any(one and (one.registered or one.derived) for one in sources)
 
@@ -249,13 +250,19 @@ def same_values(model: nn.Module) -> list[list[str]]:
     `nn.TransformerEncoder` copies one layer, and so does `copy.deepcopy`. Parameters that are all
     one number (biases, norms) are left out.
     """
+    named = named_parameters(modules_of(model))
+    return [[name for name, _ in group] for group in sharing(named)]
+
+
+def sharing(named: Sequence[tuple[str, Tensor]]) -> list[list[tuple[str, Tensor]]]:
+    """Groups of parameters that hold the same initial values."""
     with torch._C.DisableTorchFunction():
         groups: dict[Any, list[tuple[str, Tensor]]] = {}
-        for name, param in model.named_parameters():
+        for name, param in named:
             if (key := _fingerprint(param)) is not None:
                 groups.setdefault(key, []).append((name, param))
         several = [group for group in groups.values() if len(group) > 1]
-        return [[name for name, _ in part] for group in several for part in _equal(group)]
+        return [part for group in several for part in _equal(group)]
 
 
 def _fingerprint(param: Tensor) -> Any:

@@ -160,8 +160,7 @@ class Following:
             if found is not None:
                 self._named.append(found)
                 return "field", id(found)
-            known = self.tokens.get(id(value))
-            return known if known is not None else self.token_of(value)
+            return self.token_of(value)
         if value is None or value is ... or isinstance(value, _PLAIN):
             return type(value), value
         if type(value) in (tuple, list, torch.Size):
@@ -171,7 +170,16 @@ class Following:
         raise LookupError
 
     def token_of(self, value: Tensor) -> Any:
-        """A parameter is the first, second … that comes up, and drawn by its law."""
+        """What is told of a tensor that has no field of this run's own.
+
+        A parameter is the first, second … that comes up, and drawn by its law.
+
+        Raises:
+            LookupError: it is too large to be told from others, or has no law.
+        """
+        known = self.tokens.get(id(value))
+        if known is not None:
+            return known
         with torch._C.DisableTorchFunction():
             if not value.is_meta:
                 if value.numel() > _LARGEST or value.layout is not torch.strided:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from isograd.prediction.tracing import Reader
     from isograd.sites.places import Row
     from isograd.sites.tape import Node, Tape
+    from isograd.sites.tree import Modules
 
 _OF_ALL = frozenset(vars(nn.Module())) - {"training"}
 """Attributes that every module has."""
@@ -64,9 +65,9 @@ class Replays:
         self.tape, self.reader = tape, reader
 
     @contextmanager
-    def of(self, modules: Sequence[nn.Module]) -> Iterator[None]:
+    def of(self, modules: Modules) -> Iterator[None]:
         """Comes before the calls of those modules that can be looked up."""
-        watched = [module for module in modules if _is_plain(module)]
+        watched = [module for _, module in modules if _is_plain(module)]
         for module in watched:
             vars(module)[_INSTEAD] = partial(self._call, module)
         try:
@@ -109,13 +110,15 @@ class Replays:
         own = {name: one for name, one in module._parameters.items() if one is not None}
         if len(own) != len(kept.parameters):
             return False
-        for name, index, token in kept.parameters:
-            one = own.get(name)
-            if one is None or tape.parameters.get(id(one)) != index:
-                return False
-            if following.token_of(one) != token:
-                return False
-        return True
+        try:
+            return all(
+                name in own
+                and tape.parameters.get(id(own[name])) == index
+                and following.token_of(own[name]) == token
+                for name, index, token in kept.parameters
+            )
+        except LookupError:
+            return False
 
     def _again(self, kept: Replay, module: nn.Module) -> Tensor:
         self.following.hits += len(kept.done)

@@ -19,17 +19,18 @@ from torch.nn.utils.spectral_norm import SpectralNorm
 
 from isograd.errors import PredictionError
 from isograd.prediction.recording import law_of
+from isograd.sites.tree import Modules
 
 _STARTED = 16
 """Rounds of power iteration that the parametrization makes before its first forward."""
 
 
 @contextmanager
-def estimated(model: nn.Module) -> Iterator[None]:
+def estimated(modules: Modules) -> Iterator[None]:
     """Divides weights by the value that is to be expected, in place of iterating for it."""
     undo: list[tuple[dict[Any, Any], Any, Any]] = []
     try:
-        for path, module in model.named_modules():
+        for path, module in modules:
             for key, hook in module._forward_pre_hooks.items():
                 if isinstance(hook, SpectralNorm):
                     undo.append((module._forward_pre_hooks, key, hook))

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from operator import is_
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,11 +18,12 @@ from isograd.errors import InputError, IsogradError, ModelError, PredictionError
 from isograd.prediction.drawing.refusals import raised_in
 from isograd.prediction.fields import Field
 from isograd.prediction.propagation import Propagation
-from isograd.prediction.recording import recording, same_values
+from isograd.prediction.recording import recording, sharing
 from isograd.sites.batches import Batch, check_filled, check_finite, misread, tensors
 from isograd.sites.losses import Loss
 from isograd.sites.places import Places, Row
 from isograd.sites.tape import Frame, Tape
+from isograd.sites.tree import Modules, buffers_of, modules_of, named_parameters
 
 if TYPE_CHECKING:
     from isograd.prediction.repeats import Repeats
@@ -107,7 +109,7 @@ def trace(
     if not isinstance(seed, int) or seed < 0:
         raise InputError(f"predict: seed={seed!r}; it must be a whole number, 0 or more")
     built, batch = build(model), batch_of(inputs, seed)
-    _check(built, batch)
+    _check(modules_of(built), batch)
     options = (built, batch, input_stats or {}, loss, seed, residual_scale)
     found = _run(*options, repeats)
     if repeats is not None and found.run.twins.found:
@@ -115,22 +117,26 @@ def trace(
     return found
 
 
-def _check(model: nn.Module, batch: Batch) -> None:
+def _check(modules: Modules, batch: Batch) -> None:
     """Refuses what nothing can be predicted of."""
     check_filled(batch)
     check_finite(batch)
-    for path, module in model.named_modules():
-        place = f"{path!r}, a {type(module).__name__}," if path else f"a {type(module).__name__}"
+    for path, module in modules:
         if isinstance(module, torch.jit.ScriptModule):
             raise PredictionError(
-                f"predict: {place} is compiled by torch.jit, so that its operations cannot be "
-                "followed; predict from the module that it was made of"
+                f"predict: {_place(path, module)} is compiled by torch.jit, so that its operations "
+                "cannot be followed; predict from the module that it was made of"
             )
-        if any(is_lazy(parameter) for parameter in module._parameters.values()):
+        if any(one is not None and is_lazy(one) for one in module._parameters.values()):
             raise PredictionError(
-                f"predict: {place} takes its shape from the first batch that it sees; say its "
-                "number of inputs, or call the model once and predict from that"
+                f"predict: {_place(path, module)} takes its shape from the first batch that it "
+                "sees; say its number of inputs, or call the model once and predict from that"
             )
+
+
+def _place(path: str, module: nn.Module) -> str:
+    kind = f"a {type(module).__name__}"
+    return f"{path!r}, {kind}," if path else kind
 
 
 def _run(
@@ -151,17 +157,18 @@ def _run(
     run = Propagation()
     reader = Reader(run, residual_scale)
     tape = Tape(built, reader)
-    run.draws = draws_of(built)
+    modules = modules_of(built)
+    run.draws = draws_of(modules)
     run.where = lambda: tape.stack[-1].path if tape.stack else ""
     if repeats is not None:
         run.following = Following(repeats, run)
-    with untouched(built, run), estimated(built), ExitStack() as stack:
-        stepwise = any(isinstance(module, nn.RNNBase) for module in built.modules())
+    with untouched(modules, run), estimated(modules), ExitStack() as stack:
+        stepwise = any(isinstance(module, nn.RNNBase) for _, module in modules)
         swapped = abstract(run, batch, input_stats, stepwise=stepwise, repeats=repeats)
         stack.enter_context(run)
         stack.enter_context(tape.recording())
         if run.following is not None:
-            stack.enter_context(Replays(run.following, tape, reader).of(list(built.modules())))
+            stack.enter_context(Replays(run.following, tape, reader).of(modules))
         with tape.quiet():
             for tensor in swapped.inputs():
                 tape.introduce(tensor, "input")
@@ -179,12 +186,10 @@ def _run(
     return Trace(built, batch, tape, reader, run, chosen.name, chosen.note, loss is None, own)
 
 
-def draws_of(model: nn.Module) -> dict[int, int]:
+def draws_of(modules: Modules) -> dict[int, int]:
     """Parameters by identity that share their values with others, and which one stands for all."""
-    by_name = dict(model.named_parameters())
-    return {
-        id(by_name[name]): id(by_name[group[0]]) for group in same_values(model) for name in group
-    }
+    groups = sharing(named_parameters(modules))
+    return {id(one): id(group[0][1]) for group in groups for _, one in group}
 
 
 def build(model: nn.Module | Callable[[], Any]) -> nn.Module:
@@ -226,11 +231,11 @@ def _made(factory: Callable[[], Any]) -> Any:
 
 
 @contextmanager
-def untouched(model: nn.Module, run: Propagation) -> Iterator[None]:
+def untouched(modules: Modules, run: Propagation) -> Iterator[None]:
     """Leaves buffers, attributes and random states as they were."""
-    buffers = [(module, dict(module._buffers)) for module in model.modules()]
-    attributes = [(vars(module), dict(vars(module))) for module in model.modules()]
-    run.keep(list(model.buffers()))
+    buffers = [(module, dict(module._buffers)) for _, module in modules]
+    attributes = [(vars(module), dict(vars(module))) for _, module in modules]
+    run.keep(buffers_of(modules))
     state, python_state = torch.get_rng_state(), random.getstate()
     try:
         with warnings.catch_warnings(), torch.no_grad(), torch.inference_mode(False):
@@ -244,7 +249,7 @@ def untouched(model: nn.Module, run: Propagation) -> Iterator[None]:
             module._buffers.clear()
             module._buffers.update(found)
         for held, before in attributes:
-            if held.keys() != before.keys() or any(held[key] is not before[key] for key in before):
+            if [*held] != [*before] or not all(map(is_, held.values(), before.values())):
                 held.clear()
                 held.update(before)
 

@@ -15,11 +15,12 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.nn.utils.parametrize import is_parametrized
 from torch.overrides import TorchFunctionMode
-from torch.utils.weak import WeakTensorKeyDictionary
+from torch.utils.weak import WeakIdRef
 
 from isograd.sites import WEIGHTS, kind_of_function
 from isograd.sites._noting import CUTTING, Quiet, axis_of, channels, cuts, has_stranger, merge
 from isograd.sites.batches import Batch, listed, tensors
+from isograd.sites.tree import modules_of, named_parameters
 
 _TURNING = frozenset("t T mT transpose swapaxes swapdims".split())
 """Ops after which a weight matrix is still one, read the other way round."""
@@ -98,8 +99,9 @@ class Tape(TorchFunctionMode):
         self.model = model
         self.listener = listener
         self.nodes: list[Node] = []
-        self.paths = {id(module): name for name, module in model.named_modules()}
-        named = list(model.named_parameters())
+        modules = modules_of(model)
+        self.paths = {id(module): name for name, module in modules}
+        named = named_parameters(modules)
         self.parameters = {id(p): i for i, (_, p) in enumerate(named)}
         self._names = {name: i for i, (name, _) in enumerate(named)}
         self.stack: list[Frame] = []
@@ -114,7 +116,8 @@ class Tape(TorchFunctionMode):
         """Whether operations and calls pass unseen from now on."""
         self.on_fault: Callable[[Exception], None] | None = None
         """Takes what goes wrong in here, where somebody's training must go on all the same."""
-        self._of: Any = WeakTensorKeyDictionary()
+        self._of: dict[int, tuple[WeakIdRef, int]] = {}
+        """Tensors by identity, and the index of the node that made each."""
         self._busy = False
 
     @contextmanager
@@ -141,14 +144,18 @@ class Tape(TorchFunctionMode):
 
     def node_of(self, tensor: Tensor) -> Node | None:
         """The operation that made a tensor, as far as the tape saw it."""
-        index = self._of.get(tensor)
-        if index is None and (local := getattr(tensor, "_local_tensor", None)) is not None:
-            index = self._of.get(local)  # distributed out of sight
-        return None if index is None else self.nodes[index]
+        found = self._of.get(id(tensor))
+        if found is None or found[0]() is not tensor:
+            local = getattr(tensor, "_local_tensor", None)  # distributed out of sight
+            return None if local is None else self.node_of(local)
+        return self.nodes[found[1]]
 
     def tensor_of(self, node: Node) -> Tensor | None:
         """The tensor an operation made, if somebody still holds it."""
-        return next((t for t, index in self._of.items() if index == node.index), None)
+        return next(
+            (t for ref, at in self._of.values() if at == node.index and (t := ref()) is not None),
+            None,
+        )
 
     def take(self, batch: Batch) -> None:
         """Registers the tensors of a batch: inputs, and targets that are not inputs themselves."""
@@ -172,10 +179,13 @@ class Tape(TorchFunctionMode):
 
     def _register(self, node: Node, tensor: Tensor) -> Node:
         self.nodes.append(node)
-        self._of[tensor] = node.index
+        self._made(tensor, node.index)
         if (local := getattr(tensor, "_local_tensor", None)) is not None:
-            self._of[local] = node.index  # what a process goes on with, made out of sight
+            self._made(local, node.index)  # what a process goes on with, made out of sight
         return node
+
+    def _made(self, tensor: Tensor, index: int) -> None:
+        self._of[id(tensor)] = WeakIdRef(tensor), index
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -222,7 +232,7 @@ class Tape(TorchFunctionMode):
             self.stack[-1].calls += 1
         self.called.add(id(module))
         self.nodes += nodes
-        self._of[out] = index
+        self._made(out, index)
 
     def _note(self, name: str, kind: str | None, call: Call, results: list[Tensor]) -> None:
         for tensor in call.tensors:
@@ -264,7 +274,7 @@ class Tape(TorchFunctionMode):
             cuts=cuts(name, call.tensors, first),
         )
         for tensor in results[1:]:
-            self._of[tensor] = node.index
+            self._made(tensor, node.index)
         self._register(node, first)
         strange = kind in WEIGHTS and has_stranger(call, self.parameters, known)
         if strange and first.requires_grad and self.phase == "model":  # a loss may have a critic

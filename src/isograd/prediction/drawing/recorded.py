@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.parameter import is_lazy
+from torch.nn.parameter import UninitializedTensorMixin  # type: ignore[attr-defined]
 
 from isograd.prediction.drawing import draws
 from isograd.prediction.drawing.draws import EMPTY, Draw, Unknown, Values
@@ -70,7 +70,9 @@ class Recorded:
 
 def recorded(tensor: Tensor) -> Recorded | None:
     """What is recorded of a tensor; None for a real one."""
-    if not tensor.is_meta or tensor.layout is not torch.strided or is_lazy(tensor):
+    if not tensor.is_meta or tensor.layout is not torch.strided:
+        return None
+    if isinstance(tensor, UninitializedTensorMixin):
         return None
     found = tensor.untyped_storage().__dict__.get(_KEY) or tensor.__dict__.get(_KEY)
     return found if isinstance(found, Recorded) else None

@@ -226,5 +226,7 @@ def _steps(inputs: list[tuple[Field, Array]]) -> list[tuple[Field, Array]]:
 
 def _times(origin: Field, factor: Array, gradient: Field) -> Field:
     """A gradient times E[f' f'] per kind of pair of `origin`, on classes that fit both."""
+    if origin.cuts == gradient.cuts and origin.groups == gradient.groups:
+        return gradient.like(gradient.second * factor)
     chain, g = aligned(origin.like(factor), gradient)
     return g.like(g.second * chain.second)
