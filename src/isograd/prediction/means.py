@@ -60,10 +60,9 @@ def fluctuation(x: Field) -> float:
         return 0.0
     if x.nodes is not None and x.origin is not None and x.origin.cuts == x.cuts:
         return x.nodes.value_noise(x.origin)
-    shared, more = x.second / energy, 0.0
-    if x.mean.any():
-        products = x.products() / energy
-        shared = shared - products
-        more = 4 * products * shared
-    excess = (x.notes.get("kurtosis", 3.0) - 1) * np.square(shared) + more
+    products = x.products() / energy if x.mean.any() else None
+    shared = x.second / energy if products is None else x.second / energy - products
+    excess = (x.notes.get("kurtosis", 3.0) - 1) * np.square(shared)
+    if products is not None:
+        excess += 4 * products * shared
     return max(float(excess.ravel() @ every_share(x.cuts)), 0.0)

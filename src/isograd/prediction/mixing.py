@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from isograd.prediction.fields import Field, along
+from isograd.prediction.axes import along
+from isograd.prediction.fields import Field
 from isograd.prediction.ops import Outcome
 from isograd.prediction.pairs import Line
 
