@@ -141,6 +141,8 @@ class Meetings:
             into: the input.
             gradient: of the input.
         """
+        if not self.most:
+            return gradient
         shares, overlap = (
             dict(self._shares.get(id(before), {})),
             self._overlaps.get(id(before), 1.0),

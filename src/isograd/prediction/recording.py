@@ -214,7 +214,8 @@ def law_of(tensor: Tensor) -> Law | None:
         values = None if kept is None else read(tensor, kept)
         if not isinstance(values, Draw) or not math.isfinite(values.mean + values.variance):
             return None
-    return _without_noise(values.law, tensor.numel()) if values.law.kind == "values" else values.law
+    law = values.law
+    return _without_noise(law, tensor.numel()) if law.kind == "values" else law
 
 
 def values_law(tensor: Tensor) -> Law:

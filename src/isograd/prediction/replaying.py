@@ -111,14 +111,13 @@ class Replays:
         if len(own) != len(kept.parameters):
             return False
         try:
-            return all(
-                name in own
-                and tape.parameters.get(id(own[name])) == index
-                and following.token_of(own[name]) == token
-                for name, index, token in kept.parameters
-            )
+            for name, index, token in kept.parameters:
+                one = own[name]
+                if tape.parameters[id(one)] != index or following.token_of(one) != token:
+                    return False
         except LookupError:
             return False
+        return True
 
     def _again(self, kept: Replay, module: nn.Module) -> Tensor:
         self.following.hits += len(kept.done)

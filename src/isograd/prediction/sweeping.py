@@ -22,7 +22,6 @@ from isograd.prediction.variants import traced
 from isograd.records import Number, Record
 from isograd.sites import WEIGHTS
 from isograd.sites.losses import Loss
-from isograd.sites.tree import modules_of, named_parameters
 
 CHANGES = ("init", "activation", "residual_scale")
 """What can be swept besides the arguments of a factory."""
@@ -182,7 +181,7 @@ def _point(value: Any, found: Trace, record: Record | None) -> Point:
         for row, field in zip(rows, fields, strict=True)
         if field is not None and (row.kind in WEIGHTS or row.kind == "add")
     ]
-    size = sum(p.numel() for _, p in named_parameters(modules_of(found.model)))
+    size = sum(p.numel() for _, p in found.tape.named)
     condition = max((field.condition for field in fields if field is not None), default=0.0)
     if not weights:
         return Point(value, 0, size, condition=condition, record=record)

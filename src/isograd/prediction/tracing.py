@@ -23,7 +23,7 @@ from isograd.sites.batches import Batch, check_filled, check_finite, misread, te
 from isograd.sites.losses import Loss
 from isograd.sites.places import Places, Row
 from isograd.sites.tape import Frame, Tape
-from isograd.sites.tree import Modules, buffers_of, modules_of, named_parameters
+from isograd.sites.tree import Modules, buffers_of, modules_of
 
 if TYPE_CHECKING:
     from isograd.prediction.repeats import Repeats
@@ -109,8 +109,9 @@ def trace(
     if not isinstance(seed, int) or seed < 0:
         raise InputError(f"predict: seed={seed!r}; it must be a whole number, 0 or more")
     built, batch = build(model), batch_of(inputs, seed)
-    _check(modules_of(built), batch)
-    options = (built, batch, input_stats or {}, loss, seed, residual_scale)
+    modules = modules_of(built)
+    _check(modules, batch)
+    options = (modules, batch, input_stats or {}, loss, seed, residual_scale)
     found = _run(*options, repeats)
     if repeats is not None and found.run.twins.found:
         return _run(*options, None)  # layers that share values are followed through one whole run
@@ -140,7 +141,7 @@ def _place(path: str, module: nn.Module) -> str:
 
 
 def _run(
-    built: nn.Module,
+    modules: Modules,
     batch: Batch,
     input_stats: Mapping[str, float],
     loss: Loss | None,
@@ -156,9 +157,9 @@ def _run(
 
     run = Propagation()
     reader = Reader(run, residual_scale)
-    tape = Tape(built, reader)
-    modules = modules_of(built)
-    run.draws = draws_of(modules)
+    built = modules[0][1]
+    tape = Tape(built, reader, modules)
+    run.draws = draws_of(tape.named)
     run.where = lambda: tape.stack[-1].path if tape.stack else ""
     if repeats is not None:
         run.following = Following(repeats, run)
@@ -186,10 +187,9 @@ def _run(
     return Trace(built, batch, tape, reader, run, chosen.name, chosen.note, loss is None, own)
 
 
-def draws_of(modules: Modules) -> dict[int, int]:
+def draws_of(named: Sequence[tuple[str, Tensor]]) -> dict[int, int]:
     """Parameters by identity that share their values with others, and which one stands for all."""
-    groups = sharing(named_parameters(modules))
-    return {id(one): id(group[0][1]) for group in groups for _, one in group}
+    return {id(one): id(group[0][1]) for group in sharing(named) for _, one in group}
 
 
 def build(model: nn.Module | Callable[[], Any]) -> nn.Module:

@@ -20,7 +20,7 @@ from torch.utils.weak import WeakIdRef
 from isograd.sites import WEIGHTS, kind_of_function
 from isograd.sites._noting import CUTTING, Quiet, axis_of, channels, cuts, has_stranger, merge
 from isograd.sites.batches import Batch, listed, tensors
-from isograd.sites.tree import modules_of, named_parameters
+from isograd.sites.tree import Modules, modules_of, named_parameters
 
 _TURNING = frozenset("t T mT transpose swapaxes swapdims".split())
 """Ops after which a weight matrix is still one, read the other way round."""
@@ -94,14 +94,17 @@ class Call:
 class Tape(TorchFunctionMode):
     """Records operations and module calls between `recording()` and its end."""
 
-    def __init__(self, model: nn.Module, listener: Listener) -> None:
+    def __init__(
+        self, model: nn.Module, listener: Listener, modules: Modules | None = None
+    ) -> None:
         super().__init__()
         self.model = model
         self.listener = listener
         self.nodes: list[Node] = []
-        modules = modules_of(model)
+        modules = modules or modules_of(model)
         self.paths = {id(module): name for name, module in modules}
-        named = named_parameters(modules)
+        self.named = named = named_parameters(modules)
+        """Parameters of the model by their names, once each."""
         self.parameters = {id(p): i for i, (_, p) in enumerate(named)}
         self._names = {name: i for i, (name, _) in enumerate(named)}
         self.stack: list[Frame] = []
