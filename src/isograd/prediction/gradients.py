@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from isograd.prediction import gains, responses
+from isograd.prediction import gains, responses, targets
 from isograd.prediction.aligning import aligned
 from isograd.prediction.fields import Field
 
@@ -32,6 +32,7 @@ def added(first: Field, second: Field, where: Field) -> Field:
         result.notes["kurtosis"] = share * kurtosis[0] + (1 - share) * kurtosis[1]
         gains.add(result, first, second, share)
     responses.add(result, first, second)
+    targets.add(result, first, second)
     profiles = [f.notes.get("profile") for f in (first, second)]
     if one + two > 0 and any(profile is not None for profile in profiles):
         parts = [1.0 if profile is None else profile for profile in profiles]

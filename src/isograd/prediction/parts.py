@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from itertools import accumulate, pairwise
+from collections.abc import Callable, Iterable, Sequence
+from itertools import accumulate, pairwise, permutations
 from math import prod
 
 import numpy as np
@@ -310,8 +310,16 @@ def repeats_summed(g: Field, axis: int, times: int) -> Field:
 # -- together -------------------------------------------------------------------------------------
 
 
-def joined(fields: Sequence[Field], axis: int) -> Field:
-    """Independent fields one after the other along an axis."""
+def joined(
+    fields: Sequence[Field], axis: int, shared: Callable[[Field, Field], Field | None] | None = None
+) -> Field:
+    """Fields one after the other along an axis.
+
+    Args:
+        fields: the parts.
+        axis: along which.
+        shared: covariance of two of them, on the axes of the first; they are independent without.
+    """
     if len(fields) == 1:
         return fields[0]
     # The other axes on the same factors and classes; this one is left out of it.
@@ -333,6 +341,15 @@ def joined(fields: Sequence[Field], axis: int) -> Field:
     for c, d in np.ndindex(k, k):
         if owner[c] != owner[d] and means[c].any() and means[d].any():
             rows[k + c * k + d] = base.per_pair(means[c])[0] * base.per_pair(means[d])[1]
+    if shared is not None and k == len(fields):
+        for c, d in permutations(range(k), 2):
+            both = shared(fields[c], fields[d]) if fields[c].shape == fields[d].shape else None
+            if both is not None:
+                found = with_factor(aligned(single(both, axis)[0], base)[0], axis)
+                if found.cuts == wide[c].cuts:  # any two of the entries
+                    rows[k + c * k + d] += np.tensordot(
+                        pairs.shares(inner[c]), found.second, (0, place)
+                    )
     cuts = (*base.cuts[:place], cut, *base.cuts[place:])
     groups = (*base.groups[:axis], 1, *base.groups[axis + 1 :])
     return simplified(Field(second, cuts, groups, mean), place)

@@ -31,7 +31,7 @@ def of_own_sum(call: Call, x: Field, total: Field) -> Outcome | None:
     axes = [axis for axis, size in enumerate(total.shape) if size == 1 and x.shape[axis] > 1]
     if len(total.shape) != len(x.shape) or len(axes) != 1 or (x.mean < 0).any():
         return None
-    from isograd.prediction.ops.softmax import contract_both, contract_one
+    from isograd.prediction.ops.softmax import centered_by
 
     axis = axes[0]
     f = x.as_one(axis) if x.groups[axis] > 1 else x
@@ -47,10 +47,7 @@ def of_own_sum(call: Call, x: Field, total: Field) -> Outcome | None:
         wide = f.like(np.broadcast_to(inverse, f.second.shape))
         g, a, left = aligned(whole, out, wide)
         at = g.factors_of(axis)[0]
-        found = g.second + contract_both(g, a.mean, at)
-        for side in (True, False):
-            found = found - contract_one(g, a.mean, at, left=side)
-        return [(x, g.like(found * left.second))]
+        return [(x, g.like(centered_by(g, a, at) * left.second))]
 
     return Outcome(out, back, [x, total], formula="x over its own sum: E x x' / E S S'")
 

@@ -120,7 +120,7 @@ class Twins:
         """E[a b'] - E a E b', per kind of pair on the axes of `a`; None for zero."""
         if a is b:
             return a.like(a.second - a.products())
-        return self._remembered(a, self._plain(b, ("layout",)), self._covariance)
+        return self._remembered(a, self.plain(b, ("layout",)), self._covariance)
 
     def _remembered(
         self, a: Field, b: Field, find: Callable[[Field, Field], Field | None]
@@ -138,7 +138,7 @@ class Twins:
     def _covariance(self, a: Field, b: Field) -> Field | None:
         step = self.made.get(id(a))
         if a.nodes is not None and a.origin is not None:
-            other = self._plain(b)
+            other = self.plain(b)
             if other.nodes is not None and other.origin is not None:
                 return _of_functions(a, other, self.covariance(a.origin, other.origin))
             return _times(self.covariance(a.origin, b), a.nodes.mean_slope())
@@ -223,7 +223,7 @@ class Twins:
         p, q = aligned(found, mean)
         return p.like(p.second + q.second, x.mean if p.cuts == x.cuts else q.mean)
 
-    def _plain(self, b: Field, kinds: tuple[str, ...] = ("layout", "multiple")) -> Field:
+    def plain(self, b: Field, kinds: tuple[str, ...] = ("layout", "multiple")) -> Field:
         """What a field is but for its layout, multiples and dropout."""
         for _ in range(64):
             step = self.made.get(id(b))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from isograd.prediction import targets
 from isograd.prediction.aligning import aligned
 from isograd.prediction.biases import biased
 from isograd.prediction.fields import Field
@@ -168,7 +169,7 @@ def scaled(call: Call, x: Field, factor: float) -> Outcome:
     link = Link(
         "multiple", lambda c: c.like(c.second * factor), lambda c: c.like(c.second * factor)
     )
-    back = lambda g: [(x, g.scaled(factor))]  # noqa: E731
+    back = lambda g: [(x, targets.times(g.scaled(factor), g, factor))]  # noqa: E731
     return Outcome(out, back, [x], formula=f"x times {factor:.4g}", link=link)
 
 

@@ -22,7 +22,7 @@ class Composed(Op):
     code = "composed"
     functions = tuple(
         "glu prelu outer ger cosine_similarity pairwise_distance std_mean var_mean "
-        "weight_norm embedding_bag".split()
+        "weight_norm embedding_bag triplet_margin_loss cosine_embedding_loss".split()
     )
     source = "torch's own definitions"
 
@@ -108,12 +108,50 @@ class Composed(Op):
         return distance
 
     @staticmethod
+    def _triplet_margin_loss(
+        anchor: Tensor,
+        positive: Tensor,
+        negative: Tensor,
+        margin: float = 1.0,
+        p: float = 2.0,
+        eps: float = 1e-6,
+        swap: bool = False,
+        *_: Any,
+        reduction: str = "mean",
+        **__: Any,
+    ) -> Tensor:
+        near = functional.pairwise_distance(anchor, positive, p, eps)
+        far = functional.pairwise_distance(anchor, negative, p, eps)
+        if swap:
+            far = torch.minimum(far, functional.pairwise_distance(positive, negative, p, eps))
+        return _reduced((near - far + margin).clamp(min=0.0), reduction)
+
+    @staticmethod
+    def _cosine_embedding_loss(
+        input1: Tensor,
+        input2: Tensor,
+        target: Tensor,
+        margin: float = 0.0,
+        *_: Any,
+        reduction: str = "mean",
+        **__: Any,
+    ) -> Tensor:
+        cosine = functional.cosine_similarity(input1, input2, dim=-1)
+        same = (target > 0).to(torch.get_default_dtype())
+        each = same * (1 - cosine) + (1 - same) * (cosine - margin).clamp(min=0.0)
+        return _reduced(each, reduction)
+
+    @staticmethod
     def _std_mean(input: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:  # noqa: A002
         return input.std(*args, **kwargs), input.mean(*args, **_without_correction(kwargs))
 
     @staticmethod
     def _var_mean(input: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:  # noqa: A002
         return input.var(*args, **kwargs), input.mean(*args, **_without_correction(kwargs))
+
+
+def _reduced(each: Tensor, reduction: str) -> Tensor:
+    return each if reduction == "none" else each.sum() if reduction == "sum" else each.mean()
 
 
 def _without_correction(kwargs: dict[str, Any]) -> dict[str, Any]:

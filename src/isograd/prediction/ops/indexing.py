@@ -36,6 +36,9 @@ from isograd.prediction.twins import Link
 if TYPE_CHECKING:
     from isograd.prediction.propagation import Call
 
+_FEW = 8
+"""Parts of a whole up to which it is asked what they have in common."""
+
 
 class Indexing(Op):
     """A part keeps the moments of its classes; parts put together are classes of the whole."""
@@ -178,7 +181,9 @@ class Indexing(Op):
 
         link = Link("cat", lambda *parts: joined(parts, axis), piece, where=(axis, tuple(starts)))
         formula = "classes side by side"
-        return Outcome(joined(fields, axis), back, fields, formula=formula, link=link)
+        twins = call.run.twins
+        shared = twins.covariance if twins.found and len(fields) <= _FEW else None
+        return Outcome(joined(fields, axis, shared), back, fields, formula=formula, link=link)
 
     _concat = _concatenate = _cat
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from isograd.prediction import targets
 from isograd.prediction.biases import laid_out
 from isograd.prediction.fields import Field
 from isograd.prediction.ops import Op, Outcome
@@ -50,7 +51,8 @@ class Layout(Op):
         order = _order(call.name, len(shape), args, kwargs)
         if order is not None:
             inverse = [order.index(axis) for axis in range(len(order))]
-            return relaid(call, f, lambda g: g.permuted(order), lambda g: g.permuted(inverse))
+            behind = lambda g: targets.turned(g.permuted(inverse), g)  # noqa: E731
+            return relaid(call, f, lambda g: g.permuted(order), behind)
         target = _target(call.name, shape, args, kwargs)
         ahead = lambda g: g.reshaped(target)  # noqa: E731
         done = relaid(call, f, ahead, lambda g: g.reshaped(shape))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import prod
 from typing import TYPE_CHECKING, Any
 
+from isograd.prediction import targets
 from isograd.prediction.biases import biased
 from isograd.prediction.contraction import contracted, in_common
 from isograd.prediction.fields import Field
@@ -225,6 +226,7 @@ def product(
     out.condition = x.condition + y.condition
     inner = out
     learned = [one for one in (x, y) if "draw" in one.notes]
+    itself = not learned and call.run.twins.plain(x) is call.run.twins.plain(y)
     if "draw" not in x.notes and "draw" not in y.notes:
         attended(call.run, x, y)
     if bias is not None:
@@ -268,6 +270,8 @@ def product(
                 found.notes[RESPONSE] = behind_it
                 if len(alone) == 1 and found.shape == mine.shape:
                     found = along(found, mine, labels.index(alone[0]))
+            if itself:  # both gradients arrive at one field
+                found = found.scaled((1 + targets.symmetry(gradient)) ** 0.5)
             found.noise = noise
             result.append((mine, _unspread(found, mine)))
         return result

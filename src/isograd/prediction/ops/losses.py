@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from isograd.prediction import targets
 from isograd.prediction.aligning import aligned
 from isograd.prediction.classes import agreement, log_of_sum, participation
 from isograd.prediction.fields import Field
@@ -157,7 +158,28 @@ def _classes(call: Call, x: Field, target: Any, given: dict[str, Any]) -> Outcom
     answer = 0.0
     if call.name == "cross_entropy" and number > 1:
         answer = float((1 - averaged_share(rows, won)) / number)
-    return finished(x, each, slope, given, total, [x], answer)
+    done = finished(x, each, slope, given, total, [x], answer)
+    if call.name == "cross_entropy" and call.known(target) and given["reduction"] != "none":
+        _with_targets(
+            done, target, 1.0 if given["reduction"] == "sum" else 1.0 / max(total, 1e-300)
+        )
+    return done
+
+
+def _with_targets(done: Outcome, target: Tensor, scale: float) -> None:
+    """Notes which part of the gradient are the targets."""
+    inner = done.back
+    assert inner is not None
+    if target.is_floating_point() or target.ndim != 1:
+        return
+    ids = array(target).astype(np.int64)
+
+    def back(gradient: Field) -> list[tuple[Field, Field]]:
+        found = list(inner(gradient))
+        targets.note(found[0][1], ids, -scale * gradient.energy**0.5)
+        return found
+
+    done.back = back
 
 
 def averaged_share(rows: Field, won: Array) -> float:

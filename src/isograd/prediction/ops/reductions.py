@@ -78,7 +78,7 @@ class Reductions(Op):
         chain = [away, square, total, last]
         if call.name == "std":
             chain.append(of_one(call, last.out, torch.sqrt))
-        return chained(f, chain)
+        return chained(call, chain)
 
     def _norm(self, call: Call, f: Field, *args: Any, **kwargs: Any) -> Outcome:
         names = ("p", "dim", "keepdim") if call.name == "norm" else ("ord", "dim", "keepdim")
@@ -89,7 +89,7 @@ class Reductions(Op):
         square = of_one(call, f, torch.square)
         total = reduced(square.out, given.get("dim"), bool(given.get("keepdim")), average=False)
         root = of_one(call, total.out, torch.sqrt)
-        return chained(f, [square, total, root])
+        return chained(call, [square, total, root])
 
     def _normalize(
         self, call: Call, f: Field, p: float = 2.0, dim: int = 1, eps: float = 1e-12, **_: Any
@@ -101,7 +101,7 @@ class Reductions(Op):
         from isograd.prediction.ops.normalization import normalized
 
         out = normalized(call, f, [dim % len(f.groups)], eps * eps / n, centered=False)
-        return chained(f, [out, _scaled(call, out.out, n**-0.5)])
+        return chained(call, [out, _scaled(call, out.out, n**-0.5)])
 
 
 def _scaled(call: Call, f: Field, factor: float) -> Outcome:
@@ -110,25 +110,14 @@ def _scaled(call: Call, f: Field, factor: float) -> Outcome:
     return scaled(call, f, factor)
 
 
-def chained(f: Field, steps: list[Outcome]) -> Outcome:
-    """Outcomes that follow on each other as one."""
+def chained(call: Call, steps: list[Outcome]) -> Outcome:
+    """Outcomes that follow on each other: all but the last are steps of the run by themselves.
 
-    def back(gradient: Field) -> list[tuple[Field, Field]]:
-        within = {id(step.out) for step in steps}
-        arrived, result = {id(steps[-1].out): gradient}, []
-        for step in reversed(steps):
-            g = arrived.pop(id(step.out), None)
-            if g is None:  # a function of a function hands its gradient straight to the origin
-                continue
-            assert step.back is not None
-            for where, one in step.back(g):
-                if id(where) in within:
-                    arrived[id(where)] = one
-                else:
-                    result.append((where, one))
-        return result
-
-    return Outcome(steps[-1].out, back, [f])
+    A function of the last is one of what that is a function of, and sends its gradient there.
+    """
+    for step in steps[:-1]:
+        call.run.record(call.name, "", step)
+    return steps[-1]
 
 
 def reduced(f: Field, dim: Any, keep: bool, *, average: bool) -> Outcome:

@@ -10,7 +10,7 @@ import torch
 
 from isograd.prediction import pairs
 from isograd.prediction.aligning import aligned
-from isograd.prediction.axes import weighed
+from isograd.prediction.axes import along, weighed
 from isograd.prediction.biases import biased, without_bias
 from isograd.prediction.fields import Field
 from isograd.prediction.grams import EVENNESS
@@ -181,56 +181,83 @@ def softmax(f: Field, axis: int) -> Outcome:
 
 def _centered_gradient(g: Field, a: Field, at: int) -> Array:
     """E[a_x a_y (d_x - d_row)(d_y - d_row)] with d the gradient, d_row its mean under a."""
-    weights = a.second
     # Row sums under the weights of the other entry: sum_k of E[a_k ..] d_xk.
-    mean = a.mean
-    half_left = contract_one(g, mean, at, left=True)
-    half_right = contract_one(g, mean, at, left=False)
-    both = contract_both(g, mean, at)
-    return np.asarray(weights * (g.second - half_left - half_right + both))
+    return np.asarray(a.second * centered_by(g, a, at))
 
 
-def contract_one(g: Field, mean: Array, at: int, *, left: bool) -> Array:
+def centered_by(g: Field, a: Field, at: int) -> Array:
+    """E[(d_x - d_row)(d_y - d_row)], d_row = sum_k a_k d_k; with a_x a_y, it sums to nothing."""
+    mean, own = a.mean, a.second
+    half_left = contract_one(g, mean, at, left=True, own=own)
+    half_right = contract_one(g, mean, at, left=False, own=own)
+    return np.asarray(g.second - half_left - half_right + contract_both(g, mean, at, own=own))
+
+
+def contract_one(g: Field, mean: Array, at: int, *, left: bool, own: Array | None = None) -> Array:
     """Sum_k a_k d_(k, y) for the first entry (or the second), per kind of pair.
 
     For a pair (x, y) the sum over k includes k = y's own key.
+
+    Args:
+        g: the field of d.
+        mean: E a per class.
+        at: factor of the keys.
+        left: whether the sum is over the first entry.
+        own: E a a' per kind of pair: where y is looked at, it is looked at more than others are,
+            by as much as E a_y a'_y / E a'_y is more than E a_y, and these are by as much less.
     """
     keys = g.cuts[at]
     k = len(keys)
     first, second = pairs.ends(keys)
     rows = np.moveaxis(g.second, at, -1)  # (…, ways)
-    own, other = rows[..., :k], rows[..., k:].reshape(*rows.shape[:-1], k, k)
-    per_first, per_second = g.per_pair(mean)
-    weight = per_first if left else per_second
-    weight = np.moveaxis(np.broadcast_to(weight, g.second.shape), at, -1)
-    share = weight[..., :k]  # weight of one key of each class, in the row of that entry
+    same, other = rows[..., :k], rows[..., k:].reshape(*rows.shape[:-1], k, k)
+    sides = [
+        np.moveaxis(np.broadcast_to(side, g.second.shape), at, -1)[..., :k]
+        for side in g.per_pair(mean)
+    ]
+    share, there = sides if left else sides[::-1]  # of one key of each class, in either row
+    again, rest = share, np.ones_like(share)
+    if own is not None:
+        seen = np.moveaxis(np.broadcast_to(own, g.second.shape), at, -1)[..., :k]
+        again = np.where(there > 0, seen / np.where(there > 0, there, 1.0), share)
+        rest = _left(again, share)
     sizes = np.array(keys, dtype=np.float64)
     # sum over k of share_k d(k, y): all keys of every class, with y's own counted as such.
     axis = -2 if left else -1
     across = (other * _expand(share * sizes, axis)).sum(axis)
     diagonal = other[..., range(k), range(k)]
-    total = across + share * (own - diagonal)
+    total = again * same + (across - share * diagonal) * rest
     index = second if left else first
     return np.moveaxis(total[..., index], -1, at)
+
+
+def _left(own: Array, share: Array) -> Array:
+    """What is left for the other keys, over what would be if `own` were `share`."""
+    return np.where(share < 1 - 1e-9, (1 - own) / np.maximum(1 - share, 1e-9), 0.0)
 
 
 def _expand(values: Array, axis: int) -> Array:
     return values[..., :, None] if axis == -2 else values[..., None, :]
 
 
-def contract_both(g: Field, mean: Array, at: int) -> Array:
-    """Sum_kl a_k a_l d_(k, l) of two rows, per kind of pair."""
+def contract_both(g: Field, mean: Array, at: int, own: Array | None = None) -> Array:
+    """Sum_kl a_k a_l d_(k, l) of two rows, per kind of pair; see `contract_one`."""
     keys = g.cuts[at]
     k = len(keys)
     per_first, per_second = g.per_pair(mean)
     one = np.moveaxis(np.broadcast_to(per_first, g.second.shape), at, -1)[..., :k]
     two = np.moveaxis(np.broadcast_to(per_second, g.second.shape), at, -1)[..., :k]
     rows = np.moveaxis(g.second, at, -1)
-    own, other = rows[..., :k], rows[..., k:].reshape(*rows.shape[:-1], k, k)
+    same, other = rows[..., :k], rows[..., k:].reshape(*rows.shape[:-1], k, k)
     sizes = np.array(keys, dtype=np.float64)
+    again, left = one * two, np.ones(())
+    if own is not None:
+        again = np.moveaxis(np.broadcast_to(own, g.second.shape), at, -1)[..., :k]
+        left = _left((again * sizes).sum(-1), (one * two * sizes).sum(-1))
     diagonal = other[..., range(k), range(k)]
     total = np.einsum("...cd,...c,...d->...", other, one * sizes, two * sizes)
-    total = total + (one * two * sizes * (own - diagonal)).sum(-1)
+    rest = total - (one * two * sizes * diagonal).sum(-1)
+    total = (again * sizes * same).sum(-1) + rest * left
     return np.moveaxis(np.broadcast_to(total[..., None], rows.shape), -1, at)
 
 
@@ -297,15 +324,13 @@ def _same_rows(f: Field, diagonal: Array, uniform: Array, place: int) -> Array:
 
 
 def _mean_weights(f: Field, uniform: Array, place: int) -> Array:
-    """E a per class: the root of what two independent rows have in common."""
-    k = len(f.cuts[place])
+    """E a per class: E a_c times the sum of all weights of its row, which is one."""
     result = np.broadcast_to(uniform, f.second.shape)
     for other, cut in enumerate(f.cuts):
         if other != place:
             result = result.take(range(len(cut)), other)
-    rows = np.moveaxis(result, place, 0)
-    across = [rows[k + c * k + c] for c in range(k)]
-    return np.moveaxis(np.sqrt(np.maximum(np.stack(across), 0.0)), 0, place)
+    cut = f.cuts[place]
+    return along(result, place, sum(cut) * pairs.given_first(cut))
 
 
 def _participation(f: Field, variance: Array, visible: Array) -> tuple[Array, Array]:
@@ -345,5 +370,5 @@ def participation(log_variance: float, keys: int) -> tuple[float, float]:
     effective = np.log((keys - 1) * inverse / (1 - inverse))
     # ds_j = a_j (d_j - sum a d) with independent d: a^2 (1 - 2 a + sum a^2).
     true = float((np.square(a) * (1 - 2 * a + squares[:, None])).sum(1).mean())
-    naive = inverse * (1 - 1 / keys)
+    naive = inverse * (1 - inverse)
     return float(effective / variance), true / naive
