@@ -45,6 +45,7 @@ ACCEPTED = {
     "PRECISION": "precision",
     "GAIN_MISMATCH": "gain-mismatch",
     "DATA_BUG": "data-bug",
+    "DROPOUT": "dropout-too-high",
 }
 """Causes that name each documented diagnosis."""
 

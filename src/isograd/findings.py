@@ -61,6 +61,7 @@ CAUSES = (
     "other-than-predicted",
     "shared-initialization",
     "scripted-module",
+    "dropout-too-high",
 )
 """Every cause a finding may name: what to fix, in one or two words."""
 

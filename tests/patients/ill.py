@@ -267,6 +267,17 @@ ILL: dict[str, Ill] = {
         "norm-mode",
         "warning",
     ),
+    "dropout": Ill(
+        ill(
+            lambda: nn.Sequential(
+                nn.Linear(64, 50), nn.ReLU(), nn.Dropout(0.95), nn.Linear(50, 10)
+            ),
+            digits,
+        ),
+        "IG211",
+        "dropout-too-high",
+        "warning",
+    ),
     "wrong backward": Ill(
         HIDDEN["wrong backward"].build, "IG701", "other-than-predicted", "warning"
     ),

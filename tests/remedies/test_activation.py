@@ -193,3 +193,15 @@ def gradient_of_first(model: nn.Sequential, x: Tensor, y: Tensor) -> float:
     gradient = model[0].weight.grad
     assert isinstance(gradient, Tensor)
     return float(gradient.norm())
+
+
+def test_dropout_that_leaves_nothing_is_lowered_and_what_is_usual_is_left() -> None:
+    model = nn.Sequential(nn.Linear(20, 30), nn.Dropout(0.95), nn.Dropout(0.4), nn.Linear(30, 7))
+    change = remedies.apply("activation-dropout", model, classes())
+    assert [model[1].p, model[2].p] == [0.5, 0.4]
+    assert change.plan.effect.endswith("1 times as much noise as signal, in place of 19.")
+    change.undo()
+    assert model[1].p == 0.95
+    model[1].p = 0.9
+    with pytest.raises(RemedyError, match="at most 90%"):
+        remedies.apply("activation-dropout", model, classes())

@@ -145,3 +145,17 @@ def test_likeness_worries_only_beyond_what_training_undoes() -> None:
         assert judged("IG207", Reading(record)).severity is severity
     record = chain(4, series={"forward.correlation": [0.97, 0.99, 0.9999999, 0.5]})
     assert isinstance(RULES["IG207"].judge(Reading(record)), Passed)
+
+
+@pytest.mark.parametrize(
+    ("p", "told"), [(0.9, None), (0.91, "10 times"), (0.95, "19 times"), (1.0, "no signal at all")]
+)
+def test_dropout_by_the_noise_that_it_adds(p: float, told: str | None) -> None:
+    facts = {"model.dropout": p, "model.dropout_at": ["b"]}
+    outcome = RULES["IG211"].judge(Reading(chain(2, facts=facts)))
+    if told is None:
+        assert isinstance(outcome, Passed)
+    else:
+        assert isinstance(outcome, Finding)
+        assert outcome.message.startswith("b: ")
+        assert told in outcome.message

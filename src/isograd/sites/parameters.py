@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.dropout import _DropoutNd
 
 from isograd.records import Parameter, Site
 from isograd.sites import ELEMENTWISE, NORMS
@@ -150,6 +151,12 @@ def model_facts(model: nn.Module) -> dict[str, Any]:
     parameters = list(model.parameters())
     first = next((p for p in parameters if p.is_floating_point()), None)
     scripted = [m for m in model.modules() if isinstance(m, torch.jit.ScriptModule)]
+    drops = {
+        name: float(m.p)
+        for name, m in model.named_modules()
+        if isinstance(m, _DropoutNd) and m.training
+    }
+    most = max(drops.values(), default=0.0)
     hidden = {id(p): p.numel() for m in scripted for p in m.parameters(recurse=False)}
     return {
         "model.name": type(model).__name__,
@@ -160,4 +167,6 @@ def model_facts(model: nn.Module) -> dict[str, Any]:
         "model.dtype": "none" if first is None else str(first.dtype).removeprefix("torch."),
         "model.device": "none" if first is None else str(first.device),
         "model.frozen": [n for n, p in model.named_parameters() if not p.requires_grad],
+        "model.dropout": most,
+        "model.dropout_at": [name for name, p in drops.items() if p == most > 0],
     }

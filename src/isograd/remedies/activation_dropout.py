@@ -1,0 +1,67 @@
+"""activation-dropout: dropout that leaves enough to learn from."""
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from torch import nn
+from torch.nn.modules.dropout import _DropoutNd
+
+from isograd.remedies._code import loop, number, program
+from isograd.remedies._examples import classes, example
+from isograd.remedies._remedy import Case, Plan, Remedy
+
+
+@dataclass(frozen=True)
+class ActivationDropout(Remedy):
+    """Drop fewer units.
+
+    Does: sets the probability of every dropout module above `most` to `share`.
+
+    Needs: a dropout module above `most`.
+
+    Source: Srivastava et al. 2014, Dropout: a simple way to prevent neural networks from
+        overfitting, section 7.3, where error is flat in the share that is kept from 0.4 to 0.8.
+    """
+
+    code: ClassVar[str] = "activation-dropout"
+    family: ClassVar[str] = "activation"
+    addresses: ClassVar[tuple[str, ...]] = ("dropout-too-high",)
+
+    share: float = 0.5
+    """As much noise as signal: the largest in use."""
+    most: float = 0.9
+    """As in IG211."""
+
+    def plan(self, case: Case) -> Plan | str:
+        """Finds the modules that drop nearly everything."""
+        found = {n: m.p for n, m in case.model.named_modules() if isinstance(m, _DropoutNd)}
+        high = [name for name, p in found.items() if p > self.most]
+        if not high:
+            told = f"at most {max(found.values()):.0%} of its entries" if found else "nothing"
+            return f"its dropout sets {told} to zero"
+        p = max(found.values())
+        noise = f"{p / (1 - p):.0f}" if p < 1 else "nothing but noise"
+        return Plan(
+            self.code,
+            f"Dropout lets through {number(self.share / (1 - self.share))} times as much noise as "
+            f"signal, in place of {noise}.",
+            program(loop("name", high, f"model.get_submodule(name).p = {number(self.share)}")),
+        )
+
+    def variants(self) -> tuple[Remedy, ...]:
+        """Half of the units, and a tenth, which small networks bear better."""
+        return (self, replace(self, share=0.1))
+
+    @staticmethod
+    def sick() -> Case:
+        """Nineteen of twenty."""
+        return example(lambda: _dropped(0.95), classes)
+
+    @staticmethod
+    def well() -> Case:
+        """Half."""
+        return example(lambda: _dropped(0.5), classes)
+
+
+def _dropped(share: float) -> nn.Module:
+    return nn.Sequential(nn.Linear(20, 24), nn.ReLU(), nn.Dropout(share), nn.Linear(24, 7))
