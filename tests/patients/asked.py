@@ -83,6 +83,11 @@ def in_thousands(out: Tensor, targets: Tensor) -> Tensor:
     return F.mse_loss(out, 900 * targets + 4000)
 
 
+def raw_on_both_sides() -> tuple[Tensor, Tensor]:
+    x, y = data.regression(128, 20)
+    return 400 * x + 1500, 900 * y + 4000
+
+
 def mean_distance(out: Tensor, targets: Tensor) -> Tensor:
     """Pairs of the same class near each other, others at least 1 apart."""
     apart = torch.cdist(out, out)
@@ -127,11 +132,18 @@ ASKED: dict[str, Ill] = {
         optimizer=sgd(0.01),
         steps=40,
     ),
-    "a norm of single values": Ill(ill(each_value_normalized, waves), "IG501", "norm-mode"),
+    "a norm of single values": Ill(
+        ill(each_value_normalized, waves), "IG501", "norm-mode", optimizer=adam(2e-2)
+    ),
     "targets in thousands by the loss": Ill(
         ill(lambda: mlp(20, 50, 1), lambda: data.regression(128, 20), in_thousands),
         "IG602",
         "target-not-normalized",
+    ),
+    "raw on both sides": Ill(
+        ill(lambda: mlp(20, 50, 1), raw_on_both_sides, F.mse_loss),
+        "IG601",
+        "input-not-normalized",
     ),
     "thrown up and back": Ill(
         ill(lambda: mlp(64, 60, 16), digits, mean_distance),

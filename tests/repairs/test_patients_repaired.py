@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import isograd
+from patients.asked import ASKED
 from patients.ill import ILL
 
 FITTING = {
@@ -25,6 +26,12 @@ FITTING = {
     "double softmax": "loss-softmax",
     "bounded output": "output-activation",
     "broadcast": "loss-broadcast",
+    "cosines as logits": "output-activation",
+    "large tied embeddings": "init-head",
+    "a norm of single values": "normalization-statistics",
+    "targets in thousands by the loss": "preprocess-targets",
+    "raw on both sides": "preprocess-",
+    "thrown up and back": "optimizer-",
 }
 """A patient, and what its change begins with."""
 
@@ -32,7 +39,7 @@ FITTING = {
 @pytest.mark.filterwarnings("ignore:Using a target size")
 @pytest.mark.parametrize("name", FITTING)
 def test_an_ill_network_gets_the_change_that_fits(name: str) -> None:
-    one = ILL[name]
+    one = (ILL | ASKED)[name]
     patient = one.build()
     done = isograd.repair(
         patient.model,
@@ -46,6 +53,14 @@ def test_an_ill_network_gets_the_change_that_fits(name: str) -> None:
     assert done.comparison.better
     assert done.cost.steps <= 200
     assert compile(done.code, name, "exec")
+
+
+def test_raw_inputs_and_raw_targets_are_mended_together() -> None:
+    patient = ASKED["raw on both sides"].build()
+    done = isograd.repair(
+        patient.model, patient.batch, patient.loss, optimizer=patient.optimizer, budget=200
+    )
+    assert {"preprocess-standardize", "preprocess-targets"} <= set(done.remedies)
 
 
 @pytest.mark.parametrize(("name", "told"), [("cut graph", "No remedy"), ("one label", "No remedy")])

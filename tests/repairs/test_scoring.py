@@ -40,6 +40,22 @@ def test_targets_that_are_shares_are_judged_by_the_divergence() -> None:
     assert judge(blind, supply, None, **options)(blind) == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("options", "measure"),
+    [
+        ({}, "classes"),
+        ({"scale": True}, "classes"),
+        ({"own": True}, "loss"),  # an embedding is no logits, though it comes with labels
+        ({"own": True, "new_loss": True}, "classes"),
+    ],
+)
+def test_what_labels_are_judged_by(options: dict[str, object], measure: str) -> None:
+    x, y = logits()
+    usual = {"new_loss": False, "scale": False, "training": True, "seed": 0}
+    supply = gather([(x, y)] * 5, (x, y), 4)
+    assert judge(nn.Identity(), supply, F.cross_entropy, **usual | options).measure == measure
+
+
 @pytest.mark.parametrize("scale", [2.0**-6, 2.0**6])
 def test_a_scale_of_the_outputs_does_not_count(scale: float) -> None:
     x, y = logits()

@@ -21,10 +21,11 @@ class InitHead(Remedy):
     Does: scales the last layer's weights down until its outputs differ by `size`, and sets its
         bias to the logarithm of the frequencies of the classes (of a binary output: to its
         odds), so that the loss starts at what guessing by frequency would have, ln C for C equal
-        classes. Targets that are numbers: the bias becomes their mean.
+        classes. Targets that are numbers: the bias becomes their mean. Without a bias its weights
+        are scaled alone; where they are an embedding, too, until its outputs differ by 1.
 
-    Needs: a last layer with a bias directly in front of cross entropy, binary cross entropy with
-        logits or squared error, and an initial loss above `above` times that of guessing.
+    Needs: a last layer directly in front of cross entropy, binary cross entropy with logits or
+        (with a bias) squared error, and an initial loss above `above` times that of guessing.
 
     Source: Lin et al. 2017, Focal loss for dense object detection, section 4.1; Bishop 1995, Neural
         networks for pattern recognition, section 6.
@@ -48,6 +49,8 @@ class InitHead(Remedy):
         targets = as_batch(case.batch).targets
         if kind not in ("cross_entropy", "bce_logits", "mse") or not isinstance(targets, Tensor):
             return f"the loss is {kind or 'unknown'}, not cross entropy or squared error on targets"
+        if kind != "mse" and not (len(last) == 1 and last[0].bias):
+            return self._weights_alone(case, value)
         if len(last) != 1 or last[0].bias is None or last[0].calls > 1:
             return "no last layer with a bias of its own feeds the loss directly"
         guess = _guess(kind, targets, last[0].shape[0])
@@ -68,6 +71,32 @@ class InitHead(Remedy):
             program(*lines),
             given={"targets": targets},
             notes=("`targets` are those of the batch; all of the training set's are better.",),
+        )
+
+    def _weights_alone(self, case: Case, value: float | None) -> Plan | str:
+        """Scales a last layer that has no bias, as that of a language model."""
+        record = case.record
+        place, chance = record.fact("loss.input_site"), record.fact("loss.chance")
+        site = record.sites[place] if isinstance(place, int) else None
+        if site is None or site.kind != "linear" or len(site.parameters) != 1 or not chance:
+            return "no last layer of its own feeds the loss directly"
+        weight = record.parameters[site.parameters[0]]
+        if not weight.trainable or len(weight.shape) != 2:
+            return f"{weight.name} is frozen, or no matrix"
+        if value is None or not value > self.above * chance:
+            return f"the loss starts at {number(value or 0.0)}, where guessing has {number(chance)}"
+        shared = sum(site.parameters[0] in s.parameters for s in record.sites) > 1
+        size = 1.0 if shared else self.size
+        spread = record.fact("output.spread") or record.fact("output.rms") or 1.0
+        lines = [
+            f'weight = model.get_parameter("{weight.name}")',
+            "with torch.no_grad():",
+            f"    weight.mul_({number(min(1.0, size / spread))})",
+        ]
+        return Plan(
+            self.code,
+            f"The loss starts near {number(chance)} in place of {number(value)}.",
+            program(*lines),
         )
 
     @staticmethod

@@ -11,6 +11,8 @@ from isograd.remedies._activations import aliases_of, last_activation
 from isograd.remedies._code import loop, program
 from isograd.remedies._examples import example, plain
 from isograd.remedies._remedy import Case, Plan, Remedy
+from isograd.sites.batches import as_batch
+from isograd.sites.facts import target_facts
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,9 @@ class LossLogits(Remedy):
     def plan(self, case: Case) -> Plan | str:
         """Looks at the last module, the targets and the loss."""
         record = case.record
-        kind, target = record.fact("loss.kind"), record.fact("target.kind")
+        kind = record.fact("loss.kind")
+        # The new loss gets the targets of the batch, whatever the user's made of them.
+        target = target_facts(as_batch(case.batch).targets, None, None).get("target.kind")
         last = last_activation(case)
         site = None if last is None else record.sites[last]
         if site is None or site.kind not in ("sigmoid", "softmax"):

@@ -20,8 +20,10 @@ class LossSoftmax(Remedy):
     Does: replaces a softmax or sigmoid in front of cross entropy (or of binary cross entropy with
         logits), which apply one themselves, by the identity: the model then returns logits. A
         softmax over one unit, which is always 1, goes too: it becomes a sigmoid for binary targets.
+        One that runs over the samples of the batch runs over the last axis then.
 
-    Needs: such a pair, with the softmax or sigmoid in a module of its own at the end of the model.
+    Needs: such a pair, or such a softmax, with the softmax or sigmoid in a module of its own at the
+        end of the model.
 
     Source: torch.nn.CrossEntropyLoss, whose input is unnormalized logits; Bridle 1990,
         Probabilistic interpretation of feedforward classification network outputs.
@@ -41,16 +43,26 @@ class LossSoftmax(Remedy):
             kind == "bce_logits" and "sigmoid" in ops
         )
         lonely = record.fact("output.softmax_width") == 1 and "softmax" in ops
-        if not twice and not lonely:
+        across = not twice and record.fact("output.softmax_axis") == 0 and case.has("loss-mismatch")
+        if not twice and not lonely and not across:
             return (
                 f"what enters the loss ({kind or 'none'}) went through no softmax that it repeats"
             )
-        site = None if last is None else record.sites[last]
-        if site is None or site.kind not in ("softmax", "sigmoid"):
+        last = record.fact("loss.input_site") if across else last
+        site = record.sites[last] if isinstance(last, int) else None
+        kinds = ("softmax", "log_softmax") if across else ("softmax", "sigmoid")
+        if site is None or site.kind not in kinds:
             return "it is called in the forward, not a module: return the logits there"
         names = aliases_of(case.model, site.name.split("#")[0])
         if not names or _elsewhere(case, site):
             return f"{site.name} is not a module of its own: return the logits in the forward"
+        if across:
+            new = "nn.Softmax(-1)" if site.kind == "softmax" else "nn.LogSoftmax(-1)"
+            return Plan(
+                self.code,
+                f"{site.name} compares the classes of a sample in place of the samples of a batch.",
+                program(loop("name", names, f"model.set_submodule(name, {new})")),
+            )
         binary = lonely and kind in ("bce", "mse") and record.fact("target.kind") == "binary"
         new = "nn.Sigmoid()" if binary else "nn.Identity()"
         effect = "now it is a sigmoid" if binary else "the loss sees logits of any size"

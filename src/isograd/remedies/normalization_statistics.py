@@ -5,6 +5,7 @@ from typing import ClassVar, Literal
 
 from torch import nn
 
+from isograd.remedies._activations import aliases_of
 from isograd.remedies._code import loop, number, program, where
 from isograd.remedies._examples import classes, example
 from isograd.remedies._remedy import Case, Plan, Remedy
@@ -14,13 +15,14 @@ _Norm = nn.modules.batchnorm._BatchNorm
 
 @dataclass(frozen=True)
 class NormalizationStatistics(Remedy):
-    """Make batch norms the same in training and evaluation.
+    """Make norms see enough values, and batch norms the same in training and evaluation.
 
     Does: sets the momentum of batch norms whose running statistics arrive too late to `momentum`;
         or (`by="group"`) replaces batch norms by group norms, which need no statistics of a batch.
+        Norms that average over a single value, so that nothing of their input is left, go.
 
     Needs: batch norms with running statistics and a momentum below `slow`, batches of fewer than
-        eight values per channel, or a finding about the two modes.
+        eight values per channel, norms of single values, or a finding about the two modes.
 
     Source: Ioffe and Szegedy 2015, Batch normalization; Wu and Johnson 2021, Rethinking "batch" in
         BatchNorm; Wu and He 2018, Group normalization.
@@ -44,6 +46,9 @@ class NormalizationStatistics(Remedy):
         norms = [
             (n, m) for n, m in case.model.named_modules() if isinstance(m, _Norm) and m.momentum
         ]
+        alone = case.record.fact("norm.alone") or ()
+        if alone and self.by == "momentum":
+            return self._without(case, [str(name) for name in alone])
         least = case.record.fact("norm.min_values")
         small = least is not None and least < self.few
         slow = [n for n, m in norms if (m.momentum or 1.0) < self.slow]
@@ -76,6 +81,17 @@ class NormalizationStatistics(Remedy):
             "Every sample is normalized by its own statistics, in both modes alike.",
             program(*lines),
             keys="running_mean, running_var and num_batches_tracked of the norms are gone.",
+        )
+
+    def _without(self, case: Case, found: list[str]) -> Plan | str:
+        names = [alias for name in found for alias in aliases_of(case.model, name)]
+        if not names:
+            return f"{found[0]} is called in the forward, not a module: leave it out there"
+        return Plan(
+            self.code,
+            "What comes out of these norms depends on what goes in again.",
+            program(loop("name", names, "model.set_submodule(name, nn.Identity())")),
+            keys="weight and bias of these norms are gone.",
         )
 
     def variants(self) -> tuple[Remedy, ...]:

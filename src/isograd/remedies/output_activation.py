@@ -33,13 +33,14 @@ class OutputActivation(Remedy):
 
     Does: replaces the activation behind the last weight layer by the identity, so that outputs can
         take any value and every sample has a gradient; `by="softplus"` keeps outputs positive.
+        Logits that are cosines are multiplied by `cosines`.
 
     Needs: a last activation that is a module of its own, and that is dead or saturated for most of
         the outputs, or cannot reach the targets. Behind a softmax or sigmoid whose loss is a
         likelihood, see loss-logits.
 
     Source: Bishop 1995, Neural networks for pattern recognition, sections 6.6 to 6.9 (what output
-        goes with what error function).
+        goes with what error function); Wang et al. 2017, NormFace, section 3.2 (scale of cosines).
     """
 
     code: ClassVar[str] = "output-activation"
@@ -50,11 +51,15 @@ class OutputActivation(Remedy):
     """Softplus is for targets that are never negative."""
     blocked: float = 0.5
     """Share of outputs, or of units, that pass no gradient: more is no chance."""
+    cosines: float = 16.0
+    """Ten classes then come to a loss of 1e-13 at best, and a thousand to 1e-11."""
 
     def plan(self, case: Case) -> Plan | str:
         """Finds the last activation, and whether it blocks."""
         record = case.record
         last = last_activation(case)
+        if record.fact("output.cosines") and case.has("output-activation"):
+            return self._scaled()
         if last is None:
             return "no activation stands between the last weight layer and the loss"
         site = record.sites[last]
@@ -78,6 +83,18 @@ class OutputActivation(Remedy):
             f"The loss reaches the last layer for every sample ({reason or 'now it does not'}).",
             program(loop("name", names, f"model.set_submodule(name, {new})")),
             notes=(f"Outputs are no longer those of {site.kind}.",),
+        )
+
+    def _scaled(self) -> Plan | str:
+        if self.by != "identity":
+            return "the logits are cosines, which are scaled"
+        return Plan(
+            self.code,
+            f"The logits reach {number(self.cosines)} in place of 1.",
+            program(
+                f"model = ScaledOutputs(model, torch.tensor(0.0), torch.tensor({self.cosines}))"
+            ),
+            keys="The model's keys begin with `model.`; new are `mean` and `std`.",
         )
 
     def variants(self) -> tuple[Remedy, ...]:

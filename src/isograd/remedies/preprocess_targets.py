@@ -36,6 +36,8 @@ class PreprocessTargets(Remedy):
 
     off: float = 10.0
     """Factor from 1 of the targets' rms: gradients of a squared error are off by as much."""
+    alike: float = 1e-3
+    """Part of their rms by which the means of two sets of numbers differ that are not the same."""
 
     def plan(self, case: Case) -> Plan | str:
         """Looks at the targets and the loss."""
@@ -55,19 +57,37 @@ class PreprocessTargets(Remedy):
             return f"the targets have rms {number(rms)}"
         columns = targets.ndim > 1
         keep = f"({targets.ndim - 1},)" if columns else "()"
+        effect = (
+            f"The model learns targets of mean 0 and unit variance in place of {number(mean)} and "
+            f"{number(std)}."
+        )
+        keys = "The model's keys begin with `model.`; new are `mean` and `std`."
+        if not math.isclose(mean, float(targets.double().mean()), abs_tol=self.alike * rms):
+            return Plan(
+                self.code,
+                effect,
+                program(
+                    f"model = ScaledOutputs(model, torch.tensor({mean:.6g}), "
+                    f"torch.tensor({std:.6g}))"
+                ),
+                keys=keys,
+                notes=(
+                    "Mean and standard deviation are those of what the loss makes of the "
+                    "targets of one batch.",
+                ),
+            )
+        given = case.loss or (F.mse_loss if kind == "mse" else F.l1_loss)
         lines = [
             "# targets: the targets of your training batches, one after the other",
             f"units = Standardize.fit(targets, keep={keep})",
             "model = ScaledOutputs(model, units.mean, units.std)",
             "loss = InUnitsOfTargets(loss, units.std)",
         ]
-        given = case.loss or (F.mse_loss if kind == "mse" else F.l1_loss)
         return Plan(
             self.code,
-            f"The model learns targets of mean 0 and unit variance in place of {number(mean)} and "
-            f"{number(std)}.",
+            effect,
             program(*lines),
-            keys="The model's keys begin with `model.`; new are `mean` and `std`.",
+            keys=keys,
             given={"targets": Parts(case, None), "loss": given},
             notes=("The loss is in units of the targets' variance.",)
             if kind == "mse"

@@ -209,6 +209,7 @@ class Attempt:
         return self._after[change.name]
 
     def _judge(self, treatments: Collection[Treatment]) -> Judge:
+        record = self.case.record
         # A loss that is itself at fault is no measure; other changes keep the user's units.
         new_loss = any("loss" in t.families for t in treatments)
         stale = self.case.has("norm-mode")  # shows in evaluation mode only
@@ -221,6 +222,7 @@ class Attempt:
             scale=self.case.has("target-not-normalized", "output-activation", "dead-output"),
             training=training,
             seed=self.seed,
+            own=record.fact("loss.kind") == "other" or bool(record.fact("output.cosines")),
         )
 
     def _settled(self, treatments: Sequence[Treatment]) -> list[Treatment]:

@@ -55,7 +55,7 @@ def candidates(case: Case, allow: Collection[str]) -> Candidates:
             else:
                 found.append(treatment(variant, plan, cause, aside=aside, pressing=pressing))
     return Candidates(
-        tuple(_families_in_turn(_settings_last(found))),
+        tuple(_each_cause_first(_families_in_turn(_settings_last(found)), _roots(case))),
         tuple(Skipped(code, why) for code, why in skipped.items()),
     )
 
@@ -69,6 +69,11 @@ def _causes(case: Case) -> dict[str, Severity]:
         for cause in (finding.cause, also):
             causes.setdefault(cause, finding.severity)
     return causes
+
+
+def _roots(case: Case) -> int:
+    """How many causes were found none of which follows from another."""
+    return len({f.cause for f in flagged(case.findings)})
 
 
 def _wanted(case: Case) -> Iterator[tuple[int, bool, Severity, Remedy]]:
@@ -108,6 +113,23 @@ def _families_in_turn(found: list[Treatment]) -> list[Treatment]:
         seen[one.families] = ranks[-1] + 1
     order = sorted(range(len(found)), key=lambda i: (ranks[i], i))
     return [found[i] for i in order]
+
+
+def _each_cause_first(found: list[Treatment], roots: int) -> list[Treatment]:
+    """What was made for each cause before the second way against any of them.
+
+    What mends raw inputs shows nothing while the targets are raw, and the other way round: the two
+    go together, too. Both are put around the model, so that neither minds the other.
+    """
+    firsts: dict[int, Treatment] = {}
+    for one in found:
+        if not one.aside and one.cause < roots:
+            firsts.setdefault(one.cause, one)
+    if len(firsts) < 2:
+        return found
+    around = [t for t in firsts.values() if t.families == ("preprocessing",)]
+    both = [around[0].then(around[1])] if len(around) > 1 else []
+    return both + sorted(found, key=lambda t: t is not firsts.get(t.cause))
 
 
 def _settings_last(found: list[Treatment]) -> list[Treatment]:

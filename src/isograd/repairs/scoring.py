@@ -101,6 +101,7 @@ def judge(
     scale: bool,
     training: bool,
     seed: int,
+    own: bool = False,
 ) -> Judge:
     """The judge for one network and its candidates.
 
@@ -112,6 +113,8 @@ def judge(
         scale: whether scale and offset of real outputs count.
         training: mode in which networks are judged.
         seed: of what is random in a forward.
+        own: whether the user's loss measures outputs that could be logits, too: because they are
+            none, as those of an embedder, or because it is their scale that is at fault.
     """
     batch = supply.held[0]
     with borrowed(model), torch.no_grad():
@@ -119,7 +122,7 @@ def judge(
     measure = "loss"
     try:
         _classes(_signal(outputs), batch.targets)
-        measure = "classes"
+        measure = "loss" if own and not new_loss else "classes"
     except (TypeError, ValueError):
         if _comparable(outputs, batch.targets):
             real = not _binary(batch.targets)
