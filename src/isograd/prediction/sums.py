@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 SIGN = "sign"
 """Note of what is never below 0 (1), or never above (-1)."""
+_BRANCHES = 0.06
+"""Variance of ln energy by which gradients of a difference of two outputs of the same weights are
+off (siamese heads): behind them W' W x of the other branch is not followed, 20 % in rms."""
 _NOTHING = 1e-12
 """Not zero, which would mean that nothing was said."""
 
@@ -35,8 +38,9 @@ def added(call: Call, a: Field, b: Field, sign: float) -> Outcome:
         call.run.record("sub", "", part)
         return added(call, rest, part.out, 1.0)
     out = summed(a, b, sign)
+    unsure = 0.0
     if call.run.twins.found:
-        _correlate(call, out, a, b, sign)
+        unsure = _BRANCHES if _correlate(call, out, a, b, sign) and sign < 0 else 0.0
     if a.shape == b.shape:
         if a.nodes is not None:
             out.notes["terms"] = (a, b, 1.0)
@@ -49,6 +53,7 @@ def added(call: Call, a: Field, b: Field, sign: float) -> Outcome:
         out.notes["batch statistics"] = True
 
     def back(gradient: Field) -> list[tuple[Field, Field]]:
+        gradient.noise += unsure
         second = gradient if sign > 0 else _another(gradient)  # of its own: it points the other way
         return [(a, _passed(gradient, a, out)), (b, _passed(second, b, out))]
 
@@ -73,16 +78,17 @@ def _another(gradient: Field) -> Field:
     return result
 
 
-def _correlate(call: Call, out: Field, a: Field, b: Field, sign: float) -> None:
-    """Adds what two terms have in common that were made by the same weights."""
+def _correlate(call: Call, out: Field, a: Field, b: Field, sign: float) -> bool:
+    """Adds what two terms have in common that were made by the same weights; whether they have."""
     if a.shape != out.shape or b.shape != out.shape:
-        return
+        return False
     shared = call.run.twins.covariance(a, b)
     if shared is None:
-        return
+        return False
     whole, both = aligned(out, shared)
     if whole.cuts == out.cuts:
         out.second = whole.second + 2 * sign * both.second
+    return True
 
 
 def _passed(gradient: Field, term: Field, total: Field) -> Field:
