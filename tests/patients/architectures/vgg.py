@@ -46,7 +46,7 @@ class VGG(nn.Module):
 
 FAMILIES = {
     "vgg16": Family(
-        VGG, images(8, 64), {"shrink": 16}, images(2, 32), seeds=256, note="64 px, widths 64-512"
+        VGG, images(8, 64), {"shrink": 16}, images(2, 32), seeds=2048, note="64 px, widths 64-512"
     ),
     "vgg16bn": Family(
         partial(VGG, norm=True), images(8, 64), {"shrink": 16}, images(2, 64), seeds=16,
