@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+from itertools import accumulate, pairwise
+from math import prod
+from typing import Any
+
 import numpy as np
 
 from isograd.prediction import pairs
@@ -16,13 +21,14 @@ def aligned(*fields: Field) -> list[Field]:
     sizes = fields[0].sizes
     if all(f.groups == groups and f.sizes == sizes for f in fields):
         return _recut(list(fields))
-    depth = max(len(f.groups) for f in fields)
-    shapes = [(1,) * (depth - len(f.groups)) + f.shape for f in fields]
-    shape = tuple(_length(sizes) for sizes in zip(*shapes, strict=True))
+    shape, nested = _together(tuple([(f.cuts, f.groups) for f in fields]))
+    depth = len(shape)
     padded = [
         f if len(f.groups) == depth else f.regrouped((0,) * (depth - len(f.groups)) + f.groups)
         for f in fields
     ]
+    if nested:
+        return _recut([f.expanded(shape) for f in padded])
     for axis in range(depth):
         padded = same_factors(padded, axis)
     wide = [f.expanded(shape) for f in padded]
@@ -30,6 +36,25 @@ def aligned(*fields: Field) -> list[Field]:
     for axis in range(depth):
         wide = same_factors(wide, axis)
     return _recut(wide)
+
+
+@lru_cache(maxsize=4096)
+def _together(layouts: tuple[tuple[tuple[pairs.Sizes, ...], tuple[int, ...]], ...]) -> Any:
+    """(shape to which fields of these cuts and groups broadcast, whether their factors fit)."""
+    depth = max(len(groups) for _, groups in layouts)
+    axes: list[list[tuple[int, ...]]] = []
+    for cuts, groups in layouts:
+        sizes, ends = pairs.lengths(cuts), list(accumulate(groups, initial=0))
+        own = [sizes[a:b] for a, b in pairwise(ends)]
+        axes.append([()] * (depth - len(groups)) + own)
+    by_axis = [set(factors) for factors in zip(*axes, strict=True)]
+    shape = tuple(_length(tuple(prod(sizes) for sizes in axis)) for axis in by_axis)
+    # Where one has no factor it gets one, which several of another do not fit.
+    fit = all(
+        len(axis) == 1 or (len(axis) == 2 and () in axis and max(map(len, axis)) == 1)
+        for axis in by_axis
+    )
+    return shape, fit
 
 
 def _length(sizes: tuple[int, ...]) -> int:

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -62,8 +63,7 @@ class Quadrature:
         result = object.__new__(cls)
         result.mean, result.deviation = mean, deviation
         z, weights, _ = _fixed()
-        result.z = np.broadcast_to(z, (*mean.shape, len(z)))
-        result.weights = np.broadcast_to(weights, (*mean.shape, len(z)))
+        result.z, result.weights = _repeated(z, mean.shape), _repeated(weights, mean.shape)
         return result
 
     @classmethod
@@ -130,7 +130,7 @@ class Quadrature:
     def basis(self) -> Array:
         """(classes …, nodes, terms): weights times orthonormal Hermite polynomials."""
         if self.z.base is not None and self.z.base is _fixed()[0]:
-            return np.broadcast_to(_fixed()[2], (*self.z.shape, TERMS))
+            return _repeated(_fixed()[2], self.z.shape[:-1])
         found = self._basis
         if found is None:
             found = self._basis = _polynomials(self.z, self.weights)
@@ -314,6 +314,13 @@ def _polynomials(z: Array, weights: Array) -> Array:
         found[k + 1] -= np.sqrt(k) * found[k - 1]
         found[k + 1] /= np.sqrt(k + 1)
     return np.moveaxis(found, 0, -1)
+
+
+def _repeated(values: Array, classes: tuple[int, ...]) -> Array:
+    """The same values for all classes, as a view."""
+    if prod(classes) == 1:
+        return values.reshape(*classes, *values.shape)
+    return np.broadcast_to(values, (*classes, *values.shape))
 
 
 @lru_cache(maxsize=1)

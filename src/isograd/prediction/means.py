@@ -60,7 +60,8 @@ def fluctuation(x: Field) -> float:
         return 0.0
     if x.nodes is not None and x.origin is not None and x.origin.cuts == x.cuts:
         return x.nodes.value_noise(x.origin)
-    products = x.products() / energy if x.mean.any() else None
+    centered = not (x.mean.item() if x.mean.size == 1 else x.mean.any())
+    products = None if centered else x.products() / energy
     shared = x.second / energy if products is None else x.second / energy - products
     excess = (x.notes.get("kurtosis", 3.0) - 1) * np.square(shared)
     if products is not None:

@@ -28,7 +28,7 @@ from isograd.prediction.ops import Op, Outcome, by_function
 from isograd.prediction.passages import Meetings
 from isograd.prediction.steps import Slope, Step, inherit
 from isograd.prediction.twins import Link, Twins
-from isograd.sites.batches import tensors
+from isograd.sites.batches import listed, tensors
 
 if TYPE_CHECKING:
     from isograd.prediction.repeats import Done, Following
@@ -321,12 +321,9 @@ class Propagation(TorchFunctionMode):
 
     def _dtype(self, args: Any, kwargs: Any) -> torch.dtype:
         with torch._C.DisableTorchFunction():
-            for value in tensors((args, kwargs)):
-                if id(value) in self._fields and value.is_floating_point():
-                    return value.dtype
-            return next(
-                (t.dtype for t in tensors((args, kwargs)) if t.is_floating_point()), torch.float32
-            )
+            given = [value for value in listed(args, kwargs) if value.is_floating_point()]
+            first = next((value for value in given if id(value) in self._fields), None)
+            return first.dtype if first is not None else given[0].dtype if given else torch.float32
 
     # -- backward -------------------------------------------------------------------------------
 

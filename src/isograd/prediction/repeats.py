@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from isograd.prediction.recording import law_of
+from isograd.prediction.drawing.draws import Draw
+from isograd.prediction.drawing.recorded import read, recorded
 
 if TYPE_CHECKING:
     from isograd.prediction.fields import Field
@@ -187,10 +188,8 @@ class Following:
                 held = value.detach().contiguous().flatten().view(torch.uint8).numpy()
                 of_values = hashlib.blake2b(held.tobytes(), digest_size=16).digest()
                 kind: Any = isinstance(value, torch.nn.Parameter), of_values
-            elif (law := law_of(value)) is not None:
-                kind = law.mean, law.variance, law.kind
             else:
-                raise LookupError
+                kind = _law(value)
         drawn = tuple(value.shape), value.dtype, value.requires_grad, kind
         if not value.is_meta and not kind[0]:
             return drawn
@@ -201,3 +200,13 @@ class Following:
         else:
             self.run.adopt(value, shared[1])
         return token
+
+
+def _law(value: Tensor) -> tuple[Any, ...]:
+    """How a tensor on the meta device is drawn."""
+    kept = recorded(value)
+    drawn = None if kept is None else read(value, kept) if kept.writes else kept.values
+    if not isinstance(drawn, Draw):
+        raise LookupError
+    base = drawn.base
+    return base.kind, base.mean, base.variance, drawn.shift, drawn.scale

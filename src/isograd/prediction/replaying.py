@@ -27,7 +27,15 @@ if TYPE_CHECKING:
 
 _OF_ALL = frozenset(vars(nn.Module())) - {"training"}
 """Attributes that every module has."""
-_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+_EMPTY = (
+    "_modules",
+    "_buffers",
+    "_forward_hooks",
+    "_forward_pre_hooks",
+    "_backward_hooks",
+    "_backward_pre_hooks",
+)
+"""Attributes that hold nothing where a call of a module is no more than its forward."""
 _VALUES = frozenset((bool, int, float, str, type(None)))
 _INSTEAD = "_compiled_call_impl"
 """What torch calls in place of a module's hooks and forward, if it is there."""
@@ -195,9 +203,7 @@ class Replays:
 
 def _is_plain(module: nn.Module) -> bool:
     """Whether all that a call does follows from its argument, settings and parameters."""
-    own = vars(module)
-    if not type(module).__module__.startswith("torch.nn.modules.") or _INSTEAD in own:
+    own, kind = vars(module), type(module)
+    if not kind.__module__.startswith("torch.nn.modules.") or issubclass(kind, nn.RNNBase):
         return False
-    if isinstance(module, nn.RNNBase) or module._modules or module._buffers:
-        return False
-    return not any(own[name] for name in _HOOKS)
+    return _INSTEAD not in own and not any(own[name] for name in _EMPTY)
