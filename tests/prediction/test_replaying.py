@@ -15,7 +15,7 @@ from isograd.prediction.sweeping import sweep
 VALUES = [2, 4, 3, 5]
 
 
-def stack(second: Callable[[int], nn.Module], name: Callable[[int], str] = str) -> Any:
+def stack(second: Callable[[int], nn.Module], name: Callable[[int], str] = lambda _: "1") -> Any:
     """A stack whose second module depends on what is swept."""
 
     def factory(value: int) -> nn.Module:
@@ -82,6 +82,7 @@ def again(value: int) -> nn.Module:
 ODD = {
     "setting": stack(lambda value: nn.LeakyReLU(0.1 * value)),
     "bias": stack(lambda value: nn.Linear(6, 6, bias=value % 2 == 0)),
+    "no bias": stack(lambda value: nn.Linear(6, 6, bias=value % 2 == 1)),
     "law": stack(weighted),
     "name": stack(lambda _: nn.Linear(6, 6), lambda value: f"at_{value}"),
     "mode": stack(in_eval),
