@@ -14,11 +14,11 @@ import torch
 from covariances import averaged, made, written_out
 from torch.nn import functional
 
-from isograd.prediction import pairs
-from isograd.prediction.aligning import aligned
-from isograd.prediction.known import independent
+from isograd.prediction.moments import pairs
+from isograd.prediction.moments.aligning import aligned
+from isograd.prediction.moments.known import independent
+from isograd.prediction.moments.sums import summed
 from isograd.prediction.propagation import Propagation
-from isograd.prediction.sums import summed
 
 BLOCKS, DRAWS = 32, 96
 """Moments are counted per block of draws; their spread over blocks gives the standard error."""

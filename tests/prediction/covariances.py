@@ -7,8 +7,8 @@ from math import prod
 import numpy as np
 from hypothesis import strategies as st
 
-from isograd.prediction import pairs
-from isograd.prediction.fields import Field
+from isograd.prediction.moments import pairs
+from isograd.prediction.moments.fields import Field
 
 
 def classes_of(cut):
@@ -27,7 +27,7 @@ def distance(i, j):
 
 @cache
 def table(cut):
-    """(entries, entries): how every two are related, as `isograd.prediction.pairs` numbers it."""
+    """(entries, entries): how every two are related, by the numbers of `moments.pairs`."""
     n, k, of = sum(cut), len(cut), classes_of(cut)
     if isinstance(cut, pairs.Line):
         kinds = {(of[i], of[j], distance(i, j)) for i in range(n) for j in range(n) if i != j}

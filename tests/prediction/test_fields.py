@@ -18,9 +18,9 @@ from covariances import (
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from isograd.prediction.aligning import aligned
-from isograd.prediction.known import constant, empirical, independent, scalar
-from isograd.prediction.parts import (
+from isograd.prediction.moments.aligning import aligned
+from isograd.prediction.moments.known import constant, empirical, independent, scalar
+from isograd.prediction.moments.parts import (
     embedded,
     gathered,
     joined,

@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from isograd.prediction import filters
-from isograd.prediction.fields import Field
+from isograd.prediction.functions import filters
+from isograd.prediction.moments.fields import Field
 from isograd.prediction.propagation import Propagation
 
 CHANNELS = 256

@@ -6,7 +6,8 @@ import numpy as np
 from torch import nn
 
 import isograd
-from isograd.prediction import filters, pairs
+from isograd.prediction.functions import filters
+from isograd.prediction.moments import pairs
 
 
 def sound():

@@ -7,7 +7,7 @@ from covariances import assert_moments, made, written_out
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from isograd.prediction.known import independent
+from isograd.prediction.moments.known import independent
 from isograd.prediction.propagation import Propagation
 
 NAMES = {

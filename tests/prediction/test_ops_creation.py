@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from isograd.prediction.known import independent
+from isograd.prediction.moments.known import independent
 from isograd.prediction.propagation import Propagation
 
 SHAPE = (3, 4, 5)

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 import isograd
 from isograd.errors import LossError, PredictionError
-from isograd.prediction.classes import agreement, log_of_sum, participation
+from isograd.prediction.functions.classes import agreement, log_of_sum, participation
 from isograd.prediction.predicting import predict
 from isograd.prediction.tracing import trace
 

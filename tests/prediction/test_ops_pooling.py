@@ -10,8 +10,8 @@ from linear_maps import check_linear
 from torch.nn import functional
 
 from isograd.errors import PredictionError
-from isograd.prediction import laws
-from isograd.prediction.fields import Field
+from isograd.prediction.functions import laws
+from isograd.prediction.moments.fields import Field
 from isograd.prediction.propagation import Propagation
 
 AVERAGES = {1: functional.avg_pool1d, 2: functional.avg_pool2d, 3: functional.avg_pool3d}

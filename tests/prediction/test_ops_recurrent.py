@@ -10,11 +10,11 @@ from torch import nn
 
 import isograd
 from isograd.errors import PredictionError
-from isograd.prediction.gated import CELLS
-from isograd.prediction.known import independent
+from isograd.prediction.moments.known import independent
 from isograd.prediction.predicting import predict
 from isograd.prediction.propagation import Propagation
-from isograd.prediction.recurrence import Laws, Start
+from isograd.prediction.recurrent.gated import CELLS
+from isograd.prediction.recurrent.recurrence import Laws, Start
 
 CELL = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn_tanh": nn.RNN, "rnn_relu": nn.RNN}
 BATCH, STEPS, FEATURES, UNITS, DRAWS = 6, 9, 64, 192, 24

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from isograd.prediction.known import independent
+from isograd.prediction.moments.known import independent
 from isograd.prediction.propagation import Propagation
 
 

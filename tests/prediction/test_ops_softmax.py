@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from isograd.prediction.known import independent
+from isograd.prediction.moments.known import independent
 from isograd.prediction.propagation import Propagation
 
 SHAPE, DRAWS = (4, 5), 20_000

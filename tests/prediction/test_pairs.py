@@ -8,8 +8,8 @@ from covariances import averaging, classes_of, cuts_of, membership, table
 from hypothesis import given
 from hypothesis import strategies as st
 
-from isograd.prediction import pairs
-from isograd.prediction.means import averaged, distances
+from isograd.prediction.moments import pairs
+from isograd.prediction.moments.means import averaged, distances
 
 
 @st.composite

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 import isograd
-from isograd.prediction.passages import Passages, growth, orders
+from isograd.prediction.backward.passages import Passages, growth, orders
 
 
 def powers(

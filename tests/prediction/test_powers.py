@@ -8,12 +8,12 @@ import torch
 from torch import nn
 
 import isograd
-from isograd.prediction import powers
-from isograd.prediction.fields import Field
-from isograd.prediction.gaussian import Nodes, Quadrature
-from isograd.prediction.powers import POWERS, Filter, Powers
-from isograd.prediction.spread import shares_of, unequal
-from isograd.prediction.sweeps import Sweep
+from isograd.prediction.functions import powers
+from isograd.prediction.functions.gaussian import Nodes, Quadrature
+from isograd.prediction.functions.powers import POWERS, Filter, Powers
+from isograd.prediction.functions.spread import shares_of, unequal
+from isograd.prediction.moments.fields import Field
+from isograd.prediction.moments.sweeps import Sweep
 
 SHAPE = (5, 3, 7)
 """Samples, channels, places."""

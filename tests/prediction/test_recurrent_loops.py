@@ -9,10 +9,10 @@ import torch
 from torch import nn
 
 import isograd
-from isograd.prediction import timeline
-from isograd.prediction.known import independent
+from isograd.prediction.moments.known import independent
 from isograd.prediction.predicting import predict
-from isograd.prediction.timeline import Timeline, steps_of
+from isograd.prediction.recurrent import timeline
+from isograd.prediction.recurrent.timeline import Timeline, steps_of
 
 
 def numbers(record):

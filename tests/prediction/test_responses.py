@@ -6,9 +6,9 @@ import torch
 from torch import nn
 
 import isograd
-from isograd.prediction.fields import Field
-from isograd.prediction.gaussian import Nodes, Quadrature
-from isograd.prediction.series import rate
+from isograd.prediction.functions.gaussian import Nodes, Quadrature
+from isograd.prediction.functions.series import rate
+from isograd.prediction.moments.fields import Field
 
 
 def batch(kind):

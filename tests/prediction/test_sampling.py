@@ -8,10 +8,10 @@ from covariances import averaged, fields, made
 from hypothesis import given
 
 from isograd.errors import PredictionError
-from isograd.prediction.known import independent
+from isograd.prediction.moments.known import independent
+from isograd.prediction.moments.samples import counted, draw
 from isograd.prediction.ops import by_function
 from isograd.prediction.propagation import Propagation
-from isograd.prediction.samples import counted, draw
 
 RAMP = torch.linspace(-1.0, 2.0, 15).reshape(3, 5)
 NEAR = {"slack": 0.04, "back_slack": 0.04, "weight_slack": 0.04}

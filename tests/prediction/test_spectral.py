@@ -10,7 +10,7 @@ from torch.nn.utils import parametrizations
 
 import isograd
 from isograd.errors import PredictionError
-from isograd.prediction.spectral import largest
+from isograd.prediction.functions.spectral import largest
 from patients.snapshot import changes, snapshot
 
 IN, WIDTH, OUT, SAMPLES = 47, 90, 61, 33

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import isograd
-from isograd.prediction.fields import Field
+from isograd.prediction.moments.fields import Field
 from isograd.prediction.times import time_numbers
 from isograd.records import Record
 from isograd.rules.dead_units import chance_dead

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from isograd.prediction import judging
-from isograd.prediction.fields import Field
-from isograd.prediction.means import fluctuation
+from isograd.prediction.moments.fields import Field
+from isograd.prediction.moments.means import fluctuation
 from isograd.prediction.recording import law_of, same_values, values_law
 from isograd.prediction.reliance import estimated, unasked
 from isograd.prediction.times import time_numbers

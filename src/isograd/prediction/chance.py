@@ -10,9 +10,9 @@ from typing import Any
 
 from torch import Tensor
 
-from isograd.prediction.fields import Field
-from isograd.prediction.known import independent
-from isograd.prediction.powers import note_mask
+from isograd.prediction.functions.powers import note_mask
+from isograd.prediction.moments.fields import Field
+from isograd.prediction.moments.known import independent
 
 
 class Chance:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from isograd.errors import PredictionError
 
 if TYPE_CHECKING:
-    from isograd.prediction.fields import Field
+    from isograd.prediction.moments.fields import Field
     from isograd.prediction.steps import Step
     from isograd.prediction.tracing import Trace
 

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from isograd.errors import DataError
-from isograd.prediction.fields import Field
-from isograd.prediction.known import empirical, independent
-from isograd.prediction.pairs import Array, Sizes
+from isograd.prediction.moments.fields import Field
+from isograd.prediction.moments.known import empirical, independent
+from isograd.prediction.moments.pairs import Array, Sizes
 from isograd.prediction.propagation import Propagation
 from isograd.prediction.recording import law_of
 from isograd.sites.batches import Batch, as_batch

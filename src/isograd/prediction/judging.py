@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor, nn
 
-from isograd.prediction import pairs
-from isograd.prediction.axes import of_others, weighed
-from isograd.prediction.fields import Field
+from isograd.prediction.moments import pairs
+from isograd.prediction.moments.axes import of_others, weighed
+from isograd.prediction.moments.fields import Field
 from isograd.records import Number, Parameter, Site
 from isograd.sites import ACTIVATIONS, ELEMENTWISE, graph
 from isograd.sites.facts import target_facts

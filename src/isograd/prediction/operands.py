@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from isograd.errors import PredictionError
-from isograd.prediction.fields import Field
-from isograd.prediction.known import empirical, independent, patterned, scalar
-from isograd.prediction.pairs import Sizes
+from isograd.prediction.moments.fields import Field
+from isograd.prediction.moments.known import empirical, independent, patterned, scalar
+from isograd.prediction.moments.pairs import Sizes
 from isograd.prediction.recording import law_of, values_law
 
 

@@ -17,17 +17,17 @@ from torch.overrides import TorchFunctionMode
 
 from isograd.errors import IsogradError, PredictionError
 from isograd.prediction import misfits, operands
+from isograd.prediction.backward.gradients import added, dependent
+from isograd.prediction.backward.passages import Meetings
+from isograd.prediction.backward.twins import Link, Twins
 from isograd.prediction.calls import DEVICE, PLAIN, VALUES, function_name, plain_name, unwrapped
 from isograd.prediction.chance import Chance
-from isograd.prediction.distances import Copies, without_distances
-from isograd.prediction.fields import Field
-from isograd.prediction.gradients import added, dependent
-from isograd.prediction.known import cuts_of
-from isograd.prediction.masks import steps_of
+from isograd.prediction.moments.distances import Copies, without_distances
+from isograd.prediction.moments.fields import Field
+from isograd.prediction.moments.known import cuts_of
+from isograd.prediction.moments.masks import steps_of
 from isograd.prediction.ops import Op, Outcome, by_function
-from isograd.prediction.passages import Meetings
 from isograd.prediction.steps import Slope, Step, inherit
-from isograd.prediction.twins import Link, Twins
 from isograd.sites.batches import listed, tensors
 
 if TYPE_CHECKING:

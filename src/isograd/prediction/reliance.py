@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from torch import nn
 
-from isograd.prediction.fields import Field
+from isograd.prediction.moments.fields import Field
 from isograd.prediction.propagation import Propagation
 from isograd.records import Number
 from isograd.sites.tape import Tape

@@ -19,7 +19,7 @@ from isograd.prediction.drawing.draws import Draw
 from isograd.prediction.drawing.recorded import read, recorded
 
 if TYPE_CHECKING:
-    from isograd.prediction.fields import Field
+    from isograd.prediction.moments.fields import Field
     from isograd.prediction.propagation import Propagation
     from isograd.prediction.replaying import Replay
     from isograd.prediction.steps import Step

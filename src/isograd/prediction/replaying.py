@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from isograd.prediction.fields import Field
+    from isograd.prediction.moments.fields import Field
     from isograd.prediction.repeats import Done, Following
     from isograd.prediction.tracing import Reader
     from isograd.sites.places import Row

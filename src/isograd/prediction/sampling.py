@@ -15,13 +15,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from isograd.prediction.fields import Field, Shape
+from isograd.prediction.moments.fields import Field, Shape
+from isograd.prediction.moments.samples import counted, draw, mapped, origin_of, slopes_at
 from isograd.prediction.ops import Outcome
-from isograd.prediction.samples import counted, draw, mapped, origin_of, slopes_at
 from isograd.sites.randomness import reseed
 
 if TYPE_CHECKING:
-    from isograd.prediction.pairs import Array, Sizes
+    from isograd.prediction.moments.pairs import Array, Sizes
     from isograd.prediction.propagation import Call
 
 _SEED = 1_618_033

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from isograd.errors import IsogradError, LossError
-from isograd.prediction.fields import Field
-from isograd.prediction.known import independent, scalar
+from isograd.prediction.moments.fields import Field
+from isograd.prediction.moments.known import independent, scalar
 from isograd.prediction.propagation import Propagation
 from isograd.sites.batches import tensors
 from isograd.sites.losses import Chosen, Form, Loss, are_binary, as_scalar, choose, describe

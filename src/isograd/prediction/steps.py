@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from isograd.prediction.fields import Field
+from isograd.prediction.backward.twins import Link
+from isograd.prediction.moments.fields import Field
 from isograd.prediction.ops import Backward
-from isograd.prediction.twins import Link
 
 
 @dataclass(slots=True)

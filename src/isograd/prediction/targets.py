@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from isograd.prediction.known import empirical
+from isograd.prediction.moments.known import empirical
 
 if TYPE_CHECKING:
-    from isograd.prediction.fields import Field
-    from isograd.prediction.pairs import Array, Indices
+    from isograd.prediction.moments.fields import Field
+    from isograd.prediction.moments.pairs import Array, Indices
 
 _TARGET = "target"
 _LARGEST = 4_000_000

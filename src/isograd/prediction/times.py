@@ -6,10 +6,10 @@ import math
 
 import numpy as np
 
-from isograd.prediction.axes import of_entries, weighed
-from isograd.prediction.fields import Field
-from isograd.prediction.pairs import Array
-from isograd.prediction.timeline import OVER_TIME
+from isograd.prediction.moments.axes import of_entries, weighed
+from isograd.prediction.moments.fields import Field
+from isograd.prediction.moments.pairs import Array
+from isograd.prediction.recurrent.timeline import OVER_TIME
 from isograd.records import Number
 
 _KEYS = ("forward.time_steps", "forward.time_growth", "backward.time_decay")

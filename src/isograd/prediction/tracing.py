@@ -16,7 +16,7 @@ from torch.nn.parameter import is_lazy
 
 from isograd.errors import InputError, IsogradError, ModelError, PredictionError, a_kind
 from isograd.prediction.drawing.refusals import raised_in
-from isograd.prediction.fields import Field
+from isograd.prediction.moments.fields import Field
 from isograd.prediction.propagation import Propagation
 from isograd.prediction.recording import recording, sharing
 from isograd.sites.batches import Batch, check_filled, check_finite, misread, tensors
@@ -149,11 +149,11 @@ def _run(
     residual_scale: float | None,
     repeats: Repeats | None,
 ) -> Trace:
+    from isograd.prediction.functions.spectral import estimated
     from isograd.prediction.inputs import abstract
     from isograd.prediction.repeats import Following
     from isograd.prediction.replaying import Replays
     from isograd.prediction.seeding import seeds_of
-    from isograd.prediction.spectral import estimated
 
     run = Propagation()
     reader = Reader(run, residual_scale)

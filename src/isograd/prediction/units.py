@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.polynomial.hermite_e import hermegauss
 
-from isograd.prediction import pairs
-from isograd.prediction.axes import of_entries, of_others, weighed
-from isograd.prediction.fields import Field
-from isograd.prediction.pairs import Array
+from isograd.prediction.moments import pairs
+from isograd.prediction.moments.axes import of_entries, of_others, weighed
+from isograd.prediction.moments.fields import Field
+from isograd.prediction.moments.pairs import Array
 from isograd.records import Number, Site
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from isograd.catalogue import Catalogue
 
 if TYPE_CHECKING:
-    from isograd.prediction.fields import Field
+    from isograd.prediction.backward.twins import Link
+    from isograd.prediction.moments.fields import Field
     from isograd.prediction.propagation import Call
-    from isograd.prediction.twins import Link
 
 Backward = Callable[..., Iterable["tuple[Field, Field]"]]
 """Takes the gradient's field of the output (of each output, None where none arrived), gives

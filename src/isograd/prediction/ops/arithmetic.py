@@ -8,20 +8,20 @@ import torch
 from torch import Tensor
 
 from isograd.prediction import targets
-from isograd.prediction.aligning import aligned
-from isograd.prediction.biases import biased
-from isograd.prediction.fields import Field
-from isograd.prediction.gaussian import Nodes
-from isograd.prediction.hiding import MASKED, hidden, hiding
-from isograd.prediction.mixing import mixed as mixed_along
-from isograd.prediction.mixing import noted, weights_of
+from isograd.prediction.backward.twins import Link
+from isograd.prediction.functions.biases import biased
+from isograd.prediction.functions.gaussian import Nodes
+from isograd.prediction.functions.hiding import MASKED, hidden, hiding
+from isograd.prediction.functions.powers import hand_on
+from isograd.prediction.functions.proportions import averaged_by_own, of_own_sum
+from isograd.prediction.functions.scales import POWER, own_scale
+from isograd.prediction.moments.aligning import aligned
+from isograd.prediction.moments.fields import Field
+from isograd.prediction.moments.mixing import mixed as mixed_along
+from isograd.prediction.moments.mixing import noted, weights_of
+from isograd.prediction.moments.sums import _blend, _products, added, multiplied
 from isograd.prediction.ops import Op, Outcome
 from isograd.prediction.ops.elementwise import as_nodes, evaluated, of_one, outcome
-from isograd.prediction.powers import hand_on
-from isograd.prediction.proportions import averaged_by_own, of_own_sum
-from isograd.prediction.scales import POWER, own_scale
-from isograd.prediction.sums import _blend, _products, added, multiplied
-from isograd.prediction.twins import Link
 
 if TYPE_CHECKING:
     from isograd.prediction.propagation import Call

@@ -8,18 +8,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from isograd.prediction.fields import Field
-from isograd.prediction.gaussian import Nodes
+from isograd.prediction.functions.gaussian import Nodes
+from isograd.prediction.moments.fields import Field
+from isograd.prediction.moments.samples import origin_of
 from isograd.prediction.ops import Op, Outcome
 from isograd.prediction.ops.arithmetic import _number, _where
 from isograd.prediction.ops.elementwise import as_nodes, evaluated, of_one, outcome
-from isograd.prediction.samples import origin_of
 from isograd.prediction.sampling import sampled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from isograd.prediction.pairs import Array
+    from isograd.prediction.moments.pairs import Array
     from isograd.prediction.propagation import Call
 
 _LOGIC = {"and": torch.logical_and, "or": torch.logical_or, "xor": torch.logical_xor}

@@ -12,7 +12,7 @@ from torch.nn import functional
 from isograd.prediction.ops import Op, Outcome
 
 if TYPE_CHECKING:
-    from isograd.prediction.fields import Field
+    from isograd.prediction.moments.fields import Field
     from isograd.prediction.propagation import Call
 
 

@@ -6,15 +6,31 @@ from functools import partial
 from math import prod
 from typing import TYPE_CHECKING, Any
 
-from isograd.prediction import filters, gains
-from isograd.prediction.fields import Field
-from isograd.prediction.means import fluctuation
+from isograd.prediction.backward import gains
+from isograd.prediction.backward.responses import (
+    RESPONSE,
+    WEIGHTED,
+    along,
+    coherent,
+    squared,
+    varied,
+)
+from isograd.prediction.backward.twins import Link
+from isograd.prediction.functions import filters
+from isograd.prediction.functions.powers import Filter, note_convolved, powers_of
+from isograd.prediction.functions.spread import (
+    ALIKE,
+    UNEQUAL,
+    alike_of,
+    once,
+    read,
+    shares_of,
+    unequal,
+)
+from isograd.prediction.moments.fields import Field
+from isograd.prediction.moments.means import fluctuation
+from isograd.prediction.moments.sweeps import Sweep, contracted
 from isograd.prediction.ops import Op, Outcome
-from isograd.prediction.powers import Filter, note_convolved, powers_of
-from isograd.prediction.responses import RESPONSE, WEIGHTED, along, coherent, squared, varied
-from isograd.prediction.spread import ALIKE, UNEQUAL, alike_of, once, read, shares_of, unequal
-from isograd.prediction.sweeps import Sweep, contracted
-from isograd.prediction.twins import Link
 
 if TYPE_CHECKING:
     from isograd.prediction.propagation import Call
@@ -118,7 +134,7 @@ def swept(
         groups: parts of the channels that do not mix.
         to: "stepped" or "read".
     """
-    from isograd.prediction.sums import added
+    from isograd.prediction.moments.sums import added
 
     start = "read" if to == "stepped" else "stepped"
     kernel = _kernel(weight, groups)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from isograd.prediction.known import constant, independent
+from isograd.prediction.moments.known import constant, independent
 from isograd.prediction.ops import Op, Outcome
 
 if TYPE_CHECKING:

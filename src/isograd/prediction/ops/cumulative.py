@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from isograd.prediction.axismaps import adjoint, cut_of, mapped
-from isograd.prediction.masks import geometric
+from isograd.prediction.moments.axismaps import adjoint, cut_of, mapped
+from isograd.prediction.moments.masks import geometric
+from isograd.prediction.moments.pairs import common
 from isograd.prediction.ops import Op, Outcome
-from isograd.prediction.pairs import common
 from isograd.prediction.sampling import sampled
 
 if TYPE_CHECKING:
-    from isograd.prediction.pairs import Array
+    from isograd.prediction.moments.pairs import Array
     from isograd.prediction.propagation import Call
 
 _APART = 32

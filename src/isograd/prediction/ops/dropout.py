@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from isograd.prediction.fields import Field, _canonical
+from isograd.prediction.backward.twins import SAME, Link
+from isograd.prediction.moments.fields import Field, _canonical
 from isograd.prediction.ops import Op, Outcome
-from isograd.prediction.twins import SAME, Link
 
 if TYPE_CHECKING:
-    from isograd.prediction.pairs import Array
+    from isograd.prediction.moments.pairs import Array
     from isograd.prediction.propagation import Call
 
 _LIMIT = -1.7580993408473766

@@ -11,19 +11,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from isograd.prediction import gains, responses, waves
-from isograd.prediction.aligning import aligned
-from isograd.prediction.fields import Field
-from isograd.prediction.filters import TILT
-from isograd.prediction.gates import passed_gate
-from isograd.prediction.gaussian import Nodes, Quadrature
-from isograd.prediction.mixtures import quadrature_of
+from isograd.prediction.backward import gains, responses
+from isograd.prediction.backward.gates import passed_gate
+from isograd.prediction.functions import waves
+from isograd.prediction.functions.filters import TILT
+from isograd.prediction.functions.gaussian import Nodes, Quadrature
+from isograd.prediction.functions.mixtures import quadrature_of
+from isograd.prediction.functions.scales import POWER
+from isograd.prediction.moments.aligning import aligned
+from isograd.prediction.moments.fields import Field
+from isograd.prediction.moments.sums import SIGN
 from isograd.prediction.ops import Op, Outcome
-from isograd.prediction.scales import POWER
-from isograd.prediction.sums import SIGN
 
 if TYPE_CHECKING:
-    from isograd.prediction.pairs import Array
+    from isograd.prediction.moments.pairs import Array
     from isograd.prediction.propagation import Call
 
 _TRUTHS = frozenset("gt lt ge le eq ne bool logical_not".split())

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from isograd.prediction import pairs
-from isograd.prediction.axes import weighed
-from isograd.prediction.fields import Field
+from isograd.prediction.moments import pairs
+from isograd.prediction.moments.axes import weighed
+from isograd.prediction.moments.fields import Field
 from isograd.prediction.ops import Op, Outcome
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Embedding(Op):
         rows = w.shape[0]
 
         def back(gradient: Field) -> list[tuple[Field, Field]]:
-            from isograd.prediction.aligning import aligned
+            from isograd.prediction.moments.aligning import aligned
 
             g, e = aligned(gradient, equal.regrouped((*equal.groups, 0)))
             total = g.second * e.second

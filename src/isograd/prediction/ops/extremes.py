@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from isograd.prediction.fields import Field
+from isograd.prediction.moments.fields import Field
+from isograd.prediction.moments.windows import Windows
 from isograd.prediction.ops import Op, Outcome
 from isograd.prediction.ops.arithmetic import several
 from isograd.prediction.ops.elementwise import of_one
 from isograd.prediction.ops.layout import relaid
 from isograd.prediction.ops.pooling import Pooling, maximum
-from isograd.prediction.windows import Windows
 
 if TYPE_CHECKING:
     from isograd.prediction.propagation import Call

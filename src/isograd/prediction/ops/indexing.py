@@ -12,26 +12,26 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from isograd.prediction import pairs
-from isograd.prediction.aligning import aligned
-from isograd.prediction.fields import Field
-from isograd.prediction.hiding import MASKED, hidden
-from isograd.prediction.known import constant
-from isograd.prediction.masks import geometric
-from isograd.prediction.mixing import noted, picked
-from isograd.prediction.ops import Op, Outcome
-from isograd.prediction.ops.arithmetic import mixed
-from isograd.prediction.ops.layout import relaid
-from isograd.prediction.parts import (
+from isograd.prediction.backward.twins import Link
+from isograd.prediction.functions.hiding import MASKED, hidden
+from isograd.prediction.moments import pairs
+from isograd.prediction.moments.aligning import aligned
+from isograd.prediction.moments.fields import Field
+from isograd.prediction.moments.known import constant
+from isograd.prediction.moments.masks import geometric
+from isograd.prediction.moments.mixing import noted, picked
+from isograd.prediction.moments.parts import (
     joined,
     part,
     repeated,
     repeats_summed,
 )
-from isograd.prediction.picking import bordered, known_index, steps_of, ways
+from isograd.prediction.moments.picking import bordered, known_index, steps_of, ways
+from isograd.prediction.moments.sums import multiplied, summed
+from isograd.prediction.ops import Op, Outcome
+from isograd.prediction.ops.arithmetic import mixed
+from isograd.prediction.ops.layout import relaid
 from isograd.prediction.sampling import sampled
-from isograd.prediction.sums import multiplied, summed
-from isograd.prediction.twins import Link
 
 if TYPE_CHECKING:
     from isograd.prediction.propagation import Call

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from isograd.prediction import targets
-from isograd.prediction.biases import laid_out
-from isograd.prediction.fields import Field
+from isograd.prediction.backward.twins import Link
+from isograd.prediction.functions.biases import laid_out
+from isograd.prediction.moments.fields import Field
 from isograd.prediction.ops import Op, Outcome
 from isograd.prediction.ops.elementwise import of_one
-from isograd.prediction.twins import Link
 
 if TYPE_CHECKING:
     from isograd.prediction.propagation import Call

@@ -6,19 +6,26 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from isograd.prediction import targets
-from isograd.prediction.biases import biased
-from isograd.prediction.contraction import contracted, in_common
-from isograd.prediction.fields import Field
-from isograd.prediction.grams import FEATURES, KEYS, attended
-from isograd.prediction.hiding import hiding_of
-from isograd.prediction.known import scalar
-from isograd.prediction.masks import steps_of
-from isograd.prediction.means import fluctuation
-from isograd.prediction.mixing import matrix_of, mixed, noted
+from isograd.prediction.backward.responses import (
+    RESPONSE,
+    WEIGHTED,
+    along,
+    coherent,
+    squared,
+    varied,
+)
+from isograd.prediction.backward.twins import Link
+from isograd.prediction.functions.biases import biased
+from isograd.prediction.functions.grams import FEATURES, KEYS, attended
+from isograd.prediction.functions.hiding import hiding_of
+from isograd.prediction.functions.spread import ALIKE, alike_of, read_features
+from isograd.prediction.moments.contraction import contracted, in_common
+from isograd.prediction.moments.fields import Field
+from isograd.prediction.moments.known import scalar
+from isograd.prediction.moments.masks import steps_of
+from isograd.prediction.moments.means import fluctuation
+from isograd.prediction.moments.mixing import matrix_of, mixed, noted
 from isograd.prediction.ops import Op, Outcome
-from isograd.prediction.responses import RESPONSE, WEIGHTED, along, coherent, squared, varied
-from isograd.prediction.spread import ALIKE, alike_of, read_features
-from isograd.prediction.twins import Link
 
 if TYPE_CHECKING:
     from isograd.prediction.propagation import Call
@@ -230,7 +237,7 @@ def product(
     if "draw" not in x.notes and "draw" not in y.notes:
         attended(call.run, x, y)
     if bias is not None:
-        from isograd.prediction.sums import added
+        from isograd.prediction.moments.sums import added
 
         out = added(call, inner, bias, 1.0).out
     units = [] if len(learned) != 1 else _units(learned[0] is x, of_x, of_y, of_out)

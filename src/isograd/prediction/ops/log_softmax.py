@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from isograd.prediction import pairs
-from isograd.prediction.aligning import aligned
-from isograd.prediction.axes import of_entries, weighed
-from isograd.prediction.fields import Field
+from isograd.prediction.moments import pairs
+from isograd.prediction.moments.aligning import aligned
+from isograd.prediction.moments.axes import of_entries, weighed
+from isograd.prediction.moments.fields import Field
 from isograd.prediction.ops import Op, Outcome
 from isograd.prediction.ops.softmax import LOGITS, contract_both, contract_one, softmax
 
 if TYPE_CHECKING:
-    from isograd.prediction.pairs import Array
+    from isograd.prediction.moments.pairs import Array
     from isograd.prediction.propagation import Call
 
 

@@ -11,19 +11,19 @@ import torch
 from torch import Tensor
 
 from isograd.prediction import targets
-from isograd.prediction.aligning import aligned
-from isograd.prediction.classes import agreement, log_of_sum, participation
-from isograd.prediction.fields import Field
-from isograd.prediction.known import empirical
+from isograd.prediction.backward.responses import RESPONSE
+from isograd.prediction.backward.twins import Link
+from isograd.prediction.functions.classes import agreement, log_of_sum, participation
+from isograd.prediction.moments.aligning import aligned
+from isograd.prediction.moments.fields import Field
+from isograd.prediction.moments.known import empirical
+from isograd.prediction.moments.sums import multiplied
 from isograd.prediction.ops import Op, Outcome
 from isograd.prediction.ops.arithmetic import combined
 from isograd.prediction.ops.elementwise import of_one
-from isograd.prediction.responses import RESPONSE
-from isograd.prediction.sums import multiplied
-from isograd.prediction.twins import Link
 
 if TYPE_CHECKING:
-    from isograd.prediction.pairs import Array
+    from isograd.prediction.moments.pairs import Array
     from isograd.prediction.propagation import Call
 
 _ORDER = {
@@ -57,7 +57,7 @@ class Losses(Op):
         **kwargs: Any,
     ) -> Outcome:
         """One call of torch.nn.functional."""
-        from isograd.prediction import entrywise
+        from isograd.prediction.functions import entrywise
 
         given = _named(call, args, kwargs)
         x = call.field(input)
@@ -301,7 +301,7 @@ def _difference(call: Call, x: Field, target: Any, given: dict[str, Any]) -> Out
 
 def _between_two(call: Call, x: Field, target: Any, y: Field, given: dict[str, Any]) -> Outcome:
     """Losses of which the target is a share between two cases; an input as target has a law."""
-    from isograd.prediction import entrywise
+    from isograd.prediction.functions import entrywise
     from isograd.prediction.sampling import sampled
 
     step = call.run.twins.made.get(id(y))

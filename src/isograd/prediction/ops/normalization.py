@@ -8,22 +8,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from isograd.prediction import pairs
-from isograd.prediction.aligning import aligned, in_pieces
-from isograd.prediction.axes import of_entries, weighed
-from isograd.prediction.fields import Field
-from isograd.prediction.filters import TILT, VARIED, handed_on, variance
-from isograd.prediction.gains import hand_back
-from isograd.prediction.gradients import moment_of
-from isograd.prediction.norms import few_inputs, fluctuating
+from isograd.prediction.backward.gains import hand_back
+from isograd.prediction.backward.gradients import moment_of
+from isograd.prediction.backward.responses import RESPONSE, WEIGHTED, through_norm, weighted
+from isograd.prediction.backward.twins import Link
+from isograd.prediction.functions.filters import TILT, VARIED, handed_on, variance
+from isograd.prediction.functions.norms import few_inputs, fluctuating
+from isograd.prediction.functions.powers import POWERS, note_normalized
+from isograd.prediction.functions.spread import ALIKE, UNEQUAL
+from isograd.prediction.moments import pairs
+from isograd.prediction.moments.aligning import aligned, in_pieces
+from isograd.prediction.moments.axes import of_entries, weighed
+from isograd.prediction.moments.fields import Field
 from isograd.prediction.ops import Op, Outcome
-from isograd.prediction.powers import POWERS, note_normalized
-from isograd.prediction.responses import RESPONSE, WEIGHTED, through_norm, weighted
-from isograd.prediction.spread import ALIKE, UNEQUAL
-from isograd.prediction.twins import Link
 
 if TYPE_CHECKING:
-    from isograd.prediction.pairs import Array
+    from isograd.prediction.moments.pairs import Array
     from isograd.prediction.propagation import Call
 
 
@@ -259,7 +259,7 @@ def affine(
         scaled.noise, scaled.condition = out.noise, out.condition
         out = scaled
     if bias is not None:
-        from isograd.prediction.sums import summed
+        from isograd.prediction.moments.sums import summed
 
         beta = call.field(bias)
         if beta.energy > 0:
@@ -316,7 +316,7 @@ def _stretched(link: Any, gamma: Field | None) -> Any:
 
 def _frozen(call: Call, f: Field, mean: Any, variance: Any, eps: float) -> Outcome:
     """Running statistics: a known shift and scale per channel."""
-    from isograd.prediction.sums import summed
+    from isograd.prediction.moments.sums import summed
 
     shape = [1] * len(f.groups)
     shape[1] = f.shape[1]

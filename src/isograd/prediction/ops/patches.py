@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from isograd.prediction import pairs
-from isograd.prediction.axismaps import cut_of
-from isograd.prediction.fields import Field
+from isograd.prediction.moments import pairs
+from isograd.prediction.moments.axismaps import cut_of
+from isograd.prediction.moments.fields import Field
+from isograd.prediction.moments.sweeps import Sweep, carried, incidence, reads
 from isograd.prediction.ops import Op, Outcome
-from isograd.prediction.sweeps import Sweep, carried, incidence, reads
 
 if TYPE_CHECKING:
-    from isograd.prediction.pairs import Array, Sizes
+    from isograd.prediction.moments.pairs import Array, Sizes
     from isograd.prediction.propagation import Call
 
 

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from isograd.prediction.axismaps import adjoint, mapped
-from isograd.prediction.fields import Field
-from isograd.prediction.gains import without_places
-from isograd.prediction.gaussian import Nodes, Quadrature
-from isograd.prediction.maxima import Axes, laid, largest, routed, single, turned
+from isograd.prediction.backward.gains import without_places
+from isograd.prediction.backward.twins import Link
+from isograd.prediction.functions.gaussian import Nodes, Quadrature
+from isograd.prediction.functions.maxima import Axes, laid, largest, routed, single, turned
+from isograd.prediction.functions.powers import note_mean
+from isograd.prediction.moments.axismaps import adjoint, mapped
+from isograd.prediction.moments.fields import Field
+from isograd.prediction.moments.windows import Windows, adaptive, padded, sliding
 from isograd.prediction.ops import Op, Outcome
 from isograd.prediction.ops.elementwise import as_nodes, outcome
-from isograd.prediction.powers import note_mean
-from isograd.prediction.twins import Link
-from isograd.prediction.windows import Windows, adaptive, padded, sliding
 
 if TYPE_CHECKING:
     from isograd.prediction.propagation import Call

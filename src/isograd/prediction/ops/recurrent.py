@@ -9,17 +9,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor
 
-from isograd.prediction.fields import Field
-from isograd.prediction.gated import CELLS
-from isograd.prediction.known import independent
+from isograd.prediction.moments.fields import Field
+from isograd.prediction.moments.known import independent
 from isograd.prediction.ops import Op, Outcome
-from isograd.prediction.recurrence import Cell, Returned, Start
-from isograd.prediction.states import is_zero, law, laws_of, of_states, states
-from isograd.prediction.timeline import Timeline, cut_of_time, field_of, laid_out, steps_of
-from isograd.prediction.unrolled import one_step
+from isograd.prediction.recurrent.gated import CELLS
+from isograd.prediction.recurrent.recurrence import Cell, Returned, Start
+from isograd.prediction.recurrent.states import is_zero, law, laws_of, of_states, states
+from isograd.prediction.recurrent.timeline import (
+    Timeline,
+    cut_of_time,
+    field_of,
+    laid_out,
+    steps_of,
+)
+from isograd.prediction.recurrent.unrolled import one_step
 
 if TYPE_CHECKING:
-    from isograd.prediction.pairs import Array
+    from isograd.prediction.moments.pairs import Array
     from isograd.prediction.propagation import Call
 
 _KEEP = 32

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from isograd.prediction.fields import Field
+from isograd.prediction.functions.scales import SPREAD
+from isograd.prediction.moments.fields import Field
 from isograd.prediction.ops import Op, Outcome
 from isograd.prediction.ops.elementwise import of_one
-from isograd.prediction.scales import SPREAD
 
 if TYPE_CHECKING:
     from isograd.prediction.propagation import Call
@@ -66,7 +66,7 @@ class Reductions(Op):
             correction = 1 if unbiased is None or unbiased else 0
         dim = axis if dim is None else dim
         center = reduced(f, dim, True, average=True)
-        from isograd.prediction.sums import added
+        from isograd.prediction.moments.sums import added
 
         away = added(call, f, center.out, -1.0)
         square = of_one(call, away.out, torch.square)

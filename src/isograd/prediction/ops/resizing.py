@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from isograd.prediction.axismaps import adjoint, mapped
-from isograd.prediction.fields import Field
+from isograd.prediction.moments.axismaps import adjoint, mapped
+from isograd.prediction.moments.fields import Field
 from isograd.prediction.ops import Op, Outcome
 from isograd.prediction.ops.layout import relaid
 
 if TYPE_CHECKING:
-    from isograd.prediction.pairs import Array
+    from isograd.prediction.moments.pairs import Array
     from isograd.prediction.propagation import Call
 
 

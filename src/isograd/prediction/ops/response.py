@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from isograd.prediction.moments.windows import sliding
 from isograd.prediction.ops import Op, Outcome
 from isograd.prediction.ops.elementwise import of_one
-from isograd.prediction.windows import sliding
 
 if TYPE_CHECKING:
     from isograd.prediction.propagation import Call

@@ -8,14 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from isograd.prediction import mixing
-from isograd.prediction.fields import Field
+from isograd.prediction.moments import mixing
+from isograd.prediction.moments.fields import Field
+from isograd.prediction.moments.sums import added
 from isograd.prediction.ops import Op, Outcome
 from isograd.prediction.sampling import sampled
-from isograd.prediction.sums import added
 
 if TYPE_CHECKING:
-    from isograd.prediction.pairs import Indices
+    from isograd.prediction.moments.pairs import Indices
     from isograd.prediction.propagation import Call
 
 _NAMES = "input", "dim", "index", "source", "reduce"

@@ -8,22 +8,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from isograd.prediction import pairs
-from isograd.prediction.aligning import aligned
-from isograd.prediction.axes import along, weighed
-from isograd.prediction.biases import biased, without_bias
-from isograd.prediction.fields import Field
-from isograd.prediction.grams import EVENNESS
-from isograd.prediction.hiding import hidden, hiding_of
-from isograd.prediction.masks import visible_to
+from isograd.prediction.backward.twins import Link
+from isograd.prediction.functions.biases import biased, without_bias
+from isograd.prediction.functions.grams import EVENNESS
+from isograd.prediction.functions.hiding import hidden, hiding_of
+from isograd.prediction.moments import pairs
+from isograd.prediction.moments.aligning import aligned
+from isograd.prediction.moments.axes import along, weighed
+from isograd.prediction.moments.fields import Field
+from isograd.prediction.moments.masks import visible_to
+from isograd.prediction.moments.parts import repeated, repeats_summed
 from isograd.prediction.ops import Op, Outcome
 from isograd.prediction.ops.arithmetic import scaled
 from isograd.prediction.ops.linear import product
-from isograd.prediction.parts import repeated, repeats_summed
-from isograd.prediction.twins import Link
 
 if TYPE_CHECKING:
-    from isograd.prediction.pairs import Array
+    from isograd.prediction.moments.pairs import Array
     from isograd.prediction.propagation import Call
 
 LOGITS = "logits"
@@ -123,7 +123,7 @@ def _with_mask(call: Call, logits: Field, mask: Any) -> Outcome:
 
 def _added(call: Call, logits: Field, mask: Any) -> Outcome:
     """Logits plus a mask of numbers: some hide an entry, the others are a bias."""
-    from isograd.prediction.sums import added
+    from isograd.prediction.moments.sums import added
 
     if (masked := hiding_of(call, mask)) is not None:
         return masked(logits)

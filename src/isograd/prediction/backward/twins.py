@@ -1,0 +1,399 @@
+"""Twins: tensors that were made by the same values, and so are not independent.
+
+Layers that share their values (a module called again, a deep copy of a layer) give outputs that
+point the same way as far as their inputs do. Where two paths meet in a sum, the covariance of its
+terms is followed back along both of them to products with the same weights; without such products
+it is zero. Gradients are followed in the same way along the steps of the backward.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from isograd.prediction.functions.series import cross_series
+from isograd.prediction.moments.aligning import aligned
+from isograd.prediction.moments.fields import Field
+
+if TYPE_CHECKING:
+    from isograd.prediction.steps import Step
+
+_MOST = 60_000
+"""Pairs of tensors looked at in one run; then the rest counts as independent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """How a step makes covariances of its output from those of its inputs."""
+
+    kind: str
+    """layout, multiple, sum, gated (a sum, each term times what gates it), product, cat."""
+    ahead: Callable[..., Field] | None = None
+    """Of a product: (moments of both factors) -> of the output; else (covariances) -> the same."""
+    behind: Callable[..., Field] | None = None
+    """Of a product: (gradient's, other factor's, which input) -> of that input's gradient."""
+    where: Any = None
+    """Of a layout that takes some entries, and of a cat: which. Others have nothing in common."""
+    signs: tuple[float, ...] = (1.0, 1.0)
+    """Of a sum, or gated: factors of the terms."""
+    bias: Callable[[Field], Field] | None = None
+    """Of a product: what takes the gradient to that of the bias."""
+
+
+def _unchanged(f: Field) -> Field:
+    return f
+
+
+_SUMS = ("sum", "gated")
+_ENDS = ("product", "cat", "part")
+"""Where both ways that are followed back have to come to the same kind of step."""
+
+
+def _end(link: Link) -> str:
+    """What a link is the end of, none if it is passed."""
+    if link.kind == "layout":
+        return "part" if link.where is not None else ""
+    return link.kind if link.kind in _ENDS else ""
+
+
+SAME = Link("layout", _unchanged, _unchanged)
+"""The output is the input."""
+
+
+def link_of(step: Step | None, out: Field) -> Link | None:
+    """How covariances pass to one output of a step."""
+    if step is None or step.link is None:
+        return None
+    if isinstance(step.link, Link):
+        return step.link
+    place = next(i for i, one in enumerate(step.outputs) if one is out)
+    return step.link[place]
+
+
+class Twins:
+    """Covariances of pairs of fields, and of pairs of gradients, of one run."""
+
+    def __init__(self) -> None:
+        self.found = False
+        """Whether two products with the same weights have been seen."""
+        self.made: dict[int, Step] = {}
+        """The step that made each field."""
+        self.born: dict[int, tuple[Any, ...]] = {}
+        """How each gradient came about: (step, gradient before, input, place of the output), or
+        two that were added."""
+        self._draws: set[int] = set()
+        self._memory: dict[tuple[int, int], Field | None] = {}
+        self._kept: list[Field] = []
+        self._left = _MOST
+
+    def enter(self, step: Step) -> None:
+        """Notes a step of the forward."""
+        for out in step.outputs:
+            self.made.setdefault(id(out), step)
+        if isinstance(step.link, Link) and step.link.kind == "product":
+            for one in step.inputs[:2]:
+                draw = one.notes.get("draw")
+                if draw is not None:
+                    self.found = self.found or draw in self._draws
+                    self._draws.add(draw)
+
+    def bear(
+        self, step: Step, before: list[Any], into: Field, gradient: Field, place: int = 0
+    ) -> None:
+        """Notes how a gradient came about: from that of a step's output at `place`."""
+        if id(gradient) in self.born or gradient is before[place]:
+            return
+        self._kept.append(gradient)
+        self.born[id(gradient)] = (step, before[place], into, place)
+
+    def bear_sum(self, total: Field, first: Field, second: Field) -> None:
+        """Notes that a gradient is the sum of two others."""
+        self._kept += [total, first, second]
+        self.born[id(total)] = (first, second)
+
+    # -- fields ---------------------------------------------------------------------------------
+
+    def covariance(self, a: Field, b: Field) -> Field | None:
+        """E[a b'] - E a E b', per kind of pair on the axes of `a`; None for zero."""
+        if a is b:
+            return a.like(a.second - a.products())
+        return self._remembered(a, self.plain(b, ("layout",)), self._covariance)
+
+    def _remembered(
+        self, a: Field, b: Field, find: Callable[[Field, Field], Field | None]
+    ) -> Field | None:
+        key = (id(a), id(b))
+        if key not in self._memory:
+            self._left -= 1
+            if self._left < 0:
+                return None
+            self._kept += [a, b]
+            self._memory[key] = None  # what is being looked for counts as zero within itself
+            self._memory[key] = find(a, b)
+        return self._memory[key]
+
+    def _covariance(self, a: Field, b: Field) -> Field | None:
+        step = self.made.get(id(a))
+        if a.nodes is not None and a.origin is not None:
+            other = self.plain(b)
+            if other.nodes is not None and other.origin is not None:
+                return _of_functions(a, other, self.covariance(a.origin, other.origin))
+            return _times(self.covariance(a.origin, b), a.nodes.mean_slope())
+        link = link_of(step, a)
+        if step is None or link is None or _end(link):
+            return self._second(a, b, step)
+        if link.kind in _SUMS:
+            parts = [
+                _times(self.covariance(one, b), sign)
+                for one, sign in zip(step.inputs, link.signs, strict=False)
+                if one.shape == a.shape
+            ]
+            return _total(parts)
+        inner = self.covariance(step.inputs[0], b)
+        return None if inner is None or link.ahead is None else link.ahead(inner)
+
+    def _second(self, a: Field, b: Field, step: Step | None) -> Field | None:
+        """Follows `b` back, `a` being a product or an input."""
+        other = self.made.get(id(b))
+        if b.nodes is not None and b.origin is not None:
+            return _times(self.covariance(a, b.origin), b.nodes.mean_slope())
+        link = link_of(other, b)
+        if other is None or link is None:
+            return None
+        if _end(link):
+            return None if step is None else self._ends(a, step, b, other)
+        if link.kind in _SUMS:
+            parts = [
+                _times(self.covariance(a, one), sign)
+                for one, sign in zip(other.inputs, link.signs, strict=False)
+                if one.shape == b.shape
+            ]
+            return _total(parts)
+        inner = self.covariance(a, other.inputs[0])
+        if inner is None or link.kind == "layout":
+            return inner
+        return _times(inner, _factor(link, other.inputs[0]))
+
+    def _ends(self, a: Field, one: Step, b: Field, two: Step) -> Field | None:
+        """Two products: with the same weights, or of twins; the same parts; pieces joined alike."""
+        link, other = link_of(one, a), link_of(two, b)
+        if link is None or other is None or link.ahead is None or a.shape != b.shape:
+            return None
+        if _end(link) != _end(other) or link.where != other.where:
+            return None
+        if link.kind == "layout":
+            shared = self.covariance(one.inputs[0], two.inputs[0])
+            return None if shared is None else link.ahead(shared)
+        if link.kind == "cat":
+            found = [self.covariance(x, y) for x, y in zip(one.inputs, two.inputs, strict=False)]
+            if all(part is None for part in found):
+                return None
+            nothing = [x.like(np.zeros_like(x.second)) for x in one.inputs]
+            return link.ahead(*(p or q for p, q in zip(found, nothing, strict=True)))
+        return self._products(a, one, two, link)
+
+    def _products(self, a: Field, one: Step, two: Step, link: Link) -> Field | None:
+        assert link.ahead is not None
+        factors = []
+        for x, y in zip(one.inputs[:2], two.inputs[:2], strict=True):
+            draw = x.notes.get("draw")
+            if draw is not None or y.notes.get("draw") is not None:
+                if draw != y.notes.get("draw"):
+                    return None
+                factors.append(x)
+            else:
+                factors.append(self._raw(x, y))
+        made = link.ahead(*factors)
+        made = made.like(made.second - a.products())
+        for x, y in zip(one.inputs[2:], two.inputs[2:], strict=False):
+            if x.notes.get("draw") is not None and x.notes.get("draw") == y.notes.get("draw"):
+                total, shift = aligned(made, x)
+                made = total.like(total.second + shift.second - shift.products())
+        return made
+
+    def _raw(self, x: Field, y: Field) -> Field:
+        """E[x y'] with the means, per kind of pair on the axes of `x`."""
+        found = self.covariance(x, y)
+        mean = x.like(x.products(), x.mean)
+        if found is None:
+            return mean
+        p, q = aligned(found, mean)
+        return p.like(p.second + q.second, x.mean if p.cuts == x.cuts else q.mean)
+
+    def plain(self, b: Field, kinds: tuple[str, ...] = ("layout", "multiple")) -> Field:
+        """What a field is but for its layout, multiples and dropout."""
+        for _ in range(64):
+            step = self.made.get(id(b))
+            link = link_of(step, b)
+            if b.nodes is not None or step is None or link is None:
+                break
+            if link.kind not in kinds or _end(link) or not step.inputs:
+                break
+            b = step.inputs[0]
+        return b
+
+    # -- gradients ------------------------------------------------------------------------------
+
+    def gradients(self, a: Field, b: Field) -> Field | None:
+        """E[a b'] of two gradients, per kind of pair on the axes of `a`; None for zero."""
+        if a is b:
+            return a
+        return self._remembered(a, self._plain_gradient(b, ("layout",)), self._gradients)
+
+    def _gradients(self, a: Field, b: Field) -> Field | None:
+        born = self.born.get(id(a))
+        if born is None:
+            return self._gradient_second(a, b, None)
+        if len(born) == 2:
+            return _total([self.gradients(one, b) for one in born])
+        step, before, into, place = born
+        link = link_of(step, step.outputs[place])
+        if step.outputs[0].nodes is not None and not step.several:
+            other = self.born.get(id(self._plain_gradient(b)))
+            if other is not None and len(other) > 2 and other[0].outputs[0].nodes is not None:
+                joint = self.gradients(before, other[1])
+                return self._gated(step, other[0], joint)
+            return _times(self.gradients(before, b), step.outputs[0].nodes.mean_slope())
+        if link is None:
+            return None
+        if _end(link):
+            return self._gradient_second(a, b, born)
+        inner = self.gradients(before, b)
+        if inner is None:
+            return None
+        if link.kind in _SUMS:
+            return _times(inner.summed_to(into.shape), _sign(step, link, into))
+        return None if link.behind is None else link.behind(inner)
+
+    def _gradient_second(self, a: Field, b: Field, mine: Any) -> Field | None:
+        born = self.born.get(id(b))
+        if born is None:
+            return None
+        if len(born) == 2:
+            return _total([self.gradients(a, one) for one in born])
+        step, before, into, place = born
+        link = link_of(step, step.outputs[place])
+        if step.outputs[0].nodes is not None and not step.several:
+            return _times(self.gradients(a, before), step.outputs[0].nodes.mean_slope())
+        if link is None:
+            return None
+        if _end(link):
+            return None if mine is None else self._gradient_ends(a, mine, b, born)
+        inner = self.gradients(a, before)
+        if link.kind in _SUMS:
+            return _times(inner, _sign(step, link, into))
+        if inner is None or link.kind == "layout":
+            return inner
+        return _times(inner, _factor(link, into))
+
+    def _gradient_ends(self, a: Field, one: Any, b: Field, two: Any) -> Field | None:
+        """Gradients through two products, the same parts, or pieces joined alike."""
+        (step, before, into, first), (other, earlier, there, second) = one, two
+        link, its = link_of(step, step.outputs[first]), link_of(other, other.outputs[second])
+        if link is None or its is None or link.behind is None or a.shape != b.shape:
+            return None
+        if _end(link) != _end(its) or link.where != its.where:
+            return None
+        if link.kind == "product":
+            return self._gradient_products(one, two, link)
+        joint = self.gradients(before, earlier)
+        if joint is None or link.kind == "layout":
+            return None if joint is None else link.behind(joint)
+        place = next((i for i, x in enumerate(step.inputs) if x is into), None)
+        same = next((i for i, x in enumerate(other.inputs) if x is there), None)
+        return link.behind(joint, place) if place is not None and place == same else None
+
+    def _gradient_products(self, one: Any, two: Any, link: Link) -> Field | None:
+        (step, before, into, _), (other, earlier, there, _) = one, two
+        assert link.behind is not None
+        if into is there and link.bias is not None and into not in step.inputs[:2]:
+            joint = self.gradients(before, earlier)
+            return None if joint is None else link.bias(joint)
+        place = next((i for i, x in enumerate(step.inputs[:2]) if x is into), None)
+        second = next((i for i, x in enumerate(other.inputs[:2]) if x is there), None)
+        if place is None or place != second:
+            return None
+        x, y = step.inputs[1 - place], other.inputs[1 - place]
+        draw = x.notes.get("draw")
+        if draw != y.notes.get("draw"):
+            return None
+        joint = self.gradients(before, earlier)
+        if joint is None:
+            return None
+        factor = x if draw is not None else self._raw(x, y)
+        return link.behind(joint, factor, place)
+
+    def _gated(self, one: Step, two: Step, joint: Field | None) -> Field | None:
+        """Gradients through two elementwise functions."""
+        if joint is None:
+            return None
+        u, v = one.outputs[0], two.outputs[0]
+        assert u.nodes is not None
+        assert v.nodes is not None
+        assert u.origin is not None
+        assert v.origin is not None
+        if u.nodes.values.shape != v.nodes.values.shape:
+            return _times(joint, u.nodes.mean_slope() * v.nodes.mean_slope())
+        shared = self.covariance(u.origin, v.origin)
+        slopes = (u.nodes.slopes, v.nodes.slopes)
+        _, second = cross_series(u.nodes.quadrature, v.nodes.quadrature, *slopes, u.origin, shared)
+        gate, g = aligned(u.origin.like(second), joint)
+        return g.like(g.second * gate.second)
+
+    def _plain_gradient(self, b: Field, kinds: tuple[str, ...] = ("layout", "multiple")) -> Field:
+        for _ in range(64):
+            born = self.born.get(id(b))
+            if born is None or len(born) == 2:
+                break
+            link = link_of(born[0], born[0].outputs[born[3]])
+            if link is None or link.kind not in kinds or _end(link):
+                break
+            b = born[1]
+        return b
+
+
+def _of_functions(a: Field, b: Field, shared: Field | None) -> Field | None:
+    """Covariance of two functions of fields with a known covariance."""
+    if shared is None:
+        return None
+    assert a.nodes is not None
+    assert b.nodes is not None
+    assert a.origin is not None
+    if a.nodes.values.shape != b.nodes.values.shape:  # other classes: to first order
+        return _times(shared, a.nodes.mean_slope() * b.nodes.mean_slope())
+    mean, second = cross_series(
+        a.nodes.quadrature, b.nodes.quadrature, a.nodes.values, b.nodes.values, a.origin, shared
+    )
+    return a.origin.like(second - mean)
+
+
+def _sign(step: Step, link: Link, into: Field) -> float:
+    """Of one term of a sum."""
+    signs = zip(step.inputs, link.signs, strict=False)
+    return next((sign for one, sign in signs if one is into), 1.0)
+
+
+def _times(f: Field | None, factor: float) -> Field | None:
+    return None if f is None else f.like(f.second * factor)
+
+
+def _total(parts: list[Field | None]) -> Field | None:
+    known = [one for one in parts if one is not None]
+    if not known:
+        return None
+    total = known[0]
+    for one in known[1:]:
+        p, q = aligned(total, one)
+        total = p.like(p.second + q.second)
+    return total
+
+
+def _factor(link: Link, f: Field) -> float:
+    """By how much a step changes a covariance with something else."""
+    assert link.ahead is not None
+    before = f.like(f.second)
+    after = link.ahead(before)
+    return float(after.energy / before.energy) if before.energy else 1.0

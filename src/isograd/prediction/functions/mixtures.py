@@ -1,0 +1,124 @@
+"""Sums of a function of a Gaussian and of something Gaussian: no Gaussians themselves.
+
+After a residual addition relu(u) + v is skewed, and the next relu sees that. Such a sum is kept
+as a monotone function g of a standard Gaussian, its quantile function, with correlations that give
+back the second moments known of it (a Gaussian copula).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from isograd.prediction.functions.gaussian import Nodes, Quadrature
+from isograd.prediction.moments.fields import Field
+from isograd.prediction.moments.pairs import Array
+
+_GRID = 257
+_SUMMANDS = 64
+"""Values that stand for the non-Gaussian term."""
+_SMALL, _LARGE = 1e-3, 300.0
+"""Ratio of the terms' variances below and above which the sum is simply one of them."""
+
+
+_SMOOTH = frozenset(
+    "gelu silu mish softplus sigmoid logsigmoid log_sigmoid tanh erf sin cos exp square "
+    "special_expit".split()
+)
+_BENT_AT_ZERO = frozenset("relu leaky_relu elu selu celu abs prelu".split())
+_WIDE = 2.0
+"""Standard deviation up to which the fixed nodes resolve smooth functions."""
+
+
+def quadrature_of(f: Field, function: str = "") -> Quadrature:
+    """Nodes for the entries of a field: by its terms where these are known, else as Gaussian.
+
+    Args:
+        f: the field.
+        function: name of what is to be evaluated, which tells where it bends.
+    """
+    terms = f.notes.get("terms")
+    if terms is None:
+        return _gaussian(f, function)
+    skewed, other, sign = terms
+    values, weights = _standing_for(skewed.nodes)
+    mean = float(weights @ values)
+    variance = float(weights @ np.square(values - mean))
+    rest = max(other.energy - other.average**2, 0.0)
+    total = f.energies - np.square(f.mean)
+    if variance <= 0 or not _SMALL < rest / variance < _LARGE or total.min() <= 0:
+        return Quadrature.of(f)
+    width = float(np.sqrt(variance + rest))
+    shape = sign * (values - mean) / width
+    smoothing = float(np.sqrt(rest)) / width
+    x = np.linspace(-9.0, 9.0, _GRID)
+    below = _of_each(torch.special.ndtr, (x[:, None] - shape) / smoothing) @ weights
+    z = _normal_quantile(below)
+    keep = np.concatenate([[True], np.diff(z) > 1e-9]) & np.isfinite(z)
+    return _copula(f, z[keep], x[keep], np.sqrt(total))
+
+
+def _gaussian(f: Field, function: str) -> Quadrature:
+    deviation = np.sqrt(np.maximum(f.energies - np.square(f.mean), 0.0))
+    centered = function in _BENT_AT_ZERO and not f.mean.any()
+    if (centered or function in _SMOOTH) and deviation.min() > 0 and deviation.max() <= _WIDE:
+        return Quadrature.plain(f.mean, deviation)
+    return Quadrature(f.mean, deviation)
+
+
+def _standing_for(nodes: Nodes) -> tuple[Array, Array]:
+    """A few values and weights for a function's law, in its largest class of entries."""
+    flat = nodes.values.reshape(-1, nodes.values.shape[-1])
+    weights = nodes.quadrature.weights.reshape(flat.shape)
+    middle = len(flat) // 2
+    order = np.argsort(flat[middle])
+    values, share = flat[middle][order], weights[middle][order]
+    ends = np.cumsum(share)
+    group = np.minimum((ends - share / 2) / ends[-1] * _SUMMANDS, _SUMMANDS - 1).astype(int)
+    mass = np.bincount(group, share, _SUMMANDS)
+    sums = np.bincount(group, share * values, _SUMMANDS)
+    there = mass > 0
+    return sums[there] / mass[there], mass[there] / mass.sum()
+
+
+def _normal_quantile(share: Array) -> Array:
+    return _of_each(torch.special.ndtri, np.clip(share, 1e-16, 1 - 1e-16))
+
+
+def _of_each(function: Callable[[Tensor], Tensor], x: Array) -> Array:
+    """A function of torch's; scipy has the same ones, and takes longer to import than a run."""
+    with torch._C.DisableTorchFunction():
+        return np.asarray(function(torch.from_numpy(np.ascontiguousarray(x))).numpy())
+
+
+@lru_cache(maxsize=1)
+def _correlations(orders: int) -> tuple[Array, Array]:
+    """Correlations from -1 to 1, and their powers."""
+    grid = np.linspace(-1.0, 1.0, 201)
+    return grid, np.power(grid[:, None], np.arange(orders))
+
+
+def _copula(f: Field, z: Array, x: Array, deviation: Array) -> Quadrature:
+    """Nodes at which g(z) runs through the law, and correlations that fit the second moments."""
+    zero = np.interp(-f.mean / deviation, x, z)  # where the field itself is zero
+    made = Quadrature.at(f.mean, deviation, zero)
+    shape = np.interp(made.z, z, x)
+    shape = shape - (made.weights * shape).sum(-1, keepdims=True)
+    shape /= np.sqrt((made.weights * np.square(shape)).sum(-1, keepdims=True))
+    made.x = f.mean[..., None] + deviation[..., None] * shape
+    middle = shape.reshape(-1, shape.shape[-1])[0]
+    basis = made.basis.reshape(-1, *made.basis.shape[-2:])[0]
+    squares = np.square(middle @ basis)
+    grid, powers = _correlations(len(squares))
+    found = powers @ squares
+    first, other = f.per_pair(deviation)
+    wanted = (f.second - f.products()) / (first * other)
+    rising = np.maximum.accumulate(found)
+    made.correlation = np.interp(wanted, rising, grid)
+    same = tuple(slice(0, len(cut)) for cut in f.cuts)
+    made.correlation[same] = 1.0
+    return made

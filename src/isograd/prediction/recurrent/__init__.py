@@ -1,0 +1,1 @@
+"""Recurrent cells over time, in one call or step by step."""
