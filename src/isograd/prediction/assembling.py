@@ -35,6 +35,8 @@ UNPREDICTABLE = 6.0
 """Condition number above which no number is worth printing."""
 _FORWARD, _BACKWARD, _SAMPLED = 0.02, 0.04, 0.05
 """Relative error of rms that the rules have by themselves; more where operations were sampled."""
+_LOST = 1.5
+"""The same in ln, where gradients that share weights were too many to be followed."""
 
 
 def assemble(traced: Trace, width_band: bool = True) -> Record:
@@ -54,7 +56,7 @@ def assemble(traced: Trace, width_band: bool = True) -> Record:
     for index, field in enumerate(reader.fields):
         gone = field is None or before_weights(reader.rows[index].node.index)
         gradient = None if field is None or gone else run.gradient_of(field)
-        numbers = site_numbers(field, gradient, width_band)
+        numbers = site_numbers(field, gradient, width_band, lost=run.twins.lost)
         numbers["forward.branch_ratio"] = _branch_ratio(reader.branches.get(index))
         numbers.update(
             judging.site_numbers(sites[index], field, gradient, numbers, makers.get(id(field)))
@@ -81,7 +83,7 @@ def assemble(traced: Trace, width_band: bool = True) -> Record:
 
 
 def site_numbers(
-    field: Field | None, gradient: Field | None, width_band: bool = True
+    field: Field | None, gradient: Field | None, width_band: bool = True, *, lost: bool = False
 ) -> dict[str, Number]:
     """Numbers of one site, from the fields of its output and of the gradient there."""
     result: dict[str, Number] = dict.fromkeys(
@@ -97,7 +99,7 @@ def site_numbers(
     if gradient is not None:
         result["backward.rms"] = math.sqrt(max(gradient.energy, 0.0))
         if width_band:
-            result["backward.band"] = _band(gradient, _BACKWARD)
+            result["backward.band"] = _band(gradient, _LOST if lost else _BACKWARD)
     return result
 
 
@@ -156,7 +158,7 @@ def _weight(run: Propagation, tensor: Tensor, parameter: Parameter) -> dict[str,
     gradient = None if field is None else run.gradient_of(field)
     if gradient is not None and tensor.requires_grad:
         row["weight.grad_rms"] = math.sqrt(max(gradient.energy, 0.0))
-        row["weight.grad_band"] = _band(gradient, _BACKWARD)
+        row["weight.grad_band"] = _band(gradient, _LOST if run.twins.lost else _BACKWARD)
     return row
 
 
@@ -184,5 +186,11 @@ def _notes(traced: Trace, facts: dict[str, Any]) -> list[str]:
             "not predictable: a deviation of the signal grows "
             f"{facts['prediction.condition']:.0f} times on its way (an unstable length map); two "
             "draws of the weights will differ by as much"
+        )
+    if traced.run.twins.lost:
+        notes.append(
+            "gradients that meet the same weights again make more pairs than are followed (a long "
+            "loop?): the rest counts as independent, so that bands are wide; torch's own "
+            "recurrent layers have no such limit"
         )
     return list(dict.fromkeys(notes))

@@ -18,8 +18,9 @@ from torch.overrides import TorchFunctionMode
 from isograd.errors import IsogradError, PredictionError
 from isograd.prediction import misfits, operands
 from isograd.prediction.backward.gradients import added, dependent
+from isograd.prediction.backward.links import Link
 from isograd.prediction.backward.passages import Meetings
-from isograd.prediction.backward.twins import Link, Twins
+from isograd.prediction.backward.twins import Twins
 from isograd.prediction.calls import DEVICE, PLAIN, VALUES, function_name, plain_name, unwrapped
 from isograd.prediction.chance import Chance
 from isograd.prediction.moments.distances import Copies, without_distances

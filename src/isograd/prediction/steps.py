@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from isograd.prediction.backward.twins import Link
+from isograd.prediction.backward.links import Link
 from isograd.prediction.moments.fields import Field
 from isograd.prediction.ops import Backward
 

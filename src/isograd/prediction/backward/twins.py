@@ -8,12 +8,13 @@ it is zero. Gradients are followed in the same way along the steps of the backwa
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from isograd.prediction.backward.links import SUMS, Link, end_of, link_of
 from isograd.prediction.functions.series import cross_series
 from isograd.prediction.moments.aligning import aligned
 from isograd.prediction.moments.fields import Field
@@ -21,56 +22,10 @@ from isograd.prediction.moments.fields import Field
 if TYPE_CHECKING:
     from isograd.prediction.steps import Step
 
-_MOST = 60_000
-"""Pairs of tensors looked at in one run; then the rest counts as independent."""
-
-
-@dataclass(frozen=True, slots=True)
-class Link:
-    """How a step makes covariances of its output from those of its inputs."""
-
-    kind: str
-    """layout, multiple, sum, gated (a sum, each term times what gates it), product, cat."""
-    ahead: Callable[..., Field] | None = None
-    """Of a product: (moments of both factors) -> of the output; else (covariances) -> the same."""
-    behind: Callable[..., Field] | None = None
-    """Of a product: (gradient's, other factor's, which input) -> of that input's gradient."""
-    where: Any = None
-    """Of a layout that takes some entries, and of a cat: which. Others have nothing in common."""
-    signs: tuple[float, ...] = (1.0, 1.0)
-    """Of a sum, or gated: factors of the terms."""
-    bias: Callable[[Field], Field] | None = None
-    """Of a product: what takes the gradient to that of the bias."""
-
-
-def _unchanged(f: Field) -> Field:
-    return f
-
-
-_SUMS = ("sum", "gated")
-_ENDS = ("product", "cat", "part")
-"""Where both ways that are followed back have to come to the same kind of step."""
-
-
-def _end(link: Link) -> str:
-    """What a link is the end of, none if it is passed."""
-    if link.kind == "layout":
-        return "part" if link.where is not None else ""
-    return link.kind if link.kind in _ENDS else ""
-
-
-SAME = Link("layout", _unchanged, _unchanged)
-"""The output is the input."""
-
-
-def link_of(step: Step | None, out: Field) -> Link | None:
-    """How covariances pass to one output of a step."""
-    if step is None or step.link is None:
-        return None
-    if isinstance(step.link, Link):
-        return step.link
-    place = next(i for i, one in enumerate(step.outputs) if one is out)
-    return step.link[place]
+_MOST = 1_000_000
+"""Pairs of tensors looked at in one run; the rest counts as independent, see `Twins.lost`."""
+_DEEP = 1_000_000
+"""Frames of two paths that are followed back; calls from Python to Python take no C stack."""
 
 
 class Twins:
@@ -114,6 +69,11 @@ class Twins:
         self._kept += [total, first, second]
         self.born[id(total)] = (first, second)
 
+    @property
+    def lost(self) -> bool:
+        """Whether there were more pairs than are looked at."""
+        return self._left < 0
+
     # -- fields ---------------------------------------------------------------------------------
 
     def covariance(self, a: Field, b: Field) -> Field | None:
@@ -132,7 +92,12 @@ class Twins:
                 return None
             self._kept += [a, b]
             self._memory[key] = None  # what is being looked for counts as zero within itself
-            self._memory[key] = find(a, b)
+            limit = sys.getrecursionlimit()
+            sys.setrecursionlimit(max(limit, _DEEP))
+            try:
+                self._memory[key] = find(a, b)
+            finally:
+                sys.setrecursionlimit(limit)
         return self._memory[key]
 
     def _covariance(self, a: Field, b: Field) -> Field | None:
@@ -143,9 +108,9 @@ class Twins:
                 return _of_functions(a, other, self.covariance(a.origin, other.origin))
             return _times(self.covariance(a.origin, b), a.nodes.mean_slope())
         link = link_of(step, a)
-        if step is None or link is None or _end(link):
+        if step is None or link is None or end_of(link):
             return self._second(a, b, step)
-        if link.kind in _SUMS:
+        if link.kind in SUMS:
             parts = [
                 _times(self.covariance(one, b), sign)
                 for one, sign in zip(step.inputs, link.signs, strict=False)
@@ -163,9 +128,9 @@ class Twins:
         link = link_of(other, b)
         if other is None or link is None:
             return None
-        if _end(link):
+        if end_of(link):
             return None if step is None else self._ends(a, step, b, other)
-        if link.kind in _SUMS:
+        if link.kind in SUMS:
             parts = [
                 _times(self.covariance(a, one), sign)
                 for one, sign in zip(other.inputs, link.signs, strict=False)
@@ -182,7 +147,7 @@ class Twins:
         link, other = link_of(one, a), link_of(two, b)
         if link is None or other is None or link.ahead is None or a.shape != b.shape:
             return None
-        if _end(link) != _end(other) or link.where != other.where:
+        if end_of(link) != end_of(other) or link.where != other.where:
             return None
         if link.kind == "layout":
             shared = self.covariance(one.inputs[0], two.inputs[0])
@@ -230,7 +195,7 @@ class Twins:
             link = link_of(step, b)
             if b.nodes is not None or step is None or link is None:
                 break
-            if link.kind not in kinds or _end(link) or not step.inputs:
+            if link.kind not in kinds or end_of(link) or not step.inputs:
                 break
             b = step.inputs[0]
         return b
@@ -259,12 +224,12 @@ class Twins:
             return _times(self.gradients(before, b), step.outputs[0].nodes.mean_slope())
         if link is None:
             return None
-        if _end(link):
+        if end_of(link):
             return self._gradient_second(a, b, born)
         inner = self.gradients(before, b)
         if inner is None:
             return None
-        if link.kind in _SUMS:
+        if link.kind in SUMS:
             return _times(inner.summed_to(into.shape), _sign(step, link, into))
         return None if link.behind is None else link.behind(inner)
 
@@ -280,10 +245,10 @@ class Twins:
             return _times(self.gradients(a, before), step.outputs[0].nodes.mean_slope())
         if link is None:
             return None
-        if _end(link):
+        if end_of(link):
             return None if mine is None else self._gradient_ends(a, mine, b, born)
         inner = self.gradients(a, before)
-        if link.kind in _SUMS:
+        if link.kind in SUMS:
             return _times(inner, _sign(step, link, into))
         if inner is None or link.kind == "layout":
             return inner
@@ -295,7 +260,7 @@ class Twins:
         link, its = link_of(step, step.outputs[first]), link_of(other, other.outputs[second])
         if link is None or its is None or link.behind is None or a.shape != b.shape:
             return None
-        if _end(link) != _end(its) or link.where != its.where:
+        if end_of(link) != end_of(its) or link.where != its.where:
             return None
         if link.kind == "product":
             return self._gradient_products(one, two, link)
@@ -349,7 +314,7 @@ class Twins:
             if born is None or len(born) == 2:
                 break
             link = link_of(born[0], born[0].outputs[born[3]])
-            if link is None or link.kind not in kinds or _end(link):
+            if link is None or link.kind not in kinds or end_of(link):
                 break
             b = born[1]
         return b

@@ -9,7 +9,7 @@ import numpy as np
 from isograd.prediction.backward import gains, responses
 from isograd.prediction.backward.gains import hand_back
 from isograd.prediction.backward.gates import profile_of
-from isograd.prediction.backward.twins import Link
+from isograd.prediction.backward.links import Link
 from isograd.prediction.functions.powers import note_product, note_sum
 from isograd.prediction.functions.scales import DEVIATION, of_own_spread
 from isograd.prediction.functions.spread import ALIKE, note_blend

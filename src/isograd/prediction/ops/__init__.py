@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from isograd.catalogue import Catalogue
 
 if TYPE_CHECKING:
-    from isograd.prediction.backward.twins import Link
+    from isograd.prediction.backward.links import Link
     from isograd.prediction.moments.fields import Field
     from isograd.prediction.propagation import Call
 

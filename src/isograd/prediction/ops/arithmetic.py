@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from isograd.prediction import targets
-from isograd.prediction.backward.twins import Link
+from isograd.prediction.backward.links import Link
 from isograd.prediction.functions.biases import biased
 from isograd.prediction.functions.gaussian import Nodes
 from isograd.prediction.functions.hiding import MASKED, hidden, hiding

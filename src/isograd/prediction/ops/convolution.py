@@ -7,6 +7,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from isograd.prediction.backward import gains
+from isograd.prediction.backward.links import Link
 from isograd.prediction.backward.responses import (
     RESPONSE,
     WEIGHTED,
@@ -15,7 +16,6 @@ from isograd.prediction.backward.responses import (
     squared,
     varied,
 )
-from isograd.prediction.backward.twins import Link
 from isograd.prediction.functions import filters
 from isograd.prediction.functions.powers import Filter, note_convolved, powers_of
 from isograd.prediction.functions.spread import (

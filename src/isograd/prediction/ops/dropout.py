@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from isograd.prediction.backward.twins import SAME, Link
+from isograd.prediction.backward.links import SAME, Link
 from isograd.prediction.moments.fields import Field, _canonical
 from isograd.prediction.ops import Op, Outcome
 

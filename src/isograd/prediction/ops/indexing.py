@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from isograd.prediction.backward.twins import Link
+from isograd.prediction.backward.links import Link
 from isograd.prediction.functions.hiding import MASKED, hidden
 from isograd.prediction.moments import pairs
 from isograd.prediction.moments.aligning import aligned

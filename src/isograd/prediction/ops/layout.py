@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from isograd.prediction import targets
-from isograd.prediction.backward.twins import Link
+from isograd.prediction.backward.links import Link
 from isograd.prediction.functions.biases import laid_out
 from isograd.prediction.moments.fields import Field
 from isograd.prediction.ops import Op, Outcome

@@ -6,6 +6,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from isograd.prediction import targets
+from isograd.prediction.backward.links import Link
 from isograd.prediction.backward.responses import (
     RESPONSE,
     WEIGHTED,
@@ -14,7 +15,6 @@ from isograd.prediction.backward.responses import (
     squared,
     varied,
 )
-from isograd.prediction.backward.twins import Link
 from isograd.prediction.functions.biases import biased
 from isograd.prediction.functions.grams import FEATURES, KEYS, attended
 from isograd.prediction.functions.hiding import hiding_of

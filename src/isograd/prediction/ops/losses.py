@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from isograd.prediction import targets
+from isograd.prediction.backward.links import Link
 from isograd.prediction.backward.responses import RESPONSE
-from isograd.prediction.backward.twins import Link
 from isograd.prediction.functions.classes import agreement, log_of_sum, participation
 from isograd.prediction.moments.aligning import aligned
 from isograd.prediction.moments.fields import Field

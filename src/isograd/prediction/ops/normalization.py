@@ -10,8 +10,8 @@ import numpy as np
 
 from isograd.prediction.backward.gains import hand_back
 from isograd.prediction.backward.gradients import moment_of
+from isograd.prediction.backward.links import Link
 from isograd.prediction.backward.responses import RESPONSE, WEIGHTED, through_norm, weighted
-from isograd.prediction.backward.twins import Link
 from isograd.prediction.functions.filters import TILT, VARIED, handed_on, variance
 from isograd.prediction.functions.norms import few_inputs, fluctuating
 from isograd.prediction.functions.powers import POWERS, note_normalized

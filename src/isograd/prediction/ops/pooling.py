@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from isograd.prediction.backward.gains import without_places
-from isograd.prediction.backward.twins import Link
+from isograd.prediction.backward.links import Link
 from isograd.prediction.functions.gaussian import Nodes, Quadrature
 from isograd.prediction.functions.maxima import Axes, laid, largest, routed, single, turned
 from isograd.prediction.functions.powers import note_mean

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from isograd.prediction.backward.twins import Link
+from isograd.prediction.backward.links import Link
 from isograd.prediction.functions.biases import biased, without_bias
 from isograd.prediction.functions.grams import EVENNESS
 from isograd.prediction.functions.hiding import hidden, hiding_of

@@ -1,0 +1,60 @@
+"""Links: how a step makes covariances of its output, or of gradients, from those it was given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from isograd.prediction.moments.fields import Field
+
+if TYPE_CHECKING:
+    from isograd.prediction.steps import Step
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """How a step makes covariances of its output from those of its inputs."""
+
+    kind: str
+    """layout, multiple, sum, gated (a sum, each term times what gates it), product, cat."""
+    ahead: Callable[..., Field] | None = None
+    """Of a product: (moments of both factors) -> of the output; else (covariances) -> the same."""
+    behind: Callable[..., Field] | None = None
+    """Of a product: (gradient's, other factor's, which input) -> of that input's gradient."""
+    where: Any = None
+    """Of a layout that takes some entries, and of a cat: which. Others have nothing in common."""
+    signs: tuple[float, ...] = (1.0, 1.0)
+    """Of a sum, or gated: factors of the terms."""
+    bias: Callable[[Field], Field] | None = None
+    """Of a product: what takes the gradient to that of the bias."""
+
+
+def _unchanged(f: Field) -> Field:
+    return f
+
+
+SUMS = ("sum", "gated")
+_ENDS = ("product", "cat", "part")
+"""Where both ways that are followed back have to come to the same kind of step."""
+
+
+def end_of(link: Link) -> str:
+    """What a link is the end of, none if it is passed."""
+    if link.kind == "layout":
+        return "part" if link.where is not None else ""
+    return link.kind if link.kind in _ENDS else ""
+
+
+SAME = Link("layout", _unchanged, _unchanged)
+"""The output is the input."""
+
+
+def link_of(step: Step | None, out: Field) -> Link | None:
+    """How covariances pass to one output of a step."""
+    if step is None or step.link is None:
+        return None
+    if isinstance(step.link, Link):
+        return step.link
+    place = next(i for i, one in enumerate(step.outputs) if one is out)
+    return step.link[place]
