@@ -97,6 +97,21 @@ def test_targets_that_the_outputs_have_reached_are_fine() -> None:
     assert isinstance(Targets().judge(Reading(fits)), Passed)
 
 
+@pytest.mark.parametrize("value", [-2.31, -1.0, -9.0])
+def test_a_loss_with_its_sign_turned_is_told(value: float) -> None:
+    finding = InitialLoss().judge(_loss(value, kind="cross_entropy", chance=2.303))
+    assert severity(finding) is Severity.ERROR
+    assert isinstance(finding, Finding)
+    assert finding.cause == "loss-mismatch"
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"), [(-0.1, "cross_entropy"), (-2.31, "nll"), (-2.3, "bce")]
+)
+def test_other_negative_losses_are_not(value: float, kind: str) -> None:
+    assert not isinstance(InitialLoss().judge(_loss(value, kind=kind, chance=2.303)), Finding)
+
+
 def test_initial_loss_of_a_sum_is_judged_per_sample() -> None:
     reading = _loss(16 * 2.4, kind="cross_entropy", chance=2.303, **{"loss.summed": True})
     assert severity(InitialLoss().judge(reading)) is Severity.INFO

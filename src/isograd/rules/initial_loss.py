@@ -15,6 +15,8 @@ from isograd.rules._numbers import fact, first_update, show
 from isograd.rules._profile import outcome, weighed
 from isograd.rules._rule import NotApplicable, Outcome, Passed, Rule
 
+_NEVER_NEGATIVE = ("cross_entropy", "mse", "l1")
+
 
 @dataclass(frozen=True)
 class InitialLoss(Rule):
@@ -27,7 +29,8 @@ class InitialLoss(Rule):
     Matters: a fresh network should be undecided. A loss many times that of chance means outputs
         so large that the network is confidently wrong, and the first steps are spent on undoing
         it. A loss far below chance means that the answer leaks into the input, if
-        the network is fresh. A sum over the batch makes every gradient larger by its size.
+        the network is fresh. A sum over the batch makes every gradient larger by its size. A
+        loss that is the negative of chance's has its sign turned.
 
     Wrong when: the network is trained already, or the loss has further terms.
 
@@ -71,7 +74,10 @@ class InitialLoss(Rule):
         update = first_update(seen)
         if summed and update is not None and update > self.update:
             return self._summed(reading, value, samples, update)
-        squared = seen.fact("loss.kind") == "mse"
+        kind = seen.fact("loss.kind")
+        if kind in _NEVER_NEGATIVE and self.below < -ratio < self.above:
+            return self._reversed(value, chance)
+        squared = kind == "mse"
         if ratio > (self.above_squared if squared else self.above):
             return self._high(reading, value, chance, ratio)
         if 0 <= least < self.below:
@@ -79,6 +85,21 @@ class InitialLoss(Rule):
         if summed:
             return self._summed(reading, value, samples, update)
         return Passed(f"loss {show(value)}, chance {show(chance)}")
+
+    def _reversed(self, value: float, chance: float) -> Finding:
+        return Finding(
+            self.code,
+            Severity.ERROR,
+            "loss-mismatch",
+            f"The loss is {show(value)}, and a loss of its kind is never negative: chance has "
+            f"{show(chance)}, so that its sign is turned and training makes the error larger.",
+            evidence={"loss.value": value, "loss.chance": chance},
+            remedies=(
+                "Remove the minus sign in front of the loss; if it is meant (an adversary), leave "
+                "it, and bound the loss.",
+            ),
+            explains=self.explains,
+        )
 
     def _summed(
         self, reading: Reading, value: float, samples: float, update: float | None
