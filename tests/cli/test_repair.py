@@ -14,6 +14,12 @@ def deep():
     return nn.Sequential(*layers, nn.Linear(64, 10))
 def shallow():
     return nn.Sequential(nn.Linear(64, 50), nn.ReLU(), nn.Linear(50, 10))
+class Cut(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.c = nn.Linear(64, 64), nn.Linear(64, 64), nn.Linear(64, 10)
+    def forward(self, x):
+        return self.c(self.b(self.a(x).relu()).relu().detach())
 """
 
 
@@ -46,6 +52,13 @@ def test_what_is_repaired_is_told_with_its_code(
 def test_what_is_healthy_is_left_alone(net: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(f"{net}:shallow", *SGD) == 0
     assert "leave it as it is" in capsys.readouterr().out
+
+
+def test_a_gain_beside_an_error_is_exit_code_1(
+    net: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(f"{net}:Cut", "--data", "digits", "--optimizer", "adam", "--lr", "1e-3") == 1
+    assert capsys.readouterr().out.startswith("! better, but not repaired: optimizer-lr")
 
 
 def test_nothing_helps_is_exit_code_1(net: str, capsys: pytest.CaptureFixture[str]) -> None:

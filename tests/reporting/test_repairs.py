@@ -11,6 +11,7 @@ from test_as_html import Page
 from torch import nn
 
 from isograd.errors import InputError
+from isograd.findings import Severity
 from isograd.repairs.comparing import Comparison
 from isograd.repairs.result import Cost, Repair, Skipped, Trial
 from isograd.reporting import REPAIR_FORMS, render
@@ -138,3 +139,17 @@ def test_a_form_that_is_none_is_refused() -> None:
 def test_the_text_keeps_its_width() -> None:
     told = render(make_repaired(), "text", width=70)
     assert max(len(line) for line in told.splitlines() if "nn.init" not in line) <= 70
+
+
+@pytest.mark.parametrize("form", ["text", "markdown", "html", "html-fragment"])
+def test_what_is_left_after_the_change_is_named_with_its_advice(form: str) -> None:
+    repaired = replace(make_repaired(), after=make_sick())
+    told = " ".join(re.sub(r"<[^>]*>|[\\*]", "", render(repaired, form)).split())
+    told = re.split("(?i)after the change: ", told, maxsplit=1)[1]
+    left = [f for f in make_sick().findings if f.severity is not Severity.INFO]
+    assert left
+    for finding in left:
+        _, _, rest = told.partition(f"{finding.code} {finding.cause}")
+        assert "ours to do: " in rest[:20]
+    none = render(replace(repaired, after=make_healthy()), form)
+    assert "ours to do" not in none

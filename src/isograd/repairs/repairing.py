@@ -11,12 +11,12 @@ import torch
 from torch import nn
 
 from isograd.diagnosis import diagnose
-from isograd.errors import InputError, ModelError
-from isograd.findings import Diagnosis
+from isograd.errors import DataError, InputError, ModelError
+from isograd.findings import Diagnosis, Finding, Severity
 from isograd.probe.borrowing import borrowed
 from isograd.probe.measuring import measure
 from isograd.probe.rehearsal import rehearse
-from isograd.remedies import FAMILIES, Case
+from isograd.remedies import FAMILIES, REMEDIES, Case
 from isograd.remedies._optimizers import optimizer_again
 from isograd.repairs.attempting import FEWEST_STEPS, Attempt
 from isograd.repairs.budget import Budget, steps_until
@@ -27,7 +27,7 @@ from isograd.repairs.rehearsing import SETTLED, rehearsed
 from isograd.repairs.result import Cost, Repair, Skipped, Trial
 from isograd.repairs.scoring import MEASURES
 from isograd.repairs.supply import Source, gather
-from isograd.repairs.treatments import AS_IT_IS, Treatment
+from isograd.repairs.treatments import AS_IT_IS, Treatment, copied
 from isograd.sites import NORMS
 
 DEFAULT_LR = 1e-3
@@ -75,43 +75,51 @@ def repair(
         progress: called with (steps done, steps) during the trials.
 
     Raises:
-        InputError: an argument cannot be used.
+        InputError: an argument cannot be used; of an ill network, that it cannot be copied.
     """
     began = time.perf_counter()
     steps, seconds = _budget(budget)
     allow = _families(allow)
     most = MOST_BATCHES if seconds else max(steps // 4, SETTLED)
     diagnosis = _look(model, batch, loss, optimizer, seed)
+    given = optimizer
+    if given is None:
+        optimizer = functools.partial(torch.optim.Adam, lr=DEFAULT_LR)
     start = case = Case(model, batch, diagnosis, loss, optimizer)
     source = None if data is None else Source(data)
     supply = functools.partial(gather, source, batch)
-    notes, spent, tried = list[str](), 0, ""
-    if diagnosis.healthy and optimizer is not None and _can_train(diagnosis):
-        longest = min(most, LONGEST_REHEARSAL)
+    notes, spent, tried = list[str](), 0, "; nothing was trained"
+    able = _can_train(diagnosis) and any(p.requires_grad for p in model.parameters())
+    if given is None and (able or not diagnosis.healthy):
+        notes.append(f"optimizer: none was handed in; trials train with Adam, lr {DEFAULT_LR}")
+    if diagnosis.healthy and able:
+        longest, runner = min(most, LONGEST_REHEARSAL), None
         try:
             runner = Runner(Treatment(), Treatment().start(case, seed), seed)
-        except ModelError as error:  # what cannot be copied may be healthy all the same
-            notes.append(f"rehearsal: left out ({error})")
-        else:
             with borrowed(model), torch.enable_grad():
                 diagnosis, learned = rehearsed(runner, case, supply, longest)
+        except (DataError, ModelError):
+            raise
+        except InputError as error:
+            # What cannot be copied, or not be trained with Adam, may be healthy all the same.
+            if runner is not None and given is not None:
+                raise
+            notes.append(f"rehearsal: left out ({error})")
+        else:
             case = start = replace(case, diagnosis=diagnosis)
             if case.has("norm-mode"):  # from there it shows soonest
                 now = runner.trainee
                 start = replace(case, model=now.model, optimizer=now.optimizer)
             spent = len(runner.losses)
             tried = f", and {'a copy learned' if learned else 'no copy learned'} in {spent} steps"
-    same = Repair("healthy", "", model, loss, _instance(optimizer), diagnosis, notes=tuple(notes))
+    same = Repair("healthy", "", model, loss, _instance(given), diagnosis, notes=tuple(notes))
     if diagnosis.healthy:
         reason = f"No finding asks for a change{tried}."
         return replace(same, reason=reason, cost=_cost(spent, began))
     _check_can_train(diagnosis)
     supplied = supply(most)
     notes += supplied.notes
-    if optimizer is None:
-        optimizer = functools.partial(torch.optim.Adam, lr=DEFAULT_LR)
-        notes.append(f"optimizer: none was handed in; trials train with Adam, lr {DEFAULT_LR}")
-    case = replace(case, optimizer=optimizer, data=supplied.items or None)
+    case = replace(case, data=supplied.items or None)
     if start.model is model or not supplied.apart:
         start = case
     same = replace(same, notes=tuple(notes))
@@ -137,6 +145,7 @@ def repair(
 def _tried(attempt: Attempt, found: Candidates, same: Repair) -> Repair:
     changes = attempt.find()
     if not changes:
+        copied(attempt.case)  # raises where that is why
         reason = "Every change that was tried broke in training."
         return replace(
             same, verdict="nothing-helps", reason=reason, skipped=_skipped(attempt, found)
@@ -159,10 +168,12 @@ def _tried(attempt: Attempt, found: Candidates, same: Repair) -> Repair:
         )
     attempt.dropped.pop(change.name, None)
     trainee, diagnosis = attempt.after(change)
+    stand = _standing(change, same.before, diagnosis)
+    reason = f"{change.name}: {_words(comparison, trials, told.measure)}"
     return replace(
         told,
-        verdict="repaired",
-        reason=f"{change.name}: {_words(comparison, trials, told.measure)}",
+        verdict="improved" if stand else "repaired",
+        reason=" ".join((reason, *map(_yours, stand))),
         model=trainee.model,
         loss=trainee.loss,
         optimizer=trainee.optimizer,
@@ -173,6 +184,28 @@ def _tried(attempt: Attempt, found: Candidates, same: Repair) -> Repair:
         notes=(*told.notes, *_notes(change)),
         skipped=_skipped(attempt, found),
     )
+
+
+def _standing(change: Treatment, before: Diagnosis, after: Diagnosis) -> list[Finding]:
+    """Errors that were there before, and whose cause nothing in the change addresses."""
+    addressed = {
+        cause
+        for plan in change.plans
+        for remedy in REMEDIES
+        if remedy.code == plan.remedy
+        for cause in remedy.addresses
+    }
+    old = {(f.code, f.cause) for f in before.findings if f.severity is Severity.ERROR}
+    return [
+        f
+        for f in after.findings
+        if f.severity is Severity.ERROR and (f.code, f.cause) in old and f.cause not in addressed
+    ]
+
+
+def _yours(finding: Finding) -> str:
+    advice = f"; yours to do: {finding.remedies[0]}" if finding.remedies else "."
+    return f"{finding.code} {finding.cause} stands, which this does not mend{advice}"
 
 
 def _words(comparison: Comparison, trials: tuple[Trial, Trial], measure: str) -> str:

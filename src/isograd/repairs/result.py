@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 VERDICTS = {
     "healthy": "nothing is wrong, so that nothing was changed",
     "repaired": "a change was found that is really better",
+    "improved": "a change was found that is really better, and an error stands all the same",
     "nothing-helps": "something is wrong, and nothing that was tried is really better",
     "no-remedy": "something is wrong, and there was nothing to try",
 }
@@ -90,7 +91,7 @@ class Repair:
     @property
     def changed(self) -> bool:
         """Whether `model`, `loss` or `optimizer` differ from what was handed in."""
-        return self.verdict == "repaired"
+        return self.verdict in ("repaired", "improved")
 
     def __str__(self) -> str:
         from isograd.reporting import render  # late: what shows itself knows how it is shown

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from isograd.errors import InputError, ModelError
+from isograd.errors import InputError
 from isograd.remedies import Case, Plan, Remedy
 
 AS_IT_IS = "as it is"
@@ -75,8 +75,7 @@ class Treatment:
 
         Raises:
             RemedyError: a change does not fit.
-            ModelError: the network cannot be copied.
-            InputError: the optimizer cannot be made.
+            InputError: the network cannot be copied, or the optimizer cannot be made.
         """
         model, optimizer = copied(case)
         before = list(model.parameters())
@@ -113,7 +112,7 @@ def copied(case: Case) -> tuple[nn.Module, Any]:
     """A copy of the model, with a copy of its optimizer or the factory that there is.
 
     Raises:
-        ModelError: the network cannot be copied.
+        InputError: the network cannot be copied.
     """
     both = isinstance(case.optimizer, torch.optim.Optimizer)
     try:
@@ -122,10 +121,23 @@ def copied(case: Case) -> tuple[nn.Module, Any]:
             return model, optimizer
         return copy.deepcopy(case.model), case.optimizer
     except Exception as error:  # whatever the user's classes raise when copied
-        raise ModelError(
-            f"repair: the model cannot be copied ({type(error).__name__}: {error}), and nothing "
-            "is tried on the original; give it a __deepcopy__ that works"
+        raise InputError(
+            f"repair: the model cannot be copied ({type(error).__name__}: {error}"
+            f"{_culprit(case.model)}), and nothing is tried on the original; make it outside "
+            "of the model, or give its class a __deepcopy__ that works"
         ) from error
+
+
+def _culprit(model: nn.Module) -> str:
+    """`; attribute 'stream' of the module 'head'`: the first that cannot be copied by itself."""
+    own = set(vars(nn.Module()))
+    for name, module in model.named_modules():
+        for key, value in vars(module).items():
+            try:
+                copy.deepcopy(None if key in own else value)
+            except Exception:
+                return f"; attribute {key!r} of {f'the module {name!r}' if name else 'the model'}"
+    return ""
 
 
 def refit(optimizer: torch.optim.Optimizer, before: list[nn.Parameter], model: nn.Module) -> None:

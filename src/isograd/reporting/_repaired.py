@@ -6,22 +6,26 @@ import math
 import statistics
 from typing import TYPE_CHECKING
 
+from isograd.findings import Finding, Severity
 from isograd.reporting._numbers import counted, short
 
 if TYPE_CHECKING:
     from isograd.repairs.result import Repair, Trial
 
-SIGNS = {"healthy": "✓", "repaired": "✓", "nothing-helps": "✗", "no-remedy": "✗"}
+SIGNS = {"healthy": "✓", "repaired": "✓", "improved": "!", "nothing-helps": "✗", "no-remedy": "✗"}
 HEADLINES = {
     "healthy": "healthy: leave it as it is",
     "repaired": "repaired",
+    "improved": "better, but not repaired",
     "nothing-helps": "nothing helps",
     "no-remedy": "nothing to try",
 }
 
 
 def level(repair: Repair) -> str:
-    """Healthy or error: what color it has."""
+    """Healthy, warning or error: what color it has."""
+    if repair.verdict == "improved":
+        return "warning"
     return "healthy" if repair.verdict in ("healthy", "repaired") else "error"
 
 
@@ -34,6 +38,12 @@ def headline(repair: Repair) -> str:
     """`repaired: init-gain`, `nothing helps`."""
     words = HEADLINES[repair.verdict]
     return f"{words}: {' + '.join(repair.remedies)}" if repair.remedies else words
+
+
+def left(repair: Repair) -> tuple[Finding, ...]:
+    """Errors and warnings after the change, whose advice is the user's to follow."""
+    found = () if repair.after is None else repair.after.findings
+    return tuple(f for f in found if f.severity is not Severity.INFO)
 
 
 def cost(repair: Repair) -> str:

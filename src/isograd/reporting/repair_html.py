@@ -44,7 +44,12 @@ def tell(repair: Repair, *, whole: bool = True) -> str:
 
 def _hero(repair: Repair) -> Markup:
     sign = tag("span", words.SIGNS[repair.verdict], class_="sign", aria_hidden="true")
-    notes = [tag("li", note) for note in repair.notes]
+    notes = [
+        tag("li", f"After the change: {f.code} {f.cause}; yours to do: {advice}")
+        for f in words.left(repair)
+        for advice in f.remedies or ("see the finding.",)
+    ]
+    notes += [tag("li", note) for note in repair.notes]
     return tag(
         "header",
         tag("h1", sign, words.headline(repair)),

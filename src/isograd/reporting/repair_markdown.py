@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from isograd.reporting import _repaired as words
@@ -18,6 +19,7 @@ def tell(repair: Repair) -> str:
     blocks = [
         f"### {SIGNS[words.level(repair)]} isograd: {plain(words.headline(repair))}",
         plain(repair.reason),
+        "\n".join(_left(repair)),
         plain(f"{summary.subject(repair.before.reading.seen)}; cost: {words.cost(repair)}"),
         "\n".join(f"- {plain(effect)}" for effect in repair.effects),
         fenced(printable_lines(repair.code), "python"),
@@ -56,6 +58,13 @@ def _found(repair: Repair) -> str:
         if not repair.changed:
             lines += [f"  - **Do:** {plain(remedy)}" for remedy in finding.remedies]
     return "\n".join(lines)
+
+
+def _left(repair: Repair) -> Iterator[str]:
+    for finding in words.left(repair):
+        yield f"- After the change: {plain(f'{finding.code} {finding.cause}')}"
+        for advice in finding.remedies:
+            yield f"  - **Yours to do:** {plain(advice)}"
 
 
 def _skipped(repair: Repair) -> list[str]:

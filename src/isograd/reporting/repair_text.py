@@ -60,6 +60,11 @@ def _found(repair: Repair, pen: Pen) -> Iterator[str]:
         yield pen.paragraph(
             f"after the change: {summary.headline(repair.after)}", indent=2, style=""
         )
+    for finding in words.left(repair):
+        label = f"{finding.code} {printable(finding.cause)}"
+        yield pen.paragraph("", label=label, style=finding.severity.value, indent=4)
+        for advice in finding.remedies:
+            yield pen.paragraph(advice, label="yours to do:", style="do", indent=6)
 
 
 def _change(repair: Repair, pen: Pen) -> Iterator[str]:

@@ -88,7 +88,8 @@ def command(
     """Find the least invasive change that makes TARGET train better, and prove it.
 
     TARGET is as in `isograd check`. Changes are made on copies, tried on your data and told as
-    code. Exit code: 0 healthy or repaired, 1 nothing helps, 2 bad input.
+    code. Exit code: 0 healthy or repaired, 1 an error stays (nothing helps, or
+    not against all), 2 bad input.
     """
     # Every word is judged before anything runs: a typo must not cost the import of torch.
     place = _targets.locate(target)
@@ -127,7 +128,7 @@ def command(
             progress=tell,
         )
     _output.write(done, form, output)
-    return int(done.verdict in ("nothing-helps", "no-remedy"))
+    return int(done.verdict not in ("healthy", "repaired"))
 
 
 def _budget(text: str) -> int | str:
