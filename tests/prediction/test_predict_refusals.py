@@ -113,6 +113,11 @@ def test_text_that_names_no_input(text: str, said: str) -> None:
         isograd.predict(Net, text)
 
 
+class Idle(nn.Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+
 class OfDict(nn.Linear):
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:  # type: ignore[override]
         return super().forward(inputs["x"])
@@ -128,6 +133,8 @@ X = torch.randn(SAMPLES, IN)
         (Net, X / 0, DataError, "input 0 holds 143 NaN or infinite values"),
         (OfDict(IN, 3), ({"x": X}, None), ModelError, r"takes the dict itself, give \(\(\{"),
         (lambda: nn.LazyLinear(3), X, PredictionError, "a LazyLinear takes its shape from"),
+        (nn.Sequential, X, ModelError, "no site in the forward of a Sequential of 0 parameters: "),
+        (lambda: Idle(IN, 3), X, ModelError, "of a Idle of 2 parameters: .*; give a model whose"),
         (lambda: nn.Embedding(9, 3), X, PredictionError, r"give ids, such as int64\[32,128\]<"),
     ],
 )

@@ -37,13 +37,14 @@ def check(
         raise error(name, args, said, where())
 
 
-def error(name: str, args: Any, said: str, where: str) -> ModelError:
+_CURE = "give inputs of the shapes and ids that the model takes"
+
+
+def error(name: str, args: Any, said: str, where: str, cure: str = _CURE) -> ModelError:
     """What is raised of a call that would fail, for a reason that torch has `said`."""
     of = shapes(args)
-    return ModelError(
-        f"predict: {name}{of and ' of '}{of} in {where or 'the forward'!r} would fail: {said}; "
-        "give inputs of the shapes and ids that the model takes"
-    )
+    place = where or "the forward"
+    return ModelError(f"predict: {name}{of and ' of '}{of} in {place!r} would fail: {said}; {cure}")
 
 
 def failed(rule: Op, call: Call, args: Any, kwargs: Any, raised: Exception) -> Exception:
@@ -167,11 +168,14 @@ def told(name: str, function: Callable[..., Any], args: Any, kwargs: Any) -> str
     return refused(function, args, kwargs)
 
 
-def refused(function: Callable[..., Any], args: Any, kwargs: Any) -> str:
+def refused(
+    function: Callable[..., Any], args: Any, kwargs: Any, copies: Callable[[Any], Any] | None = None
+) -> str:
     """The first line of what torch raises on tensors of the same shapes; empty where it runs."""
+    copies = copies or _copies
     try:
         with torch._C.DisableTorchFunction(), torch.no_grad():
-            function(*_copies(args), **_copies(kwargs))
+            function(*copies(args), **copies(kwargs))
     except NotImplementedError:
         return ""
     except (RuntimeError, IndexError, ValueError) as error:
@@ -181,19 +185,23 @@ def refused(function: Callable[..., Any], args: Any, kwargs: Any) -> str:
     return ""
 
 
-def _copies(value: Any) -> Any:
-    """The same arguments with empty tensors; types are left to the rules, all numbers are float."""
+def exact_copies(value: Any) -> Any:
+    """The same arguments with empty tensors of the same dtypes."""
+    return _copies(value, None)
+
+
+def _copies(value: Any, real: torch.dtype | None = torch.float32) -> Any:
+    """The same arguments with empty tensors; `real` is the dtype of all floats, None for each's."""
     if isinstance(value, Tensor):
-        real = value.is_floating_point()
-        dtype = torch.float32 if real else value.dtype
+        dtype = real if real and value.is_floating_point() else value.dtype
         return torch.empty(value.shape, dtype=dtype, device="meta")
     if isinstance(value, dict):
-        return {key: _copies(item) for key, item in value.items()}
+        return {key: _copies(item, real) for key, item in value.items()}
     if type(value) in (tuple, list):
-        return type(value)(_copies(item) for item in value)
+        return type(value)(_copies(item, real) for item in value)
     if isinstance(value, torch.device):
         return torch.device("meta")
-    return torch.float32 if isinstance(value, torch.dtype) else value
+    return real or value if isinstance(value, torch.dtype) else value
 
 
 def shapes(args: Any) -> str:

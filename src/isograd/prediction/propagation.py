@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from isograd.errors import IsogradError, PredictionError
-from isograd.prediction import misfits, operands
+from isograd.prediction import dtypes, misfits, operands
 from isograd.prediction.backward.gradients import added, dependent
 from isograd.prediction.backward.links import Link
 from isograd.prediction.backward.passages import Meetings
@@ -29,7 +29,7 @@ from isograd.prediction.moments.known import cuts_of
 from isograd.prediction.moments.masks import steps_of
 from isograd.prediction.ops import Op, Outcome, by_function
 from isograd.prediction.steps import Slope, Step, inherit
-from isograd.sites.batches import listed, tensors
+from isograd.sites.batches import tensors
 
 if TYPE_CHECKING:
     from isograd.prediction.repeats import Done, Following
@@ -92,6 +92,8 @@ class Propagation(TorchFunctionMode):
         self._chance = Chance()
         self._doing = "an operation"
         """The operation under way, for errors."""
+        self.cast = False
+        """Whether operations ran under autocast: dtypes are not followed from there on."""
         self.weighs = True
         """Whether gradients of parameters are wanted."""
         self.plain = Copies()
@@ -274,6 +276,7 @@ class Propagation(TorchFunctionMode):
     ) -> tuple[Any, torch.dtype]:
         """What an operation makes of fields, and the dtype of its result."""
         misfits.check(name, func, args, kwargs, self.where)
+        dtypes.check(self, name, func, args, kwargs)
         call = Call(self, name, func, rule is not None and name in rule.lines)
         if rule is None:
             from isograd.prediction.sampling import sampled
@@ -290,7 +293,7 @@ class Propagation(TorchFunctionMode):
             outcome.back = without_distances(outcome.back)
         if any(isinstance(one, Field) for one in _each(outcome.out)):
             self.record(name, source, outcome)
-        return outcome.out, outcome.dtype or self._dtype(args, kwargs)
+        return outcome.out, outcome.dtype or dtypes.of_result(self, func, args, kwargs)
 
     def _made(self, out: Any, dtype: torch.dtype) -> Any:
         """Tensors in the place of fields."""
@@ -319,12 +322,6 @@ class Propagation(TorchFunctionMode):
         )
         self.steps.append(step)
         self.twins.enter(step)
-
-    def _dtype(self, args: Any, kwargs: Any) -> torch.dtype:
-        with torch._C.DisableTorchFunction():
-            given = [value for value in listed(args, kwargs) if value.is_floating_point()]
-            first = next((value for value in given if id(value) in self._fields), None)
-            return first.dtype if first is not None else given[0].dtype if given else torch.float32
 
     # -- backward -------------------------------------------------------------------------------
 

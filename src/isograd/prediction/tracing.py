@@ -180,6 +180,12 @@ def _run(
         chosen = _guarded(
             tape, batch, lambda: seeds_of(run, tape, outputs, batch.targets, loss, seed)
         )
+    if not reader.rows:
+        raise ModelError(
+            f"predict: found no site in the forward of a {type(built).__name__} of "
+            f"{sum(1 for _ in built.parameters())} parameters: it runs no layer, norm or "
+            "activation; give a model whose forward calls its layers"
+        )
     if run.following is not None:
         run.following.end()
     run.backward(chosen.seeds)

@@ -66,8 +66,10 @@ class Layout(Op):
         dtype = dtype or named.get(call.name)
         if call.name == "bfloat16":
             dtype = torch.bfloat16
-        if call.name == "type_as" and args:
-            dtype = args[0].dtype
+        if dtype is None and args:
+            of = args[0]  # another tensor, torch.FloatTensor, or its name
+            of = getattr(torch, of.rpartition(".")[2], None) if isinstance(of, str) else of
+            dtype = getattr(of, "dtype", None)
         if call.name not in _CUTS:
             return Outcome(f, dtype=dtype)
         # Still a function of the same field, but of slope zero.
