@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+import isograd
 from isograd import remedies
 from isograd.errors import RemedyError
 from isograd.findings import Diagnosis, Finding, Severity
@@ -139,6 +140,41 @@ def test_a_weight_decay_that_eats_the_weights(kind: str, decay: str) -> None:
     assert change.code.endswith(f"lr=0.3{decay})")  # AdamW's own default is left out
 
 
+@pytest.mark.parametrize(
+    ("make", "line"),
+    [
+        (functools.partial(torch.optim.SGD, lr=0.1, weight_decay=1.0), "SGD({}lr=0.1, {}0.01)"),
+        (
+            functools.partial(torch.optim.SGD, lr=0.1, momentum=0.9, weight_decay=1.0),
+            "SGD({}lr=0.1, momentum=0.9, {}0.001)",
+        ),
+        (functools.partial(torch.optim.AdamW, lr=0.05, weight_decay=2.0), "AdamW({}lr=0.05)"),
+        (functools.partial(torch.optim.Adam, lr=0.005, weight_decay=200.0), "AdamW({}lr=0.005)"),
+    ],
+)
+def test_a_decay_that_the_rule_reports_is_the_one_it_names(make: Any, line: str) -> None:
+    model, batch = plain(2), classes()
+    diagnosis = isograd.check(model, batch, F.cross_entropy, optimizer=make)
+    assert [f.code for f in diagnosis.findings] == ["IG306"]
+    named = diagnosis.findings[0].evidence["settings"]
+    case = Case(model, batch, diagnosis, F.cross_entropy, make)
+    plan = plan_of("optimizer-defaults", case)
+    assert plan.training.endswith(line.format("model.parameters(), ", "weight_decay="))
+    assert plan.optimizer is not None
+    made = plan.optimizer(model.parameters())
+    assert made.param_groups[0]["weight_decay"] == named["weight_decay"]
+    again = isograd.check(model, batch, F.cross_entropy, optimizer=plan.optimizer)
+    assert "IG306" not in [f.code for f in again.findings]
+
+
+def test_weights_of_zero_have_no_first_step_to_go_by() -> None:
+    model = plain(2)
+    for p in model.parameters():
+        nn.init.zeros_(p)
+    with pytest.raises(RemedyError, match="no weight moves at the first step and has a size"):
+        remedies.apply("optimizer-lr", model, classes(), optimizer=SGD(model.parameters()))
+
+
 def test_a_divergence_gets_logarithms() -> None:
     model = nn.Sequential(*plain(2, out=5), nn.Softmax(1))
     x = torch.randn(40, 20)
@@ -180,19 +216,6 @@ def test_a_softmax_before_cross_entropy_goes() -> None:
     assert float(F.cross_entropy(model(x), y).detach()) == pytest.approx(
         float(F.nll_loss(logits, y)), rel=1e-5
     )
-
-
-def test_a_softmax_in_the_forward_is_left_to_the_user() -> None:
-    class Own(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.body = plain(2)
-
-        def forward(self, x: Tensor) -> Tensor:
-            return F.softmax(self.body(x), 1)
-
-    with pytest.raises(RemedyError, match="softmax is not a module of its own: return the logits"):
-        remedies.apply("loss-softmax", Own(), classes(), F.cross_entropy)
 
 
 def test_a_softmax_over_one_unit_becomes_a_sigmoid() -> None:

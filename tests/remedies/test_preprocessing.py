@@ -1,6 +1,7 @@
 """Preprocessing against scikit-learn, in one pass and in many parts."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,10 +10,11 @@ from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.data import DataLoader, TensorDataset
 
 from isograd import remedies
 from isograd.errors import DataError, RemedyError
-from isograd.remedies import Preprocessed, Standardize, Whiten
+from isograd.remedies import REMEDIES, Plan, Preprocessed, Standardize, Whiten, case_of
 from isograd.remedies._examples import plain
 
 
@@ -164,6 +166,55 @@ def test_outputs_stay_in_the_users_units() -> None:
     )
     with pytest.raises(RemedyError, match="not the shape of the outputs"):
         remedies.apply("preprocess-targets", plain(2, out=1), (x, 900 + y[:, 0]), _aligned)
+
+
+def test_the_code_of_targets_runs_as_it_stands() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(300, 20)
+    for offset, loss, columns in ((5e4, F.mse_loss, 1), (1e6, None, 3), (900.0, F.mse_loss, 20)):
+        y = offset + x[:, :columns]
+        model = plain(2, gain=1.0, out=columns)
+        batches = [(x[k : k + 50], y[k : k + 50]) for k in range(0, 300, 50)]
+        change = remedies.apply("preprocess-targets", model, batches[0], loss, data=batches)
+        own = plain(2, gain=1.0, out=columns)
+        names: dict[str, Any] = {"model": own} | ({"loss": loss} if loss else {})
+        if columns > 16:  # the numbers of so many are fitted
+            assert "# targets: " in change.code
+            names["targets"] = y
+        exec(change.code, names)
+        # Of all 300 samples, the 256 first and what came with them.
+        assert torch.allclose(names["model"].mean, y.mean(0), rtol=0, atol=0.1)
+        assert torch.allclose(names["model"].std, y.std(0, correction=0), rtol=0.1)
+        out = names["model"](x)
+        expected = (((out - y) / names["model"].std) ** 2).mean()
+        # At 1e6 outputs and targets have steps of 0.06 in single precision.
+        torch.testing.assert_close(names["loss"](out, y), expected, rtol=0.05, atol=0)
+
+
+def test_batches_that_differ_do_not_stop_the_plan() -> None:
+    x = torch.randn(40, 20)
+    y = 900 + 50 * x[:, :1]
+    for odd in ((x, y, y), (x, y[:, 0]), (x, {"y": y})):
+        change = remedies.apply(
+            "preprocess-targets", plain(2, out=1), (x, y), F.mse_loss, data=[odd]
+        )
+        assert float(change.model.std) == pytest.approx(float(y.std(correction=0)), rel=1e-4)
+        assert "those of 40 samples" in str(change)
+
+
+def test_a_plan_leaves_the_users_generator_alone() -> None:
+    x = torch.randn(400, 20)
+    y = 900 + 50 * x[:, :1]
+    data = DataLoader(TensorDataset(x, y), batch_size=64, shuffle=True)
+    case = case_of(plain(2, out=1), (x[:64], y[:64]), F.mse_loss, data=data)
+    state = torch.get_rng_state()
+    first = REMEDIES["preprocess-targets"].plan(case)
+    assert torch.equal(state, torch.get_rng_state())
+    torch.rand(3)
+    second = REMEDIES["preprocess-targets"].plan(case)
+    assert isinstance(first, Plan)
+    assert isinstance(second, Plan)
+    assert first.code == second.code
 
 
 def _aligned(out: Tensor, targets: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from isograd.remedies._activations import aliases_of, last_activation
 from isograd.remedies._code import loop, program
 from isograd.remedies._examples import example, plain
+from isograd.remedies._losses import is_torchs
 from isograd.remedies._remedy import Case, Plan, Remedy
 from isograd.sites.batches import as_batch
 from isograd.sites.facts import target_facts
@@ -24,10 +25,12 @@ class LossLogits(Remedy):
         probabilities this is the same loss without its logarithm of 0; with a squared error
         it is another one, whose gradient does not fade where the network is sure and wrong.
         Before a divergence (`kl_div`) the softmax becomes a `LogSoftmax`, and the loss stays.
+        `nll_loss` of logits becomes `cross_entropy`; of probabilities, that of their logarithm.
 
     Needs: a sigmoid (softmax) module that ends the model, targets of zeros and ones (classes;
         for `kl_div` numbers), a loss that is not one of the two already, and a reason: an output
         that is saturated, a non-finite loss, a squared error, or a finding that names the pair.
+        Or `nll_loss` itself, as a function or module, of outputs that are no logarithms.
 
     Source: Bishop 1995, Neural networks for pattern recognition, section 6.9; Golik, Doetsch and
         Ney 2013, Cross-entropy vs. squared error training.
@@ -49,6 +52,8 @@ class LossLogits(Remedy):
         """Looks at the last module, the targets and the loss."""
         record = case.record
         kind = record.fact("loss.kind")
+        if kind == "nll" and case.has("loss-mismatch"):
+            return self._likelihood(case)
         # The new loss gets the targets of the batch, whatever the user's made of them.
         target = target_facts(as_batch(case.batch).targets, None, None).get("target.kind")
         last = last_activation(case)
@@ -83,6 +88,53 @@ class LossLogits(Remedy):
             ),
             given={"loss": case.loss},
             notes=(f"The model returns logits: apply {site.kind} to them to get probabilities.",),
+        )
+
+    def _likelihood(self, case: Case) -> Plan | str:
+        """`nll_loss` of what is no logarithm of a probability."""
+        record = case.record
+        ops, shape = record.fact("loss.input_ops") or (), record.fact("output.shape") or ()
+        axis = record.fact("output.softmax_axis")
+        classes = 1 if len(shape) > 1 else 0
+        shares = tuple(ops[-2:-1]) == ("softmax",)
+        if set(ops) & {"log", "log_softmax", "logsigmoid", "logsumexp"}:
+            return "nll_loss gets logarithms"
+        if "sigmoid" in ops or ("softmax" in ops and not (shares and axis == classes)):
+            return "nll_loss gets neither logits nor probabilities: return log_softmax of logits"
+        line = "outputs.clamp_min(…).log()" if shares else "F.log_softmax(outputs, 1)"
+        given = case.loss
+        if not is_torchs(case):
+            return f"the loss is one of your own: in it, give nll_loss {line} in place of outputs"
+        change: tuple[str, ...]
+        if shares:
+            change = (
+                "of_logarithms = loss",
+                "loss = lambda outputs, targets: of_logarithms(\n"
+                "    outputs.clamp_min(torch.finfo(outputs.dtype).tiny).log(), targets\n)",
+            )
+        elif given is F.nll_loss:
+            change = ("loss = F.cross_entropy",)
+        elif isinstance(given, nn.NLLLoss):
+            own = [
+                f"{name}=loss.{name}"
+                for name, usual in (("weight", None), ("ignore_index", -100), ("reduction", "mean"))
+                if getattr(given, name) is not usual and getattr(given, name) != usual
+            ]
+            change = (f"loss = nn.CrossEntropyLoss({', '.join(own)})",)
+        else:
+            change = (
+                "of_logarithms = loss",
+                f"loss = lambda outputs, targets: of_logarithms(F.log_softmax(outputs, {classes}), "
+                "targets)",
+            )
+        return Plan(
+            self.code,
+            "The loss is a likelihood: it is 0 at its best, and larger outputs are no reward.",
+            program(*change),
+            given={"loss": given},
+            notes=()
+            if shares
+            else ("The model returns logits: apply softmax to them to get probabilities.",),
         )
 
     def _logarithm(self, case: Case, name: str) -> Plan | str:

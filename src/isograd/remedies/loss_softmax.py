@@ -10,6 +10,7 @@ from isograd.records import Site
 from isograd.remedies._activations import aliases_of, last_activation
 from isograd.remedies._code import loop, program
 from isograd.remedies._examples import classes, example, plain
+from isograd.remedies._losses import is_torchs
 from isograd.remedies._remedy import Case, Plan, Remedy
 
 
@@ -20,10 +21,12 @@ class LossSoftmax(Remedy):
     Does: replaces a softmax or sigmoid in front of cross entropy (or of binary cross entropy with
         logits), which apply one themselves, by the identity: the model then returns logits. A
         softmax over one unit, which is always 1, goes too: it becomes a sigmoid for binary targets.
+        Where it is called in the forward, a loss of torch gets its inverse (log or logit) instead.
         One that runs over the samples of the batch runs over the last axis then.
 
     Needs: such a pair, or such a softmax, with the softmax or sigmoid in a module of its own at the
-        end of the model.
+        end of the model; or the softmax or sigmoid called last in the forward, and as the loss
+        `cross_entropy` or `binary_cross_entropy_with_logits` itself, as a function or a module.
 
     Source: torch.nn.CrossEntropyLoss, whose input is unnormalized logits; Bridle 1990,
         Probabilistic interpretation of feedforward classification network outputs.
@@ -55,7 +58,13 @@ class LossSoftmax(Remedy):
             return "it is called in the forward, not a module: return the logits there"
         names = aliases_of(case.model, site.name.split("#")[0])
         if not names or _elsewhere(case, site):
-            return f"{site.name} is not a module of its own: return the logits in the forward"
+            if twice and ops[-2:-1] == (site.kind,) and is_torchs(case):
+                return self._undone(case, site.kind)
+            inverse = "log" if site.kind == "softmax" else "logit"
+            other = f", or give {kind} outputs.{inverse}() in the loss" if twice else ""
+            return (
+                f"{site.name} is not a module of its own: return the logits in the forward{other}"
+            )
         if across:
             new = "nn.Softmax(-1)" if site.kind == "softmax" else "nn.LogSoftmax(-1)"
             return Plan(
@@ -73,6 +82,28 @@ class LossSoftmax(Remedy):
             notes=()
             if binary
             else (f"The model returns logits: apply {site.kind} to them to get probabilities.",),
+        )
+
+    def _undone(self, case: Case, kind: str) -> Plan | str:
+        """The loss of the logits that a softmax or sigmoid in the forward was computed from."""
+        axis, wide = case.record.fact("output.softmax_axis"), case.record.fact("output.shape")
+        if kind == "softmax" and axis != (1 if len(wide or ()) > 1 else 0):
+            return f"the softmax in the forward runs over axis {axis}: return the logits there"
+        least = "torch.finfo(outputs.dtype)"
+        inverse = {
+            "softmax": f"outputs.clamp_min({least}.tiny).log()",
+            "sigmoid": f"outputs.logit({least}.eps)",
+        }[kind]
+        return Plan(
+            self.code,
+            f"The loss no longer applies {kind} to what went through one: it can fall to 0.",
+            program(
+                f"# shorter: return what enters the {kind} in the forward, and keep the loss",
+                "of_logits = loss",
+                f"loss = lambda outputs, targets: of_logits(\n    {inverse}, targets\n)",
+            ),
+            given={"loss": case.loss},
+            notes=(f"The model still returns what its {kind} gives.",),
         )
 
     @staticmethod

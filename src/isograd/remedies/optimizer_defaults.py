@@ -1,5 +1,6 @@
 """optimizer-defaults: settings of the optimizer that make sense."""
 
+import inspect
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -17,9 +18,11 @@ class OptimizerDefaults(Remedy):
 
     Does: keeps class and learning rate and sets what is odd to its usual value: momentum 0.9, betas
         (0.9, 0.999), eps 1e-8, weight decay 1e-2 of an optimizer that decouples it (AdamW) and 5e-4
-        of others; a negative rate becomes positive.
+        of others; a negative rate becomes positive. A finding that names a value is followed; Adam
+        whose weight decay is the fault becomes AdamW, which decouples it.
 
-    Needs: an optimizer of torch.optim with one group of parameters, and a setting out of range.
+    Needs: an optimizer of torch.optim with one group of parameters, and a setting out of range
+        or named by a finding.
 
     Source: Sutskever et al. 2013, On the importance of initialization and momentum in deep
         learning; Kingma and Ba 2015, Adam, section 2.1 (the condition on the betas).
@@ -44,7 +47,14 @@ class OptimizerDefaults(Remedy):
         kind, settings, groups = told
         if groups > 1 or not kind.__module__.startswith("torch.optim"):
             return f"{kind.__name__} with {groups} groups of parameters has settings of its own"
-        changed = {k: v for k, v in self._usual(kind, settings).items() if settings[k] != v}
+        told_values = _named(case)
+        if kind is torch.optim.Adam and "weight_decay" in told_values:
+            kind, known = torch.optim.AdamW, inspect.signature(torch.optim.AdamW).parameters
+            settings = {k: v for k, v in settings.items() if k in known}
+        usual = self._usual(kind, settings) | {
+            k: v for k, v in told_values.items() if k in settings
+        }
+        changed = {k: v for k, v in usual.items() if settings[k] != v}
         if not changed:
             return f"{kind.__name__}: 0 of {len(settings)} settings are odd"
         new = {**settings, **changed}
@@ -85,6 +95,14 @@ class OptimizerDefaults(Remedy):
     def well() -> Case:
         """Momentum of 0.9."""
         return _case(0.9)
+
+
+def _named(case: Case) -> dict[str, Any]:
+    """Settings that a finding says to use: {name: value}."""
+    every = [f for one in case.findings for f in (one, *one.symptoms)]
+    found = [f.evidence.get("settings") for f in every if f.cause == "optimizer-hyperparameter"]
+    new = {k: v for settings in found if isinstance(settings, dict) for k, v in settings.items()}
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in new.items()}
 
 
 def _told(value: Any) -> str:

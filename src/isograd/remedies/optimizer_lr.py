@@ -59,8 +59,14 @@ class OptimizerLr(Remedy):
             for i, r in record.pairs("weight.update_ratio")
             if record.parameters[i].is_weight and r > 0
         ]
-        if not rate or not moved:
-            return "it needs a learning rate and the size of a first step (check(..., optimizer=))"
+        if not rate:
+            why = "is not known, no first step was rehearsed" if rate is None else "is 0"
+            return f"the learning rate {why}"
+        if not moved:
+            return (
+                "no weight moves at the first step and has a size to compare this with: those with "
+                "a gradient are 0, or none has one"
+            )
         adaptive = bool(record.fact("optimizer.adaptive"))
         momentum = 0.0 if adaptive else record.fact("optimizer.momentum") or 0.0
         step = median(moved) / max(1 - momentum, 0.01)

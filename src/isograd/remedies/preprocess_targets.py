@@ -1,6 +1,7 @@
 """preprocess-targets: targets of mean zero and unit variance, outputs in their own units."""
 
 import math
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -8,11 +9,20 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from isograd.errors import DataError
 from isograd.remedies._code import number, program
 from isograd.remedies._examples import example, plain
 from isograd.remedies._inputs import Parts
+from isograd.remedies._preprocessing import Standardize
 from isograd.remedies._remedy import Case, Plan, Remedy
 from isograd.sites.batches import as_batch
+from isograd.sites.randomness import reseed
+
+_LOSSES = {"mse": F.mse_loss, "l1": F.l1_loss}
+_UNITS = {
+    "mse": "The loss is in units of the targets' variance.",
+    "l1": "The loss is in units of the targets' standard deviation.",
+}
 
 
 @dataclass(frozen=True)
@@ -38,6 +48,11 @@ class PreprocessTargets(Remedy):
     """Factor from 1 of the targets' rms: gradients of a squared error are off by as much."""
     alike: float = 1e-3
     """Part of their rms by which the means of two sets of numbers differ that are not the same."""
+    samples: int = 256
+    """Of which mean and standard deviation are taken, if the data has as many: they are known to a
+    sixteenth of the standard deviation."""
+    written: int = 16
+    """Columns whose numbers stand in the code; those of more are fitted where the code runs."""
 
     def plan(self, case: Case) -> Plan | str:
         """Looks at the targets and the loss."""
@@ -55,8 +70,6 @@ class PreprocessTargets(Remedy):
             return "the targets are constant"
         if 1 / self.off <= rms <= self.off and not case.has("target-not-normalized"):
             return f"the targets have rms {number(rms)}"
-        columns = targets.ndim > 1
-        keep = f"({targets.ndim - 1},)" if columns else "()"
         effect = (
             f"The model learns targets of mean 0 and unit variance in place of {number(mean)} and "
             f"{number(std)}."
@@ -76,22 +89,40 @@ class PreprocessTargets(Remedy):
                     "targets of one batch.",
                 ),
             )
-        given = case.loss or (F.mse_loss if kind == "mse" else F.l1_loss)
-        lines = [
-            "# targets: the targets of your training batches, one after the other",
-            f"units = Standardize.fit(targets, keep={keep})",
-            "model = ScaledOutputs(model, units.mean, units.std)",
-            "loss = InUnitsOfTargets(loss, units.std)",
-        ]
+        if targets.ndim > 1 and targets.shape[-1] > self.written:
+            return self._fitted(case, kind, effect, keys, f"({targets.ndim - 1},)")
+        mean_told, std_told, count = _numbers_of(case, targets, self.samples)
+        loss = "loss" if case.loss else f"F.{_LOSSES[kind].__name__}"
         return Plan(
             self.code,
             effect,
-            program(*lines),
+            program(
+                f"std = {std_told}",
+                f"model = ScaledOutputs(model, {mean_told}, std)",
+                f"loss = InUnitsOfTargets({loss}, std)",
+            ),
             keys=keys,
-            given={"targets": Parts(case, None), "loss": given},
-            notes=("The loss is in units of the targets' variance.",)
-            if kind == "mse"
-            else ("The loss is in units of the targets' standard deviation.",),
+            given={"loss": case.loss},
+            notes=(
+                _UNITS[kind],
+                f"Mean and standard deviation are those of {count} samples.",
+            ),
+        )
+
+    def _fitted(self, case: Case, kind: str, effect: str, keys: str, keep: str) -> Plan:
+        """The same of so many columns that nobody wants to read their numbers."""
+        return Plan(
+            self.code,
+            effect,
+            program(
+                "# targets: the targets of your training batches, one after the other",
+                f"units = Standardize.fit(targets, keep={keep})",
+                "model = ScaledOutputs(model, units.mean, units.std)",
+                "loss = InUnitsOfTargets(loss, units.std)",
+            ),
+            keys=keys,
+            given={"targets": Parts(case, None), "loss": case.loss or _LOSSES[kind]},
+            notes=(_UNITS[kind],),
         )
 
     @staticmethod
@@ -108,3 +139,29 @@ class PreprocessTargets(Remedy):
 def _numbers(std: float, mean: float) -> tuple[Tensor, Tensor]:
     x = torch.randn(40, 20)
     return x, mean + std * x[:, :1]
+
+
+def _numbers_of(case: Case, targets: Tensor, samples: int) -> tuple[str, str, int]:
+    """Mean and standard deviation of the columns as code, and of how many samples they are."""
+    parts, count, like_this = list[Tensor](), 0, (targets.ndim, targets.shape[1:])
+    with torch.random.fork_rng(devices=()):
+        reseed(0)  # a loader that shuffles gives the same batches every time
+        with suppress(DataError):  # batches of other kinds are for the trials to tell of
+            for part in Parts(case, None):
+                if count >= samples or (part.ndim, part.shape[1:]) != like_this:
+                    break
+                parts.append(part)
+                count += len(part)
+    if not parts:
+        parts, count = [targets], len(targets)
+    units = Standardize.fit(parts, keep=(targets.ndim - 1,) if targets.ndim > 1 else ())
+    like = f', device="{targets.device}"' if targets.device.type != "cpu" else ""
+    like += f", dtype={units.mean.dtype}" if units.mean.dtype != torch.float32 else ""
+
+    def told(values: Tensor) -> str:
+        # Eight digits: what is small beside a large mean is not rounded off.
+        each = [f"{v:.8g}" for v in values.double().flatten().tolist()]
+        each = [v if {".", "e", "n"} & set(v) else f"{v}.0" for v in each]
+        return f"torch.tensor({each[0] if len(each) == 1 else '[' + ', '.join(each) + ']'}{like})"
+
+    return told(units.mean), told(units.std), count

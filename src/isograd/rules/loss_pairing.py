@@ -102,13 +102,16 @@ class LossPairing(Rule):
             and (low < -self.outside or high > 1 + self.outside)
         )
         logits = "Remove {} before the loss; apply it to the outputs for prediction only."
-        if kind == "cross_entropy" and "softmax" in ops:
+        # A logarithm of the softmax, or a logit of the sigmoid, gives logits back.
+        twice = "softmax" in ops and "log" not in ops[ops.index("softmax") :]
+        if kind == "cross_entropy" and twice:
             return (
                 "softmax is applied 2 times, by the model and by cross_entropy: the loss sees "
                 f"probabilities{inside} in place of logits, and cannot fall to 0.",
                 logits.format("softmax"),
             )
-        if kind in ("cross_entropy", "bce_logits") and "sigmoid" in ops:
+        flat = "sigmoid" in ops and "logit" not in ops[ops.index("sigmoid") :]
+        if kind in ("cross_entropy", "bce_logits") and flat:
             return (
                 f"sigmoid stands before {kind}, which expects logits: it sees probabilities"
                 f"{inside}, and cannot fall to 0.",

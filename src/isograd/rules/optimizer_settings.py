@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from statistics import median
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from isograd.findings import Finding, Severity
 from isograd.records import Reading, Record
@@ -11,8 +11,13 @@ from isograd.rules._numbers import fact, finite, show
 from isograd.rules._rule import NotApplicable, Outcome, Passed, Rule
 from isograd.rules._symptoms import OF_TRAINING, OVER_DEPTH
 
-Fault = tuple[Severity, str, str]
-"""How bad, what is wrong, what to do."""
+Fault = tuple[Severity, str, str, dict[str, Any]]
+"""How bad, what is wrong, what to do, and the same as settings."""
+
+_USUAL_DECAY = 0.01
+"""AdamW's default; the most that is told to be used."""
+_LIGHT = 0.001
+"""Part of every weight that one step with the decay that is told takes away, at most."""
 
 
 @dataclass(frozen=True)
@@ -70,14 +75,17 @@ class OptimizerSettings(Rule):
         ]
         if not faults:
             return Passed(f"{seen.fact('optimizer.name') or 'the optimizer'}: 0 odd settings")
-        severity, what, remedy = max(faults, key=lambda fault: fault[0].weight)
+        severity, what, remedy, _ = max(faults, key=lambda fault: fault[0].weight)
         return Finding(
             self.code,
             severity,
             "optimizer-hyperparameter",
             what,
-            evidence={"faults": [text for _, text, _ in faults]},
-            remedies=(remedy, *(r for _, _, r in faults if r != remedy)),
+            evidence={
+                "faults": [text for _, text, _, _ in faults],
+                "settings": {k: v for *_, new in faults for k, v in new.items()},
+            },
+            remedies=(remedy, *(r for _, _, r, _ in faults if r != remedy)),
             explains=self.explains,
         )
 
@@ -89,6 +97,7 @@ class OptimizerSettings(Rule):
             Severity.ERROR,
             f"The learning rate is {show(rate)}: every step climbs.",
             "Use a positive learning rate.",
+            {"lr": -rate},
         )
 
     def _momentum(self, record: Record) -> Fault | None:
@@ -100,11 +109,13 @@ class OptimizerSettings(Rule):
                 Severity.ERROR,
                 f"Momentum is {show(momentum)}: past steps never fade, they add up for ever.",
                 "Set momentum=0.9.",
+                {"momentum": 0.9},
             )
         return (
             Severity.WARNING,
             f"Momentum is {momentum:.6g}: about {show(1 / (1 - momentum))} steps add up.",
             "Set momentum=0.9, or divide the learning rate by as much.",
+            {"momentum": 0.9},
         )
 
     def _betas(self, record: Record) -> Fault | None:
@@ -118,14 +129,14 @@ class OptimizerSettings(Rule):
             text = (
                 f"Betas are ({first:.6g}, {second:.6g}): an average that never takes in a gradient."
             )
-            return Severity.ERROR, text, "Set betas=(0.9, 0.999)."
+            return Severity.ERROR, text, "Set betas=(0.9, 0.999).", {"betas": [0.9, 0.999]}
         if second >= first**2:  # the condition under which Adam's step stays bounded (Kingma 2015)
             return None
         text = (
             f"Betas are ({first:.6g}, {second:.6g}): gradients are divided by a size that forgets "
             "faster than their average, so that steps have no bound."
         )
-        return Severity.WARNING, text, "Set betas=(0.9, 0.999)."
+        return Severity.WARNING, text, "Set betas=(0.9, 0.999).", {"betas": [0.9, 0.999]}
 
     def _eps(self, record: Record) -> Fault | None:
         eps = fact(record, "optimizer.eps")
@@ -144,7 +155,7 @@ class OptimizerSettings(Rule):
             f"eps is {show(eps)}, {show(eps / typical)} times a typical gradient entry "
             f"({show(typical)}): the optimizer no longer adapts."
         )
-        return Severity.WARNING, text, "Set eps=1e-8."
+        return Severity.WARNING, text, "Set eps=1e-8.", {"eps": 1e-8}
 
     def _decay(self, record: Record) -> Fault | None:
         rate, decay = fact(record, "optimizer.lr"), fact(record, "optimizer.weight_decay")
@@ -159,7 +170,8 @@ class OptimizerSettings(Rule):
                 f"The gradient of the penalty, weight_decay {show(decay)} times the weights, is "
                 f"{show(ratio)} times that of the loss or more: every step shrinks the weights."
             )
-            return Severity.WARNING, text, "Use AdamW with weight_decay=0.01."
+            new = f"Use AdamW with weight_decay={show(_USUAL_DECAY)}."
+            return Severity.WARNING, text, new, {"weight_decay": _USUAL_DECAY}
         # What is decayed goes through the momentum as the gradient does.
         taken = rate * decay / (1 - momentum)
         if taken <= self.decay:
@@ -169,7 +181,9 @@ class OptimizerSettings(Rule):
             f"Weight decay {show(decay)} at learning rate {show(rate)}{by} takes "
             f"{show(100 * taken)} % of every weight away at every step."
         )
-        return Severity.WARNING, text, "Lower weight_decay to 1e-2 or less."
+        light = float(f"{min(_USUAL_DECAY, decay * _LIGHT / taken):.2g}")
+        told = f"Lower weight_decay to {show(light)} or less."
+        return Severity.WARNING, text, told, {"weight_decay": light}
 
     def _penalty(self, record: Record, decay: float) -> float | None:
         """Penalty over gradient at the weight where it is least."""
