@@ -1,4 +1,4 @@
-"""Losses that remedies put in the place of others; picklable, outputs stay what they are."""
+"""Losses that remedies put in the place of others; outputs stay what they are."""
 
 from collections.abc import Callable
 from functools import partial
