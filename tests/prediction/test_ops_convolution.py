@@ -154,7 +154,7 @@ def test_no_axis_of_samples():
 def test_time_first():
     rng = np.random.default_rng(7)
     x = made(rng, [(5,), (2,), (3,)], [1, 1, 1])
-    bias = torch.zeros(4, dtype=torch.float64)
+    bias = torch.zeros(4)
     check(rng, torch.conv_tbc, x, independent((3, 3, 4), 0.5, 0.8), halves, bias, 1)
 
 

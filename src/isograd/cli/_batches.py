@@ -102,6 +102,16 @@ def fit(data: Data, model: Any, dtype: Any) -> Data:
     return Data(_each(data.batch, move), batches)
 
 
+def unplaced(data: Data) -> Any:
+    """The batch for a model that is not built yet: in torch's default type if need be."""
+    import torch
+
+    def move(tensor: "Tensor") -> "Tensor":
+        return tensor.to(torch.get_default_dtype()) if tensor.is_floating_point() else tensor
+
+    return _each(data.batch, move) if data.cast else data.batch
+
+
 @dataclass(frozen=True)
 class _Moved:
     """Batches that are moved as they are drawn."""

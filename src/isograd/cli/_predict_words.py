@@ -130,7 +130,7 @@ def batch(
         return lambda _: inputs
     if data is not None:
         source = _batches.source(data, batch_size=batch_size, seed=seed)
-        return lambda _: source().batch
+        return lambda _: _batches.unplaced(source())
 
     def own(found: Any) -> Any:
         if found is None:

@@ -52,6 +52,8 @@ class Labels(Rule):
             return NotApplicable("no targets (hand them in as the second part of the batch)")
         low, high = fact(seen, "target.min") or 0.0, fact(seen, "target.max") or 0.0
         outside = low < -self.rounding or high > 1 + self.rounding
+        if seen.source == "predicted" and kind == "class":
+            outside = False  # the loss makes probabilities of them: torch takes no labels there
         if seen.fact("loss.kind") in ("bce", "bce_logits") and outside:
             return self._no_probabilities(seen, low, high, distinct)
         lost = fact(seen, "target.out_of_range") or 0
