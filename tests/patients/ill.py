@@ -278,6 +278,18 @@ ILL: dict[str, Ill] = {
         "dropout-too-high",
         "warning",
     ),
+    "dropouts in a row": Ill(
+        ill(
+            lambda: nn.Sequential(
+                *(m for n in (64, 32, 32) for m in (nn.Linear(n, 32), nn.ReLU(), nn.Dropout(0.8))),
+                nn.Linear(32, 10),
+            ),
+            digits,
+        ),
+        "IG211",
+        "dropout-too-high",
+        "warning",
+    ),
     "wrong backward": Ill(
         HIDDEN["wrong backward"].build, "IG701", "other-than-predicted", "warning"
     ),

@@ -228,13 +228,13 @@ def test_a_model() -> None:
         "model.device": "cpu",
         "model.frozen": ["1.weight", "1.bias"],
         "model.scripted": 0,
-        "model.dropout": 0.0,
+        "model.dropout": [],
         "model.dropout_at": [],
     }
     drops = nn.Sequential(nn.Dropout(0.3), nn.Dropout(0.0), nn.AlphaDropout(0.2), nn.Dropout2d(0.5))
     drops[3].eval()
     found = model_facts(drops)
-    assert (found["model.dropout"], found["model.dropout_at"]) == (0.3, ["0"])
+    assert (found["model.dropout"], found["model.dropout_at"]) == ([0.3, 0.2], ["0", "2"])
     bare = model_facts(nn.Tanh())
     assert (bare["model.dtype"], bare["model.device"]) == ("none", "none")
 

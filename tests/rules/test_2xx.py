@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from isograd.findings import Finding, Severity
-from isograd.records import Reading, Record
+from isograd.records import Reading, Record, Site
 from isograd.rules import RULES, Passed
 from isograd.rules._examples import chain, with_history
 from isograd.rules.dead_units import chance_dead
@@ -151,7 +151,7 @@ def test_likeness_worries_only_beyond_what_training_undoes() -> None:
     ("p", "told"), [(0.9, None), (0.91, "10 times"), (0.95, "19 times"), (1.0, "no signal at all")]
 )
 def test_dropout_by_the_noise_that_it_adds(p: float, told: str | None) -> None:
-    facts = {"model.dropout": p, "model.dropout_at": ["b"]}
+    facts = {"model.dropout": [p], "model.dropout_at": ["b"]}
     outcome = RULES["IG211"].judge(Reading(chain(2, facts=facts)))
     if told is None:
         assert isinstance(outcome, Passed)
@@ -159,3 +159,36 @@ def test_dropout_by_the_noise_that_it_adds(p: float, told: str | None) -> None:
         assert isinstance(outcome, Finding)
         assert outcome.message.startswith("b: ")
         assert told in outcome.message
+
+
+@pytest.mark.parametrize(
+    ("shape", "label", "skips", "found"),
+    [
+        ((32,), "Dropout", False, True),  # 32 units, of whose energy 0.2^3 is signal: 0.26
+        ((130,), "Dropout", False, False),
+        ((32, 5), "Dropout", False, False),  # each entry by itself
+        ((32, 5), "Dropout1d", False, True),  # channels
+        ((32,), "Dropout", True, False),
+    ],
+)
+def test_dropouts_in_a_row_by_what_they_leave_to_the_width(
+    shape: tuple[int, ...], label: str, skips: bool, found: bool
+) -> None:
+    sites: list[Site] = []
+    for layer in range(3):  # one module, called three times
+        before = () if not sites else (len(sites) - 1,)
+        sites.append(Site(f"fc.{layer}", "linear", "Linear", layer + 1, (16, *shape), before))
+        name = f"drop#{layer + 1}" if layer else "drop"
+        sites.append(Site(name, "dropout", label, layer + 1, (16, *shape), (len(sites) - 1,)))
+        if skips:
+            ends = (len(sites) - 1, *before)
+            sites.append(Site(f"add#{layer}", "add", "add", layer + 1, (16, *shape), ends))
+    record = Record(
+        sites=tuple(sites), facts={"model.dropout": [0.8], "model.dropout_at": ["drop"]}
+    )
+    outcome = RULES["IG211"].judge(Reading(record))
+    assert isinstance(outcome, Finding if found else Passed)
+    if isinstance(outcome, Finding):
+        assert outcome.sites == ("drop", "drop#2", "drop#3")
+        assert outcome.evidence["signal"] == pytest.approx(0.008)
+        assert "leave 0.008 of the energy" in outcome.message

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from signal_readings import SIGNAL
 
-from isograd.records import Reading
+from isograd.records import Reading, Record
 from isograd.rules._examples import chain, over_steps, run, with_history
 from isograd.rules.beside_prediction import _aligned as parallel
 from isograd.rules.beside_prediction import _example as beside
@@ -152,6 +152,18 @@ def dying(share: float, start: float) -> Reading:
     return over_steps({"forward.dead": dead}, [2.3 * 0.97**k for k in range(100)])
 
 
+def dropped() -> Reading:
+    """Three dropouts in a row over 32 units."""
+    look = chain(6)
+    sites = [
+        replace(site, name=f"drop.{k}", kind="dropout", label="Dropout") if k % 2 else site
+        for k, site in enumerate(replace(x, shape=(16, 32)) for x in look.sites[:6])
+    ]
+    names = ["drop.1", "drop.3", "drop.5"]
+    facts = {"model.dropout": [0.8] * 3, "model.dropout_at": names}
+    return Reading(Record(tuple(sites), facts=facts))
+
+
 def narrow() -> Reading:
     """A bottleneck of three directions at the start."""
     columns = {"forward.rank": [3.0] * 5 + [1.1] * 5, "forward.units": [6.0] * 10}
@@ -223,6 +235,7 @@ FURTHER: dict[str, tuple[Reading, ...]] = {
     ),
     "IG208": (dying(0.95, 0.5),),
     "IG210": (narrow(),),
+    "IG211": (dropped(),),
     "IG307": (swelling(3.0, 1.3), swelling(1.3, 1.5)),
     "IG308": (late_layer(),),
     "IG403": (falling_scale(),),

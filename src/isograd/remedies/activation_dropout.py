@@ -15,9 +15,9 @@ from isograd.remedies._remedy import Case, Plan, Remedy
 class ActivationDropout(Remedy):
     """Drop fewer units.
 
-    Does: sets the probability of every dropout module above `most` to `share`.
+    Does: sets the probability of every dropout module above `share` to it.
 
-    Needs: a dropout module above `most`.
+    Needs: a dropout module above `share`.
 
     Source: Srivastava et al. 2014, Dropout: a simple way to prevent neural networks from
         overfitting, section 7.3, where error is flat in the share that is kept from 0.4 to 0.8.
@@ -29,13 +29,11 @@ class ActivationDropout(Remedy):
 
     share: float = 0.5
     """As much noise as signal: the largest in use."""
-    most: float = 0.9
-    """As in IG211."""
 
     def plan(self, case: Case) -> Plan | str:
-        """Finds the modules that drop nearly everything."""
+        """Finds the modules that drop more."""
         found = {n: m.p for n, m in case.model.named_modules() if isinstance(m, _DropoutNd)}
-        high = [name for name, p in found.items() if p > self.most]
+        high = [name for name, p in found.items() if p > self.share]
         if not high:
             told = f"at most {max(found.values()):.0%} of its entries" if found else "nothing"
             return f"its dropout sets {told} to zero"

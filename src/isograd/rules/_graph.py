@@ -31,18 +31,18 @@ def _through(record: Record, direct: list[list[int]], index: int) -> Iterator[in
             yield reader
 
 
-def fewest_on_a_path(record: Record, counts: Callable[[int], bool]) -> int:
-    """How many counted sites lie on the way from the inputs to the last site.
+def least_on_a_path(record: Record, weighs: Callable[[int], float]) -> float:
+    """What lies on the way from the inputs to the last site, added up.
 
-    Where ways meet, the one with the fewest counts: a skip connection spares the gradient all
+    Where ways meet, the one with the least counts: a skip connection spares the gradient all
     that it skips.
 
     Args:
         record: the record.
-        counts: whether the site of an index counts.
+        weighs: what the site of an index counts.
     """
-    passed: list[int] = []
+    passed: list[float] = []
     for index, site in enumerate(record.sites):
         before = [passed[source] for source in site.inputs if 0 <= source < index]
-        passed.append(min(before, default=0) + (1 if counts(index) else 0))
+        passed.append(min(before, default=0) + weighs(index))
     return max(passed, default=0)

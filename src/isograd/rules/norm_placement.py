@@ -7,7 +7,7 @@ from typing import ClassVar
 from isograd.findings import Finding, Severity
 from isograd.records import Reading, Record, Site
 from isograd.rules._course import course, uninformed
-from isograd.rules._graph import NORMS, fewest_on_a_path, readers
+from isograd.rules._graph import NORMS, least_on_a_path, readers
 from isograd.rules._numbers import dependence, middle, show
 from isograd.rules._profile import effective_updates, outcome
 from isograd.rules._rule import NotApplicable, Outcome, Passed, Rule
@@ -69,14 +69,14 @@ class NormPlacement(Rule):
             return NotApplicable("the network has no norm layers (measure() names them)")
         reading_sites = readers(seen)
         after_addition = _post_norms(seen, reading_sites)
-        sublayers = fewest_on_a_path(seen, after_addition.__contains__)
+        sublayers = int(least_on_a_path(seen, after_addition.__contains__))
         collapsed = self._collapsed(reading)
         stuck = self._stuck(reading)
         if sublayers > self.deep or (sublayers >= self.risky and (stuck or collapsed is not None)):
             told = self._told(collapsed, stuck)
             return self._post_norm(seen, sorted(after_addition), sublayers, collapsed, told)
         batch_norms = [i for i in norms if seen.sites[i].kind == "batch_norm"]
-        stacked = fewest_on_a_path(seen, set(batch_norms).__contains__)
+        stacked = int(least_on_a_path(seen, set(batch_norms).__contains__))
         grown = _growth(seen, batch_norms)
         if stacked > self.plain and (grown is None or grown > self.growth):
             return self._plain_stack(seen, batch_norms, stacked, grown)

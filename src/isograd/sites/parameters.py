@@ -154,9 +154,8 @@ def model_facts(model: nn.Module) -> dict[str, Any]:
     drops = {
         name: float(m.p)
         for name, m in model.named_modules()
-        if isinstance(m, _DropoutNd) and m.training
+        if isinstance(m, _DropoutNd) and m.training and m.p
     }
-    most = max(drops.values(), default=0.0)
     hidden = {id(p): p.numel() for m in scripted for p in m.parameters(recurse=False)}
     return {
         "model.name": type(model).__name__,
@@ -167,6 +166,6 @@ def model_facts(model: nn.Module) -> dict[str, Any]:
         "model.dtype": "none" if first is None else str(first.dtype).removeprefix("torch."),
         "model.device": "none" if first is None else str(first.device),
         "model.frozen": [n for n, p in model.named_parameters() if not p.requires_grad],
-        "model.dropout": most,
-        "model.dropout_at": [name for name, p in drops.items() if p == most > 0],
+        "model.dropout": list(drops.values()),
+        "model.dropout_at": list(drops),
     }
