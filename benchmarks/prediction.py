@@ -98,7 +98,7 @@ def line(one: Comparison) -> str:
         errors(one.weight),
         weight,
         f"{one.correlation:.3f}",
-        f"{one.forward.inside:.2f} {one.backward.inside:.2f}",
+        " ".join(f"{side.inside:.2f}" for side in sides),
         f"{one.forward.noise:.3f} {one.backward.noise:.3f}",
         condition(one),
         f"{one.seconds:.2f}",

@@ -146,6 +146,7 @@ def compare(
         kept = tuple(p for p in places if p.measured.rms)
         return Side(kept, len(places) - len(kept), measured.seeds)
 
+    gradients = ((row.name, row.kind, row.gradient) for row in weights)
     differences = [
         abs(value - row.correlation)
         for row in rows
@@ -157,7 +158,7 @@ def compare(
         target,
         side("forward.rms", "forward.band", ((r.name, r.label, r.forward) for r in rows)),
         side("backward.rms", "backward.band", ((r.name, r.label, r.backward) for r in rows)),
-        side("weight.grad_rms", "", ((r.name, r.kind, r.gradient) for r in weights)),
+        side("weight.grad_rms", "weight.grad_band", gradients),
         quantile(differences, 0.9),
         record.facts.get("prediction.condition"),
         record.facts.get("prediction.predictable", True),

@@ -338,6 +338,7 @@ class Propagation(TorchFunctionMode):
                 continue
             handed = list(step.back(direct) if step.several else step.back(direct[0]))
             noise = max(one.noise for one in direct if one is not None)
+            common = max(one.common or one.noise for one in direct if one is not None)
             from_each = [place for place, one in enumerate(direct) if one is not None]
             if len(from_each) != len(handed):
                 from_each = from_each[:1] * len(handed)
@@ -345,6 +346,7 @@ class Propagation(TorchFunctionMode):
                 if any(where is out for out in step.outputs):
                     continue  # the field went through as it was
                 gradient.noise = max(gradient.noise, noise)
+                gradient.common = gradient.common or common + gradient.noise - noise
                 gradient = self.meetings.pass_on(step, direct[place], where, gradient)
                 if self.twins.found:
                     self.twins.bear(step, direct, where, gradient, place)

@@ -28,7 +28,8 @@ def added(first: Field, second: Field, where: Field) -> Field:
     one, two = a.energy, b.energy
     if one + two > 0:
         share = one / (one + two)
-        result.noise = (share * np.sqrt(a.noise) + (1 - share) * np.sqrt(b.noise)) ** 2
+        result.noise = _mixed(a.noise, b.noise, share)
+        result.common = _mixed(first.common, second.common, share)
         kurtosis = [f.notes.get("kurtosis", 3.0) for f in (first, second)]
         result.notes["kurtosis"] = share * kurtosis[0] + (1 - share) * kurtosis[1]
         gains.add(result, first, second, share)
@@ -44,6 +45,16 @@ def added(first: Field, second: Field, where: Field) -> Field:
     return result
 
 
+def _mixed(one: float, other: float, share: float) -> float:
+    """Variance of ln of a sum of two energies, the first having that share of it.
+
+    Both have come through the same layers behind, so that the smaller of their variances is in
+    both; what one has more is its own.
+    """
+    both = min(one, other)
+    return both + share**2 * (one - both) + (1 - share) ** 2 * (other - both)
+
+
 def dependent(total: Field, shared: Field) -> Field:
     """The sum of two gradients that the same draws of weights have made alike.
 
@@ -56,6 +67,7 @@ def dependent(total: Field, shared: Field) -> Field:
     result.notes = total.notes
     change = abs(np.log(max(result.energy, _LEAST) / max(total.energy, _LEAST)))
     result.noise = float((np.sqrt(total.noise) + _UNSURE * change) ** 2)
+    result.common = float((np.sqrt(total.common) + _UNSURE * change) ** 2)
     return result
 
 

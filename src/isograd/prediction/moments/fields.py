@@ -48,6 +48,8 @@ class Field:
     """Of attention logits: which entries are not masked, an array that broadcasts to the shape."""
     noise: float = 0.0
     """Variance of the log of the energy from the draw of finitely many weights."""
+    common: float = 0.0
+    """Of a gradient: the same of the energy of its sum over samples and places; 0 if not known."""
     condition: float = 0.0
     """d ln(energy) / d ln(energy of any field before): how far a deviation carries on."""
     notes: dict[str, Any] = field(default_factory=dict)
@@ -191,15 +193,8 @@ class Field:
         groups: tuple[int, ...],
         nodes: Nodes | None = None,
     ) -> Field:
-        return Field(
-            second,
-            cuts,
-            groups,
-            mean,
-            nodes=nodes,
-            noise=self.noise,
-            condition=self.condition,
-        )
+        noise, condition = self.noise, self.condition
+        return Field(second, cuts, groups, mean, nodes=nodes, noise=noise, condition=condition)
 
     def permuted(self, order: Sequence[int]) -> Field:
         """Axes of the tensor in another order."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from isograd.prediction.backward import gains
 from isograd.prediction.backward.links import Link
+from isograd.prediction.backward.noise import noise_of
 from isograd.prediction.backward.responses import (
     RESPONSE,
     WEIGHTED,
@@ -184,10 +185,11 @@ def swept(
 
     def back(gradient: Field) -> list[tuple[Field, Field]]:
         result = []
+        g = _sides(gradient, groups, len(sweeps))
+        noise = noise_of(gradient, g, _places(g))
         if offset is not None and "fixed" not in offset.notes:
             result.append((offset, to_bias(gradient)))
-        g = _sides(gradient, groups, len(sweeps))
-        noise = gradient.noise + fluctuation(gradient)
+            result[-1][1].noise = noise.arrived
         met = g
         if len(x.groups) == len(sweeps) + 2:
             met = _sides(gains.weighing(gradient, x), groups, len(sweeps))
@@ -218,8 +220,10 @@ def swept(
                     more = _grouped(contracted(spread, "weight", sweeps, kernel), 0)
                     kept = 1 + wide.shape[2] * alike_of(x)
                     one = coherent(one, more.scaled(kept**0.5), weight)
-            one.noise = noise
-            if where is x:
+            if where is weight:
+                noise.of_weights(one, wide, _places(wide))
+            else:
+                noise.behind(one)
                 gains.through_weights(one, gradient, few, powers_of(x)[0])
             result.append((where, one))
         return result
@@ -235,6 +239,12 @@ def _sides(f: Field, groups: int, d: int) -> Field:
     shape = f.shape if len(f.groups) == d + 2 else (1, *f.shape)
     made = f.reshaped((shape[0], groups, shape[1] // groups, *shape[2:]))
     return _merged(made, range(1, len(made.groups)))
+
+
+def _places(f: Field) -> list[int]:
+    """Factors of samples and places of what `_sides` gives."""
+    axes = (0, *range(3, len(f.groups)))
+    return [place for axis in axes for place in f.factors_of(axis)]
 
 
 def _kernel(weight: Field, groups: int) -> Field:

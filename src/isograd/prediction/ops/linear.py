@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from isograd.prediction import targets
 from isograd.prediction.backward.links import Link
+from isograd.prediction.backward.noise import noise_of
 from isograd.prediction.backward.responses import (
     RESPONSE,
     WEIGHTED,
@@ -251,9 +252,11 @@ def product(
 
     def back(gradient: Field) -> list[tuple[Field, Field]]:
         result = []
+        of_weight = of_out if len(learned) != 1 else of_x if learned[0] is x else of_y
+        noise = noise_of(gradient, gradient, _places(gradient, of_out, of_weight))
         if bias is not None and "fixed" not in bias.notes:
             result.append((bias, to_bias(gradient)))
-        noise = gradient.noise + fluctuation(gradient)
+            result[-1][1].noise = noise.arrived
         for mine, labels, other, of_other in ((x, of_x, y, of_y), (y, of_y, x, of_x)):
             if "fixed" in mine.notes:
                 continue
@@ -279,7 +282,10 @@ def product(
                     found = along(found, mine, labels.index(alone[0]))
             if itself:  # both gradients arrive at one field
                 found = found.scaled((1 + targets.symmetry(gradient)) ** 0.5)
-            found.noise = noise
+            if len(learned) == 1 and mine is learned[0]:
+                noise.of_weights(found, other, _places(other, of_other, labels))
+            else:
+                noise.behind(found)
             result.append((mine, _unspread(found, mine)))
         return result
 
@@ -303,6 +309,12 @@ def _units(first: bool, of_x: str, of_y: str, of_out: str) -> list[int]:
     """Axes of a product that only the weights have, which are its first factor or the second."""
     mine, other = (of_x, of_y) if first else (of_y, of_x)
     return [of_out.index(c) for c in mine if c in of_out and c not in other]
+
+
+def _places(f: Field, labels: str, of_weight: str) -> list[int]:
+    """Factors of the axes that weights do not have."""
+    axes = [axis for axis, label in enumerate(labels) if label not in of_weight]
+    return [place for axis in axes for place in f.factors_of(axis)]
 
 
 def _features(

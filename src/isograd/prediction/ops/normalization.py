@@ -20,6 +20,7 @@ from isograd.prediction.moments import pairs
 from isograd.prediction.moments.aligning import aligned, in_pieces
 from isograd.prediction.moments.axes import of_entries, weighed
 from isograd.prediction.moments.fields import Field
+from isograd.prediction.moments.means import fluctuation
 from isograd.prediction.ops import Op, Outcome
 
 if TYPE_CHECKING:
@@ -197,11 +198,12 @@ def normalized(
             mean = mean - weighed(mean, place, of_entries(f.cuts[place]), keep=True)
     mean = mean / np.sqrt(variance + eps)
     excess = 0.0
+    divided = (f.noise + fluctuation(f)) * float(np.mean(variance / (variance + eps))) ** 2
     if drawn:
         change, excess = fluctuating(f, second, places)
         second = second + change
     out = f.like(second, mean)
-    out.noise = 0.0
+    out.noise = f.noise * float(np.mean(eps / (variance + eps))) ** 2 or _SETTLED
     out.condition = f.condition * float(np.mean(eps / (variance + eps))) or _SETTLED
     if drawn:
         out.notes["batch statistics"] = True
@@ -218,7 +220,7 @@ def normalized(
         along = _over(moment, at, pairs.shares)
         found = found - along * base.second
         result = g.like(found / wide.second * (1 + excess) * (1 + few))
-        result.noise = gradient.noise + (_UNSURE if drawn else 0.0)
+        result.noise = gradient.noise + (_UNSURE if drawn else 0.0) + divided
         if drawn:
             hand_back(result, gradient)
         if TILT in gradient.notes:

@@ -1,0 +1,97 @@
+"""Tests of bands of gradients where samples have much in common, or norms divide by one draw."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import isograd
+from isograd.prediction.backward.gradients import added
+from isograd.prediction.moments.known import independent
+
+DRAWS = 60
+
+
+def deep(activation, norm=nn.Identity, depth=8, width=64) -> nn.Sequential:
+    """Layers whose biases make all samples alike, and five outputs."""
+    blocks = [
+        layer
+        for _ in range(depth)
+        for layer in (nn.Linear(width, width), activation(), norm(width))
+    ]
+    return nn.Sequential(*blocks, nn.Linear(width, 5))
+
+
+def measured(make, batch, column: str) -> np.ndarray:
+    """Ln of a column, draw by draw."""
+    found = []
+    for seed in range(DRAWS):
+        torch.manual_seed(3 * seed)
+        record = isograd.measure(make(), batch(seed), seed=3 * seed + 2)
+        found.append([np.nan if v is None else v for v in record.series[column]])
+    return np.log(np.array(found))
+
+
+def drawn(seed: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(3 * seed + 1)
+    return torch.randn(16, 64, generator=generator)
+
+
+@pytest.mark.parametrize("activation", [nn.Tanh, nn.ReLU])
+def test_weight_gradients_differ_as_their_band_says_where_samples_are_alike(activation):
+    make = partial(deep, activation)
+    record = isograd.predict(make, "float32[16,64]")
+    at = [i for i, one in enumerate(record.parameters) if one.kind == "linear"][3:]
+    found = measured(make, drawn, "weight.grad_rms")[:, at]
+    bands = np.array([record.series["weight.grad_band"][i] for i in at])
+    assert np.median(found.std(axis=0)) > 0.2  # of 5 outputs the variance of ln rms is up to 0.1
+    assert 0.75 < np.median(found.std(axis=0) / bands) < 1.35
+
+
+def test_inputs_that_are_one_and_the_same_leave_as_many_degrees_of_freedom_as_outputs():
+    """The gradient of W is x times the sum of all probes: 10 normal numbers."""
+    batch = torch.randn(1, 400).expand(32, 400)
+    record = isograd.predict(lambda: nn.Linear(400, 10, bias=False), batch)
+    rules = 0.04  # what the rules are known to be off by
+    width = record.series["weight.grad_band"][0] ** 2 - rules**2
+    assert width == pytest.approx(2 / 10 / 4, rel=0.05)
+    apart = isograd.predict(lambda: nn.Linear(400, 10, bias=False), torch.randn(32, 400))
+    assert apart.series["weight.grad_band"][0] ** 2 - rules**2 < width / 5
+
+
+def test_gradients_of_biases_have_the_noise_of_a_sum():
+    make = partial(deep, nn.Tanh)
+    record = isograd.predict(make, "float32[16,64]")
+    at = [i for i, one in enumerate(record.parameters) if one.kind == "bias"][3:-1]
+    found = measured(make, drawn, "weight.grad_rms")[:, at].std(axis=0)
+    bands = np.array([record.series["weight.grad_band"][i] for i in at])
+    assert 0.75 < np.median(found / bands) < 1.35
+
+
+def test_a_norm_divides_a_gradient_by_what_one_draw_has():
+    make = partial(deep, nn.ReLU, nn.LayerNorm, depth=16)
+    record = isograd.predict(make, "float32[16,64]")
+    at = [i for i, one in enumerate(record.sites) if one.label == "LayerNorm"][:4]
+    found = measured(make, drawn, "backward.rms")[:, at].std(axis=0)
+    bands = np.array([record.series["backward.band"][i] for i in at])
+    assert 0.7 < np.median(found / bands) < 1.2
+
+
+def test_what_a_norm_gives_does_not_differ_from_draw_to_draw():
+    make = partial(deep, nn.ReLU, nn.LayerNorm, depth=16)
+    record = isograd.predict(make, "float32[16,64]")
+    linear = [
+        record.value("forward.band", i)
+        for i, one in enumerate(record.sites)
+        if one.label == "Linear"
+    ]
+    assert linear[14] < 1.1 * linear[3]  # nothing adds up from norm to norm
+
+
+def test_paths_of_one_gradient_have_its_noise_in_common():
+    where = independent((8, 4), 0.0, 1.0)
+    skip, branch = independent((8, 4), 0.0, 3.0), independent((8, 4), 0.0, 1.0)
+    skip.noise, branch.noise = 0.1, 0.3
+    assert added(skip, branch, where).noise == pytest.approx(0.1 + 0.2 / 4**2)
