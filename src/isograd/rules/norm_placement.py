@@ -55,8 +55,9 @@ class NormPlacement(Rule):
     constant: float = 1e-3
     """Spread of the outputs over the samples, relative to their rms, below which no loss can be
     learned from them; collapsed networks stand at the rounding error, 1e-6."""
-    plain: int = 50
-    """Batch norms in a row without a skip: 1.2 per layer is 1e4 over fifty."""
+    plain: int = 30
+    """Batch norms in a row without a skip: at 64 units the gradient grows 270 fold over thirty,
+    which still come to 1.3 on MNIST in 300 steps; forty (2,200 fold) stay at 2.0 at any rate."""
     growth: float = 1e3
     """Growth of the gradient toward the input, measured: three decades lie between the learning
     rates that the first and the last layer bear."""
