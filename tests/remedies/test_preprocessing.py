@@ -1,5 +1,6 @@
 """Preprocessing against scikit-learn, in one pass and in many parts."""
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -225,6 +226,22 @@ def test_whitening_needs_enough_samples() -> None:
     x = torch.randn(8, 20) * 100
     with pytest.raises(RemedyError, match="8 samples do not give a covariance of 20 numbers"):
         remedies.apply("preprocess-whiten", plain(2), (x, torch.randint(7, (8,))))
+
+
+@pytest.mark.parametrize(("spread", "fits"), [(50.0, True), (1e4, False)])
+def test_one_divisor_and_a_floor_are_not_for_columns_in_their_own_units(
+    spread: float, fits: bool
+) -> None:
+    x = 100 + torch.logspace(0, math.log10(spread), 20) * torch.randn(64, 20)
+    case = remedies.case_of(plain(2), (x, torch.randint(7, (64,))))
+    standardize = remedies.REMEDIES["preprocess-standardize"]
+    assert isinstance(standardize.plan(case), remedies.Plan)
+    for remedy in (
+        replace(standardize, over="pixel", scale="one"),
+        remedies.REMEDIES["preprocess-whiten"],
+    ):
+        plan = remedy.plan(case)
+        assert isinstance(plan, remedies.Plan) if fits else "fold" in str(plan)
 
 
 def test_centering_alone_is_not_offered_where_the_scale_is_wrong_too() -> None:

@@ -46,6 +46,19 @@ def test_values_are_preferred_to_architecture_unless_that_gains_much_more() -> N
     assert [r.treatment.name for r in both] == ["x", "values"]
 
 
+def test_data_that_are_the_first_cause_are_mended_before_a_norm_that_bears_them() -> None:
+    norm = runner("norm", 0.5, invasive=6, families=("normalization",))
+    data = runner("data", 1.8, invasive=1, families=("preprocessing",))
+    assert order(norm, data) == ["data", "norm"]
+    assert order(norm, runner("data", 1.9, invasive=1, families=("preprocessing",)))[0] == "norm"
+    later = runner("later", 1.8, invasive=1, families=("preprocessing",), cause=1)
+    assert order(norm, later)[0] == "norm"
+    both = runner("both", 0.4, invasive=6, families=("preprocessing", "normalization"))
+    assert order(norm, data, both) == ["both", "data", "norm"]  # that is a second trouble
+    same = runner("both", 1.75, invasive=6, families=("preprocessing", "normalization"))
+    assert order(same, norm, data) == ["data", "both", "norm"]
+
+
 def test_together_with_what_helps_aside_a_change_is_aside() -> None:
     own, other = Treatment(cause=1), Treatment(cause=0, aside=True)
     assert own.then(other).aside

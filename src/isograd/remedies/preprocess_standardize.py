@@ -22,8 +22,8 @@ class PreprocessStandardize(Remedy):
         deviation: of every column of a table, of every channel of an image, of all pixels at once
         where an image comes as one row (`over="auto"`); of every pixel (`over="pixel"`, the mean
         image) or of all numbers (`over="all"`). `scale="none"` centers only, `scale="one"` divides
-        by one number. The statistics are fitted in one pass and stay with the model, so that
-        they are the same at test time.
+        by one number, where columns are alike. The statistics are fitted in one pass and stay with
+        the model, so that they are the same at test time.
 
     Needs: a floating-point input that is off: an rms beyond 0.1 and 5, a mean above `offset`
         standard deviations, columns of different scale, or a finding about it.
@@ -65,6 +65,8 @@ class PreprocessStandardize(Remedy):
             return (
                 f"the input has standard deviation {number(std)}, which centering leaves as it is"
             )
+        if self.scale != "each" and uneven:
+            return f"its columns' scales differ {number(ratio)} fold: no one divisor fits them"
         keep = self._keep(case, len(shape), pixels=pixels)
         more = "" if self.scale == "each" else f", scale={quoted(self.scale)}"
         if self.scale == "none":

@@ -24,7 +24,8 @@ class PreprocessWhiten(Remedy):
         variances below `floor` of the largest count as that.
 
     Needs: floating-point inputs of one shape, at most `features` numbers each, more samples than
-        numbers, and a second-moment matrix whose condition is above `condition`, or a finding.
+        numbers, columns of comparable scale (standardize the others), and a second-moment matrix
+        whose condition is above `condition`, or a finding.
 
     Source: LeCun et al. 1998, Efficient BackProp, section 4.3; Krizhevsky 2009, Learning multiple
         layers of features from tiny images, appendix A; Kessy, Lewin and Strimmer 2018, Optimal
@@ -57,6 +58,11 @@ class PreprocessWhiten(Remedy):
             return f"a sample has {wide} numbers; whitening is worth it up to {self.features}"
         if samples <= wide:
             return f"{samples} samples do not give a covariance of {wide} numbers; hand in data="
+        uneven = record.fact("batch.feature_std_ratio") or 1.0
+        if uneven**2 * self.floor > 1.0:
+            return (
+                f"its columns' scales differ {number(uneven)} fold: those below the floor are lost"
+            )
         condition = record.fact("batch.condition") or 1.0
         if condition < self.condition and not case.has(*self.addresses):
             return f"the second moments of the inputs have condition {number(condition)}"
