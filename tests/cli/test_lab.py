@@ -110,7 +110,7 @@ def test_verify_fails_on_a_miss(
         (("run",), "wants either the NAME of an experiment or --all"),
         (("run", "x", "--all"), "wants either"),
         (("run", "products"), "no experiment is named 'products'; did you mean products-of-"),
-        (("run", "products-of-factors", "--set", "depth"), "--set depth: write NAME=VALUE"),
+        (("run", "products-of-factors", "--set", "depth"), "--set: 'depth' is no name=value"),
         (("run", "products-of-factors", "--set", "deep=1"), "no setting 'deep'"),
         (("run", "products-of-factors", "--data", "digits"), "needs no data"),
         (("run", "products-of-factors", "--scale", "full"), "no scale 'full'"),

@@ -42,18 +42,6 @@ def known(name: str) -> str:
     raise InputError(f"no experiment is named {name!r}; {hint}")
 
 
-def setting(text: str) -> tuple[str, str]:
-    """Name and value of a --set.
-
-    Raises:
-        InputError: it has no equals sign.
-    """
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise InputError(f"--set {text}: write NAME=VALUE, such as depth=50")
-    return name.strip(), value.strip()
-
-
 def check_folder(output: str) -> None:
     """Makes the folder of the results, before anything has been worked for.
 

@@ -168,6 +168,23 @@ def optimizer(
     return make
 
 
+def named(words: Iterable[str], option: str, example: str) -> dict[str, str]:
+    """What words such as `depth=48` give to each name.
+
+    Raises:
+        InputError: a word without a name or value, or a name given twice.
+    """
+    found: dict[str, str] = {}
+    for word in words:
+        name, _, text = word.partition("=")
+        if not name.isidentifier() or not text:
+            raise InputError(f"{option}: {word!r} is no name=value, such as {example}")
+        if name in found:
+            raise InputError(f"{option}: {name} is given twice")
+        found[name] = text
+    return found
+
+
 def codes(words: Iterable[str]) -> tuple[str, ...]:
     """Codes of rules, or prefixes of codes, from options that may hold several with commas.
 

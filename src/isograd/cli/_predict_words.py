@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from isograd.cli import _batches, _output
+from isograd.cli import _batches, _options, _output
 from isograd.errors import InputError
 
 if TYPE_CHECKING:
@@ -24,15 +24,8 @@ def settings(words: Iterable[str]) -> dict[str, Any]:
     Raises:
         InputError: a word without a name or value, or a name given twice.
     """
-    found: dict[str, Any] = {}
-    for word in words:
-        name, _, text = word.partition("=")
-        if not name.isidentifier() or not text:
-            raise InputError(f"--set: {word!r} is no name=value, such as depth=48")
-        if name in found:
-            raise InputError(f"--set: {name} is given twice")
-        found[name] = _value(text)
-    return found
+    given = _options.named(words, "--set", "depth=48")
+    return {name: _value(text) for name, text in given.items()}
 
 
 def change(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from isograd.cli import _targets
+from isograd.cli import _options, _targets
 from isograd.cli._theory_words import GAINS
 from isograd.errors import InputError
 
@@ -33,12 +33,7 @@ def params(words: Iterable[str]) -> dict[str, Any]:
         InputError: a word without a name or value, or a name given twice.
     """
     found: dict[str, Any] = {}
-    for word in words:
-        name, _, text = word.partition("=")
-        if not name.isidentifier() or not text:
-            raise InputError(f"--param: {word!r} is no name=value, such as negative_slope=0.2")
-        if name in found:
-            raise InputError(f"--param: {name} is given twice")
+    for name, text in _options.named(words, "--param", "negative_slope=0.2").items():
         numbers = tuple(_number(part) for part in text.split(","))
         plain = [number for number in numbers if number is not None]
         if len(plain) < len(numbers):

@@ -82,7 +82,7 @@ def run(
     if every == (name is not None):
         raise InputError("lab run wants either the NAME of an experiment or --all")
     _options.check_device(device)
-    settings = dict(_lab.setting(change) for change in changes)
+    settings = _options.named(changes, "--set", "depth=50")
     names = _lab.names() if name is None else [_lab.known(name)]
     if name is None and settings:
         raise InputError("--set belongs to one experiment, not to --all")
