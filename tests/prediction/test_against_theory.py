@@ -2,10 +2,13 @@
 
 import math
 
+import numpy as np
 import pytest
+import torch
 from torch import nn
 
 from isograd import theory
+from isograd.prediction.ops.elementwise import evaluated, rectified
 from isograd.prediction.predicting import predict
 
 WEIGHT_VAR, BIAS_VAR, WIDTH, DEPTH = 1.7, 0.05, 256, 8
@@ -55,3 +58,9 @@ def test_lengths_correlations_and_gradients_of_a_plain_stack(name: str) -> None:
         assert (before / after) ** 2 == pytest.approx(slope, rel=1e-10)
         c = theory.correlation_map(name, c, q, **kinds).value
         q = float(theory.length_map(name, q, **kinds))
+
+
+def test_a_relu_at_nodes_is_what_torch_says() -> None:
+    nodes = np.array([[-2.5, -1e-300, 0.0, 1e-300, 3.0]])
+    for found, known in zip(rectified(nodes), evaluated(torch.relu, nodes), strict=True):
+        assert found.tobytes() == known.tobytes()

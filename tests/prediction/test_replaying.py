@@ -112,13 +112,13 @@ def test_what_differs_is_not_taken_for_the_same(kind: str, monkeypatch: pytest.M
 
 def test_what_is_the_same_is_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[str] = []
-    taken = Replays._again
+    take = Replays._take
 
-    def counted(self: Replays, kept: Any, module: nn.Module) -> Tensor:
-        seen.append(kept.module[0])
-        return taken(self, kept, module)
+    def counted(self: Replays, kept: Any, module: nn.Module) -> None:
+        seen.append(kept.module.path)
+        take(self, kept, module)
 
-    monkeypatch.setattr(Replays, "_again", counted)
+    monkeypatch.setattr(Replays, "_take", counted)
 
     def plain(depth: int) -> nn.Module:
         return nn.Sequential(*(m for _ in range(depth) for m in (nn.Linear(6, 6), nn.Tanh())))
@@ -135,5 +135,6 @@ def test_modules_are_left_as_they_were() -> None:
         return made[-1]
 
     sweep(factory, torch.randn(5, 6), "value", [3, 4])
-    plain = vars(nn.ReLU()).keys()
+    plain, chain = vars(nn.ReLU()).keys(), vars(nn.Sequential()).keys()
     assert all(vars(model[1]).keys() == plain for model in made)  # type: ignore[index]
+    assert all(vars(model).keys() == chain for model in made)

@@ -327,7 +327,7 @@ class Propagation(TorchFunctionMode):
 
     def backward(self, seeds: Sequence[tuple[Field, Field]]) -> None:
         """Propagates gradients from `seeds`, pairs of (field, gradient's field)."""
-        self.meetings = Meetings(self.steps)
+        self.meetings = Meetings(self.steps if self.twins.found else ())
         for where, gradient in seeds:
             self.arrive(where, gradient)
         for step in reversed(self.steps):

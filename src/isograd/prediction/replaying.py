@@ -4,6 +4,7 @@ Where a run follows an earlier one (`isograd.prediction.repeats`), the way to an
 more than looking up what it came to: hooks, the tape, and torch's handing over of functions. A
 module of torch.nn without parts does the same to the same field if its settings and the laws of its
 parameters are the same; then run, tape and sites take what the earlier call has left there.
+Between such calls in a row, in an `nn.Sequential`, no tensor is needed.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from functools import cache, partial
+from itertools import islice
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -25,28 +27,19 @@ if TYPE_CHECKING:
     from isograd.sites.tape import Node, Tape
     from isograd.sites.tree import Modules
 
-_OF_ALL = frozenset(vars(nn.Module())) - {"training"}
-"""Attributes that every module has."""
-_EMPTY = (
-    "_modules",
-    "_buffers",
-    "_forward_hooks",
-    "_forward_pre_hooks",
-    "_backward_hooks",
-    "_backward_pre_hooks",
-)
-"""Attributes that hold nothing where a call of a module is no more than its forward."""
-_VALUES = frozenset((bool, int, float, str, type(None)))
 _INSTEAD = "_compiled_call_impl"
 """What torch calls in place of a module's hooks and forward, if it is there."""
+_OF_ALL = frozenset((*vars(nn.Module()), _INSTEAD)) - {"training"}
+"""Attributes that every module has."""
+_HOOKS = "_forward_hooks _forward_pre_hooks _backward_hooks _backward_pre_hooks".split()
+_VALUES = frozenset((bool, int, float, str, type(None)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Replay:
     """The first call of a module in one run."""
 
-    module: tuple[Any, ...]
-    """Its path, class and settings."""
+    module: _Told
     parameters: tuple[tuple[str, int, Any], ...]
     """Name, index in the model and token of each, in the order in which they were used."""
     given: tuple[Field, torch.dtype]
@@ -61,8 +54,31 @@ class Replay:
     fields: Sequence[Field | None]
     done: Sequence[Done]
     made: tuple[Field, torch.dtype]
-    index: int
-    """Of the node that made the result."""
+    result: Node
+    """What made the result."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Told:
+    """What is known of a module beside its parameters."""
+
+    path: str
+    kind: type[nn.Module]
+    settings: Sequence[tuple[str, Any]]
+    """Its own attributes."""
+    attributes: int
+    """How many it has in all."""
+
+    def fits(self, path: str, module: nn.Module) -> bool:
+        """Whether it is just as well known of a module at some path."""
+        own = vars(module)
+        if path != self.path or type(module) is not self.kind or len(own) != self.attributes:
+            return False
+        for name, value in self.settings:
+            one = own.get(name, _OF_ALL)
+            if type(one) is not type(value) or one != value:
+                return False
+        return True
 
 
 class Replays:
@@ -75,24 +91,30 @@ class Replays:
     @contextmanager
     def of(self, modules: Modules) -> Iterator[None]:
         """Comes before the calls of those modules that can be looked up."""
-        watched = [module for _, module in modules if _is_plain(module)]
-        for module in watched:
-            vars(module)[_INSTEAD] = partial(self._call, module)
+        changed: list[tuple[dict[str, Any], str]] = []
+        for _, module in modules:
+            own = vars(module)
+            if _is_plain(module):
+                own[_INSTEAD] = partial(self._call, module)
+                changed.append((own, _INSTEAD))
+            elif _is_chain(module):
+                own["forward"] = partial(self._chain, module)
+                changed.append((own, "forward"))
         try:
             yield
         finally:
-            for module in watched:
-                vars(module).pop(_INSTEAD, None)
+            for own, name in changed:
+                own.pop(name, None)
 
     def _call(self, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
         if kwargs or len(args) != 1 or id(module) in self.tape.called:
             return module._call_impl(*args, **kwargs)
         (given,) = args
         with torch._C.DisableTorchFunction():
-            if self.following.along:
-                kept = self.following.repeats.calls.get(self.following.hits)
-                if kept is not None and self._is_same(kept, module, given):
-                    return self._again(kept, module)
+            kept = self._known(module, given)
+            if kept is not None:
+                self._take(kept, module)
+                return self._tensor(kept)
             field = self.run.field_of(given)
             source = None if field is None else self.tape.node_of(given)
             before = self._extent()
@@ -102,39 +124,71 @@ class Replays:
                 self._keep(module, given, (field, source), before, out)
         return out
 
+    def _chain(self, chain: nn.Sequential, given: Any) -> Any:
+        """The modules of a chain: between calls that are looked up nobody needs a tensor."""
+        kept: Replay | None = None
+        for module in chain:
+            if _INSTEAD in vars(module) and self.following.along:
+                with torch._C.DisableTorchFunction():
+                    found = self._known(module, kept or given)
+                    if found is not None:
+                        self._take(found, module)
+                        kept = found
+                        continue
+            if kept is not None:
+                given, kept = self._tensor(kept), None
+            given = module(given)
+        return given if kept is None else self._tensor(kept)
+
     # -- looking up -----------------------------------------------------------------------------
 
-    def _is_same(self, kept: Replay, module: nn.Module, given: Any) -> bool:
-        tape, following = self.tape, self.following
-        if self.run.field_of(given) is not kept.given[0] or given.dtype is not kept.given[1]:
-            return False
-        source = tape.node_of(given)
+    def _known(self, module: nn.Module, given: Any) -> Replay | None:
+        """An earlier call of the same to the same: a tensor, or what another call came to."""
+        following, tape = self.following, self.tape
+        kept = following.repeats.calls.get(following.hits) if following.along else None
+        if kept is None or id(module) in tape.called:
+            return None
+        made: tuple[Field | None, torch.dtype]
+        source: Node | None
+        if isinstance(given, Replay):
+            made, source = given.made, given.result
+        else:
+            made, source = (self.run.field_of(given), given.dtype), tape.node_of(given)
+        if made[0] is not kept.given[0] or made[1] is not kept.given[1]:
+            return None
         if source is not kept.source and source != kept.source:
-            return False
+            return None
         if (len(tape.nodes), len(self.reader.rows)) != kept.before or self._is_inside():
-            return False
-        if self._told(module) != kept.module:
-            return False
-        own = {name: one for name, one in module._parameters.items() if one is not None}
+            return None
+        if not kept.module.fits(tape.paths[id(module)], module):
+            return None
+        own = [name for name, one in module._parameters.items() if one is not None]
         if len(own) != len(kept.parameters):
-            return False
+            return None
         try:
             for name, index, token in kept.parameters:
-                one = own[name]
-                if tape.parameters[id(one)] != index or following.token_of(one) != token:
-                    return False
+                one = module._parameters.get(name)
+                if one is None or tape.parameters[id(one)] != index:
+                    return None
+                if following.token_of(one) != token:
+                    return None
         except LookupError:
-            return False
-        return True
+            return None
+        return kept
 
-    def _again(self, kept: Replay, module: nn.Module) -> Tensor:
+    def _take(self, kept: Replay, module: nn.Module) -> None:
         self.following.hits += len(kept.done)
         for done in kept.done:
             self.run.take(done)
-        out = self.run.abstract(*kept.made)
-        self.tape.adopt(module, kept.nodes, out, kept.index)
+        self.tape.adopt(module, kept.nodes)
         self.reader.adopt(kept.rows, kept.names, kept.fields)
-        return out
+
+    def _tensor(self, kept: Replay) -> Tensor:
+        """Stands for the result of a call."""
+        with torch._C.DisableTorchFunction():
+            out = self.run.abstract(*kept.made)
+            self.tape.made(out, kept.result.index)
+            return out
 
     # -- keeping --------------------------------------------------------------------------------
 
@@ -160,11 +214,10 @@ class Replays:
         if self._is_inside() or any(node.kind == "add" for node in nodes):
             return
         names = {id(one): name for name, one in module._parameters.items() if one is not None}
-        tokens = list(following.tokens.items())[used:]
+        tokens = [*islice(reversed(following.tokens.items()), len(following.tokens) - used)][::-1]
         if len(tokens) != len(names) or not names.keys() >= {key for key, _ in tokens}:
             return
-        path = told[0]
-        called = (path, *(f"{path}:{node.op.rstrip('_')}" for node in nodes))
+        called = (told.path, *(f"{told.path}:{node.op.rstrip('_')}" for node in nodes))
         following.calls[hits + own] = Replay(
             told,
             tuple((names[key], tape.parameters[key], token) for key, token in tokens),
@@ -177,33 +230,40 @@ class Replays:
             reader.fields[site:],
             done,
             (made, out.dtype),
-            result.index,
+            result,
         )
 
     def _is_inside(self) -> bool:
         """Whether calls are part of a module that is one operation to its user."""
         return bool(self.tape.stack and self.tape.stack[-1].opaque)
 
-    def _told(self, module: nn.Module) -> tuple[Any, ...] | None:
-        """Path, class and settings of a module; None where these are more than plain values."""
-        told: list[Any] = [self.tape.paths[id(module)], type(module)]
-        for name, value in vars(module).items():
-            if name in _OF_ALL or name == _INSTEAD:
-                continue
-            if type(value) in (tuple, list):
-                if not all(type(one) in _VALUES for one in value):
-                    return None
-                told += name, tuple(value)
-            elif type(value) in _VALUES:
-                told += name, value
-            else:
+    def _told(self, module: nn.Module) -> _Told | None:
+        """What is known of a module; None where its settings are more than plain values."""
+        path, own = self.tape.paths[id(module)], vars(module)
+        settings = []
+        for name in own.keys() - _OF_ALL:
+            value = own[name]
+            several = type(value) in (tuple, list)
+            if not all(type(one) in _VALUES for one in (value if several else (value,))):
                 return None
-        return tuple(told) if told[0] else None
+            settings.append((name, type(value)(value) if several else value))
+        return _Told(path, type(module), settings, len(own)) if path else None
+
+
+@cache
+def _is_torchs_own(kind: Any) -> bool:
+    return kind.__module__.startswith("torch.nn.modules.") and not issubclass(kind, nn.RNNBase)
+
+
+def _is_chain(module: nn.Module) -> TypeGuard[nn.Sequential]:
+    """Whether a call hands its argument from module to module."""
+    return type(module).forward is nn.Sequential.forward and "forward" not in vars(module)
 
 
 def _is_plain(module: nn.Module) -> bool:
     """Whether all that a call does follows from its argument, settings and parameters."""
-    own, kind = vars(module), type(module)
-    if not kind.__module__.startswith("torch.nn.modules.") or issubclass(kind, nn.RNNBase):
+    kind: Any = type(module)
+    if not _is_torchs_own(kind) or module._modules or module._buffers:
         return False
-    return _INSTEAD not in own and not any(own[name] for name in _EMPTY)
+    own = vars(module)
+    return _INSTEAD not in own and not any(map(own.get, _HOOKS))

@@ -128,7 +128,8 @@ def _check(modules: Modules, batch: Batch) -> None:
                 f"predict: {_place(path, module)} is compiled by torch.jit, so that its operations "
                 "cannot be followed; predict from the module that it was made of"
             )
-        if any(one is not None and is_lazy(one) for one in module._parameters.values()):
+        held: list[Any] = [*module._parameters.values()]
+        if any(map(is_lazy, held)):
             raise PredictionError(
                 f"predict: {_place(path, module)} takes its shape from the first batch that it "
                 "sees; say its number of inputs, or call the model once and predict from that"
@@ -239,8 +240,9 @@ def _made(factory: Callable[[], Any]) -> Any:
 @contextmanager
 def untouched(modules: Modules, run: Propagation) -> Iterator[None]:
     """Leaves buffers, attributes and random states as they were."""
-    buffers = [(module, dict(module._buffers)) for _, module in modules]
-    attributes = [(vars(module), dict(vars(module))) for _, module in modules]
+    held = [vars(module) for _, module in modules]
+    attributes = [(one, one.copy()) for one in held]
+    buffers = [(own["_buffers"], own["_buffers"].copy()) for own in held]
     run.keep(buffers_of(modules))
     state, python_state = torch.get_rng_state(), random.getstate()
     try:
@@ -251,13 +253,14 @@ def untouched(modules: Modules, run: Propagation) -> Iterator[None]:
     finally:
         torch.set_rng_state(state)
         random.setstate(python_state)
-        for module, found in buffers:
-            module._buffers.clear()
-            module._buffers.update(found)
-        for held, before in attributes:
-            if [*held] != [*before] or not all(map(is_, held.values(), before.values())):
-                held.clear()
-                held.update(before)
+        for now, before in attributes:
+            if [*now] != [*before] or not all(map(is_, now.values(), before.values())):
+                now.clear()
+                now.update(before)
+        for now, before in buffers:
+            if now or before:
+                now.clear()
+                now.update(before)
 
 
 def _guarded(tape: Tape, batch: Batch, action: Callable[[], Any]) -> Any:

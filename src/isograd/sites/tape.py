@@ -182,12 +182,13 @@ class Tape(TorchFunctionMode):
 
     def _register(self, node: Node, tensor: Tensor) -> Node:
         self.nodes.append(node)
-        self._made(tensor, node.index)
+        self.made(tensor, node.index)
         if (local := getattr(tensor, "_local_tensor", None)) is not None:
-            self._made(local, node.index)  # what a process goes on with, made out of sight
+            self.made(local, node.index)  # what a process goes on with, made out of sight
         return node
 
-    def _made(self, tensor: Tensor, index: int) -> None:
+    def made(self, tensor: Tensor, index: int) -> None:
+        """Notes which node a tensor is from."""
         self._of[id(tensor)] = WeakIdRef(tensor), index
 
     def __torch_function__(
@@ -222,20 +223,12 @@ class Tape(TorchFunctionMode):
         """Lets the tape's own arithmetic pass unseen, without gradients or autocast."""
         return Quiet(self)
 
-    def adopt(self, module: nn.Module, nodes: Sequence[Node], out: Tensor, index: int) -> None:
-        """Takes what a call of a module has left on another tape, at the same place.
-
-        Args:
-            module: the module that would have been called.
-            nodes: of the call.
-            out: stands for its result.
-            index: of the node that made the result.
-        """
+    def adopt(self, module: nn.Module, nodes: Sequence[Node]) -> None:
+        """Takes the operations of a call of a module on another tape, at the same place."""
         if self.stack:
             self.stack[-1].calls += 1
         self.called.add(id(module))
         self.nodes += nodes
-        self._made(out, index)
 
     def _note(self, name: str, kind: str | None, call: Call, results: list[Tensor]) -> None:
         for tensor in call.tensors:
@@ -277,7 +270,7 @@ class Tape(TorchFunctionMode):
             cuts=cuts(name, call.tensors, first),
         )
         for tensor in results[1:]:
-            self._made(tensor, node.index)
+            self.made(tensor, node.index)
         self._register(node, first)
         strange = kind in WEIGHTS and has_stranger(call, self.parameters, known)
         if strange and first.requires_grad and self.phase == "model":  # a loss may have a critic

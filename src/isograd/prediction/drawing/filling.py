@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import torch
@@ -28,6 +28,7 @@ from isograd.prediction.drawing.rulebook import (
     untold,
 )
 
+_META = torch.device("meta")
 _LARGEST_REAL = 2**24
 """Entries up to which zeros and ones are made for real: masks of 4096 x 4096 are."""
 
@@ -48,13 +49,21 @@ def _uniform(call: Call) -> Draw | None:
 
 
 def _kaiming(call: Call) -> Draw | None:
-    init = torch.nn.init
-    tensor = call.argument(0, "tensor")
-    slope = call.argument(1, "a", 0)
-    fan = init._calculate_correct_fan(tensor, call.argument(2, "mode", "fan_in"))
-    gain = init.calculate_gain(call.argument(3, "nonlinearity", "leaky_relu"), slope)
-    bound = math.sqrt(3.0) * gain / math.sqrt(fan) if tensor.numel() else 0.0
+    bound = _kaiming_bound(
+        call.argument(0, "tensor").shape,
+        call.argument(1, "a", 0),
+        call.argument(2, "mode", "fan_in"),
+        call.argument(3, "nonlinearity", "leaky_relu"),
+    )
     return draws.uniform(-bound, bound)
+
+
+@lru_cache(maxsize=256)
+def _kaiming_bound(shape: torch.Size, slope: float, mode: Any, nonlinearity: Any) -> float:
+    init, tensor = torch.nn.init, torch.empty(shape, device="meta")
+    fan = init._calculate_correct_fan(tensor, mode)
+    gain = init.calculate_gain(nonlinearity, slope)
+    return math.sqrt(3.0) * gain / math.sqrt(fan) if tensor.numel() else 0.0
 
 
 def _fill(call: Call) -> Draw:
@@ -133,7 +142,7 @@ def _dtype(call: Call) -> torch.dtype:
 
 
 def _on_meta(call: Call) -> Tensor:
-    kwargs = {**call.kwargs, "device": "meta"}
+    kwargs = {**call.kwargs, "device": _META}
     kwargs.pop("generator", None)
     kwargs.pop("pin_memory", None)
     made: Tensor = call.func(*call.args, **kwargs)

@@ -64,7 +64,7 @@ def quadrature_of(f: Field, function: str = "") -> Quadrature:
 
 def _gaussian(f: Field, function: str) -> Quadrature:
     deviation = np.sqrt(np.maximum(f.energies - np.square(f.mean), 0.0))
-    centered = function in _BENT_AT_ZERO and not f.mean.any()
+    centered = function in _BENT_AT_ZERO and f.is_centered
     if (centered or function in _SMOOTH) and deviation.min() > 0 and deviation.max() <= _WIDE:
         return Quadrature.plain(f.mean, deviation)
     return Quadrature(f.mean, deviation)

@@ -35,10 +35,10 @@ def contracted(x: Field, of_x: str, y: Field, of_y: str, of_out: str) -> Field:
         plan = _plan((x.cuts, x.groups, whole), (y.cuts, y.groups, whole), of_out)
         assert plan is not None
     second = _summed(x.second, y.second, plan.second, plan.labels)
-    if x.mean.any() and y.mean.any():
-        mean = _summed(x.mean, y.mean, plan.mean, plan.labels)
-    else:
+    if x.is_centered or y.is_centered:
         mean = np.zeros(plan.classes)
+    else:
+        mean = _summed(x.mean, y.mean, plan.mean, plan.labels)
     return Field(second, plan.cuts, plan.groups, mean)
 
 

@@ -69,16 +69,22 @@ class Field:
     @property
     def energy(self) -> float:
         """E x^2, averaged over all entries."""
-        if self.mean.size == 1:
-            return float(self.second.item(0))
-        return float(self.energies.ravel() @ pairs.every_entry(self.cuts))
+        return self._over_entries(self.second if self.mean.size == 1 else self.energies)
 
     @property
     def average(self) -> float:
         """E x, averaged over all entries."""
+        return self._over_entries(self.mean)
+
+    def _over_entries(self, values: Array) -> float:
         if self.mean.size == 1:
-            return float(self.mean.item())
-        return float(self.mean.ravel() @ pairs.every_entry(self.cuts))
+            return float(values.item(0))
+        return float(values.ravel() @ pairs.every_entry(self.cuts))
+
+    @property
+    def is_centered(self) -> bool:
+        """Whether E x is 0 everywhere."""
+        return not (self.mean.item() if self.mean.size == 1 else self.mean.any())
 
     @property
     def energies(self) -> Array:
@@ -151,10 +157,8 @@ class Field:
     def like(self, second: Array, mean: Array | None = None) -> Field:
         """A field of the same axes with other moments."""
         if mean is None:
-            mean = np.zeros(tuple(len(cut) for cut in self.cuts))
-        return Field(
-            second, self.cuts, self.groups, mean, noise=self.noise, condition=self.condition
-        )
+            mean = np.zeros(self.mean.shape)
+        return self._with(second, mean, self.cuts, self.groups)
 
     def scaled(self, factor: float) -> Field:
         """All entries times a number."""
@@ -286,8 +290,9 @@ class Field:
         for axis, size in enumerate(shape):
             if groups[axis] == 0 and size > 1:
                 place = sum(groups[:axis])
-                second = np.stack([second, second], axis=place)
-                mean = np.expand_dims(mean, place)
+                rows = second.shape
+                second = second.reshape(*rows[:place], 1, *rows[place:]).repeat(2, place)
+                mean = mean.reshape(*mean.shape[:place], 1, *mean.shape[place:])
                 nodes = None if nodes is None else nodes.expanded(place)
                 cuts.insert(place, (size,))
                 groups[axis] = 1

@@ -60,8 +60,7 @@ def fluctuation(x: Field) -> float:
         return 0.0
     if x.nodes is not None and x.origin is not None and x.origin.cuts == x.cuts:
         return x.nodes.value_noise(x.origin)
-    centered = not (x.mean.item() if x.mean.size == 1 else x.mean.any())
-    products = None if centered else x.products() / energy
+    products = None if x.is_centered else x.products() / energy
     shared = x.second / energy if products is None else x.second / energy - products
     excess = (x.notes.get("kurtosis", 3.0) - 1) * np.square(shared)
     if products is not None:

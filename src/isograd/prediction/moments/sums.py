@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -216,7 +217,7 @@ def _centered(x: Field, mean: Field) -> Outcome:
 
 def _products(a: Field, b: Field) -> np.ndarray[Any, Any]:
     """E x_i y_j + E y_i x_j of independent fields on the same classes."""
-    if not a.mean.any() or not b.mean.any():
+    if a.is_centered or b.is_centered:
         return np.zeros(())
     a1, a2 = a.per_pair(a.mean)
     b1, b2 = b.per_pair(b.mean)
@@ -227,5 +228,5 @@ def _blend(out: Field, parts: list[tuple[Field, float]]) -> None:
     """Deviations of parts that share a cause add up by their share of the energy."""
     total = sum(energy for _, energy in parts)
     if total > 0:
-        out.noise = float(sum(e / total * np.sqrt(f.noise) for f, e in parts) ** 2)
+        out.noise = float(sum(e / total * math.sqrt(f.noise) for f, e in parts)) ** 2
         out.condition = sum(e / total * f.condition for f, e in parts)

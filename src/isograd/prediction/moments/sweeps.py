@@ -82,7 +82,7 @@ def contracted(
     tables = [partial(incidence, sweep) for sweep in sweeps]
     second = _summed((a.second, b.second), names, cuts, pairs.counts, tables, role)
     mean = np.zeros([len(cut) for name in names[2] for cut in cuts[name]])
-    if target != "weight" and a.mean.any() and b.mean.any():
+    if not (target == "weight" or a.is_centered or b.is_centered):
         tables = [partial(reads, sweep) for sweep in sweeps]
         mean = _summed((a.mean, b.mean), names, cuts, np.array, tables, role)
     flat = tuple(cut for name in names[2] for cut in cuts[name])

@@ -282,7 +282,7 @@ def mixed(call: Call, a: Field, b: Field, w: Field, weight: Field | None) -> Out
     both = share.second
     neither = 1 - first - other + both
     second = one.second * both + two.second * neither
-    if one.mean.any() and two.mean.any():
+    if not (one.is_centered or two.is_centered):
         (a1, a2), (b1, b2) = one.per_pair(one.mean), two.per_pair(two.mean)
         second = second + a1 * b2 * (first - both) + b1 * a2 * (other - both)
     out = one.like(second, one.mean * share.mean + two.mean * (1 - share.mean))

