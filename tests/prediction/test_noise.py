@@ -95,3 +95,20 @@ def test_paths_of_one_gradient_have_its_noise_in_common():
     skip, branch = independent((8, 4), 0.0, 3.0), independent((8, 4), 0.0, 1.0)
     skip.noise, branch.noise = 0.1, 0.3
     assert added(skip, branch, where).noise == pytest.approx(0.1 + 0.2 / 4**2)
+
+
+class Unit(nn.Module):
+    """Features over their length, written out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.outer = nn.Linear(64, 64), nn.Linear(64, 64)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.inner(x)
+        return self.outer(x / torch.pow(torch.pow(x, 2).sum(-1, keepdim=True), 0.5))
+
+
+def test_a_root_written_as_a_power_has_no_pole_among_what_is_likely():
+    bands = isograd.predict(Unit, "float32[16,64]").series["backward.band"]
+    assert max(band for band in bands if band is not None) < 0.2

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from isograd.errors import PredictionError
+from isograd.prediction.functions.tokens import VALUES
 from isograd.prediction.moments.fields import Field
 from isograd.prediction.moments.known import empirical, independent, patterned, scalar
 from isograd.prediction.moments.pairs import Sizes
@@ -54,6 +55,8 @@ def parameter(value: Tensor, doing: str, where: str) -> Field:
             "its initialization is known"
         )
     made = None if value.is_meta or value.requires_grad else patterned(value)
+    if made is not None:
+        made.notes[VALUES] = value
     made = made or independent(tuple(value.shape), law.mean, law.variance)
     if law.kind == "uniform":
         made.notes["kurtosis"] = 1.8
@@ -72,4 +75,6 @@ def constant(value: Tensor, cuts: Sequence[Sizes] | None = None) -> Field:
     values = value.detach()
     if values.is_complex():
         values = torch.view_as_real(values)
-    return empirical(values.double().numpy(), cuts)
+    made = empirical(values.double().numpy(), cuts)
+    made.notes[VALUES] = values
+    return made

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from isograd.prediction.functions.tokens import VALUES, unlikeness
 from isograd.prediction.moments import pairs
 from isograd.prediction.moments.fields import Field
 
@@ -49,7 +50,8 @@ def attended(run: Propagation, weights: Field, values: Field) -> None:
         own = _back(run, keys, _has_weights)
         if own is None or _features(own) is not features or keys is logits.inputs[0]:
             continue
-        variance = spread(run, features) * softmax.outputs[0].notes.get(EVENNESS, 1.0)
+        evenness = softmax.outputs[0].notes.get(EVENNESS, 1.0)
+        variance = (spread(run, features) + unlikeness(run, features)) * evenness
         logits.outputs[0].notes[KEYS] = keys, variance
         if own is not made:
             own.outputs[0].notes[FEATURES] = variance
@@ -69,6 +71,8 @@ def spread(run: Propagation, f: Field) -> float:
 def _spread(run: Propagation, f: Field) -> float:
     size = f.shape[-1] if f.shape else 1
     step = run.twins.made.get(id(f))
+    if VALUES in f.notes:
+        return 0.0
     if step is None or not step.inputs:
         return 1 / size
     if step.name.startswith("conv") and len(step.inputs) > 1:

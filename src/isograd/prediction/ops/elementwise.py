@@ -38,6 +38,7 @@ _SURE = {"reciprocal": 3.0, **dict.fromkeys(("sqrt", "rsqrt", "log", "log2", "lo
 """Of functions with a pole or an end at 0: deviations away from it from which a number counts as
 being of one sign. Who takes a root or a logarithm knows that it is."""
 _POWERS = {"square": 2, "sqrt": 0.5, "rsqrt": -0.5}
+_ROOTS = {0.5: "sqrt", -0.5: "rsqrt", -1: "reciprocal"}
 
 
 class Elementwise(Op):
@@ -82,9 +83,10 @@ class Elementwise(Op):
                 return known
         if name in waves.FUNCTIONS and (found := waves.wave(source, name)) is not None:
             return found
-        result = of_one(call, source, partial(_call, function, args, kwargs), name)
-        result.dtype = torch.bool if name in _TRUTHS else None
         power = _POWERS.get(name, args[0] if name == "pow" and args else None)
+        known_as = _ROOTS.get(power, name) if isinstance(power, (int, float)) else name
+        result = of_one(call, source, partial(_call, function, args, kwargs), known_as)
+        result.dtype = torch.bool if name in _TRUTHS else None
         if isinstance(power, (int, float)) and source.nodes is None:
             result.out.notes[POWER] = power
         return result

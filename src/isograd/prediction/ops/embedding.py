@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from isograd.prediction.functions.tokens import VALUES
 from isograd.prediction.moments import pairs
 from isograd.prediction.moments.axes import weighed
 from isograd.prediction.moments.fields import Field
@@ -47,6 +48,8 @@ class Embedding(Op):
         out = Field(same * one + (1 - same) * two, cuts, groups, mean)
         out.noise = 0.0
         out.notes["drawn"] = 1.0
+        if VALUES in w.notes:
+            out.notes[VALUES] = w.notes[VALUES].detach()[indices.detach()]
         rows = w.shape[0]
 
         def back(gradient: Field) -> list[tuple[Field, Field]]:
