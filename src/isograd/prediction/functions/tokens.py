@@ -109,7 +109,7 @@ def _of_function(f: Field, inner: Array) -> Array:
     mean = f.origin.average
     variance = max(f.origin.energy - mean**2, _LEAST)
     rho = np.clip((inner - mean**2) / variance, -1.0, 1.0)
-    return np.interp(rho, _GRID, np.polynomial.polynomial.polyval(_GRID, squares))
+    return np.asarray(np.interp(rho, _GRID, np.polynomial.polynomial.polyval(_GRID, squares)))
 
 
 def _told(f: Field) -> Array:
