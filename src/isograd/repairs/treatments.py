@@ -1,6 +1,7 @@
 """Treatment: no, one or two planned changes, made on a copy that is then trained."""
 
 import copy
+from collections import OrderedDict
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -117,15 +118,21 @@ def copied(case: Case) -> tuple[nn.Module, Any]:
     both = isinstance(case.optimizer, torch.optim.Optimizer)
     try:
         if both:
-            model, optimizer = copy.deepcopy((case.model, case.optimizer))
+            model, optimizer = copy.deepcopy((case.model, case.optimizer), _empty(case.model))
             return model, optimizer
-        return copy.deepcopy(case.model), case.optimizer
+        return copy.deepcopy(case.model, _empty(case.model)), case.optimizer
     except Exception as error:  # whatever the user's classes raise when copied
         raise InputError(
             f"repair: the model cannot be copied ({type(error).__name__}: {error}"
             f"{_culprit(case.model)}), and nothing is tried on the original; make it outside "
             "of the model, or give its class a __deepcopy__ that works"
         ) from error
+
+
+def _empty(model: nn.Module) -> dict[int, Any]:
+    """Copies of the empty dicts of all modules, mostly of hooks: a third of the time of a copy."""
+    values = (value for module in model.modules() for value in vars(module).values())
+    return {id(v): type(v)() for v in values if type(v) in (dict, OrderedDict) and not v}
 
 
 def _culprit(model: nn.Module) -> str:

@@ -42,6 +42,8 @@ _LIMIT = 2.0**1020
 
 def empty(rows: int, device: torch.device | str) -> Tensor:
     """Rows of which nothing has been read: float64 [rows, len(COLUMNS)]."""
+    if rows == 1 and torch.device(device).type == "cpu":
+        return _ROW.clone()
     table = torch.zeros(rows, len(COLUMNS), dtype=torch.float64, device=device)
     clear(table)
     return table
@@ -52,6 +54,11 @@ def clear(table: Tensor) -> None:
     table.zero_()
     table[:, MIN] = math.inf
     table[:, MAX] = -math.inf
+
+
+_ROW = torch.zeros(1, len(COLUMNS), dtype=torch.float64, device="cpu")
+# Its copy takes a fifth of the time of four fills.
+clear(_ROW)
 
 
 def merge(first: Tensor, second: Tensor) -> Tensor:
