@@ -30,10 +30,10 @@ class NormalizationWeight(Remedy):
     code: ClassVar[str] = "normalization-weight"
     family: ClassVar[str] = "normalization"
     addresses: ClassVar[tuple[str, ...]] = (
+        "missing-normalization",
         "gain-mismatch",
         "init-too-small",
         "init-too-large",
-        "missing-normalization",
     )
 
     def plan(self, case: Case) -> Plan | str:

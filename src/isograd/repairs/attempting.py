@@ -119,11 +119,13 @@ class Attempt:
         ahead = [runner.treatment for runner in order]
         tried, kin = chosen, list[Treatment]()
         self._shown = len(order) < 2 or gained(order, self._starts) is not None
-        for _ in range(ROUNDS if self.budget.steps >= SMALL and self._shown else 0):
+        # What takes an error away may show nothing as long as a second one stands behind it.
+        more = self._shown or order[0].treatment.pressing
+        for _ in range(ROUNDS if self.budget.steps >= SMALL and more else 0):
             best = order[0]
             rest, broke = self._left_over(best)
             both = [best.treatment.then(other) for other in rest]
-            if best.treatment in chosen:  # what it stands for may be done better
+            if best.treatment in chosen and self._shown:  # what it stands for may be done better
                 kin = [t for t in able if t not in tried and _akin(t, best.treatment)]
             share = min(int(self.budget.steps * COMBINE), self.budget.left - SHORT_PROOF)
             new = _in_turn(both, kin)[: affordable(share, first, MOST) - 1]
