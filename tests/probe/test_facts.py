@@ -297,6 +297,8 @@ LAYERS[1].bias.requires_grad_(False)
             {"betas": [0.8, 0.95], "eps": 1e-6, "adaptive": True, "weight_decay": 0.01},
         ),
         (lambda p: torch.optim.RMSprop(p, momentum=0.5), {"adaptive": True, "momentum": 0.5}),
+        (lambda p: torch.optim.Adam(p, maximize=True), {"maximize": True}),
+        (torch.optim.LBFGS, {"maximize": False}),
         (torch.optim.Adagrad, {"adaptive": True}),
         (torch.optim.Adadelta, {"adaptive": True}),
         (torch.optim.Adafactor, {"adaptive": True}),

@@ -196,6 +196,28 @@ def test_settings(facts: dict[str, object], severity: Severity | None) -> None:
     assert (outcome.severity if isinstance(outcome, Finding) else None) is severity
 
 
+@pytest.mark.parametrize(
+    ("kind", "value", "rate", "ill"),
+    [
+        ("cross_entropy", 2.3, 0.1, True),
+        ("mse", 1.0, 0.1, True),
+        ("cross_entropy", -2.3, 0.1, False),  # the sign of the loss is turned, too
+        ("cross_entropy", 2.3, -0.1, False),
+        ("other", 2.3, 0.1, False),  # a return, a likelihood
+    ],
+)
+def test_an_error_that_is_maximized(kind: str, value: float, rate: float, ill: bool) -> None:
+    facts = {"optimizer.lr": rate, "optimizer.maximize": True, "loss.kind": kind}
+    facts |= {"loss.value": value, "loss.chance": abs(value)}
+    seen = Reading(chain(3, facts=facts))
+    outcome = RULES["IG306"].judge(seen)
+    assert isinstance(outcome, Finding) is ill
+    if isinstance(outcome, Finding):
+        assert outcome.severity is Severity.ERROR
+        assert outcome.evidence["settings"] == {"maximize": False}
+    assert not isinstance(RULES["IG603"].judge(seen), Finding)
+
+
 def test_norms_allow_ten_times_the_step() -> None:
     def behind_norms(ratio: float) -> Reading:
         seen = steps(ratio).seen

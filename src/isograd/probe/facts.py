@@ -58,6 +58,7 @@ def optimizer_facts(
         "optimizer.lr": learning_rate(optimizer),
         "optimizer.momentum": float(group.get("momentum", 0.0) or 0.0),
         "optimizer.adaptive": _is_adaptive(optimizer, group),
+        "optimizer.maximize": bool(group.get("maximize")),
         "optimizer.weight_decay": float(group.get("weight_decay", 0.0) or 0.0),
         "optimizer.penalty": _adds_decay(optimizer, group),
         "optimizer.missing": _names((n for n, p in named if p.requires_grad and id(p) not in held)),

@@ -18,8 +18,9 @@ class OptimizerDefaults(Remedy):
 
     Does: keeps class and learning rate and sets what is odd to its usual value: momentum 0.9, betas
         (0.9, 0.999), eps 1e-8, weight decay 1e-2 of an optimizer that decouples it (AdamW) and 5e-4
-        of others; a negative rate becomes positive. A finding that names a value is followed; Adam
-        whose weight decay is the fault becomes AdamW, which decouples it.
+        of others; a negative rate becomes positive, and an error is no longer maximized. A finding
+        that names a value is followed; Adam whose weight decay is the fault becomes AdamW, which
+        decouples it.
 
     Needs: an optimizer of torch.optim with one group of parameters, and a setting out of range
         or named by a finding.

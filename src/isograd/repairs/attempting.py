@@ -76,6 +76,7 @@ class Attempt:
     Attributes:
         dropped: name of a change, and why it was not kept.
         judge: gives the scores.
+        chance: score of a constant answer, where scores are losses and it is known.
     """
 
     def __init__(
@@ -94,8 +95,8 @@ class Attempt:
         self.dropped: dict[str, str] = {}
         self.judge = self._judge(found.treatments)
         untrained = self.judge(case.model)
-        chance = case.record.fact("loss.chance") if self.judge.measure == "loss" else None
-        self._starts = min(untrained, chance or untrained), untrained
+        self.chance = case.record.fact("loss.chance") if self.judge.measure == "loss" else None
+        self._starts = min(untrained, self.chance or untrained), untrained
         """Scores of who has learned nothing: a constant answer, the network before training."""
         self._first = min(max(budget.steps // RUNGS, FEWEST_STEPS), MOST_STEPS_A_RUNG)
         self._race = Race(start, supply, self.judge, seed, self._starts, self._first)

@@ -163,13 +163,13 @@ def _tried(attempt: Attempt, found: Candidates, same: Repair) -> Repair:
         return replace(
             told,
             verdict="nothing-helps",
-            reason=f"{change.name} came nearest: {_words(comparison, trials, told.measure)}",
+            reason=f"{change.name} came nearest: {_words(attempt, comparison, trials)}",
             skipped=_skipped(attempt, found),
         )
     attempt.dropped.pop(change.name, None)
     trainee, diagnosis = attempt.after(change)
     stand = _standing(change, same.before, diagnosis)
-    reason = f"{change.name}: {_words(comparison, trials, told.measure)}"
+    reason = f"{change.name}: {_words(attempt, comparison, trials)}"
     return replace(
         told,
         verdict="improved" if stand else "repaired",
@@ -208,20 +208,25 @@ def _yours(finding: Finding) -> str:
     return f"{finding.code} {finding.cause} stands, which this does not mend{advice}"
 
 
-def _words(comparison: Comparison, trials: tuple[Trial, Trial], measure: str) -> str:
+def _words(attempt: Attempt, comparison: Comparison, trials: tuple[Trial, Trial]) -> str:
     """`loss 2.3 -> 0.41 after 30 steps, mean of 3 seeds (p = 0.002)`."""
     before = sum(comparison.before) / len(comparison.before)
     after = sum(comparison.after) / len(comparison.after)
     steps = max(len(curve) for trial in trials for curve in trial.losses)
     sure = comparison.sure if comparison.better else "no significant difference"
     told = (
-        f"{measure} {after:.4g} after {steps} steps, where the network {AS_IT_IS} comes to "
-        f"{before:.4g} (means of {len(comparison.before)} seeds; {sure})."
+        f"{MEASURES[attempt.judge.measure]} {after:.4g} after {steps} steps, where the network "
+        f"{AS_IT_IS} comes to {before:.4g} (means of {len(comparison.before)} seeds; {sure})."
     )
     most = max((*comparison.before, *comparison.after))
     if any(score > TOLD * most for trial in trials for score in trial.scores):
         told += (
             f" A run that broke, or ended worse than who has learned nothing, counts {most:.4g}."
+        )
+    if comparison.better and attempt.chance is not None and after >= attempt.chance:
+        told += (
+            f" A constant answer comes to {attempt.chance:.4g}: whether it learns more than that "
+            "shows in more steps only."
         )
     if not comparison.better and steps < FEWEST_STEPS:
         told += f" So few steps tell little: give a budget of {ENOUGH_BUDGET} steps or more."

@@ -74,8 +74,8 @@ class InitialLoss(Rule):
         update = first_update(seen)
         if summed and update is not None and update > self.update:
             return self._summed(reading, value, samples, update)
-        kind = seen.fact("loss.kind")
-        if kind in _NEVER_NEGATIVE and self.below < -ratio < self.above:
+        kind, meant = seen.fact("loss.kind"), seen.fact("optimizer.maximize")
+        if kind in _NEVER_NEGATIVE and self.below < -ratio < self.above and not meant:
             return self._reversed(value, chance)
         squared = kind == "mse"
         if ratio > (self.above_squared if squared else self.above):

@@ -14,6 +14,7 @@ from isograd.rules._symptoms import OF_TRAINING, OVER_DEPTH
 Fault = tuple[Severity, str, str, dict[str, Any]]
 """How bad, what is wrong, what to do, and the same as settings."""
 
+_ERRORS = ("cross_entropy", "nll", "bce", "bce_logits", "mse", "l1", "kl")
 _USUAL_DECAY = 0.01
 """AdamW's default; the most that is told to be used."""
 _LIGHT = 0.001
@@ -24,13 +25,15 @@ _LIGHT = 0.001
 class OptimizerSettings(Rule):
     """A setting of the optimizer makes no sense.
 
-    Sees: learning rate, momentum, betas, eps and weight decay; for eps the size of the gradients
-        it is added to, and for the penalty of an adaptive optimizer that of those it joins.
+    Sees: learning rate, direction, momentum, betas, eps and weight decay; for eps the size of the
+        gradients it is added to, and for the penalty of an adaptive optimizer that of those it
+        joins.
 
-    Matters: momentum of one never forgets a step; betas in the wrong order divide new gradients
-        by old sizes; an eps above the gradients turns Adam into SGD with another learning rate;
-        weight decay of a percent a step erases what was learned, and Adam, which divides by the
-        size of what it follows, shrinks all weights alike where the penalty is the larger part.
+    Matters: an error that is maximized grows; momentum of one never forgets a step; betas in the
+        wrong order divide new gradients by old sizes; an eps above the gradients turns Adam into
+        SGD with another learning rate; weight decay of a percent a step erases what was learned,
+        and Adam, which divides by the size of what it follows, shrinks all weights alike where the
+        penalty is the larger part.
 
     Wrong when: a schedule changes the settings later on; what is judged is what the optimizer
         holds now. A learning rate of zero at the start of a warm-up is not reported.
@@ -90,7 +93,9 @@ class OptimizerSettings(Rule):
         )
 
     def _rate(self, record: Record) -> Fault | None:
-        rate = fact(record, "optimizer.lr")
+        rate, maximize = fact(record, "optimizer.lr"), record.fact("optimizer.maximize")
+        if maximize:
+            return None if rate is not None and rate < 0 else self._direction(record)
         if rate is None or rate >= 0:
             return None
         return (
@@ -98,6 +103,18 @@ class OptimizerSettings(Rule):
             f"The learning rate is {show(rate)}: every step climbs.",
             "Use a positive learning rate.",
             {"lr": -rate},
+        )
+
+    def _direction(self, record: Record) -> Fault | None:
+        """Of an optimizer that maximizes; what a loss of one's own is, nobody else knows."""
+        kind, value = record.fact("loss.kind"), fact(record, "loss.value")
+        if kind not in _ERRORS or value is None or value <= 0:
+            return None
+        return (
+            Severity.ERROR,
+            f"maximize=True: every step makes the {kind} loss of {show(value)} larger.",
+            "Leave out maximize=True, or turn the sign of the loss.",
+            {"maximize": False},
         )
 
     def _momentum(self, record: Record) -> Fault | None:
