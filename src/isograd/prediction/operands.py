@@ -11,7 +11,7 @@ from torch import Tensor
 from isograd.errors import PredictionError
 from isograd.prediction.functions.tokens import VALUES
 from isograd.prediction.moments.fields import Field
-from isograd.prediction.moments.known import empirical, independent, patterned, scalar
+from isograd.prediction.moments.known import SIGN, empirical, independent, patterned, scalar
 from isograd.prediction.moments.pairs import Sizes
 from isograd.prediction.recording import law_of, values_law
 
@@ -77,4 +77,6 @@ def constant(value: Tensor, cuts: Sequence[Sizes] | None = None) -> Field:
         values = torch.view_as_real(values)
     made = empirical(values.double().numpy(), cuts)
     made.notes[VALUES] = values
+    if values.numel() and (sign := int(bool((values >= 0).all())) - int(bool((values <= 0).all()))):
+        made.notes[SIGN] = sign
     return made

@@ -14,6 +14,8 @@ from isograd.prediction.moments.axes import along
 from isograd.prediction.moments.fields import Field, Shape, _canonical
 from isograd.prediction.moments.pairs import Array, Sizes
 
+SIGN = "sign"
+"""Note of what is never below 0 (1), or never above (-1)."""
 _COMMON = 0.1
 """Share of the variance that two entries of independent draws never have in common."""
 _FEW, _SMALLEST, _LARGEST = 8, 1024, 4_000_000

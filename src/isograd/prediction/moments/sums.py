@@ -16,13 +16,14 @@ from isograd.prediction.functions.scales import DEVIATION, of_own_spread
 from isograd.prediction.functions.spread import ALIKE, note_blend
 from isograd.prediction.moments.aligning import aligned
 from isograd.prediction.moments.fields import Field
+from isograd.prediction.moments.known import SIGN
 from isograd.prediction.ops import Outcome
 
 if TYPE_CHECKING:
     from isograd.prediction.propagation import Call
 
-SIGN = "sign"
-"""Note of what is never below 0 (1), or never above (-1)."""
+CUT = "cut"
+"""Note of a field that no gradient passes: the field behind it."""
 _BRANCHES = 0.06
 """Variance of ln energy by which gradients of a difference of two outputs of the same weights are
 off (siamese heads): behind them W' W x of the other branch is not followed, 20 % in rms."""
@@ -38,6 +39,8 @@ def added(call: Call, a: Field, b: Field, sign: float) -> Outcome:
         part = _centered(b.averaged, b)  # (v + x) - mean(x) is v + (x - mean(x))
         call.run.record("sub", "", part)
         return added(call, rest, part.out, 1.0)
+    if sign > 0 and (through := _straight_through(call, a, b) or _straight_through(call, b, a)):
+        return through
     out = summed(a, b, sign)
     unsure = 0.0
     if call.run.twins.found:
@@ -47,6 +50,8 @@ def added(call: Call, a: Field, b: Field, sign: float) -> Outcome:
             out.notes["terms"] = (a, b, 1.0)
         elif b.nodes is not None:
             out.notes["terms"] = (b, a, sign)
+    if sign > 0 and (both := sign_of(a)) and both == sign_of(b):
+        out.notes[SIGN] = both
     out.visible = a.visible if a.visible is not None else b.visible
     note_sum(out, a, b)
     note_blend(out, a, b)
@@ -60,6 +65,20 @@ def added(call: Call, a: Field, b: Field, sign: float) -> Outcome:
 
     link = Link("sum", signs=(1.0, sign))
     return Outcome(out, back, [a, b], formula="E x^2 + E y^2 + 2 E x E y", link=link)
+
+
+def _straight_through(call: Call, x: Field, other: Field) -> Outcome | None:
+    """X + (y - x).detach(), or x + (y - x.detach()): y, whose gradient is that of x."""
+    cut = other.notes.get(CUT)
+    step = call.run.twins.made.get(id(other if cut is None else cut))
+    if step is None or not isinstance(step.link, Link) or step.link.signs != (1.0, -1.0):
+        return None
+    y, less = step.inputs
+    if (less if cut is not None else less.notes.get(CUT)) is not x or y.shape != x.shape:
+        return None
+    reached = [x] if cut is not None else [x, y]
+    out = y.like(y.second, y.mean)
+    return Outcome(out, lambda g: [(one, _another(g)) for one in reached], [x, y])
 
 
 def _rest(call: Call, total: Field, term: Field) -> Field | None:
@@ -139,6 +158,8 @@ def summed(a: Field, b: Field, sign: float = 1.0) -> Field:
 def sign_of(f: Field) -> int:
     """1 for a field that is never below 0, -1 for one that is never above, 0 for any other."""
     if f.nodes is None:
+        if not f.cuts:
+            return int(np.sign(f.average)) if f.energy == f.average**2 else 0
         return int(f.notes.get(SIGN, 0))
     return int(bool((f.nodes.values >= 0).all())) - int(bool((f.nodes.values <= 0).all()))
 

@@ -21,7 +21,7 @@ from isograd.prediction.functions.mixtures import quadrature_of
 from isograd.prediction.functions.scales import POWER
 from isograd.prediction.moments.aligning import aligned
 from isograd.prediction.moments.fields import Field
-from isograd.prediction.moments.sums import SIGN
+from isograd.prediction.moments.known import SIGN
 from isograd.prediction.ops import Op, Outcome
 
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ from isograd.prediction import targets
 from isograd.prediction.backward.links import Link
 from isograd.prediction.functions.biases import laid_out
 from isograd.prediction.moments.fields import Field
+from isograd.prediction.moments.sums import CUT
 from isograd.prediction.ops import Op, Outcome
 from isograd.prediction.ops.elementwise import of_one
 
@@ -75,6 +76,7 @@ class Layout(Op):
         # Still a function of the same field, but of slope zero.
         out = of_one(call, f, torch.Tensor.detach).out
         out.visible = f.visible
+        out.notes[CUT] = f
         return Outcome(out, None, [f], dtype=dtype)
 
     def _expand(self, f: Field, call: Call, args: Any, kwargs: Any) -> Outcome:
