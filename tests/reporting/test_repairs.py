@@ -113,6 +113,15 @@ def test_no_significant_difference_is_said() -> None:
         assert "no significant difference" in render(make_broken(), form)
 
 
+@pytest.mark.parametrize("form", ["text", "html", "markdown"])
+def test_where_nothing_helps_the_advice_is_told(form: str) -> None:
+    broken = make_broken()
+    (advice, *_) = broken.before.findings[0].remedies
+    told = " ".join(re.sub(r"&#?\w+;|[\\`]", "", render(broken, form)).split())
+    assert re.sub("[\\\\`]", "", advice) in told
+    assert form == "html" or "do:" in told.lower()
+
+
 def test_seeds_that_broke_are_counted() -> None:
     broken = make_broken()
     assert seeds(broken.trials[0]) == "all 2 runs broke"

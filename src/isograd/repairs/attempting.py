@@ -50,6 +50,9 @@ MOST = 12
 """Changes that are tried at most, however large the budget."""
 
 
+NOT_TRIED = "not tried: the budget allows fewer candidates"
+
+
 @dataclass(frozen=True)
 class Proof:
     """A change that was put to the proof."""
@@ -242,7 +245,7 @@ class Attempt:
     def _not_tried(self, tried: Sequence[Treatment]) -> None:
         for one in self._able:
             if one not in tried:
-                self.dropped[one.name] = "not tried: the budget allows fewer candidates"
+                self.dropped[one.name] = NOT_TRIED
 
     def _run(
         self, treatments: Sequence[Treatment], steps: int, known: Sequence[Runner] = ()

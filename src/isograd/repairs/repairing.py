@@ -18,7 +18,7 @@ from isograd.probe.measuring import measure
 from isograd.probe.rehearsal import rehearse
 from isograd.remedies import FAMILIES, REMEDIES, Case
 from isograd.remedies._optimizers import optimizer_again
-from isograd.repairs.attempting import FEWEST_STEPS, Attempt
+from isograd.repairs.attempting import FEWEST_STEPS, NOT_TRIED, Attempt
 from isograd.repairs.budget import Budget, steps_until
 from isograd.repairs.comparing import Comparison
 from isograd.repairs.planning import Candidates, candidates
@@ -41,6 +41,7 @@ ENOUGH_BUDGET = 100
 """Steps from which a repair races, combines and proves."""
 LONGEST_REHEARSAL = 100
 """Steps for which a network that looks healthy, but does not learn, is trained at most."""
+OWN = "What the findings advise is for you to do."
 
 
 def repair(
@@ -148,7 +149,10 @@ def _tried(attempt: Attempt, found: Candidates, same: Repair) -> Repair:
         copied(attempt.case)  # raises where that is why
         reason = "Every change that was tried broke in training."
         return replace(
-            same, verdict="nothing-helps", reason=reason, skipped=_skipped(attempt, found)
+            same,
+            verdict="nothing-helps",
+            reason=f"{reason} {_to_do(attempt)}",
+            skipped=_skipped(attempt, found),
         )
     proof = attempt.prove(changes)
     change, comparison = proof.change, proof.comparison
@@ -163,7 +167,8 @@ def _tried(attempt: Attempt, found: Candidates, same: Repair) -> Repair:
         return replace(
             told,
             verdict="nothing-helps",
-            reason=f"{change.name} came nearest: {_words(attempt, comparison, trials)}",
+            reason=f"{change.name} came nearest: {_words(attempt, comparison, trials)} "
+            f"{_to_do(attempt)}",
             skipped=_skipped(attempt, found),
         )
     attempt.dropped.pop(change.name, None)
@@ -233,6 +238,17 @@ def _words(attempt: Attempt, comparison: Comparison, trials: tuple[Trial, Trial]
     return told
 
 
+def _to_do(attempt: Attempt) -> str:
+    """What is left to the user where nothing helped."""
+    untried = sum(why == NOT_TRIED for why in attempt.dropped.values())
+    if not untried:
+        return OWN
+    return (
+        f"{untried} further change{'s were' if untried > 1 else ' was'} not tried: budget="
+        f"{max(2 * attempt.budget.steps, ENOUGH_BUDGET)} has room for more. {OWN}"
+    )
+
+
 def _code(change: Treatment, case: Case, *, grown: bool) -> str:
     """What is done to the model before what is said of the optimizer, which is made last."""
     after = [plan.training for plan in change.plans]
@@ -254,10 +270,8 @@ def _skipped(attempt: Attempt, found: Candidates) -> tuple[Skipped, ...]:
 
 def _untried(found: Candidates) -> str:
     if found.skipped:
-        return (
-            "No remedy fits: see why each was skipped; what the findings advise is for you to do."
-        )
-    return "No remedy addresses what was found; what the findings advise is for you to do."
+        return f"No remedy fits: see why each was skipped. {OWN}"
+    return f"No remedy addresses what was found. {OWN}"
 
 
 def _cost(steps: int, began: float) -> Cost:

@@ -53,7 +53,7 @@ def _found(repair: Repair, pen: Pen) -> Iterator[str]:
         label = f"{finding.code} {printable(finding.cause)}:"
         style = finding.severity.value
         yield pen.paragraph(finding.message, label=label, style=style, indent=2)
-        if repair.verdict == "no-remedy":
+        if not repair.changed and repair.verdict != "healthy":
             for advice in finding.remedies:
                 yield pen.paragraph(advice, label="do:", style="do", indent=4)
     if repair.after is not None:
