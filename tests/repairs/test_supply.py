@@ -1,11 +1,13 @@
 """Supply: the same batches for everybody, some held out, and the user's data as it was."""
 
+import functools
 from collections.abc import Iterator
 from itertools import islice
 
 import pytest
 import torch
 
+import isograd
 from isograd.errors import DataError
 from isograd.repairs.supply import HELD_SAMPLES, Source, gather
 
@@ -85,3 +87,25 @@ def test_data_that_cannot_be_used_is_refused() -> None:
     bad = [*batches(1), (torch.full((4, 3), float("nan")), torch.zeros(4))]
     with pytest.raises(DataError, match=r"data: batch 1: .*NaN"):
         gather(bad, batches(1)[0], steps=10)
+
+
+def test_samples_of_a_data_set_are_no_batches() -> None:
+    x, y = torch.randn(40, 3), torch.randint(0, 2, (40,))
+    samples = torch.utils.data.TensorDataset(x, y)
+    with pytest.raises(
+        DataError, match=r"data: batch 0: .*shape \[3\].* 8 .*batch_size=8"
+    ) as raised:
+        gather(samples, (x[:8], y[:8]), steps=10)
+    assert "DataLoader" in str(raised.value)
+    with pytest.raises(DataError, match="the batch of step 0: it is one sample"):
+        isograd.check(
+            torch.nn.Linear(3, 2),
+            (x[:8], y[:8]),
+            optimizer=functools.partial(torch.optim.SGD, lr=0.1),
+            data=samples,
+            steps=2,
+        )
+    loader = torch.utils.data.DataLoader(samples, batch_size=8)
+    assert len(gather(loader, (x[:8], y[:8]), steps=10).train) == 4
+    short = [(x[:3], y[:3])] * 5  # three samples of three numbers
+    assert len(gather(short, (x[:8], y[:8]), steps=10).train) == 4

@@ -20,7 +20,7 @@ from isograd.probe.measuring import measure
 from isograd.probe.sharpness import lambda_max
 from isograd.probe.stepping import Stepper
 from isograd.records import Number, Reading, Record
-from isograd.sites.batches import Batch, as_batch, check_finite
+from isograd.sites.batches import Batch, as_batch, check_batched, check_finite
 from isograd.sites.losses import Loss
 from isograd.sites.randomness import reseed
 
@@ -73,7 +73,7 @@ def rehearse(
             sharpest = lambda_max(twin, as_batch(batch), loss, seed=seed)
             if sharpest is not None:
                 facts["sharpness.lambda_max"] = sharpest
-        run = _Run(twin, its_optimizer, loss, seed)
+        run = _Run(twin, its_optimizer, loss, seed, as_batch(batch))
         ratios = run.train(_batches(data, batch), max(steps, 1), progress)
         series = {**seen.series, "weight.update_ratio": tuple(ratios)}
         seen = replace(
@@ -138,9 +138,10 @@ def _batches(data: Iterable[Any] | None, batch: Any) -> Iterator[Any]:
             return
 
 
-def _taken(item: Any, step: int) -> Batch:
+def _taken(item: Any, step: int, like: Batch) -> Batch:
     try:
         batch = as_batch(item)
+        check_batched(batch, like)
         check_finite(batch)
     except DataError as error:
         what = str(error).removeprefix("batch: ")
@@ -152,9 +153,14 @@ class _Run:
     """One training run of the copy."""
 
     def __init__(
-        self, model: nn.Module, optimizer: torch.optim.Optimizer, loss: Loss | None, seed: int
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        loss: Loss | None,
+        seed: int,
+        first: Batch,
     ) -> None:
-        self.model, self.loss, self.seed = model, loss, seed
+        self.model, self.loss, self.seed, self.first = model, loss, seed, first
         self.stepper = Stepper(model, optimizer, loss, seed, "rehearsal")
         self.losses: list[float] = []
         self.notes: list[str] = []
@@ -171,7 +177,7 @@ class _Run:
             if batch is None:
                 self.notes.append(f"rehearsal: the data ended after {step} of {steps} steps")
                 break
-            value = self.stepper.forward(_taken(batch, step))
+            value = self.stepper.forward(_taken(batch, step, self.first))
             self.losses.append(float(value.detach()))
             if not math.isfinite(self.losses[-1]):
                 self._stop(step, batch)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from isograd.errors import DataError, a_kind
-from isograd.sites.batches import Batch, as_batch, check_finite, tensors
+from isograd.sites.batches import Batch, as_batch, check_batched, check_finite, tensors
 
 HELD_SAMPLES = 256
 """Samples to judge by: an accuracy then has a standard error of three percent or less."""
@@ -80,7 +80,7 @@ def gather(data: Iterable[Any] | None, batch: Any, steps: int) -> Supply:
     if data is not None:
         room = MOST_BYTES
         for place, item in enumerate(_through(data)):
-            taken.append(_read(item, place))
+            taken.append(_read(item, place, first))
             items.append(item)
             room -= sum(t.numel() * t.element_size() for t in _all(taken[-1]))
             if len(taken) >= steps + held_most or room < 0:
@@ -109,9 +109,10 @@ def _through(data: Iterable[Any]) -> Iterator[Any]:
         ) from error
 
 
-def _read(item: Any, place: int) -> Batch:
+def _read(item: Any, place: int, like: Batch) -> Batch:
     try:
         batch = as_batch(item)
+        check_batched(batch, like)
         check_finite(batch)
     except DataError as error:
         what = str(error).removeprefix("batch: ")

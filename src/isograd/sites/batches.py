@@ -138,6 +138,22 @@ def check_finite(batch: Batch) -> None:
             )
 
 
+def check_batched(batch: Batch, like: Batch) -> None:
+    """Refuses single samples, as a data set gives them, in the place of batches.
+
+    Raises:
+        DataError: the first input has the shape of one sample of those of `like`.
+    """
+    one, many = (next(iter(b.inputs()), None) for b in (batch, like))
+    if one is None or many is None or not many.ndim or one.shape != many.shape[1:]:
+        return
+    raise DataError(
+        f"batch: it is one sample of shape {list(one.shape)}, where batch= holds {len(many)} of "
+        f"them; hand in batches: torch.utils.data.DataLoader(data, batch_size={len(many)}, "
+        "shuffle=True)"
+    )
+
+
 def check_filled(batch: Batch) -> None:
     """Refuses a batch in which an input has no entries.
 
