@@ -1,5 +1,6 @@
 """Initializations against brute force: what wide networks do, and what the matrices are."""
 
+import copy
 import math
 from itertools import pairwise
 
@@ -248,9 +249,12 @@ def test_a_head_starts_at_the_loss_of_guessing(kind: str) -> None:
         targets = torch.randn(500, 3) + torch.tensor([5.0, -3.0, 0.0])
         loss = nn.functional.mse_loss
         guess = float(targets.var(0, correction=0).mean())
+    names = {"model": copy.deepcopy(model), "batch": (x, targets)}
     change = remedies.apply("init-head", model, (x, targets), loss)
     assert float(loss(model(x), targets).detach()) == pytest.approx(guess, rel=0.06)
     assert str(guess)[:3] in change.effect
+    exec(change.code, names)  # as it stands
+    assert torch.equal(names["model"](x), model(x))  # type: ignore[operator]
 
 
 def test_only_constant_weights_are_drawn_to_break_the_symmetry() -> None:

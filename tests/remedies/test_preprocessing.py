@@ -17,6 +17,7 @@ from isograd import remedies
 from isograd.errors import DataError, RemedyError
 from isograd.remedies import REMEDIES, Plan, Preprocessed, Standardize, Whiten, case_of
 from isograd.remedies._examples import plain
+from isograd.remedies._inputs import tensor_of
 
 
 def table(samples: int = 500, features: int = 12) -> Tensor:
@@ -180,8 +181,8 @@ def test_the_code_of_targets_runs_as_it_stands() -> None:
         own = plain(2, gain=1.0, out=columns)
         names: dict[str, Any] = {"model": own} | ({"loss": loss} if loss else {})
         if columns > 16:  # the numbers of so many are fitted
-            assert "# targets: " in change.code
-            names["targets"] = y
+            assert "targets = (batch[1] for batch in data)" in change.code
+            names["data"] = batches
         exec(change.code, names)
         # Of all 300 samples, the 256 first and what came with them.
         assert torch.allclose(names["model"].mean, y.mean(0), rtol=0, atol=0.1)
@@ -190,6 +191,55 @@ def test_the_code_of_targets_runs_as_it_stands() -> None:
         expected = (((out - y) / names["model"].std) ** 2).mean()
         # At 1e6 outputs and targets have steps of 0.06 in single precision.
         torch.testing.assert_close(names["loss"](out, y), expected, rtol=0.05, atol=0)
+
+
+class Labeled(nn.Module):
+    """Takes its input by name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = plain(2, gain=1.0, out=7)
+
+    def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+        return self.body(x)
+
+
+@pytest.mark.parametrize("code", ["preprocess-standardize", "preprocess-whiten"])
+@pytest.mark.parametrize("form", ["pair", "listed", "named", "mapping", "alone"])
+def test_the_code_of_inputs_runs_as_it_stands(code: str, form: str) -> None:
+    torch.manual_seed(0)
+    x, y = 500 + 40 * torch.randn(300, 20), torch.randint(0, 7, (300,))
+
+    def made(k: int) -> Any:
+        part, labels = x[k : k + 50], y[k : k + 50]
+        return {
+            "pair": (part, labels),
+            "listed": [(part,), labels],
+            "named": ({"x": part}, labels),
+            "mapping": {"x": part, "labels": labels},
+            "alone": part,
+        }[form]
+
+    batches = [made(k) for k in range(0, 300, 50)]
+    model = Labeled()
+    change = remedies.apply(code, model, batches[0], data=batches)
+    assert "\ninputs = (batch" in change.code
+    names: dict[str, Any] = {"model": Labeled(), "data": batches}
+    exec(change.code, names)
+    torch.testing.assert_close(
+        names["model"].preprocessing.mean, change.model.preprocessing.mean, rtol=1e-6, atol=0
+    )
+    assert torch.allclose(change.model.preprocessing.mean, x.mean(0), rtol=1e-5)
+
+
+def test_batches_that_are_made_otherwise_are_left_to_the_user() -> None:
+    class Own(dict):  # type: ignore[type-arg]
+        pass
+
+    assert tensor_of((torch.ones(2),), None) is None
+    assert tensor_of(Own(x=1, target=2), None) == 'batch["target"]'
+    assert tensor_of(object(), "x") is None
+    assert tensor_of(((1, torch.ones(2)), 3), 1) == "batch[0][1]"
 
 
 def test_batches_that_differ_do_not_stop_the_plan() -> None:

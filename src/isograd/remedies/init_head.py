@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from isograd.remedies._code import number, program
 from isograd.remedies._examples import example, plain
+from isograd.remedies._inputs import tensor_of
 from isograd.remedies._layers import layers
 from isograd.remedies._remedy import Case, Plan, Remedy
 from isograd.sites.batches import as_batch
@@ -60,7 +61,12 @@ class InitHead(Remedy):
             return f"the loss starts at {number(value or 0.0)}, where guessing has {number(guess)}"
         spread = record.fact("output.spread") or record.fact("output.rms") or 1.0
         factor = min(1.0, self.size / spread)
-        lines = ["# targets: those of a batch, better of the whole training set, as one tensor"]
+        told = tensor_of(case.batch, None)
+        lines = [
+            f"targets = {told}  # of the batch; those of the whole training set are better"
+            if told
+            else "# targets: those of a batch, better of the whole training set, as one tensor"
+        ]
         lines += [f"weight = model.get_parameter({last[0].name!r})".replace("'", '"')]
         lines += [f"bias = model.get_parameter({last[0].bias!r})".replace("'", '"')]
         lines += ["with torch.no_grad():", f"    weight.mul_({number(factor)})"]
@@ -69,7 +75,7 @@ class InitHead(Remedy):
             self.code,
             f"The loss starts near {number(guess)} in place of {number(value)}.",
             program(*lines),
-            given={"targets": targets},
+            given={"batch": case.batch} if told else {"targets": targets},
             notes=("`targets` are those of the batch; all of the training set's are better.",),
         )
 

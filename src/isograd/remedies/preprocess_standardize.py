@@ -9,7 +9,7 @@ from torch import Tensor
 
 from isograd.remedies._code import number, program, quoted
 from isograd.remedies._examples import example, plain
-from isograd.remedies._inputs import Parts, place_of
+from isograd.remedies._inputs import gathered, place_of
 from isograd.remedies._layers import layers
 from isograd.remedies._remedy import Case, Plan, Remedy
 
@@ -73,16 +73,17 @@ class PreprocessStandardize(Remedy):
             effect = "The inputs have mean 0, so that gradients of a unit's weights differ in sign."
         else:
             effect = f"The inputs have mean 0 and unit variance in place of rms {number(rms)}."
+        line, given = gathered(case, "inputs", place)
         return Plan(
             self.code,
             effect,
             program(
-                "# inputs: the input tensors of your training batches, one after the other",
+                line,
                 f"preprocessing = Standardize.fit(inputs, keep={keep}{more})",
                 f"model = Preprocessed(preprocessing, model{_at(place)})",
             ),
             keys="The model's keys begin with `model.`; new are `preprocessing.*`.",
-            given={"inputs": Parts(case, place)},
+            given=given,
         )
 
     def variants(self) -> tuple[Remedy, ...]:

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from isograd.errors import DataError
 from isograd.remedies._code import number, program
 from isograd.remedies._examples import example, plain
-from isograd.remedies._inputs import Parts
+from isograd.remedies._inputs import Parts, gathered
 from isograd.remedies._preprocessing import Standardize
 from isograd.remedies._remedy import Case, Plan, Remedy
 from isograd.sites.batches import as_batch
@@ -111,17 +111,19 @@ class PreprocessTargets(Remedy):
 
     def _fitted(self, case: Case, kind: str, effect: str, keys: str, keep: str) -> Plan:
         """The same of so many columns that nobody wants to read their numbers."""
+        line, given = gathered(case, "targets", None)
+        loss = "loss" if case.loss else f"F.{_LOSSES[kind].__name__}"
         return Plan(
             self.code,
             effect,
             program(
-                "# targets: the targets of your training batches, one after the other",
+                line,
                 f"units = Standardize.fit(targets, keep={keep})",
                 "model = ScaledOutputs(model, units.mean, units.std)",
-                "loss = InUnitsOfTargets(loss, units.std)",
+                f"loss = InUnitsOfTargets({loss}, units.std)",
             ),
             keys=keys,
-            given={"targets": Parts(case, None), "loss": case.loss or _LOSSES[kind]},
+            given={**given, "loss": case.loss},
             notes=(_UNITS[kind],),
         )
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from isograd.remedies._code import number, program, quoted
 from isograd.remedies._examples import example, plain
-from isograd.remedies._inputs import Parts, place_of
+from isograd.remedies._inputs import gathered, place_of
 from isograd.remedies._remedy import Case, Plan, Remedy
 
 
@@ -68,16 +68,17 @@ class PreprocessWhiten(Remedy):
             return f"the second moments of the inputs have condition {number(condition)}"
         more = f"method={quoted(self.method)}, floor={number(self.floor)}"
         at = f", {quoted(place)}" if isinstance(place, str) else f", {place}" if place else ""
+        line, given = gathered(case, "inputs", place)
         return Plan(
             self.code,
             "The inputs have no correlation, and the loss curves alike along all of them.",
             program(
-                "# inputs: the input tensors of your training batches, one after the other",
+                line,
                 f"preprocessing = Whiten.fit(inputs, {more})",
                 f"model = Preprocessed(preprocessing, model{at})",
             ),
             keys="The model's keys begin with `model.`; new are `preprocessing.*`.",
-            given={"inputs": Parts(case, place)},
+            given=given,
         )
 
     def variants(self) -> tuple[Remedy, ...]:
