@@ -1,5 +1,6 @@
 """Tests of many steps: long sequences, cells called in loops, loops written out by hand."""
 
+import gc
 import math
 import time
 
@@ -9,11 +10,14 @@ import torch
 from torch import nn
 
 import isograd
+from isograd.errors import PredictionError
 from isograd.prediction.backward import twins
 from isograd.prediction.moments.known import independent
+from isograd.prediction.moments.parts import few_classes
 from isograd.prediction.predicting import predict
 from isograd.prediction.recurrent import timeline
 from isograd.prediction.recurrent.timeline import Timeline, steps_of
+from isograd.prediction.tracing import trace
 
 
 def numbers(record):
@@ -280,3 +284,48 @@ def test_what_is_not_followed_has_a_wide_band_and_is_told(monkeypatch):
     assert any("the rest counts as independent" in note for note in record.notes)
     assert not any("the rest counts as independent" in note for note in whole.notes)
     assert max(band for band in whole.series["backward.band"] if band is not None) < 0.5
+
+
+def test_gradients_of_unlike_steps_are_not_looked_for():
+    """Behind another number of products nothing is in common: a pair of steps costs nothing."""
+    looked = []
+    for steps in (8, 24):
+        found = trace(Loop(16), torch.randn(4, steps, 16))
+        looked.append(twins._MOST - found.run.twins._left)
+        assert found.run.twins.found
+    assert looked[1] < 3.5 * looked[0]
+
+
+def test_gradients_of_many_steps_take_few_moments():
+    whole = independent((4, 60, 8), 0.0, 1.0).recut(((4,), (1,) * 60, (8,)))
+    second = whole.second.copy()
+    second[:, :60] *= 1.0 + np.arange(60)[None, :, None] ** 2
+    few = few_classes(whole.like(second))
+    assert few.second.size < second.size / 4
+    assert few.energy == pytest.approx(whole.like(second).energy, rel=1e-12)
+    small = independent((40, 8), 0.0, 1.0).recut(((1,) * 40, (8,)))
+    assert few_classes(small) is small
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_the_collector_is_left_as_found(enabled):
+    states = []
+
+    class Net(nn.Linear):
+        def forward(self, x):
+            states.append(gc.isenabled())
+            if x.shape[0] > 4:
+                raise ValueError
+            return super().forward(x)
+
+    was = gc.isenabled()
+    try:
+        (gc.enable if enabled else gc.disable)()
+        predict(Net(2, 2), torch.ones(3, 2))
+        assert gc.isenabled() is enabled
+        with pytest.raises(PredictionError):
+            predict(Net(2, 2), torch.ones(5, 2))
+        assert gc.isenabled() is enabled
+    finally:
+        (gc.enable if was else gc.disable)()
+    assert states == [False, False]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import random
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -112,10 +113,23 @@ def trace(
     modules = modules_of(built)
     _check(modules, batch)
     options = (modules, batch, input_stats or {}, loss, seed, residual_scale)
-    found = _run(*options, repeats)
-    if repeats is not None and found.run.twins.found:
-        return _run(*options, None)  # layers that share values are followed through one whole run
+    with uncollected():
+        found = _run(*options, repeats)
+        if repeats is not None and found.run.twins.found:
+            return _run(*options, None)  # layers that share values are followed in one whole run
     return found
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """No search for garbage in cycles, of which a run makes none, among all that it does make."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _check(modules: Modules, batch: Batch) -> None:

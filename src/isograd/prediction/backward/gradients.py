@@ -8,6 +8,7 @@ from isograd.prediction import targets
 from isograd.prediction.backward import gains, responses
 from isograd.prediction.moments.aligning import aligned
 from isograd.prediction.moments.fields import Field
+from isograd.prediction.moments.parts import few_classes
 
 _UNSURE = 0.15
 """What shared draws do to ln of an energy differs that much from draw to draw, all layers alike:
@@ -24,7 +25,7 @@ def added(first: Field, second: Field, where: Field) -> Field:
         where: the field that both are the gradient of.
     """
     a, b = aligned(first, second)
-    result = a.like(a.second + b.second)
+    result = few_classes(a.like(a.second + b.second))
     one, two = a.energy, b.energy
     if one + two > 0:
         share = one / (one + two)

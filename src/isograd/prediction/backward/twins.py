@@ -39,10 +39,14 @@ class Twins:
         self.born: dict[int, tuple[Any, ...]] = {}
         """How each gradient came about: (step, gradient before, input, place of the output), or
         two that were added."""
+        self._passed: dict[int, tuple[int, int]] = {}
+        """Fewest and most ends of links (`end_of`) that each gradient has come through."""
         self._draws: set[int] = set()
         self._memory: dict[tuple[int, int], Field | None] = {}
-        self._kept: list[Field] = []
+        self._kept: dict[int, Field] = {}
+        """Whose identities must not be given to others."""
         self._left = _MOST
+        self._deep = False
 
     def enter(self, step: Step) -> None:
         """Notes a step of the forward."""
@@ -61,13 +65,18 @@ class Twins:
         """Notes how a gradient came about: from that of a step's output at `place`."""
         if id(gradient) in self.born or gradient is before[place]:
             return
-        self._kept.append(gradient)
+        self._kept[id(gradient)] = gradient
         self.born[id(gradient)] = (step, before[place], into, place)
+        low, high = self._passed.get(id(before[place]), (0, 0))
+        ends = _is_end(step, place)
+        self._passed[id(gradient)] = low + ends, high + ends
 
     def bear_sum(self, total: Field, first: Field, second: Field) -> None:
         """Notes that a gradient is the sum of two others."""
-        self._kept += [total, first, second]
+        self._kept |= {id(one): one for one in (total, first, second)}
         self.born[id(total)] = (first, second)
+        (low, high), (least, most) = (self._passed.get(id(one), (0, 0)) for one in (first, second))
+        self._passed[id(total)] = min(low, least), max(high, most)
 
     @property
     def lost(self) -> bool:
@@ -86,19 +95,24 @@ class Twins:
         self, a: Field, b: Field, find: Callable[[Field, Field], Field | None]
     ) -> Field | None:
         key = (id(a), id(b))
-        if key not in self._memory:
-            self._left -= 1
-            if self._left < 0:
-                return None
-            self._kept += [a, b]
-            self._memory[key] = None  # what is being looked for counts as zero within itself
-            limit = sys.getrecursionlimit()
-            sys.setrecursionlimit(max(limit, _DEEP))
-            try:
-                self._memory[key] = find(a, b)
-            finally:
-                sys.setrecursionlimit(limit)
-        return self._memory[key]
+        if key in self._memory:
+            return self._memory[key]
+        self._left -= 1
+        if self._left < 0:
+            return None
+        self._kept[id(a)], self._kept[id(b)] = a, b
+        self._memory[key] = None  # what is being looked for counts as zero within itself
+        if self._deep:
+            found = self._memory[key] = find(a, b)
+            return found
+        limit, self._deep = sys.getrecursionlimit(), True
+        sys.setrecursionlimit(max(limit, _DEEP))
+        try:
+            found = self._memory[key] = find(a, b)
+        finally:
+            sys.setrecursionlimit(limit)
+            self._deep = False
+        return found
 
     def _covariance(self, a: Field, b: Field) -> Field | None:
         step = self.made.get(id(a))
@@ -172,7 +186,8 @@ class Twins:
             else:
                 factors.append(self._raw(x, y))
         made = link.ahead(*factors)
-        made = made.like(made.second - a.products())
+        if not a.is_centered:
+            made = made.like(made.second - a.products())
         for x, y in zip(one.inputs[2:], two.inputs[2:], strict=False):
             if x.notes.get("draw") is not None and x.notes.get("draw") == y.notes.get("draw"):
                 total, shift = aligned(made, x)
@@ -182,6 +197,8 @@ class Twins:
     def _raw(self, x: Field, y: Field) -> Field:
         """E[x y'] with the means, per kind of pair on the axes of `x`."""
         found = self.covariance(x, y)
+        if found is not None and x.is_centered:
+            return found
         mean = x.like(x.products(), x.mean)
         if found is None:
             return mean
@@ -206,6 +223,10 @@ class Twins:
         """E[a b'] of two gradients, per kind of pair on the axes of `a`; None for zero."""
         if a is b:
             return a
+        low, high = self._passed.get(id(a), (0, 0))
+        least, most = self._passed.get(id(b), (0, 0))
+        if high < least or most < low:  # ends are followed back two by two
+            return None
         return self._remembered(a, self._plain_gradient(b, ("layout",)), self._gradients)
 
     def _gradients(self, a: Field, b: Field) -> Field | None:
@@ -303,7 +324,7 @@ class Twins:
         if u.nodes.values.shape != v.nodes.values.shape:
             return _times(joint, u.nodes.mean_slope() * v.nodes.mean_slope())
         shared = self.covariance(u.origin, v.origin)
-        slopes = (u.nodes.slopes, v.nodes.slopes)
+        slopes = (u.nodes.slope_coefficients(), v.nodes.slope_coefficients())
         _, second = cross_series(u.nodes.quadrature, v.nodes.quadrature, *slopes, u.origin, shared)
         gate, g = aligned(u.origin.like(second), joint)
         return g.like(g.second * gate.second)
@@ -320,6 +341,14 @@ class Twins:
         return b
 
 
+def _is_end(step: Step, place: int) -> bool:
+    """Whether gradients of an output stop being followed one by one at its step."""
+    if step.outputs[0].nodes is not None and not step.several:
+        return False
+    link = link_of(step, step.outputs[place])
+    return link is not None and bool(end_of(link))
+
+
 def _of_functions(a: Field, b: Field, shared: Field | None) -> Field | None:
     """Covariance of two functions of fields with a known covariance."""
     if shared is None:
@@ -329,9 +358,8 @@ def _of_functions(a: Field, b: Field, shared: Field | None) -> Field | None:
     assert a.origin is not None
     if a.nodes.values.shape != b.nodes.values.shape:  # other classes: to first order
         return _times(shared, a.nodes.mean_slope() * b.nodes.mean_slope())
-    mean, second = cross_series(
-        a.nodes.quadrature, b.nodes.quadrature, a.nodes.values, b.nodes.values, a.origin, shared
-    )
+    values = (a.nodes.value_coefficients(), b.nodes.value_coefficients())
+    mean, second = cross_series(a.nodes.quadrature, b.nodes.quadrature, *values, a.origin, shared)
     return a.origin.like(second - mean)
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from isograd.prediction.functions.filters import around, shift, variance
-from isograd.prediction.functions.series import TERMS, powers_of, rate, series
+from isograd.prediction.functions.series import TERMS, coefficients, powers_of, rate, series
 from isograd.prediction.moments import pairs
 from isograd.prediction.moments.fields import Field
 from isograd.prediction.moments.pairs import Array, Indices
@@ -195,7 +195,24 @@ class Nodes:
 
     def mean_slope(self) -> float:
         """E f', averaged over classes: what a small change has in common with its cause."""
-        return float(self.expectation(self.slopes).mean())
+        return float(self._of_itself("mean slope", lambda: self.expectation(self.slopes).mean()))
+
+    def value_coefficients(self) -> Array:
+        """Those of the function's Hermite series."""
+        find = lambda: coefficients(self.quadrature, self.values)  # noqa: E731
+        return np.asarray(self._of_itself("value series", find))
+
+    def slope_coefficients(self) -> Array:
+        """Those of its derivative's."""
+        find = lambda: coefficients(self.quadrature, self.slopes)  # noqa: E731
+        return np.asarray(self._of_itself("slope series", find))
+
+    def _of_itself(self, name: str, find: Callable[[], Any]) -> Any:
+        """What does not depend on the origin."""
+        found = self._told.get(name)
+        if found is None:
+            found = self._told[name] = self.values, find()
+        return found[1]
 
     def slope_kurtosis(self, origin: Field) -> float:
         """1 + 2 E f'^4 / (E f'^2)^2: what `slope_noise` leaves of a Gaussian gradient's own."""

@@ -129,9 +129,8 @@ def powers_of(correlation: Array) -> Array:
 
 def rate(quadrature: Quadrature, values: Array, origin: Field) -> Array:
     """D E f f' / d Cov(u, u') per kind of pair; 0 for an entry and itself."""
-    coefficients = np.matmul(np.nan_to_num(values)[..., None, :], quadrature.basis)[..., 0, :]
     safe = np.where(quadrature.deviation > 0, quadrature.deviation, np.inf)
-    scaled = coefficients * np.sqrt(np.arange(TERMS)) / safe[..., None]
+    scaled = coefficients(quadrature, values) * np.sqrt(np.arange(TERMS)) / safe[..., None]
     correlation, _ = quadrature.related(origin)
     terms = products(scaled, scaled)[1:]
     total = evaluated(origin.cuts, scaled.shape[:-1], terms, correlation)
@@ -139,21 +138,25 @@ def rate(quadrature: Quadrature, values: Array, origin: Field) -> Array:
     return total
 
 
+def coefficients(quadrature: Quadrature, values: Array) -> Array:
+    """(classes …, terms): E f He_k / sqrt(k!) of a function known at the nodes."""
+    found = np.matmul(np.nan_to_num(values)[..., None, :], quadrature.basis)
+    return np.asarray(found[..., 0, :])
+
+
 def cross_series(
-    first: Quadrature, other: Quadrature, f: Array, g: Array, origin: Field, shared: Field | None
+    first: Quadrature, other: Quadrature, a: Array, b: Array, origin: Field, shared: Field | None
 ) -> tuple[Array, Array]:
     """E f(u) E g(v), and E[f(u) g(v)], per kind of pair.
 
     Args:
         first: nodes of u.
         other: nodes of v, laid out alike.
-        f: values at the nodes of u.
-        g: values at the nodes of v.
+        a: `coefficients` of f.
+        b: those of g.
         origin: the field u.
         shared: covariance of u and v, on the axes of u; None for none.
     """
-    a = np.matmul(np.nan_to_num(f)[..., None, :], first.basis)[..., 0, :]
-    b = np.matmul(np.nan_to_num(g)[..., None, :], other.basis)[..., 0, :]
     left, _ = origin.per_pair(a)
     _, right = origin.per_pair(b)
     mean = left[..., 0] * right[..., 0]
@@ -166,6 +169,4 @@ def cross_series(
     _, two = origin.per_pair(other.deviation)
     product = np.maximum(one * two, 1e-300)
     correlation = np.clip(shared.second / product, -1.0, 1.0)
-    return mean, np.einsum(
-        "...k,...k,...k->...", *np.broadcast_arrays(left, right, powers_of(correlation))
-    )
+    return mean, np.asarray((left * right * powers_of(correlation)).sum(-1))

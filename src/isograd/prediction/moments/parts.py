@@ -323,9 +323,12 @@ def joined(
     if len(fields) == 1:
         return fields[0]
     # The other axes on the same factors and classes; this one is left out of it.
-    base = aligned(*(_without(f, axis) for f in fields))[0]
+    others = [_without(f, axis) for f in fields]
+    alike = len({(f.cuts, f.groups) for f in others}) == 1
+    base = others[0] if alike else aligned(*others)[0]
     place = sum(base.groups[:axis])
-    wide = [with_factor(aligned(single(f, axis)[0], base)[0], axis) for f in fields]
+    whole = [single(f, axis)[0] for f in fields]
+    wide = [with_factor(f if alike else aligned(f, base)[0], axis) for f in whole]
     inner = [f.cuts[place] for f in wide]
     cut = tuple(size for one in inner for size in one)
     k, at = len(cut), 0
@@ -336,9 +339,9 @@ def joined(
     for f, one in zip(wide, inner, strict=True):
         rows[_ways_of(range(at, at + len(one)), k)] = np.moveaxis(f.second, place, 0)
         at += len(one)
-    owner = np.repeat(np.arange(len(inner)), [len(one) for one in inner])
+    owner = [part for part, one in enumerate(inner) for _ in one]
     means = np.moveaxis(mean, place, 0)
-    for c, d in np.ndindex(k, k):
+    for c, d in np.ndindex(k, k) if mean.any() else ():
         if owner[c] != owner[d] and means[c].any() and means[d].any():
             rows[k + c * k + d] = base.per_pair(means[c])[0] * base.per_pair(means[d])[1]
     if shared is not None and k == len(fields):
@@ -362,7 +365,7 @@ def simplified(f: Field, place: int) -> Field:
         return f
     rows = np.moveaxis(f.second, place, 0)[: len(cut)].reshape(len(cut), -1)
     scale = np.abs(rows).max() + 1e-300
-    gaps = np.abs(np.diff(rows, axis=0)).max(axis=1) / scale
+    gaps = np.abs(rows[1:] - rows[:-1]).max(axis=1) / scale
     keep = gaps > 1e-9
     # k + k^2 ways, times those of the other factors.
     others = f.second.size // pairs.ways(cut)
@@ -373,6 +376,15 @@ def simplified(f: Field, place: int) -> Field:
     sizes = np.add.reduceat(np.array(cut), [0, *edges.tolist()])
     new = tuple(int(s) for s in sizes)
     return f if new == cut else f.recut((*f.cuts[:place], new, *f.cuts[place + 1 :]))
+
+
+def few_classes(f: Field) -> Field:
+    """A sum of parts, such as gradients from every step of a loop, without too many moments."""
+    if f.second.size > _MOMENTS:
+        for place, cut in enumerate(f.cuts):
+            if len(cut) > _CLASSES and not isinstance(cut, pairs.Line):
+                f = simplified(f, place)
+    return f
 
 
 def _without(f: Field, axis: int) -> Field:
