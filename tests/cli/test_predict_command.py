@@ -343,6 +343,8 @@ BAD = [
     ("net.py:Net", ("--input", "float32[13,11];float32[13]"), "takes 2 positional arguments"),
     ("net.py:Net", (*INPUT, "--set", "dpeth=3"), "takes no argument 'dpeth'; did you mean depth"),
     ("net.py:Net", (*INPUT, "--sweep", "dpeth=3"), "takes no argument 'dpeth'"),
+    ("net.py:Net", (*INPUT, "--sweep", "width=5:100"), "'5:100' is no from:to:points"),
+    ("net.py:Net", (*INPUT, "--sweep", "width=5", "--sweep", "act=relu"), "2 are given"),
     ("net.py:of_width", INPUT, "needs the arguments width; add --set width=…"),
     ("net.py:model", (*INPUT, "--set", "depth=3"), "is a model, not a factory"),
     ("net.py:number", INPUT, "returned an object of type int, not a model"),

@@ -278,6 +278,17 @@ def test_whitening_needs_enough_samples() -> None:
         remedies.apply("preprocess-whiten", plain(2), (x, torch.randint(7, (8,))))
 
 
+def test_turning_alone_is_not_offered_where_the_scale_is_wrong() -> None:
+    turned = replace(remedies.REMEDIES["preprocess-whiten"], method="decorrelate")
+    common = torch.randn(64, 1)
+    for scale, fits in ((1.0, True), (300.0, False)):
+        x = scale * (common + 0.001 * torch.randn(64, 20))
+        plan = turned.plan(remedies.case_of(plain(2), (x, torch.randint(7, (64,)))))
+        assert isinstance(plan, remedies.Plan) if fits else "turning leaves" in str(plan)
+        if isinstance(plan, remedies.Plan):
+            assert plan.effect == "The inputs have no correlation."
+
+
 @pytest.mark.parametrize(("spread", "fits"), [(50.0, True), (1e4, False)])
 def test_one_divisor_and_a_floor_are_not_for_columns_in_their_own_units(
     spread: float, fits: bool

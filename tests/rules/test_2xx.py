@@ -105,6 +105,13 @@ def test_half_off_is_chance_where_samples_are_alike() -> None:
     assert judged("IG205", Reading(units(0.55))).cause == "dead-units"
 
 
+def test_half_off_is_chance_for_one_sample() -> None:
+    series = {"forward.dead": 0.6, "forward.units": 47.0}
+    one, two = (Reading(chain(4, series=series, facts={"batch.size": n})) for n in (1, 2))
+    assert isinstance(RULES["IG205"].judge(one), Passed)
+    assert judged("IG205", two)
+
+
 def test_one_unit_of_four_is_no_news_and_a_wall_is() -> None:
     assert isinstance(RULES["IG205"].judge(Reading(units(0.25, count=4.0))), Passed)
     wall = judged("IG205", Reading(units(1.0, alike=0.99999, count=2.0)))

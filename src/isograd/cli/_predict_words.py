@@ -2,7 +2,7 @@
 
 import ast
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,25 +41,32 @@ def change(
     return changes.Change(changes.inits(inits), changes.activations(activations), residual_scale)
 
 
-def swept(word: str, given: Mapping[str, Any]) -> tuple[str, list[Any]]:
+def swept(words: Sequence[str], given: Mapping[str, Any]) -> tuple[str | None, list[Any]]:
     """Name and values of a sweep, from `depth=12,24,48` or `depth=5:100:20` (from:to:points).
 
     Args:
-        word: of --sweep.
+        words: of --sweep, one at most; `(None, [])` of none.
         given: what --set gives.
 
     Raises:
-        InputError: not of that form, or also set.
+        InputError: not of that form, or several, or also set.
     """
     from isograd.prediction import changes
 
+    if not words:
+        return None, []
+    if len(words) > 1:
+        raise InputError(f"--sweep: {len(words)} are given; sweep one argument, and --set others")
+    (word,) = words
     name, _, text = word.partition("=")
     name = name.replace("-", "_")
     if not name.isidentifier() or not text:
         raise InputError(f"--sweep: {word!r} is no name=values, such as depth=12,24,48")
     if name in given:
         raise InputError(f"--sweep: {name} is set by --set, too; leave that out")
-    values = _grid(text) if text.count(":") == 2 and "=" not in text else _listed(text)
+    between = text.split(":")
+    grid = len(between) == 3 or all(isinstance(_value(part), (int, float)) for part in between)
+    values = _grid(text) if len(between) > 1 and grid and "=" not in text else _listed(text)
     if len(values) > MOST_POINTS:
         raise InputError(f"--sweep: {len(values)} values of {name}, at most {MOST_POINTS}")
     for value in values:  # typos now, while they cost nothing; an argument may bear the name
@@ -79,9 +86,11 @@ def _listed(text: str) -> list[Any]:
 
 
 def _grid(text: str) -> list[Any]:
-    low, high, points = (_value(part) for part in text.split(":"))
-    if not all(isinstance(x, (int, float)) and math.isfinite(x) for x in (low, high, points)):
+    numbers = [_value(part) for part in text.split(":")]
+    finite = all(isinstance(x, (int, float)) and math.isfinite(x) for x in numbers)
+    if len(numbers) != 3 or not finite:
         raise InputError(f"--sweep: {text!r} is no from:to:points, such as 5:100:20")
+    low, high, points = numbers
     if not isinstance(points, int) or points < 2 or low == high:
         raise InputError(f"--sweep: {text!r}: from and to differ, with 2 points or more")
     step = (high - low) / (min(points, MOST_POINTS + 1) - 1)

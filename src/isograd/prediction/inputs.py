@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from isograd.errors import DataError
+from isograd.prediction.given import GIVEN
 from isograd.prediction.moments.fields import Field
 from isograd.prediction.moments.known import empirical, independent
 from isograd.prediction.moments.pairs import Array, Sizes
@@ -147,6 +148,7 @@ def field_of_input(value: Tensor, stats: Mapping[str, float], *, stepwise: bool 
     array = values.double().cpu().numpy()
     found = empirical(array, _steps(array) if stepwise else None)
     found.notes["kurtosis"] = 1.0  # given, not drawn: they do not fluctuate
+    found.notes[GIVEN] = values
     return found
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from isograd.errors import IsogradError, PredictionError
-from isograd.prediction import dtypes, misfits, operands
+from isograd.prediction import dtypes, given, misfits, operands
 from isograd.prediction.backward.gradients import added, dependent
 from isograd.prediction.backward.links import Link
 from isograd.prediction.backward.passages import Meetings
@@ -291,6 +291,7 @@ class Propagation(TorchFunctionMode):
                 raise misfits.failed(rule, call, args, kwargs, error) from error
         if not call.lines:
             outcome.back = without_distances(outcome.back)
+        given.follow(self, func, args, kwargs, outcome)
         if any(isinstance(one, Field) for one in _each(outcome.out)):
             self.record(name, source, outcome)
         return outcome.out, outcome.dtype or dtypes.of_result(self, func, args, kwargs)

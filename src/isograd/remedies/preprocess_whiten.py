@@ -24,8 +24,8 @@ class PreprocessWhiten(Remedy):
         variances below `floor` of the largest count as that.
 
     Needs: floating-point inputs of one shape, at most `features` numbers each, more samples than
-        numbers, columns of comparable scale (standardize the others), and a second-moment matrix
-        whose condition is above `condition`, or a finding.
+        numbers, columns of comparable scale (standardize the others; to decorrelate alone, of a
+        usual one), and a second-moment matrix whose condition is above `condition`, or a finding.
 
     Source: LeCun et al. 1998, Efficient BackProp, section 4.3; Krizhevsky 2009, Learning multiple
         layers of features from tiny images, appendix A; Kessy, Lewin and Strimmer 2018, Optimal
@@ -63,15 +63,20 @@ class PreprocessWhiten(Remedy):
             return (
                 f"its columns' scales differ {number(uneven)} fold: those below the floor are lost"
             )
+        std = record.fact("batch.std") or 0.0
+        if self.method == "decorrelate" and not 0.1 <= std <= 5.0:
+            return f"turning leaves the inputs' standard deviation of {number(std)}"
         condition = record.fact("batch.condition") or 1.0
         if condition < self.condition and not case.has(*self.addresses):
             return f"the second moments of the inputs have condition {number(condition)}"
         more = f"method={quoted(self.method)}, floor={number(self.floor)}"
         at = f", {quoted(place)}" if isinstance(place, str) else f", {place}" if place else ""
         line, given = gathered(case, "inputs", place)
+        alike = ", and the loss curves alike along all of them"
+        alike = "" if self.method == "decorrelate" else alike
         return Plan(
             self.code,
-            "The inputs have no correlation, and the loss curves alike along all of them.",
+            f"The inputs have no correlation{alike}.",
             program(
                 line,
                 f"preprocessing = Whiten.fit(inputs, {more})",

@@ -187,7 +187,8 @@ def _layers(record: Record) -> list[_Layer]:
         source = record.sites[site].inputs[:1]
         alike = record.value("forward.correlation", source[0]) if source else None
         known = alike is not None and math.isfinite(alike)
-        expected = chance_dead(alike or 0.0, samples) if known else 0.0
+        single = samples == 1 and len(record.sites[site].shape) <= 2  # half are off for it
+        expected = chance_dead(alike or 0.0, samples) if known or single else 0.0
         units = record.value("forward.units", site) or 1.0
         layers.append(_Layer(site, share, expected, units))
     return layers

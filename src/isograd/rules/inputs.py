@@ -96,6 +96,8 @@ class Inputs(Rule):
         if entering > self.large:
             severity = Severity.ERROR if entering > self.huge else Severity.WARNING
             return severity, f"The input has rms {show(rms)}{span}{apart}, where 1 is expected."
+        if entering < rms / 2:
+            return None  # the model moves and scales its input itself
         if offset > self.offset:
             return Severity.WARNING, (
                 f"The input's mean is {show(offset)} standard deviations from zero{span}."
@@ -176,15 +178,13 @@ TABLE = "embedding"
 
 def _entering(seen: Record, rms: float) -> float:
     """Rms at the first weight layer, told from its output, where the model scales its input."""
-    sites = seen.sites
-    first = next(
-        (
-            i
-            for i in seen.weight_sites()
-            if sites[i].kind != TABLE and all(sites[k].kind == TABLE for k in sites[i].inputs)
-        ),
-        None,
-    )
+    bare: list[bool] = []  # whether no weights and no norm were passed yet
+    first = None
+    for index, site in enumerate(seen.sites):
+        before = all(bare[k] for k in site.inputs if 0 <= k < index)
+        bare.append(before and site.kind not in (*WEIGHT_KINDS, *NORMS))
+        if before and site.kind in WEIGHT_KINDS and first is None:
+            first = index
     if first is None:
         return rms
     gains = [

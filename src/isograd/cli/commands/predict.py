@@ -57,6 +57,8 @@ Examples:
 )
 @click.option(
     "--sweep",
+    "sweeps",
+    multiple=True,
     metavar="NAME=VALUES",
     help="Compare values of an argument: depth=12,24,48 or depth=5:100:20 (from:to:points); also "
     "of init, activation or residual-scale.",
@@ -92,7 +94,7 @@ def command(
     inits: tuple[str, ...],
     activations: tuple[str, ...],
     residual_scale: float | None,
-    sweep: str | None,
+    sweeps: tuple[str, ...],
     figure: str | None,
     loss: str | None,
     batch_size: int,
@@ -117,10 +119,10 @@ def command(
     place = _targets.locate(target)
     arguments = words.settings(settings)
     change = words.change(inits, activations, residual_scale)
-    name, values = (None, []) if sweep is None else words.swept(sweep, arguments)
+    name, values = words.swept(sweeps, arguments)
     make_loss = _options.loss(loss)
     batch = words.batch(inputs, data, loss=loss, batch_size=batch_size, seed=seed)
-    words.check_output(form, output, explain=explain, sweep=sweep, figure=figure, save=save)
+    words.check_output(form, output, explain=explain, sweep=name, figure=figure, save=save)
     chosen: _predict.Chosen = {"select": _options.codes(select), "ignore": _options.codes(ignore)}
 
     with progress(f"loading {target}"):
