@@ -211,7 +211,8 @@ class Tape(TorchFunctionMode):
             with self.quiet():
                 self.listener.before(self, name, kind, call)
         out = func(*args, **kwargs)
-        results = list(tensors(out)) if not isinstance(out, Tensor) else [out]
+        made = args[0] if name == "__setitem__" else out
+        results = list(tensors(made)) if not isinstance(made, Tensor) else [made]
         if results and call.tensors:
             with self.quiet():
                 self._note(name, kind, call, results)

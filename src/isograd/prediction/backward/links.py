@@ -26,6 +26,8 @@ class Link:
     """Of a layout that takes some entries, and of a cat: which. Others have nothing in common."""
     signs: tuple[float, ...] = (1.0, 1.0)
     """Of a sum, or gated: factors of the terms."""
+    between: Callable[[Field, int, int], Field] | None = None
+    """Of a cat: (moments of the whole's gradient, two places) -> of pairs of one with the other."""
     bias: Callable[[Field], Field] | None = None
     """Of a product: what takes the gradient to that of the bias."""
 

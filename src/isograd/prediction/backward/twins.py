@@ -237,9 +237,9 @@ class Twins:
             return _total([self.gradients(one, b) for one in born])
         step, before, into, place = born
         link = link_of(step, step.outputs[place])
-        if step.outputs[0].nodes is not None and not step.several:
+        if _of_function(born):
             other = self.born.get(id(self._plain_gradient(b)))
-            if other is not None and len(other) > 2 and other[0].outputs[0].nodes is not None:
+            if other is not None and len(other) > 2 and _of_function(other):
                 joint = self.gradients(before, other[1])
                 return self._gated(step, other[0], joint)
             return _times(self.gradients(before, b), step.outputs[0].nodes.mean_slope())
@@ -262,7 +262,7 @@ class Twins:
             return _total([self.gradients(a, one) for one in born])
         step, before, into, place = born
         link = link_of(step, step.outputs[place])
-        if step.outputs[0].nodes is not None and not step.several:
+        if _of_function(born):
             return _times(self.gradients(a, before), step.outputs[0].nodes.mean_slope())
         if link is None:
             return None
@@ -290,7 +290,11 @@ class Twins:
             return None if joint is None else link.behind(joint)
         place = next((i for i, x in enumerate(step.inputs) if x is into), None)
         same = next((i for i, x in enumerate(other.inputs) if x is there), None)
-        return link.behind(joint, place) if place is not None and place == same else None
+        if place is None or same is None:
+            return None
+        if place == same:
+            return link.behind(joint, place)
+        return link.between(joint, place, same) if link.between is not None else None
 
     def _gradient_products(self, one: Any, two: Any, link: Link) -> Field | None:
         (step, before, into, _), (other, earlier, there, _) = one, two
@@ -347,6 +351,13 @@ def _is_end(step: Step, place: int) -> bool:
         return False
     link = link_of(step, step.outputs[place])
     return link is not None and bool(end_of(link))
+
+
+def _of_function(born: tuple[Any, ...]) -> bool:
+    """Whether a gradient came through an elementwise function, to what that is a function of."""
+    step, _, into, _ = born
+    out = step.outputs[0]
+    return not step.several and out.nodes is not None and out.origin is into
 
 
 def _of_functions(a: Field, b: Field, shared: Field | None) -> Field | None:

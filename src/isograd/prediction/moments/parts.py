@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate, pairwise, permutations
 from math import prod
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,6 +14,9 @@ from isograd.prediction.moments.aligning import aligned
 from isograd.prediction.moments.axes import along
 from isograd.prediction.moments.fields import Field, Shape
 from isograd.prediction.moments.pairs import Array, Indices, Sizes
+
+if TYPE_CHECKING:
+    from isograd.prediction.functions.gaussian import Nodes
 
 _CLASSES = 24
 """Classes that an axis put together has at most; the most alike neighbors become one."""
@@ -85,15 +89,19 @@ def _chosen(f: Field, place: int, kept: list[int]) -> Field:
     new = tuple(cut[c] for c in kept)
     second, mean = f.second.take(_ways_of(kept, len(cut)), place), f.mean.take(kept, place)
     nodes = None if f.nodes is None else f.nodes.take(np.array(kept), place)
-    groups = f.groups
-    cuts: tuple[Sizes, ...] = (*f.cuts[:place], new, *f.cuts[place + 1 :])
     if sum(new) == 1:
-        second, mean = np.asarray(second.take(0, place)), np.asarray(mean.take(0, place))
-        nodes = None if nodes is None else nodes.squeezed(place)
-        cuts = (*f.cuts[:place], *f.cuts[place + 1 :])
-        axis = next(a for a in range(len(groups)) if place in f.factors_of(a))
-        groups = tuple(n - (a == axis) for a, n in enumerate(groups))
-    return f._with(second, mean, cuts, groups, nodes)
+        return dropped(f, place, second, mean, nodes)
+    cuts: tuple[Sizes, ...] = (*f.cuts[:place], new, *f.cuts[place + 1 :])
+    return f._with(second, mean, cuts, f.groups, nodes)
+
+
+def dropped(f: Field, place: int, second: Array, mean: Array, nodes: Nodes | None = None) -> Field:
+    """Without a factor, with what is left in the first place of it."""
+    cuts = (*f.cuts[:place], *f.cuts[place + 1 :])
+    axis = next(a for a in range(len(f.groups)) if place in f.factors_of(a))
+    groups = tuple(n - (a == axis) for a, n in enumerate(f.groups))
+    second, mean = np.asarray(second.take(0, place)), np.asarray(mean.take(0, place))
+    return f._with(second, mean, cuts, groups, None if nodes is None else nodes.squeezed(place))
 
 
 def _ways_of(classes: Sequence[int], k: int) -> list[int]:

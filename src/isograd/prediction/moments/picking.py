@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from isograd.prediction.moments.fields import Field
-from isograd.prediction.moments.parts import embedded, gathered, part, scattered
+from isograd.prediction.moments.parts import dropped, embedded, gathered, part, scattered, single
 
 if TYPE_CHECKING:
     from isograd.prediction.moments.pairs import Indices
@@ -156,3 +157,16 @@ def known_index(call: Call, item: Any) -> list[Indices]:
         found = torch.as_tensor(item)
         masks = found.nonzero(as_tuple=True) if found.dtype == torch.bool else (found,)
         return [one.numpy() for one in masks]
+
+
+def between(f: Field, axis: int, first: int, other: int) -> Field:
+    """Moments of pairs of one entry of an axis with another one, on the other axes."""
+    whole, place = single(f, axis)
+    assert place is not None
+    edges = {0, first, first + 1, other, other + 1, *accumulate(whole.cuts[place])}
+    starts = sorted(edges - {f.shape[axis]})
+    fine = tuple(b - a for a, b in pairwise([*starts, f.shape[axis]]))
+    cut = whole.recut((*whole.cuts[:place], fine, *whole.cuts[place + 1 :]))
+    c, d, k = starts.index(first), starts.index(other), len(fine)
+    rows, mean = cut.second.take([k + c * k + d], place), cut.mean.take([c], place)
+    return dropped(cut, place, rows, mean)

@@ -26,7 +26,7 @@ from isograd.prediction.moments.parts import (
     repeated,
     repeats_summed,
 )
-from isograd.prediction.moments.picking import bordered, known_index, steps_of, ways
+from isograd.prediction.moments.picking import between, bordered, known_index, steps_of, ways
 from isograd.prediction.moments.sums import multiplied, summed
 from isograd.prediction.ops import Op, Outcome
 from isograd.prediction.ops.arithmetic import mixed
@@ -38,6 +38,10 @@ if TYPE_CHECKING:
 
 _FEW = 8
 """Parts of a whole up to which it is asked what they have in common."""
+
+
+_PLACED = "placed"
+"""Note of a field that is filled index by index."""
 
 
 class Indexing(Op):
@@ -66,8 +70,13 @@ class Indexing(Op):
 
     def _setitem(self, call: Call, x: Any, index: Any, value: Any) -> Outcome:
         f, v = call.field(x), call.field(value)
-        ahead, behind = ways(steps_of(call, index, len(f.groups)))
+        steps = steps_of(call, index, len(f.groups))
+        ahead, behind = ways(steps)
         region = ahead(f).shape
+        placed = _placed(f, steps, v) if v.shape == region else None
+        if placed is not None and len(placed[1]) == f.shape[placed[0]]:  # nothing else is left
+            rows = [one for _, one in sorted(placed[1].items())]
+            return _beside(call, rows, placed[0], stacked=True)
         mask = behind(constant(region, 1.0))
         base, new, there = aligned(f, behind(v.expanded(region)), mask)
         (m1, m2), (f1, f2) = there.per_pair(there.mean), base.per_pair(base.mean)
@@ -76,6 +85,8 @@ class Indexing(Op):
         cross = (1 - m1) * f1 * e2 + (1 - m2) * e1 * f2
         mean = base.mean * (1 - there.mean) + new.mean
         out = base.like(base.second * neither + new.second + cross, mean)
+        if placed is not None:
+            out.notes[_PLACED] = placed
 
         def back(gradient: Field) -> list[tuple[Field, Field]]:
             g, m = aligned(gradient, mask)
@@ -170,20 +181,7 @@ class Indexing(Op):
         fields = [call.field(t) for t in given]
         if len(fields) == 1:
             return Outcome(fields[0])
-        axis = dim % len(fields[0].groups)
-        starts = [0, *accumulate(f.shape[axis] for f in fields)]
-
-        def back(gradient: Field) -> list[tuple[Field, Field]]:
-            return [(f, piece(gradient, place)) for place, f in enumerate(fields)]
-
-        def piece(gradient: Field, place: int) -> Field:
-            return part(gradient, axis, starts[place], starts[place + 1])
-
-        link = Link("cat", lambda *parts: joined(parts, axis), piece, where=(axis, tuple(starts)))
-        formula = "classes side by side"
-        twins = call.run.twins
-        shared = twins.covariance if twins.found and len(fields) <= _FEW else None
-        return Outcome(joined(fields, axis, shared), back, fields, formula=formula, link=link)
+        return _beside(call, fields, dim % len(fields[0].groups))
 
     _concat = _concatenate = _cat
 
@@ -195,17 +193,7 @@ class Indexing(Op):
 
     def _stack(self, call: Call, tensors: Sequence[Any], dim: int = 0, **_: Any) -> Outcome:
         fields = [call.field(t) for t in tensors]
-        axis = dim % (len(fields[0].groups) + 1)
-        wide = [f.regrouped((*f.groups[:axis], 0, *f.groups[axis:])) for f in fields]
-
-        def back(gradient: Field) -> list[tuple[Field, Field]]:
-            parts = [part(gradient, axis, i, i + 1) for i in range(len(fields))]
-            groups = [(*g.groups[:axis], *g.groups[axis + 1 :]) for g in parts]
-            return [
-                (f, g.regrouped(left)) for f, g, left in zip(fields, parts, groups, strict=True)
-            ]
-
-        return Outcome(joined(wide, axis), back, fields, formula="classes side by side")
+        return _beside(call, fields, dim % (len(fields[0].groups) + 1), stacked=True)
 
     def _pad(
         self, call: Call, x: Any, pad: Sequence[int], mode: str = "constant", value: Any = None
@@ -262,6 +250,56 @@ class Indexing(Op):
         assert behind is not None
         back = lambda g: [(f, one) for where, one in behind(g) if where is fine]  # noqa: E731
         return Outcome(done.out, back, [f], formula=done.formula)
+
+
+def _placed(f: Field, steps: list[Any], new: Field) -> tuple[int, dict[int, Field]] | None:
+    """(axis, what was put at which of its indices), where nothing but that was put into a field."""
+    if len(steps) != 1 or steps[0][0] != "one":
+        return None
+    axis, index = steps[0][1:]
+    before = f.notes.get(_PLACED, (axis, {}))
+    return (axis, {**before[1], index % f.shape[axis]: new}) if before[0] == axis else None
+
+
+def _beside(call: Call, fields: list[Field], axis: int, *, stacked: bool = False) -> Outcome:
+    """Fields side by side along an axis, a new one if they are stacked."""
+
+    def wide(f: Field) -> Field:
+        return f.regrouped((*f.groups[:axis], 0, *f.groups[axis:])) if stacked else f
+
+    def flat(f: Field) -> Field:
+        return f.regrouped((*f.groups[:axis], *f.groups[axis + 1 :])) if stacked else f
+
+    made = [wide(f) for f in fields]
+    starts = [0, *accumulate(f.shape[axis] for f in made)]
+
+    def piece(gradient: Field, place: int) -> Field:
+        return flat(part(gradient, axis, starts[place], starts[place + 1]))
+
+    def ahead(*parts: Field) -> Field:
+        return joined([wide(one) for one in parts], axis)
+
+    def back(gradient: Field) -> list[tuple[Field, Field]]:
+        return [(f, piece(gradient, place)) for place, f in enumerate(fields)]
+
+    single = len(fields) == starts[-1]  # what they have in common shows in sums along the axis
+    twins, origins = call.run.twins, {id(one): f for one, f in zip(made, fields, strict=True)}
+
+    def shared(a: Field, b: Field) -> Field | None:
+        found = twins.covariance(origins[id(a)], origins[id(b)])
+        twins.found = twins.found or found is not None
+        return None if found is None else wide(found)
+
+    link = Link(
+        "cat",
+        ahead,
+        piece,
+        where=(stacked, axis, tuple(starts)),
+        between=(lambda g, i, j: flat(between(g, axis, i, j))) if single else None,
+    )
+    asked = len(fields) <= _FEW and (twins.found or single)
+    out = joined(made, axis, shared if asked else None)
+    return Outcome(out, back, fields, formula="classes side by side", link=link)
 
 
 def _chain(call: Call, f: Field, steps: list[Any]) -> Outcome:

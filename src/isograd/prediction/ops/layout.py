@@ -34,7 +34,7 @@ class Layout(Op):
         *sorted(_SAME | _CUTS),
         *"view reshape view_as reshape_as flatten unflatten squeeze unsqueeze permute "
         "transpose swapaxes swapdims movedim moveaxis t T mT H mH adjoint ravel expand expand_as "
-        "broadcast_to repeat tile".split(),
+        "broadcast_to repeat tile copy".split(),
     )
     lines = functions
     source = "no arithmetic"
@@ -45,6 +45,9 @@ class Layout(Op):
         if call.name in _SAME | _CUTS:
             return self._identity(call, f, args, kwargs)
         shape = f.shape
+        if call.name == "copy":  # what was there before is gone
+            f, old = call.field(args[0]), tuple(args[0].shape)
+            return relaid(call, f, lambda g: g.expanded(shape), lambda g: g.summed_to(old))
         if call.name in ("expand", "expand_as", "broadcast_to"):
             return self._expand(f, call, args, kwargs)
         if call.name in ("repeat", "tile"):

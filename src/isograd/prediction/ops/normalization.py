@@ -218,7 +218,11 @@ def normalized(
         found = g.centered(at) if centered else g.second
         few = few_inputs(f, out) if drawn else 0.0
         along = _over(moment, at, pairs.shares)
-        found = found - along * base.second
+        known_of = along - _over(g.like(g.second * base.second), at, pairs.shares)
+        found = found + along * base.second
+        for end in (0, 1):  # g xhat' mean(g' xhat') and the like, of two samples
+            own = _own(base, at, end)
+            found = found - (_over(g.like(g.second * own), at, pairs.shares) + known_of) * own
         result = g.like(found / wide.second * (1 + excess) * (1 + few))
         result.noise = gradient.noise + (_UNSURE if drawn else 0.0) + divided
         if drawn:
@@ -335,6 +339,15 @@ def _frozen(call: Call, f: Field, mean: Any, variance: Any, eps: float) -> Outco
         return [(f, result)]
 
     return Outcome(out, back, [f], formula="running statistics")
+
+
+def _own(f: Field, places: Sequence[int], end: int) -> Array:
+    """E x x' over `places`, with both entries at one end of each pair of the other factors."""
+    result = f.second
+    for place, cut in enumerate(f.cuts):
+        if place not in places:
+            result = result.take(pairs.ends(cut)[end], place)
+    return result
 
 
 def _over(f: Field, places: Sequence[int], weights: Any) -> Array:
