@@ -60,3 +60,17 @@ def link_of(step: Step | None, out: Field) -> Link | None:
         return step.link
     place = next(i for i, one in enumerate(step.outputs) if one is out)
     return step.link[place]
+
+
+def sign_of(step: Step, link: Link, into: Field) -> float:
+    """Of one term of a sum."""
+    signs = zip(step.inputs, link.signs, strict=False)
+    return next((sign for one, sign in signs if one is into), 1.0)
+
+
+def factor_of(link: Link, f: Field) -> float:
+    """By how much a step changes a covariance with something else."""
+    assert link.ahead is not None
+    before = f.like(f.second)
+    after = link.ahead(before)
+    return float(after.energy / before.energy) if before.energy else 1.0

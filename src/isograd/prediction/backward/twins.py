@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from isograd.prediction.backward.links import SUMS, Link, end_of, link_of
+from isograd.prediction.backward.links import SUMS, Link, end_of, factor_of, link_of, sign_of
 from isograd.prediction.functions.series import cross_series
 from isograd.prediction.moments.aligning import aligned
 from isograd.prediction.moments.fields import Field
@@ -154,7 +154,7 @@ class Twins:
         inner = self.covariance(a, other.inputs[0])
         if inner is None or link.kind == "layout":
             return inner
-        return _times(inner, _factor(link, other.inputs[0]))
+        return _times(inner, factor_of(link, other.inputs[0]))
 
     def _ends(self, a: Field, one: Step, b: Field, two: Step) -> Field | None:
         """Two products: with the same weights, or of twins; the same parts; pieces joined alike."""
@@ -251,7 +251,7 @@ class Twins:
         if inner is None:
             return None
         if link.kind in SUMS:
-            return _times(inner.summed_to(into.shape), _sign(step, link, into))
+            return _times(inner.summed_to(into.shape), sign_of(step, link, into))
         return None if link.behind is None else link.behind(inner)
 
     def _gradient_second(self, a: Field, b: Field, mine: Any) -> Field | None:
@@ -270,10 +270,10 @@ class Twins:
             return None if mine is None else self._gradient_ends(a, mine, b, born)
         inner = self.gradients(a, before)
         if link.kind in SUMS:
-            return _times(inner, _sign(step, link, into))
+            return _times(inner, sign_of(step, link, into))
         if inner is None or link.kind == "layout":
             return inner
-        return _times(inner, _factor(link, into))
+        return _times(inner, factor_of(link, into))
 
     def _gradient_ends(self, a: Field, one: Any, b: Field, two: Any) -> Field | None:
         """Gradients through two products, the same parts, or pieces joined alike."""
@@ -374,12 +374,6 @@ def _of_functions(a: Field, b: Field, shared: Field | None) -> Field | None:
     return a.origin.like(second - mean)
 
 
-def _sign(step: Step, link: Link, into: Field) -> float:
-    """Of one term of a sum."""
-    signs = zip(step.inputs, link.signs, strict=False)
-    return next((sign for one, sign in signs if one is into), 1.0)
-
-
 def _times(f: Field | None, factor: float) -> Field | None:
     return None if f is None else f.like(f.second * factor)
 
@@ -393,11 +387,3 @@ def _total(parts: list[Field | None]) -> Field | None:
         p, q = aligned(total, one)
         total = p.like(p.second + q.second)
     return total
-
-
-def _factor(link: Link, f: Field) -> float:
-    """By how much a step changes a covariance with something else."""
-    assert link.ahead is not None
-    before = f.like(f.second)
-    after = link.ahead(before)
-    return float(after.energy / before.energy) if before.energy else 1.0

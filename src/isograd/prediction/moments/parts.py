@@ -297,24 +297,6 @@ def _runs(labels: Indices, most: int = 2 * _CLASSES) -> Sizes:
     return tuple(b - a for a, b in pairwise(edges)) if len(edges) <= most + 1 else (len(labels),)
 
 
-def repeated(f: Field, axis: int, times: int) -> Field:
-    """Every entry of an axis several times in a row."""
-    shape, groups, at = f.shape, f.groups, axis + 1
-    apart = f.regrouped((*groups[:at], 0, *groups[at:]))
-    wide = apart.expanded((*shape[:at], times, *shape[at:]))
-    return wide.regrouped((*groups[:axis], groups[axis] + wide.groups[at], *groups[at:]))
-
-
-def repeats_summed(g: Field, axis: int, times: int) -> Field:
-    """Adjoint of `repeated`."""
-    shape, at = g.shape, axis + 1
-    number = shape[axis] // times
-    total = g.reshaped((*shape[:axis], number, times, *shape[at:])).summed_to(
-        (*shape[:axis], number, 1, *shape[at:])
-    )
-    return total.regrouped((*total.groups[:at], *total.groups[at + 1 :]))
-
-
 # -- together -------------------------------------------------------------------------------------
 
 

@@ -170,3 +170,21 @@ def between(f: Field, axis: int, first: int, other: int) -> Field:
     c, d, k = starts.index(first), starts.index(other), len(fine)
     rows, mean = cut.second.take([k + c * k + d], place), cut.mean.take([c], place)
     return dropped(cut, place, rows, mean)
+
+
+def repeated(f: Field, axis: int, times: int) -> Field:
+    """Every entry of an axis several times in a row."""
+    shape, groups, at = f.shape, f.groups, axis + 1
+    apart = f.regrouped((*groups[:at], 0, *groups[at:]))
+    wide = apart.expanded((*shape[:at], times, *shape[at:]))
+    return wide.regrouped((*groups[:axis], groups[axis] + wide.groups[at], *groups[at:]))
+
+
+def repeats_summed(g: Field, axis: int, times: int) -> Field:
+    """Adjoint of `repeated`."""
+    shape, at = g.shape, axis + 1
+    number = shape[axis] // times
+    total = g.reshaped((*shape[:axis], number, times, *shape[at:])).summed_to(
+        (*shape[:axis], number, 1, *shape[at:])
+    )
+    return total.regrouped((*total.groups[:at], *total.groups[at + 1 :]))

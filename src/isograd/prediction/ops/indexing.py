@@ -23,10 +23,16 @@ from isograd.prediction.moments.mixing import noted, picked
 from isograd.prediction.moments.parts import (
     joined,
     part,
+)
+from isograd.prediction.moments.picking import (
+    between,
+    bordered,
+    known_index,
     repeated,
     repeats_summed,
+    steps_of,
+    ways,
 )
-from isograd.prediction.moments.picking import between, bordered, known_index, steps_of, ways
 from isograd.prediction.moments.sums import multiplied, summed
 from isograd.prediction.ops import Op, Outcome
 from isograd.prediction.ops.arithmetic import mixed

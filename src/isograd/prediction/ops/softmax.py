@@ -17,7 +17,7 @@ from isograd.prediction.moments.aligning import aligned
 from isograd.prediction.moments.axes import along, weighed
 from isograd.prediction.moments.fields import Field
 from isograd.prediction.moments.masks import visible_to
-from isograd.prediction.moments.parts import repeated, repeats_summed
+from isograd.prediction.moments.picking import repeated, repeats_summed
 from isograd.prediction.ops import Op, Outcome
 from isograd.prediction.ops.arithmetic import scaled
 from isograd.prediction.ops.linear import product
