@@ -200,3 +200,13 @@ def test_the_first_layers_are_computed_once(monkeypatch: pytest.MonkeyPatch) -> 
     seen.clear()
     by_itself(monkeypatch, headed, x)
     assert len(seen) == 2 + 4 + 3 + 5 + 4
+
+
+@pytest.mark.parametrize("factory", [plain, headed, in_place, normed, shared])
+def test_points_are_the_same_without_gradients_of_weights(
+    factory: Callable[[int], nn.Module],
+) -> None:
+    x = torch.randn(5, 12, generator=torch.Generator().manual_seed(1))
+    whole, alone = (sweep(factory, x, "depth", [1, 3, 2], records=r) for r in (True, False))
+    for one, other in zip(whole.points, alone.points, strict=True):
+        assert asdict(one) | {"record": None} == asdict(other)

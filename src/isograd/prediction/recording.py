@@ -50,6 +50,10 @@ _PLAIN = frozenset(
     "is_complex storage_offset __hash__ __len__ _is_view untyped_storage __repr__".split()
 )
 """Methods that answer the same for a tensor on the meta device."""
+_AS_THEY_ARE = frozenset(
+    (Tensor.dim, Tensor.size, *(getattr(Tensor, name).__get__ for name in ("grad_fn", "shape")))
+)
+"""Of these the ones that construction calls most, told without their names."""
 _OUT = frozenset("eye normal empty rand randn zeros ones full normalize".split())
 """Functions that take care of `out=` themselves."""
 _PRETENDED = {"device": torch.device("cpu"), "is_cpu": True, "is_meta": False}
@@ -89,6 +93,8 @@ class _Recorder(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
+        if func in _AS_THEY_ARE:
+            return func(*args, **kwargs) if kwargs else func(*args)
         name = getattr(func, "__name__", "")
         if name in _PLAIN or (name == "__get__" and func.__self__.__name__ not in _CHANGED):
             return func(*args, **kwargs) if kwargs else func(*args)

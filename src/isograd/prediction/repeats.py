@@ -62,6 +62,8 @@ class Repeats:
         self.calls: dict[int, Replay] = {}
         """Calls of modules in it, by how many operations there were before."""
         self.parameters: dict[Any, tuple[Tensor, Field]] = {}
+        self.batch: Any = None
+        """The latest that was found to be good."""
         self._inputs: dict[Any, tuple[Tensor, Field]] = {}
         self.latest: Propagation | None = None
 

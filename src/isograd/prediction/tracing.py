@@ -111,7 +111,12 @@ def trace(
         raise InputError(f"predict: seed={seed!r}; it must be a whole number, 0 or more")
     built, batch = build(model), batch_of(inputs, seed)
     modules = modules_of(built)
-    _check(modules, batch)
+    if repeats is None or repeats.batch is not batch:
+        check_filled(batch)
+        check_finite(batch)
+    if repeats is not None:
+        repeats.batch = batch
+    _check(modules)
     options = (modules, batch, input_stats or {}, loss, seed, residual_scale)
     with uncollected():
         found = _run(*options, repeats)
@@ -132,10 +137,8 @@ def uncollected() -> Iterator[None]:
             gc.enable()
 
 
-def _check(modules: Modules, batch: Batch) -> None:
+def _check(modules: Modules) -> None:
     """Refuses what nothing can be predicted of."""
-    check_filled(batch)
-    check_finite(batch)
     for path, module in modules:
         if isinstance(module, torch.jit.ScriptModule):
             raise PredictionError(

@@ -49,14 +49,19 @@ class Noise:
         result.noise = x.noise + (share * both[0] ** 0.5 + (1 - share) * both[1] ** 0.5) ** 2
 
 
-def noise_of(gradient: Field, laid_out: Field, places: Sequence[int]) -> Noise:
+def noise_of(
+    gradient: Field, laid_out: Field, places: Sequence[int], *, weighs: bool = True
+) -> Noise:
     """Of a gradient at the output of weights.
 
     Args:
         gradient: the field.
         laid_out: the same on other axes.
         places: its factors that are samples or places.
+        weighs: whether gradients of weights are wanted; the energy's is all that is told if not.
     """
+    if not weighs:
+        return Noise(gradient.noise + fluctuation(gradient), 0.0, 0.0, 0.0)
     total = laid_out.summed(places)
     common = gradient.common or gradient.noise
     return Noise(

@@ -68,6 +68,8 @@ class Call(NamedTuple):
         """One argument, by its place or by one of its names (separated by spaces)."""
         if len(self.args) > place:
             return self.args[place]
+        if names in self.kwargs:
+            return self.kwargs[names]
         if self.kwargs:
             for name in names.split():
                 if name in self.kwargs:

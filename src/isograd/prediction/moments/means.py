@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from isograd.prediction.moments.axes import weighed
 from isograd.prediction.moments.pairs import (
     Array,
     Line,
@@ -16,6 +15,7 @@ from isograd.prediction.moments.pairs import (
     counts,
     every_share,
     labels,
+    outer,
     same_shares,
     shares,
     ways,
@@ -33,10 +33,12 @@ def averaged(table: Array, cuts: tuple[Sizes, ...], every: Container[int]) -> fl
         cuts: classes of the factors.
         every: factors along which all pairs count; along the others, an index and itself.
     """
-    for place in reversed(range(len(cuts))):
-        share = shares(cuts[place]) if place in every else same_shares(cuts[place])
-        table = weighed(table, place, share)
-    return float(table)
+    return float(table.ravel() @ _weights(cuts, tuple(p in every for p in range(len(cuts)))))
+
+
+@lru_cache(maxsize=4096)
+def _weights(cuts: tuple[Sizes, ...], every: tuple[bool, ...]) -> Array:
+    return outer([shares(c) if e else same_shares(c) for c, e in zip(cuts, every, strict=True)])
 
 
 @lru_cache(maxsize=1024)

@@ -194,22 +194,23 @@ def shape_of(cuts: tuple[Sizes, ...], groups: tuple[int, ...]) -> tuple[int, ...
 @lru_cache(maxsize=4096)
 def every_share(cuts: tuple[Sizes, ...]) -> Array:
     """Share of all ordered pairs per kind of pair, of several factors, flat."""
-    return _outer([shares(cut) for cut in cuts])
+    return outer([shares(cut) for cut in cuts])
 
 
 @lru_cache(maxsize=4096)
 def every_same(cuts: tuple[Sizes, ...]) -> Array:
     """Share of the entries per kind of pair, zero for pairs of different entries, flat."""
-    return _outer([same_shares(cut) for cut in cuts])
+    return outer([same_shares(cut) for cut in cuts])
 
 
 @lru_cache(maxsize=4096)
 def every_entry(cuts: tuple[Sizes, ...]) -> Array:
     """Share of the entries per class, of several factors, flat."""
-    return _outer([np.array(cut) / sum(cut) for cut in cuts])
+    return outer([np.array(cut) / sum(cut) for cut in cuts])
 
 
-def _outer(parts: list[Array]) -> Array:
+def outer(parts: list[Array]) -> Array:
+    """Products of one number of each part, flat."""
     result = np.ones(1)
     for part in parts:
         result = np.multiply.outer(result, part).ravel()

@@ -186,7 +186,7 @@ def swept(
     def back(gradient: Field) -> list[tuple[Field, Field]]:
         result = []
         g = _sides(gradient, groups, len(sweeps))
-        noise = noise_of(gradient, g, _places(g))
+        noise = noise_of(gradient, g, _places(g), weighs=call.run.weighs)
         if offset is not None and "fixed" not in offset.notes:
             result.append((offset, to_bias(gradient)))
             result[-1][1].noise = noise.arrived

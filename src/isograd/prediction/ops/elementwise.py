@@ -205,8 +205,9 @@ def outcome(call: Call, origin: Field, nodes: Nodes, inputs: list[tuple[Field, A
         if "terms" in origin.notes:
             result.notes["gate"] = (nodes.quadrature.x, np.square(slopes))
         result.noise = gradient.noise + nodes.slope_noise(origin)
-        units = origin.notes.get(responses.WEIGHTED, 1 if len(origin.groups) > 3 else -1)
-        through_factor(result, gradient, origin.like(chain), units)
+        if call.run.weighs:
+            units = origin.notes.get(responses.WEIGHTED, 1 if len(origin.groups) > 3 else -1)
+            through_factor(result, gradient, origin.like(chain), units)
         result.notes["kurtosis"] = nodes.slope_kurtosis(origin)
         tilt = nodes.tilt(slopes, origin)
         if tilt is not None:

@@ -253,7 +253,8 @@ def product(
     def back(gradient: Field) -> list[tuple[Field, Field]]:
         result = []
         of_weight = of_out if len(learned) != 1 else of_x if learned[0] is x else of_y
-        noise = noise_of(gradient, gradient, _places(gradient, of_out, of_weight))
+        places = _places(gradient, of_out, of_weight)
+        noise = noise_of(gradient, gradient, places, weighs=call.run.weighs)
         if bias is not None and "fixed" not in bias.notes:
             result.append((bias, to_bias(gradient)))
             result[-1][1].noise = noise.arrived
