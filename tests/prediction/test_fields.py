@@ -20,15 +20,8 @@ from hypothesis import strategies as st
 
 from isograd.prediction.moments.aligning import aligned
 from isograd.prediction.moments.known import constant, empirical, independent, scalar
-from isograd.prediction.moments.parts import (
-    embedded,
-    gathered,
-    joined,
-    part,
-    repeated,
-    repeats_summed,
-    scattered,
-)
+from isograd.prediction.moments.parts import embedded, gathered, joined, part, scattered
+from isograd.prediction.moments.picking import repeated, repeats_summed
 
 
 def unchanged(x):
