@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -180,6 +181,17 @@ def test_trouble_that_comes_late_is_waited_for() -> None:
     runner, diagnosis, learned = rehearsal(slow)
     assert len(runner.losses) == SETTLED
     assert diagnosis is not slow.diagnosis
+
+
+@pytest.mark.parametrize(("rate", "steps"), [(0.02, FIRST), (0.3, 40)])
+def test_with_a_bold_rate_a_network_is_trained_to_the_end(rate: float, steps: int) -> None:
+    torch.manual_seed(0)
+    case = case_of(he(mlp(64, 40, 10)), lr=rate)
+    reading = case.diagnosis.reading
+    told = {"optimizer.name": "SGD", "optimizer.lr": rate, "optimizer.momentum": 0.9}
+    seen = replace(reading.seen, facts={**reading.seen.facts, **told})
+    case = replace(case, diagnosis=replace(case.diagnosis, reading=replace(reading, seen=seen)))
+    assert len(rehearsal(case)[0].losses) == steps
 
 
 def test_a_rate_that_throws_a_network_off_is_seen_at_once() -> None:

@@ -1,7 +1,8 @@
 """repair(): what is tried, in which order, and what is tried together."""
 
 import functools
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import torch
@@ -12,7 +13,10 @@ import isograd
 from isograd.diagnosis import diagnose
 from isograd.probe.measuring import measure
 from isograd.remedies import FAMILIES, Case
+from isograd.repairs.attempting import NOT_TRIED, Attempt
+from isograd.repairs.budget import Budget
 from isograd.repairs.planning import candidates
+from isograd.repairs.repairing import _to_do
 from patients import data
 from patients.dense import mlp
 
@@ -80,3 +84,44 @@ def test_an_error_that_is_maximized_is_minimized(make: Any, line: str) -> None:
     assert done.verdict == "repaired", str(done)
     assert done.remedies == ("optimizer-defaults",)
     assert done.code.endswith(f"optimizer = torch.optim.{line.format('model.parameters()')}")
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_bold_rate_that_learns_at_first_is_not_called_healthy(seed: int) -> None:
+    torch.manual_seed(seed)
+    x, y = data.digits(1280)
+    batches = list(zip(x.split(64), y.split(64), strict=True))
+    model = mlp(64, 128, 128, 128, 128, 10)
+    make = functools.partial(torch.optim.SGD, lr=0.5, momentum=0.9)
+    done = isograd.repair(model, batches[0], optimizer=make, data=batches, seed=seed)
+    assert done.verdict != "healthy"
+    assert done.before.findings[0].cause == "lr-too-high"
+
+
+@pytest.mark.parametrize(
+    ("late", "dropped", "told"),
+    [
+        (75, {}, ("had 20: budget=1500 has",)),
+        (8, {}, ()),
+        (0, {"a": NOT_TRIED, "b": "broke"}, ("1 further change was not tried: budget=600 has",)),
+        (75, dict.fromkeys("ab", NOT_TRIED), ("2 further changes were not", "budget=1500")),
+    ],
+)
+def test_what_is_left_to_do_where_nothing_helps(
+    late: int, dropped: dict[str, str], told: tuple[str, ...]
+) -> None:
+    over = cast(Attempt, SimpleNamespace(dropped=dropped, budget=Budget(300)))
+    found = _to_do(over, late, 20)
+    assert all(part in found for part in told)
+    assert found.count("budget=") == (NOT_TRIED in dropped.values()) + (late == 75)
+    assert found.endswith("What the findings advise is for you to do.")
+
+
+def test_a_bold_rate_that_goes_on_learning_gets_a_note() -> None:
+    torch.manual_seed(0)
+    x, y = data.digits(1280)
+    batches = list(zip(x.split(64), y.split(64), strict=True))
+    make = functools.partial(torch.optim.Adam, lr=0.03)
+    done = isograd.repair(mlp(64, 32, 10), batches[0], optimizer=make, data=batches)
+    assert done.verdict == "healthy"
+    assert any("the learning rate, 0.03" in note for note in done.notes)

@@ -290,6 +290,32 @@ def test_weights_that_have_hardly_moved_explain_a_plateau() -> None:
         assert cause(Plateau().judge(moved)) == found
 
 
+@pytest.mark.parametrize(
+    ("rate", "momentum", "chance", "found"),
+    [
+        (0.5, 0.9, 2.303, "lr-too-high"),
+        (0.1, 0.9, 2.303, "optimizer-hyperparameter"),
+        (0.5, 0.9, None, "optimizer-hyperparameter"),  # of an unknown loss, where it ends
+    ],
+)
+def test_a_bold_rate_explains_a_plateau(
+    rate: float, momentum: float, chance: float | None, found: str
+) -> None:
+    reading = _rehearsed(FLAT, spread=0.5)
+    facts = {"optimizer.name": "SGD", "optimizer.lr": rate, "optimizer.momentum": momentum}
+    facts |= {"loss.chance": chance}
+    told = Plateau().judge(
+        replace(reading, seen=replace(reading.seen, facts={**reading.seen.facts, **facts}))
+    )
+    assert isinstance(told, Finding)
+    assert told.cause == found
+    if found == "lr-too-high":
+        assert told.severity is Severity.WARNING
+        assert "the learning rate is 0.5, which momentum adds up to 5" in told.message
+        assert told.remedies[0].startswith("Lower the learning rate from 0.5")
+        assert not any("higher" in advice for advice in told.remedies)
+
+
 def test_a_plateau_of_weights_that_have_moved_enough_is_the_datas() -> None:
     assert cause(Plateau().judge(_rehearsed(FLAT, spread=0.5))) == "optimizer-hyperparameter"
     assert cause(Plateau().judge(_rehearsed(FLAT * 3, spread=0.5))) == "data-bug"

@@ -16,6 +16,7 @@ from isograd.repairs.racing import Runner
 from isograd.repairs.scoring import Judge
 from isograd.repairs.supply import Supply
 from isograd.sites.batches import as_batch
+from isograd.sites.rates import bold_rate
 
 SETTLED = 32
 """Steps after which stale running statistics of batch norms show (IG502 asks for thirty)."""
@@ -48,7 +49,7 @@ def rehearsed(
     """Trains a copy of a network that looks healthy, until it learns or shows that it does not.
 
     A network that learns within a few steps is not looked at again, unless it is of those whose
-    trouble comes late.
+    trouble comes late; where the learning rate is unusually high, it is trained to the end.
 
     Args:
         runner: trains the copy.
@@ -63,14 +64,15 @@ def rehearsed(
         ModelError: it raised on a batch of the data.
     """
     diagnosis, late = case.diagnosis, _late_trouble(case.diagnosis)
+    bold = bold_rate(case.record) is not None
     steps = late or min(FIRST, most)
     while True:
         own = supply(steps if steps <= FIRST and not late else most)
         runner.advance(own, steps - len(runner.losses))
         learned = runner.broke is None and _learned(runner, case)
-        if learned and not late:
+        if learned and not late and not bold:
             return diagnosis, True
-        last = learned or runner.broke is not None or steps >= most
+        last = (learned and not bold) or runner.broke is not None or steps >= most
         if late or last or _escaped(runner):
             diagnosis = looked_again(runner, case, diagnosis, runner.seed)
         if last or not diagnosis.healthy:

@@ -23,12 +23,13 @@ from isograd.repairs.budget import Budget, steps_until
 from isograd.repairs.comparing import Comparison
 from isograd.repairs.planning import Candidates, candidates
 from isograd.repairs.racing import Runner
-from isograd.repairs.rehearsing import SETTLED, rehearsed
+from isograd.repairs.rehearsing import FIRST, SETTLED, rehearsed
 from isograd.repairs.result import Cost, Repair, Skipped, Trial
 from isograd.repairs.scoring import MEASURES
 from isograd.repairs.supply import Source, gather
 from isograd.repairs.treatments import AS_IT_IS, Treatment, copied
 from isograd.sites import NORMS
+from isograd.sites.rates import bold_rate
 
 DEFAULT_LR = 1e-3
 """Of Adam, with which trials train where no optimizer is handed in."""
@@ -41,6 +42,8 @@ ENOUGH_BUDGET = 100
 """Steps from which a repair races, combines and proves."""
 LONGEST_REHEARSAL = 100
 """Steps for which a network that looks healthy, but does not learn, is trained at most."""
+LATE = 20
+"""Steps of a budget for each step after which trouble shows, so that runs of the proof reach it."""
 OWN = "What the findings advise is for you to do."
 
 
@@ -113,6 +116,11 @@ def repair(
                 start = replace(case, model=now.model, optimizer=now.optimizer)
             spent = len(runner.losses)
             tried = f", and {'a copy learned' if learned else 'no copy learned'} in {spent} steps"
+            if spent > FIRST and (bold := bold_rate(diagnosis.reading.seen)) and learned:
+                notes.append(
+                    f"optimizer: the learning rate, {bold:.3g} with what momentum adds up, is "
+                    f"unusually high: what learns for {spent} steps may break later; watch it"
+                )
     same = Repair("healthy", "", model, loss, _instance(given), diagnosis, notes=tuple(notes))
     if diagnosis.healthy:
         reason = f"No finding asks for a change{tried}."
@@ -139,11 +147,19 @@ def repair(
             pace = Runner(Treatment(), Treatment().start(start, seed), seed)
             spending.steps = steps_until(spending.until, pace, supplied)
         attempt = Attempt(case, start, supplied, found, allow=allow, budget=spending, seed=seed)
-        done = _tried(attempt, found, same)
+        done = _tried(attempt, found, same, late=spent)
     return replace(done, cost=_cost(spent - ahead + spending.spent, began))
 
 
-def _tried(attempt: Attempt, found: Candidates, same: Repair) -> Repair:
+def _tried(attempt: Attempt, found: Candidates, same: Repair, *, late: int) -> Repair:
+    """What comes of the trials.
+
+    Args:
+        attempt: ready to begin.
+        found: what could be tried.
+        same: the outcome so far.
+        late: steps of training that showed what is wrong.
+    """
     changes = attempt.find()
     if not changes:
         copied(attempt.case)  # raises where that is why
@@ -151,7 +167,7 @@ def _tried(attempt: Attempt, found: Candidates, same: Repair) -> Repair:
         return replace(
             same,
             verdict="nothing-helps",
-            reason=f"{reason} {_to_do(attempt)}",
+            reason=f"{reason} {_to_do(attempt, late, 0)}",
             skipped=_skipped(attempt, found),
         )
     proof = attempt.prove(changes)
@@ -168,7 +184,7 @@ def _tried(attempt: Attempt, found: Candidates, same: Repair) -> Repair:
             told,
             verdict="nothing-helps",
             reason=f"{change.name} came nearest: {_words(attempt, comparison, trials)} "
-            f"{_to_do(attempt)}",
+            f"{_to_do(attempt, late, max(len(x) for x in trials[0].losses))}",
             skipped=_skipped(attempt, found),
         )
     attempt.dropped.pop(change.name, None)
@@ -238,15 +254,28 @@ def _words(attempt: Attempt, comparison: Comparison, trials: tuple[Trial, Trial]
     return told
 
 
-def _to_do(attempt: Attempt) -> str:
-    """What is left to the user where nothing helped."""
+def _to_do(attempt: Attempt, late: int, steps: int) -> str:
+    """What is left to the user where nothing helped.
+
+    Args:
+        attempt: is over.
+        late: steps after which what is wrong shows.
+        steps: of a run of the proof; 0 without one.
+    """
     untried = sum(why == NOT_TRIED for why in attempt.dropped.values())
-    if not untried:
-        return OWN
-    return (
-        f"{untried} further change{'s were' if untried > 1 else ' was'} not tried: budget="
-        f"{max(2 * attempt.budget.steps, ENOUGH_BUDGET)} has room for more. {OWN}"
-    )
+    told = []
+    if untried:
+        room = max(2 * attempt.budget.steps, ENOUGH_BUDGET)
+        told.append(
+            f"{untried} further change{'s were' if untried > 1 else ' was'} not tried: budget="
+            f"{room} has room for more."
+        )
+    if 0 < steps < late:
+        told.append(
+            f"What was found shows after {late} steps, and a run of the proof had {steps}: budget="
+            f"{LATE * late} has room for longer ones."
+        )
+    return " ".join((*told, OWN))
 
 
 def _code(change: Treatment, case: Case, *, grown: bool) -> str:

@@ -9,9 +9,10 @@ from isograd.rules._course import Course, course, terms, uninformed
 from isograd.rules._examples import chain, with_history
 from isograd.rules._numbers import dependence, fact, middle, show
 from isograd.rules._profile import effective_updates
-from isograd.rules._rates import LARGE
+from isograd.rules._rates import LARGE, lower
 from isograd.rules._rule import NotApplicable, Outcome, Passed, Rule
 from isograd.rules._watched import latest, latest_with, warming
+from isograd.sites.rates import bold_rate
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class Plateau(Rule):
             return Passed(f"the loss falls: {show(path.start)} to {show(path.losses[-1])}")
         if path.level < self.near * reference:
             return Passed(f"the loss stands at {show(path.level)}, below {show(reference)}")
-        cause, reason = self._cause(reading, path.steps)
+        cause, reason = self._cause(reading, path)
         bad = bool(reason) or path.steps >= self.patience
         known = chance and not reading.last.fact("loop.several")
         if path.watched and (not known or (warming(reading) and cause == "lr-too-low")):
@@ -84,7 +85,7 @@ class Plateau(Rule):
             f"The loss stands at {show(path.level)} in the latest {path.latest} of "
             f"{path.steps} steps{self._name(reading.seen, path)}{reason}.",
             evidence={"start": path.start, "level": path.level, "chance": chance},
-            remedies=(PAIRS, OVERFIT) if cause == "data-bug" else (OVERFIT, HIGHER),
+            remedies=_advice(reading, cause),
         )
 
     def _name(self, seen: Record, path: Course) -> str:
@@ -97,8 +98,9 @@ class Plateau(Rule):
                 return f", where {name} is {show(value)}"
         return ""
 
-    def _cause(self, reading: Reading, steps: int) -> tuple[str, str]:
+    def _cause(self, reading: Reading, path: Course) -> tuple[str, str]:
         """The best guess, and what supports it."""
+        steps = path.steps
         last = latest_with(reading, "output.spread")
         before, after = dependence(reading.seen), dependence(last)
         update = middle(effective_updates(latest(reading, "weight.update_ratio")).values())
@@ -120,6 +122,11 @@ class Plateau(Rule):
                 "lr-too-low",
                 f"; a step moves the weights by {show(update)} of their size",
             )
+        bold = None if path.watched else bold_rate(reading.seen)
+        if bold is not None and uninformed(reading.seen) is not None:
+            rate = fact(reading.seen, "optimizer.lr") or bold
+            more = f", which momentum adds up to {show(bold)}" if bold > rate else ""
+            return "lr-too-high", f"; the learning rate is {show(rate)}{more}"
         enough = update is not None and update < LARGE and update * steps > self.turned_over
         if enough and steps >= self.patience:
             return "data-bug", f", although {steps} steps have moved the weights far enough"
@@ -142,6 +149,12 @@ PAIRS = (
     "Look at some inputs beside their targets, as they reach the model: shuffled apart, shifted by "
     "one, or without a relation."
 )
+
+
+def _advice(reading: Reading, cause: str) -> tuple[str, str]:
+    if cause == "lr-too-high":
+        return f"{lower(reading)}.", OVERFIT
+    return (PAIRS, OVERFIT) if cause == "data-bug" else (OVERFIT, HIGHER)
 
 
 def _rehearsed(losses: list[float], *, spread: float) -> Reading:

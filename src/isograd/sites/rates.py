@@ -1,0 +1,23 @@
+"""Learning rates that nobody would call usual."""
+
+from isograd.records import Record
+
+BOLD, BOLD_ADAPTIVE = 2.0, 0.02
+"""Learning rates, of SGD the sum of all steps that momentum makes of one gradient, beyond which
+what learns at first may break later: usual are up to 1 (0.1 with momentum 0.9), and 0.01 for
+Adam."""
+
+
+def bold_rate(record: Record) -> float | None:
+    """The learning rate of SGD with what its momentum adds up, or of Adam, if it is unusually high.
+
+    None where it is not known, and for optimizers whose rates mean something else.
+    """
+    rate, momentum = (record.fact(f"optimizer.{key}") or 0.0 for key in ("lr", "momentum"))
+    name = record.fact("optimizer.name")
+    if record.fact("optimizer.betas") is not None or name == "RMSprop":
+        return rate if rate > BOLD_ADAPTIVE else None
+    if name != "SGD" or momentum >= 1:
+        return None
+    total = rate / (1 - momentum)
+    return total if total > BOLD else None
