@@ -179,7 +179,8 @@ def chance_dead(correlation: float, samples: float) -> float:
 @remembered
 def _layers(record: Record) -> list[_Layer]:
     hidden = hidden_sites(record)
-    samples = fact(record, "batch.size") or 1.0
+    size = fact(record, "batch.size")
+    samples = size or 1.0
     layers = []
     for site, share in record.pairs("forward.dead"):
         if site not in hidden or record.sites[site].kind not in ACTIVATIONS:
@@ -187,7 +188,7 @@ def _layers(record: Record) -> list[_Layer]:
         source = record.sites[site].inputs[:1]
         alike = record.value("forward.correlation", source[0]) if source else None
         known = alike is not None and math.isfinite(alike)
-        single = samples == 1 and len(record.sites[site].shape) <= 2  # half are off for it
+        single = size == 1 and len(record.sites[site].shape) <= 2  # half are off for it
         expected = chance_dead(alike or 0.0, samples) if known or single else 0.0
         units = record.value("forward.units", site) or 1.0
         layers.append(_Layer(site, share, expected, units))
