@@ -17,6 +17,7 @@ from torch.overrides import TorchFunctionMode
 
 from isograd.errors import IsogradError, PredictionError
 from isograd.prediction import dtypes, given, misfits, operands
+from isograd.prediction.backward import holding
 from isograd.prediction.backward.gradients import added, dependent
 from isograd.prediction.backward.links import Link
 from isograd.prediction.backward.passages import Meetings
@@ -348,6 +349,7 @@ class Propagation(TorchFunctionMode):
                     continue  # the field went through as it was
                 gradient.noise = max(gradient.noise, noise)
                 gradient.common = gradient.common or common + gradient.noise - noise
+                holding.pass_on(step, direct[place], gradient)
                 gradient = self.meetings.pass_on(step, direct[place], where, gradient)
                 if self.twins.found:
                     self.twins.bear(step, direct, where, gradient, place)

@@ -38,24 +38,27 @@ def _nodes() -> tuple[Array, Array]:
     return np.polynomial.hermite_e.hermegauss(_POINTS)
 
 
-def profile_of(gate: tuple[Array, Array], term: Field, other: Field) -> Array | None:
+def profile_of(
+    gate: tuple[Array, Array], term: Field, other: Field, signs: tuple[float, float] = (1.0, 1.0)
+) -> Array | None:
     """Energy of a gradient given the value of one of two terms, over its mean.
 
     Args:
         gate: (values of the sum, energy there), [classes …, nodes].
         term: a function of a Gaussian; the profile is at its nodes.
         other: the other term, taken as Gaussian.
+        signs: of both in the sum.
     """
     nodes = term.nodes
     x, energy = (part.reshape(-1, part.shape[-1]) for part in gate)
     if nodes is None:
         return None
-    values = nodes.values.reshape(-1, nodes.values.shape[-1])
+    values = signs[0] * nodes.values.reshape(-1, nodes.values.shape[-1])
     if len(values) != len(x):
         return None
     z, weights = _nodes()
     spread = np.sqrt(max(other.energy - other.average**2, 0.0))
-    shifts = other.average + spread * z
+    shifts = signs[1] * other.average + spread * z
     found = np.stack(
         [
             np.interp(row[:, None] + shifts, at, of) @ weights / weights.sum()

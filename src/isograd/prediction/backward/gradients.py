@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from isograd.prediction import targets
-from isograd.prediction.backward import gains, responses
+from isograd.prediction.backward import gains, holding, responses
 from isograd.prediction.moments.aligning import aligned
 from isograd.prediction.moments.fields import Field
 from isograd.prediction.moments.parts import few_classes
@@ -34,6 +34,7 @@ def added(first: Field, second: Field, where: Field) -> Field:
         kurtosis = [f.notes.get("kurtosis", 3.0) for f in (first, second)]
         result.notes["kurtosis"] = share * kurtosis[0] + (1 - share) * kurtosis[1]
         gains.add(result, first, second, share)
+        holding.added(result, first, second, share)
     responses.add(result, first, second)
     targets.add(result, first, second)
     profiles = [f.notes.get("profile") for f in (first, second)]

@@ -48,6 +48,9 @@ def end_of(link: Link) -> str:
     return link.kind if link.kind in _ENDS else ""
 
 
+CROSSED = "crossed"
+"""Note of the output of a and b, fields of the same weights: what takes its gradient's field to
+E[g_a g_b'] of the gradients that it gives to both."""
 SAME = Link("layout", _unchanged, _unchanged)
 """The output is the input."""
 

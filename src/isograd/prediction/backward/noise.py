@@ -30,9 +30,15 @@ class Noise:
     total: float
     """Energy of that sum, per entry."""
 
-    def behind(self, result: Field) -> None:
-        """Of the gradient at the input of the weights."""
-        result.noise, result.common = self.energy, self.common
+    def behind(self, result: Field, factor: Field | None = None) -> None:
+        """Of the gradient at the input of the weights, or at one factor of a product.
+
+        Args:
+            result: that gradient.
+            factor: what it was multiplied by, whose energy is that of one draw, too.
+        """
+        more = 0.0 if factor is None else factor.noise + fluctuation(factor)
+        result.noise, result.common = self.energy + more, self.common + more
 
     def of_weights(self, result: Field, x: Field, places: Sequence[int]) -> None:
         """Of the gradient of the weights.

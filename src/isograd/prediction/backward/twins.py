@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from isograd.prediction.backward import links
 from isograd.prediction.backward.links import SUMS, Link, end_of, factor_of, link_of, sign_of
 from isograd.prediction.functions.series import cross_series
 from isograd.prediction.moments.aligning import aligned
@@ -236,6 +237,11 @@ class Twins:
         if len(born) == 2:
             return _total([self.gradients(one, b) for one in born])
         step, before, into, place = born
+        if (crossed := step.outputs[place].notes.get(links.CROSSED)) is not None:
+            other = self.born.get(id(self._plain_gradient(b)))
+            met = other is not None and other[0] is step and other[1] is before
+            found: Field | None = crossed(before) if met else None
+            return found
         link = link_of(step, step.outputs[place])
         if _of_function(born):
             other = self.born.get(id(self._plain_gradient(b)))

@@ -11,12 +11,14 @@ from isograd.prediction.backward import gains, responses
 from isograd.prediction.backward.gains import hand_back
 from isograd.prediction.backward.gates import profile_of
 from isograd.prediction.backward.links import Link
+from isograd.prediction.functions.differences import of_difference
 from isograd.prediction.functions.powers import note_product, note_sum
 from isograd.prediction.functions.scales import DEVIATION, of_own_spread
 from isograd.prediction.functions.spread import ALIKE, note_blend
 from isograd.prediction.moments.aligning import aligned
 from isograd.prediction.moments.fields import Field
 from isograd.prediction.moments.known import SIGN
+from isograd.prediction.moments.means import fluctuation
 from isograd.prediction.ops import Outcome
 
 if TYPE_CHECKING:
@@ -41,6 +43,8 @@ def added(call: Call, a: Field, b: Field, sign: float) -> Outcome:
         return added(call, rest, part.out, 1.0)
     if sign > 0 and (through := _straight_through(call, a, b) or _straight_through(call, b, a)):
         return through
+    if sign < 0 and call.run.twins.found and (apart := of_difference(call, a, b)) is not None:
+        return apart
     out = summed(a, b, sign)
     unsure = 0.0
     if call.run.twins.found:
@@ -61,7 +65,10 @@ def added(call: Call, a: Field, b: Field, sign: float) -> Outcome:
     def back(gradient: Field) -> list[tuple[Field, Field]]:
         gradient.noise += unsure
         second = gradient if sign > 0 else _another(gradient)  # of its own: it points the other way
-        return [(a, _passed(gradient, a, out)), (b, _passed(second, b, out))]
+        return [
+            (a, _passed(gradient, a, out, b, (1.0, sign))),
+            (b, _passed(second, b, out, a, (sign, 1.0))),
+        ]
 
     link = Link("sum", signs=(1.0, sign))
     return Outcome(out, back, [a, b], formula="E x^2 + E y^2 + 2 E x E y", link=link)
@@ -111,7 +118,9 @@ def _correlate(call: Call, out: Field, a: Field, b: Field, sign: float) -> bool:
     return True
 
 
-def _passed(gradient: Field, term: Field, total: Field) -> Field:
+def _passed(
+    gradient: Field, term: Field, total: Field, other: Field, signs: tuple[float, float]
+) -> Field:
     """The gradient of a sum at one of its terms.
 
     The term is w total + an independent rest, w its share of the variance, so that what the
@@ -130,8 +139,8 @@ def _passed(gradient: Field, term: Field, total: Field) -> Field:
         hand_back(result, gradient)
         responses.hand_back(result, gradient)
         result.notes["kurtosis"] = gradient.notes.get("kurtosis", 3.0)
-    if gate is not None and total.notes["terms"][0] is term:
-        profile = profile_of(gate, term, total.notes["terms"][1])
+    if gate is not None and term.nodes is not None:
+        profile = profile_of(gate, term, other, signs)
         if profile is not None:
             result.notes["profile"] = profile
     if moment is not None:
@@ -194,12 +203,13 @@ def multiplied(a: Field, b: Field) -> Outcome:
     def back(gradient: Field) -> list[tuple[Field, Field]]:
         g, one, two = aligned(gradient, first, second)
         result = []
-        for mine, own, other in ((a, one, two), (b, two, one)):
+        for mine, own, other, factor in ((a, one, two, b), (b, two, one, a)):
             found, moment = g.second * other.second, gradient.notes.get("moment")
             if moment is not None and mine.shape != out.shape and own.second.all():
                 gated, own = aligned(moment, own)  # by a function of the product
                 found = gated.second / own.second if gated.cuts == g.cuts else found
             result.append((mine, g.like(found).summed_to(mine.shape)))
+            result[-1][1].noise = gradient.noise + factor.noise + fluctuation(factor)
             if moment is not None and mine.shape == out.shape:
                 passed = result[-1][1]
                 passed.notes["moment"] = moment

@@ -12,6 +12,7 @@ from isograd.prediction.backward.links import Link
 from isograd.prediction.functions.biases import biased
 from isograd.prediction.functions.gaussian import Nodes
 from isograd.prediction.functions.hiding import MASKED, hidden, hiding
+from isograd.prediction.functions.joint import of_twins
 from isograd.prediction.functions.powers import hand_on
 from isograd.prediction.functions.proportions import averaged_by_own, of_own_sum
 from isograd.prediction.functions.scales import POWER, own_scale
@@ -25,6 +26,9 @@ from isograd.prediction.ops.elementwise import as_nodes, evaluated, of_one, outc
 
 if TYPE_CHECKING:
     from isograd.prediction.propagation import Call
+
+
+_SHIFTED = Link("multiple", lambda c: c, lambda c: c)
 
 
 class Arithmetic(Op):
@@ -134,7 +138,10 @@ def combined(call: Call, name: str, a: Field, b: Field) -> Outcome:
     if name in ("add", "sub"):
         return added(call, a, b, 1.0 if name == "add" else -1.0)
     if name == "mul":
-        return multiplied(a, b)
+        done = multiplied(a, b)
+        if call.run.twins.found:
+            of_twins(call.run.twins, a, b, done)
+        return done
     if name == "div":
         shares = of_own_sum(call, a, b) or averaged_by_own(call, a, b)
         if shares is not None:
@@ -169,7 +176,13 @@ def scaled(call: Call, x: Field, factor: float) -> Outcome:
     link = Link(
         "multiple", lambda c: c.like(c.second * factor), lambda c: c.like(c.second * factor)
     )
-    back = lambda g: [(x, targets.times(g.scaled(factor), g, factor))]  # noqa: E731
+
+    def back(g: Field) -> list[tuple[Field, Field]]:
+        result = targets.times(g.scaled(factor), g, factor)
+        if "moment" in g.notes:  # g times what it is the gradient of is the same before and after
+            result.notes["moment"] = g.notes["moment"]
+        return [(x, result)]
+
     return Outcome(out, back, [x], formula=f"x times {factor:.4g}", link=link)
 
 
@@ -226,7 +239,7 @@ def _shifted(x: Field, shift: float) -> Outcome:
     out = x.like(x.second + shift * (first + other) + shift * shift, x.mean + shift)
     out.visible = x.visible
     _remember(out, x, 1.0, shift)
-    return Outcome(out, lambda g: [(x, g)], [x], formula=f"x + {shift:.4g}")
+    return Outcome(out, lambda g: [(x, g)], [x], formula=f"x + {shift:.4g}", link=_SHIFTED)
 
 
 def _remember(out: Field, x: Field, factor: float, offset: float) -> None:

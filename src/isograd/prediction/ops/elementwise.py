@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from isograd.prediction.backward import gains, responses
+from isograd.prediction.backward import gains, holding, responses
 from isograd.prediction.backward.gates import passed_gate
 from isograd.prediction.backward.noise import through_factor
 from isograd.prediction.functions import waves
@@ -219,6 +219,8 @@ def outcome(call: Call, origin: Field, nodes: Nodes, inputs: list[tuple[Field, A
                 gated = nodes.between(slopes * (x - origin.mean[..., None]), origin)
                 result.notes["centered"] = _times(origin, gated, gradient)
         responses.through_function(result, gradient, origin, nodes)
+        holding.of_difference(result, gradient, origin, nodes)
+        result = holding.through_function(call.run.twins, gradient, result, out)
         gains.with_slopes(result, gradient, origin, nodes, ("moment", "centered", TILT))
         return [(origin, result)]
 

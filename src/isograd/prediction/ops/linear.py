@@ -6,6 +6,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from isograd.prediction import targets
+from isograd.prediction.backward.holding import HELD, Held, through_weights
 from isograd.prediction.backward.links import Link
 from isograd.prediction.backward.noise import noise_of
 from isograd.prediction.backward.responses import (
@@ -283,10 +284,14 @@ def product(
                     found = along(found, mine, labels.index(alone[0]))
             if itself:  # both gradients arrive at one field
                 found = found.scaled((1 + targets.symmetry(gradient)) ** 0.5)
+            if not learned and len({*labels} - {*of_out}) == 1 and labels[-1] not in of_out:
+                found.notes[HELD] = Held(1.0, other)
+            if len(learned) == 1 and other is learned[0]:
+                found = through_weights(call.run.twins, gradient, found, other, mine)
             if len(learned) == 1 and mine is learned[0]:
                 noise.of_weights(found, other, _places(other, of_other, labels))
             else:
-                noise.behind(found)
+                noise.behind(found, None if "draw" in other.notes else other)
             result.append((mine, _unspread(found, mine)))
         return result
 

@@ -198,7 +198,6 @@ def normalized(
             mean = mean - weighed(mean, place, of_entries(f.cuts[place]), keep=True)
     mean = mean / np.sqrt(variance + eps)
     excess = 0.0
-    divided = (f.noise + fluctuation(f)) * float(np.mean(variance / (variance + eps))) ** 2
     if drawn:
         change, excess = fluctuating(f, second, places)
         second = second + change
@@ -212,6 +211,7 @@ def normalized(
             out.notes[ALIKE] = f.notes[ALIKE]
 
     def back(gradient: Field) -> list[tuple[Field, Field]]:
+        divided = (f.noise + fluctuation(f)) * float(np.mean(variance / (variance + eps))) ** 2
         known = [out, out.like(np.broadcast_to(scale, out.second.shape)), moment_of(gradient, out)]
         g, base, wide, moment = aligned(gradient, *known)
         at = [place for axis in axes for place in g.factors_of(axis)]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from isograd.prediction.backward.links import Link
 from isograd.prediction.functions.scales import SPREAD
 from isograd.prediction.moments.fields import Field
 from isograd.prediction.ops import Op, Outcome
@@ -130,22 +131,24 @@ def reduced(f: Field, dim: Any, keep: bool, *, average: bool) -> Outcome:
     places = [place for axis in axes if ndim for place in f.factors_of(axis)]
     n = prod(f.shape[axis] for axis in axes) if ndim else 1
     out = f.summed(places, average=average)
-    wide = out
     if keep and average:
         out.averaged = f
     elif not keep:
         out = out.regrouped(tuple(g for axis, g in enumerate(out.groups) if axis not in axes))
     if out is f:
         out = f.like(f.second, f.mean)
-    shape, groups = f.shape, wide.groups
+    shape, groups = f.shape, out.groups
 
-    def back(gradient: Field) -> list[tuple[Field, Field]]:
-        g = gradient
+    def behind(g: Field) -> Field:
         if not keep:
             kept = iter(g.groups)
             g = g.regrouped(tuple(0 if axis in axes else next(kept) for axis in range(ndim)))
         g = g.expanded(shape)
-        return [(f, g.scaled(1 / n) if average else g)]
+        return g.scaled(1 / n) if average else g
 
-    del groups
-    return Outcome(out, back, [f], formula="mean" if average else "sum")
+    def ahead(c: Field) -> Field:
+        return c.summed(places, average=average).regrouped(groups)
+
+    link = Link("layout", ahead, behind, where=("sum", tuple(axes), keep, average))
+    formula = "mean" if average else "sum"
+    return Outcome(out, lambda g: [(f, behind(g))], [f], formula=formula, link=link)

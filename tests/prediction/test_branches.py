@@ -1,0 +1,80 @@
+"""Tests of losses that compare outputs of one layer: two branches, or the samples of a batch."""
+
+from functools import partial
+
+import pytest
+import torch
+from torch import nn
+
+import isograd
+
+WIDTH, BATCH, DRAWS = 96, 32, 30
+
+
+class Branches(nn.Module):
+    """An encoder for both halves of the features, and what is compared."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        layers = [nn.Linear(WIDTH, WIDTH), nn.ReLU(), nn.Linear(WIDTH, WIDTH), nn.ReLU()]
+        self.encoder = nn.Sequential(*layers, nn.Linear(WIDTH, WIDTH))
+        self.head = nn.Linear(WIDTH, 5)
+        self.kind = kind
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        a, b = self.encoder(x[:, :WIDTH]), self.encoder(x[:, WIDTH:])
+        if self.kind == "cosine":
+            return nn.functional.cosine_similarity(a, b)
+        if self.kind == "distance":
+            return nn.functional.pairwise_distance(a, b).square().mean()
+        if self.kind == "product":
+            return self.head(a * b)
+        if self.kind == "gated":
+            return self.head(torch.relu(a) * torch.relu(b))
+        z = nn.functional.normalize(torch.cat([a, b]), dim=1)
+        logits = (z @ z.t() / 0.5).masked_fill(torch.eye(2 * BATCH, dtype=torch.bool), -1e9)
+        return nn.functional.cross_entropy(logits, torch.arange(2 * BATCH).roll(BATCH))
+
+
+def drawn(seed: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(3 * seed + 1)
+    return torch.randn(BATCH, 2 * WIDTH, generator=generator)
+
+
+def errors(kind: str) -> dict[str, float]:
+    """Predicted over measured rms of gradients, less one: of linear layers and of weights."""
+    make = partial(Branches, kind)
+    loss = (lambda out, _: out) if kind in ("distance", "contrast") else None
+    squares: dict[str, float] = {}
+    for seed in range(DRAWS):
+        torch.manual_seed(3 * seed)
+        for name, rms in gradients(isograd.measure(make(), drawn(seed), loss, seed=3 * seed + 2)):
+            squares[name] = squares.get(name, 0.0) + rms**2 / DRAWS
+    record = isograd.predict(make, drawn(0), loss=loss)
+    return {name: rms / squares[name] ** 0.5 - 1 for name, rms in gradients(record)}
+
+
+def gradients(record) -> list[tuple[str, float]]:
+    found = [
+        (site.name, rms)
+        for site, rms in zip(record.sites, record.series["backward.rms"], strict=True)
+        if site.label == "Linear" and rms
+    ]
+    weights = zip(record.parameters, record.series["weight.grad_rms"], strict=True)
+    return found + [(one.name, rms) for one, rms in weights if one.kind == "linear" and rms]
+
+
+@pytest.mark.parametrize(
+    ("kind", "first", "weights"),
+    [
+        ("cosine", 0.12, 0.12),  # 17 % low and 70 % high: two of three cancel
+        ("distance", 0.12, 0.4),  # 46 and 56 % low: it goes back along the difference
+        ("product", 0.1, 0.12),  # the head's 30 % low: a b is not independent
+        ("gated", 0.12, 0.25),  # 27 and 50 % low: both gates are open together
+        ("contrast", 0.2, 0.35),  # 37 % low: each gradient holds the other samples
+    ],
+)
+def test_gradients_behind_what_compares_two_branches(kind, first, weights):
+    found = errors(kind)
+    for name, error in found.items():
+        assert abs(error) < (weights if name.endswith("weight") else first), found
