@@ -16,7 +16,7 @@ from isograd.remedies import FAMILIES, Case
 from isograd.repairs.attempting import NOT_TRIED, Attempt
 from isograd.repairs.budget import Budget
 from isograd.repairs.planning import candidates
-from isograd.repairs.repairing import _to_do
+from isograd.repairs.repairing import _added_up, _to_do
 from patients import data
 from patients.dense import mlp
 
@@ -115,6 +115,18 @@ def test_what_is_left_to_do_where_nothing_helps(
     assert all(part in found for part in told)
     assert found.count("budget=") == (NOT_TRIED in dropped.values()) + (late == 75)
     assert found.endswith("What the findings advise is for you to do.")
+
+
+@pytest.mark.parametrize(("momentum", "steps"), [(0.99, 100), (0.999, 1000), (1.0, 0), (0.9, 0)])
+def test_a_long_momentum_shows_after_as_many_steps_as_it_adds_up(
+    momentum: float, steps: int
+) -> None:
+    make = functools.partial(torch.optim.SGD, lr=0.1, momentum=momentum)
+    x, y = data.digits(64)
+    torch.manual_seed(0)
+    model = mlp(64, 32, 10)
+    found = isograd.check(model, (x, y), optimizer=make)
+    assert _added_up(Case(model, (x, y), found, None, make)) == steps
 
 
 def test_a_bold_rate_that_goes_on_learning_gets_a_note() -> None:

@@ -147,7 +147,7 @@ def repair(
             pace = Runner(Treatment(), Treatment().start(start, seed), seed)
             spending.steps = steps_until(spending.until, pace, supplied)
         attempt = Attempt(case, start, supplied, found, allow=allow, budget=spending, seed=seed)
-        done = _tried(attempt, found, same, late=spent)
+        done = _tried(attempt, found, same, late=max(spent, _added_up(case)))
     return replace(done, cost=_cost(spent - ahead + spending.spent, began))
 
 
@@ -158,7 +158,7 @@ def _tried(attempt: Attempt, found: Candidates, same: Repair, *, late: int) -> R
         attempt: ready to begin.
         found: what could be tried.
         same: the outcome so far.
-        late: steps of training that showed what is wrong.
+        late: steps of training after which what is wrong shows.
     """
     changes = attempt.find()
     if not changes:
@@ -205,6 +205,13 @@ def _tried(attempt: Attempt, found: Candidates, same: Repair, *, late: int) -> R
         notes=(*told.notes, *_notes(change)),
         skipped=_skipped(attempt, found),
     )
+
+
+def _added_up(case: Case) -> int:
+    """Steps that the momentum adds up, where that was found to be too many."""
+    momentum = case.record.fact("optimizer.momentum") or 0.0
+    known = case.has("optimizer-hyperparameter") and momentum < 1
+    return round(1 / (1 - momentum)) if known else 0
 
 
 def _standing(change: Treatment, before: Diagnosis, after: Diagnosis) -> list[Finding]:

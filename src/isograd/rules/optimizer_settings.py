@@ -10,6 +10,7 @@ from isograd.rules._examples import reading
 from isograd.rules._numbers import fact, finite, show
 from isograd.rules._rule import NotApplicable, Outcome, Passed, Rule
 from isograd.rules._symptoms import OF_TRAINING, OVER_DEPTH
+from isograd.sites.rates import bold_rate
 
 Fault = tuple[Severity, str, str, dict[str, Any]]
 """How bad, what is wrong, what to do, and the same as settings."""
@@ -47,7 +48,7 @@ class OptimizerSettings(Rule):
 
     long_momentum: float = 0.99
     """Above this more than a hundred steps add up, and the effective learning rate is a hundred
-    times the one that is set."""
+    times the one that is set; at it, where that makes the rate unusually high (above 2)."""
     large_eps: float = 1e-5
     """Larger than any default; below it a large ratio to the gradients is the gradients' fault."""
     eps_ratio: float = 10.0
@@ -119,7 +120,9 @@ class OptimizerSettings(Rule):
 
     def _momentum(self, record: Record) -> Fault | None:
         momentum = fact(record, "optimizer.momentum")
-        if momentum is None or momentum <= self.long_momentum:
+        if momentum is None or momentum < self.long_momentum:
+            return None
+        if momentum == self.long_momentum and bold_rate(record) is None:
             return None
         if momentum >= 1:
             return (
