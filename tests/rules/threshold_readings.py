@@ -152,6 +152,13 @@ def dying(share: float, start: float) -> Reading:
     return over_steps({"forward.dead": dead}, [2.3 * 0.97**k for k in range(100)])
 
 
+def behind_norms() -> Reading:
+    """Large steps of weights whose size a norm takes away again."""
+    series = {"weight.update_ratio": 0.3, "weight.rms": 0.1, "weight.gain": 1.0}
+    facts = {"optimizer.lr": 0.1, "optimizer.momentum": 0.0, "optimizer.adaptive": False}
+    return Reading(chain(4, activation="batch_norm", series=series, facts=facts))
+
+
 def dropped() -> Reading:
     """Three dropouts in a row over 32 units."""
     look = chain(6)
@@ -245,7 +252,7 @@ FURTHER: dict[str, tuple[Reading, ...]] = {
         over_inputs([(0.0, 1.0)] * 5 + [(3.0, 1.0)] * 4),
         over_inputs([(0.0, 5.0)] * 2 + [(0.0, 1.0)] * 9 + [(0.0, 4.0)] * 3),
     ),
-    "IG304": (*SIGNAL["IG304"], leap(), standing_still()),
+    "IG304": (*SIGNAL["IG304"], leap(), standing_still(), behind_norms()),
     "IG402": (Reading(chain(3, series={"backward.share_fp16_underflow": 0.2})),),
     "IG502": (norms(momentum=0.1, gap=0.8), norms(momentum=0.02, gap=0.8)),
     "IG503": (collapsed(), stuck(0.03), plain_stack()),

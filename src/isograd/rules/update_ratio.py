@@ -10,7 +10,6 @@ from isograd.findings import Finding, Severity
 from isograd.records import Reading, Record
 from isograd.rules._causes import Cause, hidden_layers, why_grows, why_lost
 from isograd.rules._examples import reading
-from isograd.rules._graph import NORMS
 from isograd.rules._numbers import fact, finite, show
 from isograd.rules._numbers import middle as middle_of
 from isograd.rules._profile import (
@@ -66,8 +65,8 @@ class UpdateRatio(Rule):
     """An adaptive step does not grow with the gradient, so that it takes more to do harm; at
     this size two steps replace the weight."""
     normalized: float = 10.0
-    """Times as much with norms: a weight in front of one grows sideways under a large step, and
-    the norm takes its size away again; beyond this not even its direction survives."""
+    """Times as much for a weight in front of a norm: it grows sideways under a large step, and the
+    norm takes its size away again; beyond this not even its direction survives."""
     low: float = 1e-5
     """A hundred thousand steps for one weight's size."""
     low_where_lost: float = 1e-4
@@ -93,7 +92,7 @@ class UpdateRatio(Rule):
             return NotApplicable("no weight that moves from a value that is not zero")
         if watched(reading):
             return self._over_time(reading, ratios)
-        steps = _first_steps(seen, ratios)
+        steps = self._first_steps(seen, ratios)
         middle = median(steps.values()) if steps else 0.0
         high, built_up, momentum = self._limits(seen)
         built_up = built_up * (1 - momentum) if momentum < 1 else high
@@ -112,10 +111,30 @@ class UpdateRatio(Rule):
         """Largest update without momentum, with momentum built up, and the momentum."""
         adaptive = bool(record.fact("optimizer.adaptive"))
         high = self.high_adaptive if adaptive else self.high
-        if any(site.kind in NORMS for site in record.sites):
-            high *= self.normalized
         momentum = 0.0 if adaptive else fact(record, "optimizer.momentum") or 0.0
         return high, self.built_up * high / self.high, momentum
+
+    def _first_steps(self, record: Record, ratios: Mapping[int, float]) -> dict[int, float]:
+        """What the first step alone does to the hidden weights.
+
+        Momentum is left out: where steps are large it finds the gradient changed. A weight that is
+        smaller than what fits is measured by what fits, since growing does it no harm. Of a single
+        layer nothing is left: it may go to its optimum in one step, and no unit behind it dies.
+        """
+        if len(ratios) < 2:
+            return {}
+        steps = {}
+        lenient = self._lenience(record)
+        for index in _hidden(record, ratios):
+            gain, fit = record.value("weight.gain", index), record.value("weight.gain_fit", index)
+            size = min(1.0, gain / fit) if gain is not None and fit else 1.0
+            size /= lenient.get(index, 1.0)
+            steps[index] = (record.value("weight.update_ratio", index) or 0.0) * size
+        return steps or dict(ratios)
+
+    def _lenience(self, record: Record) -> dict[int, float]:
+        """Weights in front of a norm, and how much more these bear."""
+        return {x.parameter: self.normalized for x in hidden_layers(record) if x.normalized}
 
     def _over_time(self, reading: Reading, ratios: dict[int, float]) -> Outcome:
         """Judges the updates of now: too high, far above those before, or too low to learn."""
@@ -123,15 +142,19 @@ class UpdateRatio(Rule):
         high, built_up, momentum = self._limits(seen)
         column = over(reading, "weight.update_ratio", fewest=NOW)
         if isinstance(column, NotApplicable):
-            steps = _first_steps(seen, ratios)
+            steps = self._first_steps(seen, ratios)
             middle = median(steps.values()) if steps else 0.0
             if middle > min(high, built_up * max(1 - momentum, 0.0) or high):
                 return self._too_high(reading, steps, middle)
             return Passed(f"the first step changes a typical weight by {show(middle)} of its size")
         chosen = some(len(column.steps))
-        rows = [column.rows[i] for i in _hidden(seen, ratios)]
+        lenient = self._lenience(seen)
+        rows = [
+            [v if v is None else v / lenient.get(i, 1.0) for v in map(finite, column.rows[i])]
+            for i in _hidden(seen, ratios)
+        ]
         typical = [
-            middle_of(v for v in map(finite, look) if v is not None) or 0.0
+            middle_of(v for v in look if v is not None) or 0.0
             for look in zip(*([row[k] for k in chosen] for row in rows), strict=True)
         ]
         now, before = median(typical[-NOW:]), median(typical[:-NOW] or typical)
@@ -225,23 +248,6 @@ class UpdateRatio(Rule):
     def well() -> Reading:
         """The usual thousandth."""
         return _example(1e-3)
-
-
-def _first_steps(record: Record, ratios: Mapping[int, float]) -> dict[int, float]:
-    """What the first step alone does to the hidden weights.
-
-    Momentum is left out: where steps are large it finds the gradient changed. A weight that is
-    smaller than what fits is measured by what fits, since growing does it no harm. Of a single
-    layer nothing is left: it may go to its optimum in one step, and no unit behind it dies.
-    """
-    if len(ratios) < 2:
-        return {}
-    steps = {}
-    for index in _hidden(record, ratios):
-        gain, fit = record.value("weight.gain", index), record.value("weight.gain_fit", index)
-        size = min(1.0, gain / fit) if gain is not None and fit else 1.0
-        steps[index] = (record.value("weight.update_ratio", index) or 0.0) * size
-    return steps or dict(ratios)
 
 
 def _hidden(record: Record, ratios: Mapping[int, float]) -> list[int]:
