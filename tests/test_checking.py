@@ -360,3 +360,18 @@ def test_what_torch_jit_has_compiled_is_said_to_be_out_of_sight() -> None:
     diagnosis = isograd.check(model, (torch.randn(11, 7), torch.arange(11) % 5))
     (finding,) = (one for one in diagnosis.findings if one.code == "IG901")
     assert "All 122 parameters are in modules compiled by torch.jit" in finding.message
+
+
+def test_a_rate_of_zero_is_told_and_one_that_a_schedule_raises_is_tried_at_its_height() -> None:
+    model = network()
+    idle = check(model, (X, Y), optimizer=lambda p: torch.optim.SGD(p, lr=0.0))
+    assert [f.code for f in idle.findings] == ["IG304"]
+    assert "is 0" in idle.findings[0].message
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, step / 100))
+    warming = check(model, (X, Y), optimizer=optimizer, steps=30)
+    assert warming.healthy
+    assert any("a schedule holds its rate at 0" in note for note in warming.reading.seen.notes)
+    done = isograd.repair(model, (X, Y), optimizer=optimizer)
+    assert done.verdict == "healthy"
+    assert [group["lr"] for group in optimizer.param_groups] == [0.0]

@@ -18,7 +18,7 @@ from isograd.probe.borrowing import borrowed
 from isograd.probe.facts import optimizer_facts
 from isograd.probe.measuring import measure
 from isograd.probe.sharpness import lambda_max
-from isograd.probe.stepping import Stepper
+from isograd.probe.stepping import Stepper, awake
 from isograd.records import Number, Reading, Record
 from isograd.sites.batches import Batch, as_batch, check_batched, check_finite
 from isograd.sites.losses import Loss
@@ -67,6 +67,7 @@ def rehearse(
         if isinstance(made, str):
             return Reading(replace(seen, notes=(*seen.notes, made)))
         twin, its_optimizer = made
+        asleep = awake(its_optimizer)
         facts = optimizer_facts(its_optimizer, twin.named_parameters())
         reseed(seed)
         if sharpness and not facts["optimizer.adaptive"]:
@@ -74,6 +75,7 @@ def rehearse(
             if sharpest is not None:
                 facts["sharpness.lambda_max"] = sharpest
         run = _Run(twin, its_optimizer, loss, seed, as_batch(batch))
+        run.notes += [asleep] if asleep else []
         ratios = run.train(_batches(data, batch), max(steps, 1), progress)
         series = {**seen.series, "weight.update_ratio": tuple(ratios)}
         seen = replace(

@@ -8,6 +8,19 @@ from isograd.sites.batches import Batch
 from isograd.sites.losses import Loss, as_scalar, choose
 
 
+def awake(optimizer: torch.optim.Optimizer) -> str | None:
+    """Sets rates that a schedule holds at 0 to what it raises them to; a note of that."""
+    asleep = [g for g in optimizer.param_groups if g.get("lr") == 0 and g.get("initial_lr")]
+    for group in asleep:
+        group["lr"] = group["initial_lr"]
+    if not asleep:
+        return None
+    rate = max(float(group["lr"]) for group in asleep)
+    return (
+        f"optimizer: a schedule holds its rate at 0; the copy is trained at initial_lr, {rate:.3g}"
+    )
+
+
 class Stepper:
     """Trains a model that is nobody else's, step by step.
 

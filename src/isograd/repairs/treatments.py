@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from isograd.errors import InputError
+from isograd.probe.stepping import awake
 from isograd.remedies import Case, Plan, Remedy
 
 AS_IT_IS = "as it is"
@@ -115,12 +116,13 @@ def copied(case: Case) -> tuple[nn.Module, Any]:
     Raises:
         InputError: the network cannot be copied.
     """
-    both = isinstance(case.optimizer, torch.optim.Optimizer)
+    given = case.optimizer
     try:
-        if both:
-            model, optimizer = copy.deepcopy((case.model, case.optimizer), _empty(case.model))
+        if isinstance(given, torch.optim.Optimizer):
+            model, optimizer = copy.deepcopy((case.model, given), _empty(case.model))
+            awake(optimizer)
             return model, optimizer
-        return copy.deepcopy(case.model, _empty(case.model)), case.optimizer
+        return copy.deepcopy(case.model, _empty(case.model)), given
     except Exception as error:  # whatever the user's classes raise when copied
         raise InputError(
             f"repair: the model cannot be copied ({type(error).__name__}: {error}"

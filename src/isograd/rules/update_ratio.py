@@ -87,6 +87,8 @@ class UpdateRatio(Rule):
             return NotApplicable(
                 f"a step of {seen.fact('optimizer.name')} is many, as long as it finds fit"
             )
+        if fact(seen, "optimizer.lr") == 0 and not watched(reading):
+            return self._still()
         ratios = effective_updates(seen)
         if not ratios:
             return NotApplicable("no weight that moves from a value that is not zero")
@@ -101,11 +103,22 @@ class UpdateRatio(Rule):
         left = _left(seen)
         low = self.low_where_lost if left < self.loses else self.low
         slow = [i for i, ratio in ratios.items() if ratio < low]
-        if fact(seen, "optimizer.lr") == 0 or 2 * len(slow) <= len(ratios):
+        if 2 * len(slow) <= len(ratios):
             return Passed(
                 f"a typical weight moves by {show(median(ratios.values()))} of its size per step"
             )
         return self._too_low(reading, ratios, slow, left)
+
+    def _still(self) -> Finding:
+        return Finding(
+            self.code,
+            Severity.WARNING,
+            "lr-too-low",
+            "The learning rate is 0: no step moves a weight.",
+            evidence={"lr": 0.0},
+            remedies=("Set a learning rate, such as 1e-3 for Adam or 0.1 for SGD.",),
+            explains=self.explains,
+        )
 
     def _limits(self, record: Record) -> tuple[float, float, float]:
         """Largest update without momentum, with momentum built up, and the momentum."""
