@@ -128,6 +128,7 @@ def test_a_judge_leaves_no_trace_and_says_the_same_again(training: bool) -> None
         (torch.randn(32, 3), F.mse_loss, False, False, "line"),
         (torch.ones(32, 3), F.mse_loss, False, False, "loss"),
         (torch.randn(32, 3), F.mse_loss, True, True, "variance"),
+        (torch.arange(96).view(32, 3), F.mse_loss, True, True, "variance"),
         (torch.randint(3, (32,)), F.cross_entropy, True, True, "classes"),
         (torch.randint(3, (32, 1)), lambda out, y: out.mean(), True, False, "loss"),
     ],

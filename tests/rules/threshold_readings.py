@@ -159,6 +159,13 @@ def behind_norms() -> Reading:
     return Reading(chain(4, activation="batch_norm", series=series, facts=facts))
 
 
+def improper(off: float) -> Reading:
+    """A likelihood of numbers that nearly are probabilities."""
+    ops = ["softmax", "add", "log", "nll_loss"]
+    facts = {"loss.kind": "nll", "loss.input_ops": ops, "loss.improper": off}
+    return Reading(chain(3, facts=facts))
+
+
 def dropped() -> Reading:
     """Three dropouts in a row over 32 units."""
     look = chain(6)
@@ -282,7 +289,10 @@ FURTHER: dict[str, tuple[Reading, ...]] = {
         plateau(FLAT * 3, spread=0.5),
         plateau([2.3 - 0.001 * k for k in range(120)], spread=0.5),
     ),
-    "IG605": (_binary(ops=["mul", "binary_cross_entropy"], width=2, high=3.0),),
+    "IG605": (
+        improper(0.07),
+        _binary(ops=["mul", "binary_cross_entropy"], width=2, high=3.0),
+    ),
     "IG608": (
         only_ones(),
         targets(kind="class", min=3.0, max=3.0, distinct=1, mean=3.0, std=0.0),

@@ -24,7 +24,7 @@ from isograd.sites.graph import (
 )
 from isograd.sites.parameters import feeding, following, model_facts, parameters_of, uses
 from isograd.sites.places import Row
-from isograd.sites.tape import Tape
+from isograd.sites.tape import Node, Tape
 from isograd.theory.finite_width import band
 from isograd.theory.gains import gains
 
@@ -225,7 +225,10 @@ def _facts(
     out = None if done.loss_node is None else entering_tensor(tape, done.loss_node)
     facts.update(output_facts(out))
     shape = None if out is None else tuple(out.shape)
-    facts.update(target_facts(_compared(done, recorder), shape, facts.get("loss.kind")))
+    call = _call(done)
+    facts.update(target_facts(_compared(done, recorder, call), shape, facts.get("loss.kind")))
+    if call is not None and call.index in recorder.improper:
+        facts["loss.improper"] = float(recorder.improper[call.index])
     facts["loss.name"], facts["loss.chosen"] = done.loss_name, done.loss_chosen
     if done.summed is not None:
         facts["loss.summed"] = done.summed
@@ -242,14 +245,19 @@ def _facts(
     return facts
 
 
-def _compared(done: "Pass", recorder: Recorder) -> Any:
-    """The targets as the loss compares with them: it may make others of those of the batch."""
+def _call(done: "Pass") -> Node | None:
+    """The call of a loss function of torch's, where there is one alone."""
     calls = [] if done.loss_node is None else named_losses(done.tape, done.loss_node)
-    made = recorder.targets.get(calls[0].index) if len(calls) == 1 else None
-    if made is None or not made_from_targets(done.tape, made):
+    return calls[0] if len(calls) == 1 else None
+
+
+def _compared(done: "Pass", recorder: Recorder, call: Node | None) -> Any:
+    """The targets as the loss compares with them: it may make others of those of the batch."""
+    made = None if call is None else recorder.targets.get(call.index)
+    if call is None or made is None or not made_from_targets(done.tape, made):
         return done.batch.targets
     # Shares of classes are no targets of their own: labels say more.
-    shares = made.is_floating_point() and calls[0].op in ("cross_entropy", "kl_div")
+    shares = made.is_floating_point() and call.op in ("cross_entropy", "kl_div")
     return done.batch.targets if shares else made
 
 

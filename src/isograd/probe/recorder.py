@@ -49,6 +49,8 @@ class Recorder(Places):
         """Modules of the other norms that normalize every value by itself."""
         self.targets: dict[int, Tensor] = {}
         """What each loss function was given beside the prediction, by its node."""
+        self.improper: dict[int, Tensor] = {}
+        """How far from 1 what nll_loss takes for probabilities adds up to, by its node."""
         self._samples: dict[int, Sample] = {}
         self._alike = Alike()
         self._sample: Sample | None = None
@@ -87,6 +89,10 @@ class Recorder(Places):
             given = [t for t in call.tensors[1:] if not t.requires_grad]
             if given:
                 self.targets[node.index] = given[0]
+        if node.op == "nll_loss" and call.tensors[0].ndim:
+            logs = call.tensors[0].detach().double()
+            total = logs.exp().sum(min(1, logs.ndim - 1))
+            self.improper[node.index] = (total - 1).abs().mean()
         super().after(tape, node, out, call)
 
     def read(self, _: Tape, row: Row, out: Tensor, frame: Frame | None, /) -> None:

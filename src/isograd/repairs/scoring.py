@@ -237,7 +237,7 @@ def _binary(targets: Tensor) -> bool:
 def _comparable(outputs: Any, targets: Any) -> bool:
     return (
         isinstance(targets, Tensor)
-        and targets.is_floating_point()
+        and not targets.is_complex()
         and targets.ndim > 0
         and _signal(outputs).numel() == targets.numel() > 1
     )

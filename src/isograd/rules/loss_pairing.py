@@ -44,6 +44,8 @@ class LossPairing(Rule):
 
     outside: float = 1e-3
     """How far below 0 or above 1 an output must lie to be no probability: beyond rounding."""
+    unlike: float = 0.05
+    """How far from 1 probabilities may add up to: what is added for safety stays below."""
     narrow: int = 2
     """Length of a softmax's axis below which its result is constant."""
 
@@ -117,9 +119,12 @@ class LossPairing(Rule):
                 f"{inside}, and cannot fall to 0.",
                 logits.format("sigmoid"),
             )
-        if kind == "nll" and not any(op in _LOGARITHMS for op in ops):
+        off = fact(seen, "loss.improper")
+        alien = not any(op in _LOGARITHMS for op in ops)
+        if kind == "nll" and (alien if off is None else off > self.unlike):
+            told = "" if off is None else f": those of a sample miss 1 by {show(off)} in all"
             return (
-                f"nll_loss gets numbers{inside} that are no logarithms of probabilities.",
+                f"nll_loss gets numbers{inside} that are no logarithms of probabilities{told}.",
                 "Put log_softmax before nll_loss, or use cross_entropy on the logits.",
             )
         if kind == "kl" and high is not None and high > self.outside:
