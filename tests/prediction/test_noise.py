@@ -112,3 +112,26 @@ class Unit(nn.Module):
 def test_a_root_written_as_a_power_has_no_pole_among_what_is_likely():
     bands = isograd.predict(Unit, "float32[16,64]").series["backward.band"]
     assert max(band for band in bands if band is not None) < 0.2
+
+
+class Tagger(nn.Module):
+    """Two recurrent layers; three labels a step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(16, 48, num_layers=2, batch_first=True)
+        self.head = nn.Linear(48, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.lstm(x.view(16, 4, 16))[0])
+
+
+def test_weights_of_recurrent_layers_have_the_noise_of_a_sum():
+    """What all steps have in common of the hidden state is met by a sum of three labels' probes."""
+    record = isograd.predict(Tagger, drawn(0))
+    at = [i for i, one in enumerate(record.parameters) if one.name.startswith("lstm.weight")]
+    found = measured(Tagger, drawn, "weight.grad_rms")[:, at].std(axis=0)
+    bands = np.array([record.series["weight.grad_band"][i] for i in at])
+    assert (found / bands < 1.5).all(), found / bands
+    assert (found / bands > 0.5).all(), found / bands
+    assert bands[3] > 1.5 * bands[0]  # of inputs that have nothing in common it is less

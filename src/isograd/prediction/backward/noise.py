@@ -40,6 +40,23 @@ class Noise:
         more = 0.0 if factor is None else factor.noise + fluctuation(factor)
         result.noise, result.common = self.energy + more, self.common + more
 
+    def mixed(self, share: float, features: float, more: float = 0.0, rest: float = 0.0) -> float:
+        """Of the gradient of weights.
+
+        Products (g_p g_q) (x_p x_q) of two samples or places sum up to nothing, but for chance:
+        their variance is one over the degrees of freedom of g, about 2 over the noise of its sum,
+        and one over those of x.
+
+        Args:
+            share: of the energy, that all samples and places have in common.
+            features: that the weights read.
+            more: noise of that share besides.
+            rest: of the other share.
+        """
+        apart = self.energy + rest + self.common / max(features, 1.0)
+        both = share * (self.common + more) ** 0.5 + (1 - share) * apart**0.5
+        return float(both * both)
+
     def of_weights(self, result: Field, x: Field, places: Sequence[int]) -> None:
         """Of the gradient of the weights.
 
@@ -51,8 +68,8 @@ class Noise:
         mean = x.summed(places, average=True)
         share = self.total * mean.energy / result.energy if result.energy > 0 else 0.0
         share = min(max(share, 0.0), 1.0)
-        both = self.common + fluctuation(mean), self.energy + fluctuation(x)
-        result.noise = x.noise + (share * both[0] ** 0.5 + (1 - share) * both[1] ** 0.5) ** 2
+        features = prod(mean.sizes)
+        result.noise = x.noise + self.mixed(share, features, fluctuation(mean), fluctuation(x))
 
 
 def noise_of(

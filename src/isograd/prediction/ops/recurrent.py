@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor
 
+from isograd.prediction.backward.noise import Noise, noise_of
 from isograd.prediction.moments.fields import Field
 from isograd.prediction.moments.known import independent
 from isograd.prediction.ops import Op, Outcome
@@ -119,17 +120,31 @@ class Direction:
         """(2, R, R): gradient of one input feature."""
         return self.cell.laws.units * self.weights[0].energy * found.arguments
 
-    def of_weights(self, found: Returned, batch: int) -> list[tuple[Field, Field]]:
+    def of_weights(
+        self, found: Returned, batch: int, noise: Noise | None
+    ) -> list[tuple[Field, Field]]:
         """Gradients of weights and biases: sums over samples and steps, all pairs of them."""
         number = np.array([batch, batch * (batch - 1.0)])[:, None, None] / self.cell.gates
         line = self.entered.timeline
         to_x, to_h = found.arguments * number, found.products * number
         each = [to_x * self.entered.second, to_h * self.before(), to_x, to_h]
         totals = [max(float(line.counted(one).sum()), 0.0) for one in each]
-        return [
+        result = [
             (w, independent(w.shape, 0.0, total))
             for w, total in zip(self.weights, totals, strict=False)
         ]
+        if noise is not None:
+            size = np.array([batch, batch * (batch - 1.0)])[:, None, None]
+            inputs = (self.entered.second, self.before(), np.ones(1), np.ones(1))
+            sums = [totals[2], totals[3], totals[2], totals[3]]
+            every = float(line.counted(np.broadcast_to(size, to_x.shape)).sum())
+            for (_, gradient), x, summed, total in zip(result, inputs, sums, totals, strict=False):
+                mean = float(line.counted(x * size).sum()) / every
+                share = min(max(summed * mean / total, 0.0), 1.0) if total > 0 else 0.0
+                units = self.cell.laws.units
+                read = units if x is inputs[1] else self.entered.width
+                gradient.noise = noise.mixed(share, read, 2 / units)
+        return result
 
 
 def _direction(
@@ -220,7 +235,7 @@ def _layers(call: Call, x: Any, hx: Any, *rest: Any) -> Outcome:
         if keep > _KEEP:
             entered = _entering(source, laid, keep)
             stack = layers.run(call, entered, starts)
-    return _outcome(layers, source, laid.shape, stack, starts)
+    return _outcome(call, layers, source, laid.shape, stack, starts)
 
 
 def _entering(source: Field, laid: Field, keep: int) -> Entering:
@@ -242,7 +257,7 @@ def _memory(stack: list[list[Direction]]) -> int:
 
 
 def _outcome(
-    layers: Layers, source: Field, shape: tuple[int, ...], stack: list[list[Direction]],
+    call: Call, layers: Layers, source: Field, shape: tuple[int, ...], stack: list[list[Direction]],
     starts: Starts,
 ) -> Outcome:  # fmt: skip
     batch, _, width = shape
@@ -255,6 +270,7 @@ def _outcome(
         finals.append(states([one.cell.memory_at(one.cell.steps) for one in flat], batch, units))
 
     def back(gradients: list[Field | None]) -> list[tuple[Field, Field]]:
+        noise = _noise(call, gradients)
         ends = [of_states(g, len(flat)) for g in gradients[1:]] + [np.zeros((len(flat), 2))]
         arriving = _arriving(gradients[0], layers.order, stack[-1])
         result: list[tuple[Field, Field]] = []
@@ -264,7 +280,7 @@ def _outcome(
             for d, one in enumerate(stack[layer]):
                 at = layer * layers.directions + d
                 found = one.back(arriving[d], ends[0][at], ends[1][at])
-                result += one.of_weights(found, batch)
+                result += one.of_weights(found, batch, noise)
                 below = below + one.to_inputs(found)
                 initial[:, at] = found.state, found.memory
             if layer:
@@ -277,6 +293,15 @@ def _outcome(
 
     formula = f"{len(timeline.at)} steps, pair by pair, gate by gate"
     return Outcome((out, *finals), back, [source, *starts.fields], formula=formula)
+
+
+def _noise(call: Call, gradients: Sequence[Field | None]) -> Noise | None:
+    """Of the gradient of all outputs, or of the last states; features are their last axis."""
+    given = next((g for g in gradients if g is not None), None)
+    if given is None or not call.run.weighs:
+        return None
+    places = [place for axis in range(len(given.groups) - 1) for place in given.factors_of(axis)]
+    return noise_of(given, given, places)
 
 
 def _arriving(
