@@ -37,7 +37,7 @@ CASES = {
     "regression": (lambda: nn.Linear(24, 7), "samples", 0.05),
     "perceptron": (perceptron, "samples", 0.15),
     "pooled maps": (lambda: pooled(list), "images", 0.12),
-    "group norm": (lambda: pooled(lambda: [nn.GroupNorm(4, 32)]), "images", 0.25),
+    "group norm": (lambda: pooled(lambda: [nn.GroupNorm(4, 32)]), "images", 0.2),
 }
 
 
@@ -48,7 +48,7 @@ def test_weight_gradients(name):
     data = batch(kind)
     record = isograd.predict(build, data)
     found = {}
-    for seed in range(20):
+    for seed in range(40):
         torch.manual_seed(seed)
         drawn = isograd.measure(build(), data)
         for place, one in enumerate(drawn.parameters):
@@ -58,6 +58,43 @@ def test_weight_gradients(name):
         if one.name.endswith("weight"):
             truth = float(np.sqrt(np.mean(np.square(found[one.name]))))
             assert record.series["weight.grad_rms"][place] == pytest.approx(truth, rel=within), one
+
+
+def per_place(norm, depth):
+    layers = []
+    for width in (3, *[32] * (depth - 1)):
+        layers += [nn.Conv2d(width, 32, 3, padding=1), norm(32), nn.ReLU()]
+    return nn.Sequential(*layers, nn.Conv2d(32, 5, 1))
+
+
+@pytest.mark.parametrize(
+    ("norm", "depth", "within"),
+    [
+        (lambda width: nn.GroupNorm(8, width), 4, 0.25),
+        (lambda width: nn.GroupNorm(1, width), 3, 0.4),
+        (nn.BatchNorm2d, 1, 0.15),
+        (lambda width: nn.InstanceNorm2d(width, affine=True), 1, 0.15),
+    ],
+    ids=["groups", "layer", "batch", "instance"],
+)
+def test_a_loss_at_every_place(norm, depth, within):
+    """What answers to its own output is taken away by norms: else 1.5 to 1.9, or 0.66 times."""
+    generator = torch.Generator().manual_seed(5)
+    images = torch.randn(4, 3, 24, 24, generator=generator)
+    shape = (4, 24, 24)
+    labels = torch.randint(5, shape, generator=generator)
+    record = isograd.predict(lambda: per_place(norm, depth), (images, labels))
+    found = []
+    for seed in range(24):
+        torch.manual_seed(seed)
+        drawn = isograd.measure(per_place(norm, depth), (images, torch.randint(5, shape)))
+        found.append(drawn.series["weight.grad_rms"])
+    truth = np.sqrt(np.mean(np.square(np.array(found, dtype=float)), axis=0))
+    for place, one in enumerate(record.parameters):
+        cancels = one.name.endswith("bias") and one.kind != "norm"
+        if not cancels or place == len(record.parameters) - 1:
+            value = record.series["weight.grad_rms"][place]
+            assert value == pytest.approx(truth[place], rel=within), one
 
 
 def autoencoder():

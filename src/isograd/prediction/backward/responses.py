@@ -7,18 +7,24 @@ of W_ij, a sum over p of g_p x_p, has beside what independent g and x give
     sum over pairs p, q of E[r_p r_q] Var(w) Var(x)^2,    r = dg/dy.
 
 r is 2 / n for a mean square; where y goes into f with the gradient h, g = h f'(y) and E[r r'] =
-E[h h'] dE[f' f']/dCov(y, y') + E[s s'] E[f'^2 f'^2] with s = dh/df. A norm takes it away: the
-gradient before it is orthogonal to what was normalized.
+E[h h'] dE[f' f']/dCov(y, y') + E[s s'] E[f'^2 f'^2] with s = dh/df. The first of both is a unit's
+own, of any sign, and so is kept apart.
 
 Behind weights the gradient of one unit answers to all units, H = W' S W, and what counts is the sum
 over a row, E sum over k of H_ik H'_ik = Var(w)^2 (E tr S tr S' + (n + 1) E tr S S'). The field of
-responses holds that for a unit and itself, and E H_ii H'_kk for two units.
+responses holds that for a unit and itself, and E H_ii H'_kk = Var(w)^2 E tr S tr S' for two units.
+
+A norm takes away what a gradient has of its own output, y mean(g y): H_ii, which all units have in
+common, and 1 / m of what is one's own, where m of them are normalized together. The rest of each
+row remains.
 
 What a gradient answers to its own output goes back along the input, W' r W x = c x with c = Var(w)
 times the sum of r over the outputs, and is the larger for it: of x = f(u), c f f' is gated by u.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 
@@ -32,31 +38,87 @@ RESPONSE = "response"
 """Note of a gradient: the field of its responses."""
 ALONG = "along"
 """Note of a gradient at x that is c x and an independent rest: the field of E[c c']."""
+OWN = "own response"
+"""The same of what two units' responses have not in common."""
 WEIGHTED = "weighted"
 """Note of a field that comes from weights as it is: its axis of units."""
 
 
-def through_function(result: Field, gradient: Field, origin: Field, nodes: Nodes) -> None:
+def through_function(
+    result: Field, gradient: Field, origin: Field, nodes: Nodes, units: int
+) -> None:
     """Of the gradient at u, from that at f(u)."""
     if nodes.quadrature.correlation is not None:
         return
-    found = None
+    own = None
     # A gradient whose entries are independent has no two that answer alike.
     alike = np.count_nonzero(gradient.second) > gradient.mean.size
     if WEIGHTED in origin.notes and alike:
         turned, g = aligned(origin.like(nodes.turning(origin)), gradient)
-        found = g.like(g.second * turned.second)
-    before = gradient.notes.get(RESPONSE)
-    if before is not None:
+        own = g.like(g.second * turned.second)
+    for key in (RESPONSE, OWN):
+        before = gradient.notes.get(key)
+        if before is None:
+            continue
         squares = origin.like(nodes.squared_chain(origin))
-        chain, own, r = aligned(squares, origin.like(nodes.chain(origin)), before)
+        chain, slopes, r = aligned(squares, origin.like(nodes.chain(origin)), before)
         second = r.second * chain.second
-        if WEIGHTED in origin.notes:
-            _keep_rows(second, r, chain.second, own.second, origin.notes[WEIGHTED])
-        more = r.like(second)
-        found = more if found is None else _sum(found, more)
-    if found is not None:
-        result.notes[RESPONSE] = found
+        if key == RESPONSE:
+            _keep_rows(second, r, chain.second, slopes.second, units)
+            result.notes[RESPONSE] = r.like(second)
+        else:
+            own = r.like(second) if own is None else _sum(own, r.like(second))
+    if own is not None:
+        result.notes[OWN] = own
+
+
+def response_of(gradient: Field) -> Field | None:
+    """All of what is known of a gradient's responses."""
+    known = [gradient.notes[key] for key in (RESPONSE, OWN) if key in gradient.notes]
+    return _sum(*known) if len(known) > 1 else known[0] if known else None
+
+
+def rows_behind(
+    gradient: Field, units: int, weight: Field, n: int, contract: Callable[[Field, Field], Field],
+    axis: int,
+) -> Field:  # fmt: skip
+    """The responses of the gradient behind weights; it has some.
+
+    Args:
+        gradient: at their output.
+        units: its axis of units.
+        weight: the weights.
+        n: features that a unit reads.
+        contract: (responses, squares of weights) -> summed over the units.
+        axis: of the features in what that gives.
+    """
+    response = response_of(gradient)
+    assert response is not None
+    found = contract(response, squared(weight, n))
+    alone = _in_common(response, units)
+    if alone is None or not found.groups[axis]:
+        return found
+    whole, apart = aligned(found.as_one(axis), contract(alone, squared(weight, n)).as_one(axis))
+    place = whole.factors_of(axis)[0]
+    if len(whole.cuts[place]) > 1:
+        return found
+    second = np.array(apart.second)
+    np.moveaxis(second, place, 0)[0] = np.moveaxis(whole.second, place, 0)[0]
+    return whole.like(second)
+
+
+def _in_common(response: Field, axis: int) -> Field | None:
+    """With E H_ii H'_ii taken as that of two units; None where it is, or is not known."""
+    if not response.groups[axis]:
+        return None
+    whole = response.as_one(axis)
+    place = whole.factors_of(axis)[0]
+    rows = np.moveaxis(whole.second, place, 0)
+    if len(rows) != 2 or np.allclose(rows[0], rows[1], rtol=1e-3, atol=0.0):
+        return None
+    second = np.array(whole.second)
+    np.moveaxis(second, place, 0)[0] = rows[1]
+    return whole.like(second)
 
 
 def weighted(out: Field, x: Field) -> None:
@@ -86,24 +148,61 @@ def along(result: Field, x: Field, axis: int) -> Field:
     return found
 
 
-def gated(result: Field, gradient: Field, out: Field, origin: Field, nodes: Nodes) -> Field:
-    """The gradient at u from that at f(u), of which some is c f(u) and goes with the gate f'(u)."""
+def gated(
+    result: Field,
+    gradient: Field,
+    out: Field,
+    origin: Field,
+    nodes: Nodes,
+    factor: Array | None = None,
+) -> Field:
+    """The gradient at u from that at f(u), of which some is c f(u) and goes with the gate f'(u).
+
+    Args:
+        result: without that.
+        gradient: at f(u).
+        out: f(u).
+        origin: u.
+        nodes: f.
+        factor: at the nodes, by which the gradient at u is multiplied: E[f f' f f' s s'].
+    """
     if ALONG not in gradient.notes or nodes.quadrature.correlation is not None:
         return result
-    table = nodes.between(nodes.values * nodes.slopes, origin)
-    plain = nodes.chain(origin) * out.second
-    found, rate, change = aligned(result, gradient.notes[ALONG], origin.like(table - plain))
-    changed = found.like(found.second + rate.second * change.second)
+    slopes = nodes.slopes if factor is None else nodes.slopes * factor
+    chain = nodes.chain(origin) if factor is None else nodes.between(slopes, origin)
+    change = nodes.between(nodes.values * slopes, origin) - chain * out.second
+    found, rate, more = aligned(result, gradient.notes[ALONG], origin.like(change))
+    changed = found.like(found.second + rate.second * more.second)
     changed.noise, changed.notes = result.noise, result.notes
     return changed
 
 
-def through_norm(result: Field, gradient: Field, x: Field, left: float) -> None:
-    """Back through a norm of x that leaves a share of the responses."""
-    before = gradient.notes.get(RESPONSE)
+def through_norm(result: Field, gradient: Field, x: Field, units: int, together: int) -> None:
+    """Back through a norm of x.
+
+    Args:
+        result: the gradient at x.
+        gradient: that of what was normalized.
+        x: the input.
+        units: its axis of units.
+        together: units that have one mean and one deviation.
+    """
     variance = x.energy - x.average**2
-    if before is not None and WEIGHTED in x.notes and variance > 0:
-        result.notes[RESPONSE] = before.like(before.second * (left / variance**2))
+    if WEIGHTED not in x.notes or variance <= 0 or not x.groups[units]:
+        return
+    before = gradient.notes.get(RESPONSE)
+    if before is not None and before.groups[units]:
+        whole = before.as_one(units)
+        place = whole.factors_of(units)[0]
+        rows = np.moveaxis(np.array(whole.second), place, 0)
+        if len(rows) == 2:
+            rows[0] -= rows[1]
+            rows[1] = 0.0
+            kept = whole.like(np.moveaxis(rows, 0, place))
+            result.notes[RESPONSE] = kept.like(kept.second / variance**2)
+    own = gradient.notes.get(OWN)
+    if own is not None and together > 1:
+        result.notes[OWN] = own.like(own.second * ((1 - 1 / together) / variance**2))
 
 
 def _keep_rows(second: Array, r: Field, chain: Array, own: Array, axis: int) -> None:
@@ -126,15 +225,17 @@ def _sum(first: Field, second: Field) -> Field:
 
 def add(result: Field, first: Field, second: Field) -> None:
     """Of two gradients that arrive at one field."""
-    known = [f.notes[RESPONSE] for f in (first, second) if RESPONSE in f.notes]
-    if known:
-        result.notes[RESPONSE] = known[0] if len(known) == 1 else _sum(*known)
+    for key in (RESPONSE, OWN):
+        known = [f.notes[key] for f in (first, second) if key in f.notes]
+        if known:
+            result.notes[key] = known[0] if len(known) == 1 else _sum(*known)
 
 
-def hand_back(result: Field, gradient: Field) -> None:
-    """Through a sum."""
-    if RESPONSE in gradient.notes:
-        result.notes[RESPONSE] = gradient.notes[RESPONSE]
+def hand_back(result: Field, gradient: Field, factor: float = 1.0) -> None:
+    """Through a sum, or what multiplies responses by a number."""
+    for key in (RESPONSE, OWN):
+        if key in gradient.notes:
+            result.notes[key] = gradient.notes[key].scaled(factor)
 
 
 def squared(weight: Field, n: int) -> Field:

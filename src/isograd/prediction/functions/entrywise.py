@@ -63,7 +63,7 @@ def loss(call: Call, x: Field, target: Tensor, given: dict[str, Any]) -> Outcome
     by_origin = own * slopes.reshape(1, -1)
     slope = base.like(reading.moments(by_origin)[1])
     total = float(prod(x.shape))
-    done = finished(origin, each, slope, given, total, [x], reading.rate(by_origin))
+    done = finished(origin, each, slope, given, total, [x], reading.rate(by_origin) ** 2)
     if x is origin:
         return done
     direct = finished(x, each, base.like(reading.moments(own)[1]), given, total, [x])

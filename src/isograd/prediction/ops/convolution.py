@@ -14,7 +14,8 @@ from isograd.prediction.backward.responses import (
     WEIGHTED,
     along,
     coherent,
-    squared,
+    response_of,
+    rows_behind,
     varied,
 )
 from isograd.prediction.functions import filters
@@ -187,6 +188,12 @@ def swept(
         result = []
         g = _sides(gradient, groups, len(sweeps))
         noise = noise_of(gradient, g, _places(g), weighs=call.run.weighs)
+        response, channels = response_of(gradient), len(x.groups) - len(sweeps) - 1
+
+        def onto(r: Field, squares: Field) -> Field:
+            sides = {to: _sides(r, groups, len(sweeps)), "weight": squares}
+            return _restored(contracted(sides, start, sweeps, wide), x)
+
         if offset is not None and "fixed" not in offset.notes:
             result.append((offset, to_bias(gradient)))
             result[-1][1].noise = noise.arrived
@@ -206,20 +213,16 @@ def swept(
             if where is x:  # the weights that made a channel large made its gradient small
                 more, left = gradient.notes.get(UNEQUAL, (0.0, 0.0))
                 one = one.scaled(((1 + left) / (1 + more)) ** 0.5)
-            response = gradient.notes.get(RESPONSE)
-            if response is not None:
-                r = _sides(response, groups, len(sweeps))
-                if where is x:
-                    behind_it = contracted(
-                        {to: r, "weight": squared(kernel, wide.shape[2])}, start, sweeps, wide
-                    )
-                    one.notes[RESPONSE] = _restored(behind_it, x)
-                    one = along(one, x, len(x.groups) - len(sweeps) - 1)
-                else:
-                    spread = {to: r, start: varied(wide, 2)}
-                    more = _grouped(contracted(spread, "weight", sweeps, kernel), 0)
-                    kept = 1 + wide.shape[2] * alike_of(x)
-                    one = coherent(one, more.scaled(kept**0.5), weight)
+            if response is not None and where is weight:
+                spread = {to: _sides(response, groups, len(sweeps)), start: varied(wide, 2)}
+                more = _grouped(contracted(spread, "weight", sweeps, kernel), 0)
+                kept = 1 + wide.shape[2] * alike_of(x)
+                one = coherent(one, more.scaled(kept**0.5), weight)
+            elif response is not None:
+                one.notes[RESPONSE] = rows_behind(
+                    gradient, channels, kernel, wide.shape[2], onto, channels
+                )
+                one = along(one, x, channels)
             if where is weight:
                 noise.of_weights(one, wide, _places(wide))
             else:

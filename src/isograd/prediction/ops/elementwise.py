@@ -205,8 +205,8 @@ def outcome(call: Call, origin: Field, nodes: Nodes, inputs: list[tuple[Field, A
         if "terms" in origin.notes:
             result.notes["gate"] = (nodes.quadrature.x, np.square(slopes))
         result.noise = gradient.noise + nodes.slope_noise(origin)
+        units = origin.notes.get(responses.WEIGHTED, 1 if len(origin.groups) > 3 else -1)
         if call.run.weighs:
-            units = origin.notes.get(responses.WEIGHTED, 1 if len(origin.groups) > 3 else -1)
             through_factor(result, gradient, origin.like(chain), units)
         result.notes["kurtosis"] = nodes.slope_kurtosis(origin)
         tilt = nodes.tilt(slopes, origin)
@@ -214,11 +214,13 @@ def outcome(call: Call, origin: Field, nodes: Nodes, inputs: list[tuple[Field, A
             result.notes[TILT] = _times(origin, tilt, gradient)
         if origin.notes.get("batch statistics"):
             x = nodes.quadrature.x
-            result.notes["moment"] = _times(origin, nodes.between(slopes * x, origin), gradient)
+            shifts = {"moment": x}
             if not origin.is_centered:
-                gated = nodes.between(slopes * (x - origin.mean[..., None]), origin)
-                result.notes["centered"] = _times(origin, gated, gradient)
-        responses.through_function(result, gradient, origin, nodes)
+                shifts["centered"] = x - origin.mean[..., None]
+            for key, factor in shifts.items():
+                apart = _times(origin, nodes.between(slopes * factor, origin), gradient)
+                result.notes[key] = responses.gated(apart, gradient, out, origin, nodes, factor)
+        responses.through_function(result, gradient, origin, nodes, units)
         holding.of_difference(result, gradient, origin, nodes)
         result = holding.through_function(call.run.twins, gradient, result, out)
         gains.with_slopes(result, gradient, origin, nodes, ("moment", "centered", TILT))

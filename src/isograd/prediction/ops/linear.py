@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,8 @@ from isograd.prediction.backward.responses import (
     WEIGHTED,
     along,
     coherent,
-    squared,
+    response_of,
+    rows_behind,
     varied,
 )
 from isograd.prediction.functions.biases import biased
@@ -267,7 +269,7 @@ def product(
             if variance:
                 more = in_common(gradient, of_out, other, of_other, labels, variance)
                 found = found if more is None else found.like(found.second + more.second)
-            response = gradient.notes.get(RESPONSE) if len(learned) == 1 else None
+            response = response_of(gradient) if len(units) == 1 else None
             if response is not None and mine is learned[0]:
                 alone = [c for c in of_other if c in labels and c not in of_out]
                 if len(alone) == 1:
@@ -278,10 +280,12 @@ def product(
             elif response is not None and other is learned[0]:
                 alone = [c for c in of_other if c in labels and c not in of_out]
                 n = prod(mine.shape[labels.index(c)] for c in alone)
-                behind_it = contracted(response, of_out, squared(other, n), of_other, labels)
-                found.notes[RESPONSE] = behind_it
-                if len(alone) == 1 and found.shape == mine.shape:
-                    found = along(found, mine, labels.index(alone[0]))
+                if len(alone) == 1:
+                    axis = labels.index(alone[0])
+                    onto = partial(_onto, of_out, of_other, labels)
+                    found.notes[RESPONSE] = rows_behind(gradient, units[0], other, n, onto, axis)
+                    if found.shape == mine.shape:
+                        found = along(found, mine, axis)
             if itself:  # both gradients arrive at one field
                 found = found.scaled((1 + targets.symmetry(gradient)) ** 0.5)
             if not learned and len({*labels} - {*of_out}) == 1 and labels[-1] not in of_out:
@@ -309,6 +313,11 @@ def product(
         formula="n E x^2 E w^2 + n (n - 1) E x x' E w w'",
         link=Link("product", ahead, behind, bias=to_bias),
     )
+
+
+def _onto(of_out: str, of_other: str, labels: str, response: Field, squares: Field) -> Field:
+    """Responses contracted with squares of weights."""
+    return contracted(response, of_out, squares, of_other, labels)
 
 
 def _units(first: bool, of_x: str, of_y: str, of_out: str) -> list[int]:

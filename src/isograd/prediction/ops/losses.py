@@ -84,7 +84,7 @@ def _named(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[st
 
 def finished(
     x: Field, each: Field, slope: Field, given: dict[str, Any], total: float, inputs: list[Field],
-    response: float = 0.0,
+    response: float | Array = 0.0,
 ) -> Outcome:  # fmt: skip
     """The outcome of a loss from its entries.
 
@@ -95,7 +95,7 @@ def finished(
         given: arguments of the call.
         total: what a mean is divided by.
         inputs: the fields that went in.
-        response: how that gradient answers to the entry of `x` itself.
+        response: E r r' of how that gradient answers to the entry of `x` itself, per kind of pair.
     """
     if given["reduction"] == "none":
         wide = slope.shape != each.shape  # over classes: one loss a row
@@ -114,9 +114,9 @@ def finished(
     def back(gradient: Field) -> list[tuple[Field, Field]]:
         found = slope.like(slope.second * (gradient.energy * scale * scale))
         found.notes["kurtosis"] = 1.0  # most of it comes from targets, which are given
-        if response:
-            answer = (response * scale) ** 2 * gradient.energy
-            found.notes[RESPONSE] = slope.like(np.full_like(slope.second, answer))
+        if np.any(response):
+            answer = response * (scale**2 * gradient.energy)
+            found.notes[RESPONSE] = slope.like(np.broadcast_to(answer, slope.second.shape))
         return [(x, found)]
 
     return Outcome(out, back, inputs, formula=f"{given['reduction']} of {prod(each.shape):,}")
@@ -155,9 +155,9 @@ def _classes(call: Call, x: Field, target: Any, given: dict[str, Any]) -> Outcom
         varied = level**2 + between * (y[..., 0] * number - 1 / number)
     slope = _with_classes(x, axis, rows, second * counted.second[..., None])
     each = rows.like(varied * counted.second, level * counted.mean)
-    answer = 0.0
+    answer: float | Array = 0.0
     if call.name == "cross_entropy" and number > 1:
-        answer = float((1 - averaged_share(rows, won)) / number)
+        answer = _answers(slope, axis, averaged_share(rows, won))
     done = finished(x, each, slope, given, total, [x], answer)
     if call.name == "cross_entropy" and call.known(target) and given["reduction"] != "none":
         _with_targets(
@@ -180,6 +180,20 @@ def _with_targets(done: Outcome, target: Tensor, scale: float) -> None:
         return found
 
     done.back = back
+
+
+def _answers(slope: Field, axis: int, share: float) -> Array:
+    """E S_aa S'_bb of S = diag p - p p', and of a class and itself its row's E S_ab S'_ab.
+
+    Args:
+        slope: the gradient by the logits.
+        axis: of the classes.
+        share: E sum p^2.
+    """
+    number, place = slope.shape[axis], slope.factors_of(axis)[0]
+    answers = np.full(slope.second.shape, ((1 - share) / number) ** 2)
+    np.moveaxis(answers, place, 0)[: len(slope.cuts[place])] = share * (1 - share) / number
+    return answers
 
 
 def averaged_share(rows: Field, won: Array) -> float:
@@ -288,7 +302,7 @@ def _difference(call: Call, x: Field, target: Any, given: dict[str, Any]) -> Out
         assert each.back is not None
         ones = d.like(np.ones_like(d.second))
         slope = next(g for where, g in each.back(ones) if where is d)
-    answer = 2.0 if call.name == "mse_loss" else 0.0
+    answer = 4.0 if call.name == "mse_loss" else 0.0
     done = finished(d, each.out, slope, given, float(prod(d.shape)), [x, y], answer)
 
     def back(gradient: Field) -> list[tuple[Field, Field]]:

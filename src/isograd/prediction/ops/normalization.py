@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from isograd.prediction.backward import responses
 from isograd.prediction.backward.gains import hand_back
 from isograd.prediction.backward.gradients import moment_of
 from isograd.prediction.backward.links import Link
-from isograd.prediction.backward.responses import RESPONSE, WEIGHTED, through_norm, weighted
+from isograd.prediction.backward.responses import WEIGHTED, through_norm, weighted
 from isograd.prediction.functions.filters import TILT, VARIED, handed_on, variance
 from isograd.prediction.functions.norms import few_inputs, fluctuating
 from isograd.prediction.functions.powers import POWERS, note_normalized
@@ -63,7 +64,8 @@ class Normalization(Op):
         del cudnn_enable
         ndim = len(f.groups)
         axes = range(ndim - len(normalized_shape), ndim)
-        return affine(call, f, normalized(call, f, axes, eps), weight, bias)
+        units = -1 if len(normalized_shape) == 1 else None
+        return affine(call, f, normalized(call, f, axes, eps, units=units), weight, bias)
 
     def _rms_norm(
         self,
@@ -75,7 +77,8 @@ class Normalization(Op):
     ) -> Outcome:
         ndim = len(f.groups)
         axes = range(ndim - len(normalized_shape), ndim)
-        found = normalized(call, f, axes, eps or 1e-7, centered=False)
+        units = -1 if len(normalized_shape) == 1 else None
+        found = normalized(call, f, axes, eps or 1e-7, centered=False, units=units)
         return affine(call, f, found, weight, None)
 
     def _batch_norm(
@@ -96,7 +99,7 @@ class Normalization(Op):
         shape = [1] * len(f.groups)
         shape[1] = f.shape[1]
         if training or running_mean is None:
-            found = normalized(call, f, axes, eps, drawn=True)
+            found = normalized(call, f, axes, eps, drawn=True, units=1)
             note_normalized(found.out, f, variance(found.out))
         else:
             found = _frozen(call, f, running_mean, running_var, eps)
@@ -119,7 +122,7 @@ class Normalization(Op):
         shape = [1] * len(f.groups)
         shape[1] = f.shape[1]
         if use_input_stats:
-            found = normalized(call, f, range(2, len(f.groups)), eps, drawn=True)
+            found = normalized(call, f, range(2, len(f.groups)), eps, drawn=True, units=1)
         else:
             found = _frozen(call, f, running_mean, running_var, eps)
         return affine(call, f, found, weight, bias, tuple(shape))
@@ -141,8 +144,7 @@ class Normalization(Op):
         inner = normalized(call, split, range(2, len(apart)), eps, drawn=True)
         out = inner.out.reshaped(shape)
         out.notes["batch statistics"] = True
-        if apart[2] > 1:
-            weighted(out, f)
+        weighted(out, f)
 
         def back(gradient: Field) -> list[tuple[Field, Field]]:
             assert inner.back is not None
@@ -151,7 +153,7 @@ class Normalization(Op):
                 given.notes["moment"] = gradient.notes["moment"].reshaped(apart)
             ((_, g),) = inner.back(given)
             result = g.reshaped(shape)
-            through_norm(result, gradient, f, 1 - 1 / apart[2])
+            through_norm(result, gradient, f, 1, apart[2])
             return [(f, result)]
 
         out.noise, out.condition = inner.out.noise, inner.out.condition
@@ -172,6 +174,7 @@ def normalized(
     *,
     centered: bool = True,
     drawn: bool = False,
+    units: int | None = None,
 ) -> Outcome:
     """(x - mean x) / sqrt(var x + eps) over axes.
 
@@ -185,6 +188,7 @@ def normalized(
         eps: added to the variance.
         centered: whether the mean is taken away.
         drawn: whether the statistics are of few correlated values, so that 1 / var fluctuates.
+        units: axis of units that remain one's own but for their scale.
     """
     del call
     places = [place for axis in axes for place in f.factors_of(axis)]
@@ -204,6 +208,8 @@ def normalized(
     out = f.like(second, mean)
     out.noise = f.noise * float(np.mean(eps / (variance + eps))) ** 2 or _SETTLED
     out.condition = f.condition * float(np.mean(eps / (variance + eps))) or _SETTLED
+    if units is not None:
+        weighted(out, f)
     if drawn:
         out.notes["batch statistics"] = True
         handed_on(out, f)
@@ -227,6 +233,9 @@ def normalized(
         result.noise = gradient.noise + (_UNSURE if drawn else 0.0) + divided
         if drawn:
             hand_back(result, gradient)
+        if units is not None:
+            together = f.shape[units] if units % len(f.groups) in axes else 1
+            through_norm(result, gradient, f, units, together)
         if TILT in gradient.notes:
             tilt, size = aligned(gradient.notes[TILT], wide)
             result.notes[TILT] = tilt.like(tilt.second / size.second * (1 + excess) * (1 + few))
@@ -284,8 +293,7 @@ def affine(
             g = a.like(a.second * b.second)
             g.noise = gradient.noise
             hand_back(g, gradient)
-            if RESPONSE in gradient.notes:
-                g.notes[RESPONSE] = gradient.notes[RESPONSE].scaled(gamma.energy)
+            responses.hand_back(g, gradient, gamma.energy)
             if TILT in gradient.notes:
                 g.notes[TILT] = gradient.notes[TILT].scaled(gamma.energy**0.5)
             moment = gradient.notes.get("moment")
