@@ -8,6 +8,7 @@ import torch
 from isograd.diagnosis import diagnose
 from isograd.findings import Diagnosis, Finding, Severity
 from isograd.probe.borrowing import borrowed
+from isograd.probe.facts import optimizer_facts
 from isograd.probe.measuring import measure
 from isograd.probe.stepping import Stepper
 from isograd.records import Reading, Record
@@ -116,6 +117,9 @@ def looked_again(runner: Runner, case: Case, before: Diagnosis, seed: int) -> Di
         seed: of random probes.
     """
     seen, trainee = before.reading.seen, runner.trainee
+    if seen.fact("optimizer.name") is None:  # none was handed in: it is that of the trials
+        own = optimizer_facts(trainee.optimizer, trainee.model.named_parameters())
+        seen = replace(seen, facts={**seen.facts, **own})
     facts = {k: v for k, v in seen.facts.items() if k.startswith("optimizer.")}
     facts["rehearsal.losses"] = list(runner.losses)
     step = len(runner.losses)
