@@ -33,6 +33,9 @@ _HOMES = {
 """What code may call besides torch, and where it is."""
 
 
+_IMPORT = re.compile(r"(import|from) \w")
+
+
 def program(*parts: str) -> str:
     """Code that runs as it stands: the parts, and above them what they need to import."""
     body = "\n".join(part for part in parts if part)
@@ -42,9 +45,20 @@ def program(*parts: str) -> str:
         if used:
             heads.append(f"from {home} import {', '.join(used)}")
     for module, usual in (("torch", "nn"), ("torch.nn", "functional as F")):
-        if re.search(rf"\b{usual.split()[-1]}\.", body):
+        if re.search(rf"(?<!\.)\b{usual.split()[-1]}\.", body):
             heads.append(f"from {module} import {usual}")
     return "\n".join((*heads, "", body)) if heads else body
+
+
+def together(programs: Iterable[str]) -> str:
+    """Programs one after the other, what they import above them all, once each."""
+    heads, bodies = dict[str, None](), []
+    for one in programs:
+        lines = one.splitlines()
+        heads.update(dict.fromkeys(line for line in lines if _IMPORT.match(line)))
+        bodies.append("\n".join(line for line in lines if not _IMPORT.match(line)).strip("\n"))
+    order = sorted(heads, key=lambda line: line.startswith("from"))
+    return "\n".join((*order, "", *bodies)) if heads else "\n".join(bodies)
 
 
 def loop(variable: str, names: Sequence[str], body: str) -> str:

@@ -17,6 +17,7 @@ from isograd.probe.borrowing import borrowed
 from isograd.probe.measuring import measure
 from isograd.probe.rehearsal import rehearse
 from isograd.remedies import FAMILIES, REMEDIES, Case
+from isograd.remedies._code import together
 from isograd.remedies._optimizers import optimizer_again
 from isograd.repairs.attempting import FEWEST_STEPS, NOT_TRIED, Attempt
 from isograd.repairs.budget import Budget, steps_until
@@ -290,7 +291,7 @@ def _code(change: Treatment, case: Case, *, grown: bool) -> str:
     after = [plan.training for plan in change.plans]
     if grown and not any("optimizer =" in line for line in after):
         after.insert(0, optimizer_again(case))
-    return "\n".join(line for line in (*(plan.code for plan in change.plans), *after) if line)
+    return together(line for line in (*(plan.code for plan in change.plans), *after) if line)
 
 
 def _notes(change: Treatment) -> tuple[str, ...]:
