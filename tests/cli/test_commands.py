@@ -373,3 +373,11 @@ def test_our_own_faults_are_not_called_bad_input(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("isograd.cli.commands.explain.explain", broken)
     with pytest.raises(RuntimeError, match="a fault of ours"):
         main(["explain", "IG101"])
+
+
+@pytest.mark.parametrize("group", ["theory", "lab"])
+def test_a_group_alone_shows_its_help_as_it_stands(isograd: Run, group: str) -> None:
+    ended = isograd(group)
+    assert ended.code == 2
+    assert f"Usage: isograd {group}" in ended.err.splitlines()[0]
+    assert "Commands:" in ended.err.splitlines()

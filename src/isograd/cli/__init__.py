@@ -62,6 +62,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         # Not standalone: click's own way of telling an error takes four lines.
         code = app.main(words or ["--help"], prog_name="isograd", standalone_mode=False)
         sys.stdout.flush()
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()  # the help, as it stands
+        code = BAD_INPUT
     except click.ClickException as error:
         code = _refuse(error.format_message())
     except IsogradError as error:

@@ -101,8 +101,8 @@ def _fit(target: _targets.Target, function: Callable[..., Any], given: Sequence[
     for name in given:
         if parameters and name not in named and not free:
             close = difflib.get_close_matches(name, named, n=3)
-            known = f"did you mean {' or '.join(close)}" if close else f"there is {named}"
-            raise TargetError(f"{target.text}: takes no argument {name!r}; {known}")
+            told = f"did you mean {' or '.join(close)}" if close else f"there is {', '.join(named)}"
+            raise TargetError(f"{target.text}: takes no argument {name!r}; {told}")
     needed = [name for name in named if parameters[name].default is inspect.Parameter.empty]
     missing = [name for name in needed if name not in given]
     if missing:
