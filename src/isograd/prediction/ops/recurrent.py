@@ -135,9 +135,10 @@ class Direction:
         ]
         if noise is not None:
             size = np.array([batch, batch * (batch - 1.0)])[:, None, None]
-            inputs = (self.entered.second, self.before(), np.ones(1), np.ones(1))
+            ones = np.ones(to_x.shape)
+            inputs = (self.entered.second, self.before(), ones, ones)
             sums = [totals[2], totals[3], totals[2], totals[3]]
-            every = float(line.counted(np.broadcast_to(size, to_x.shape)).sum())
+            every = float(line.counted(ones * size).sum())
             for (_, gradient), x, summed, total in zip(result, inputs, sums, totals, strict=False):
                 mean = float(line.counted(x * size).sum()) / every
                 share = min(max(summed * mean / total, 0.0), 1.0) if total > 0 else 0.0
