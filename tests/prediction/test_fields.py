@@ -3,6 +3,7 @@
 from itertools import chain, pairwise
 
 import numpy as np
+import torch
 from covariances import (
     assert_maps,
     assert_moments,
@@ -22,6 +23,7 @@ from isograd.prediction.moments.aligning import aligned
 from isograd.prediction.moments.known import constant, empirical, independent, scalar
 from isograd.prediction.moments.parts import embedded, gathered, joined, part, scattered
 from isograd.prediction.moments.picking import repeated, repeats_summed
+from isograd.prediction.operands import Constants
 
 
 def unchanged(x):
@@ -335,3 +337,12 @@ def test_joined(case):
     ).ravel()
     means = np.concatenate([mean for _, mean in moments])
     assert_moments(joined(parts, axis), whole[np.ix_(order, order)], means[order])
+
+
+def test_known_numbers_in_given_classes_are_read_again_when_they_change():
+    known, value = Constants(), torch.arange(12.0).reshape(3, 4)
+    one, two = (known.of(value.t(), ((2, 2), (3,))) for _ in range(2))
+    assert one is not two
+    assert one.second is two.second
+    value += 1.0
+    assert known.of(value.t(), ((2, 2), (3,))).average == one.average + 1.0

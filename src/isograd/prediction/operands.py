@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from typing import Any
 
 import torch
@@ -80,3 +81,31 @@ def constant(value: Tensor, cuts: Sequence[Sizes] | None = None) -> Field:
     if values.numel() and (sign := int(bool((values >= 0).all())) - int(bool((values <= 0).all()))):
         made.notes[SIGN] = sign
     return made
+
+
+class Constants:
+    """Fields of known tensors in one run."""
+
+    def __init__(self) -> None:
+        self._same: dict[int, tuple[Tensor, Field]] = {}
+        self._views: dict[Any, tuple[Tensor, Field]] = {}
+
+    def of(self, value: Tensor, cuts: Sequence[Sizes] | None) -> Field:
+        """The field of a tensor; without classes, the same one each time.
+
+        In given classes it is another field each time, of the same moments for the same view of the
+        same memory: waves of positions are laid out anew in every layer.
+        """
+        if cuts is None:
+            if id(value) not in self._same:
+                self._same[id(value)] = value, constant(value)
+            return self._same[id(value)][1]
+        if value.layout is not torch.strided or value.is_inference():
+            return constant(value, cuts)
+        where = value.data_ptr(), value.shape, value.stride(), value.dtype
+        key = where, value._version, tuple(cuts)
+        if key not in self._views:
+            self._views[key] = value, constant(value, cuts)
+        found = copy(self._views[key][1])
+        found.notes = dict(found.notes)
+        return found

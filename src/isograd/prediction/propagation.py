@@ -86,7 +86,7 @@ class Propagation(TorchFunctionMode):
         self.sampled: list[str] = []
         self._fields: dict[int, tuple[Tensor, Field]] = {}
         self._parameters: dict[int, tuple[Tensor, Field]] = {}
-        self._known: dict[int, tuple[Tensor, Field]] = {}
+        self._known = operands.Constants()
         self._kept: set[int] = set()
         self.twins = Twins()
         self.meetings = Meetings(())
@@ -129,7 +129,7 @@ class Propagation(TorchFunctionMode):
         """Lets go of model and tensors: what rules of this run have made may be used by others."""
         self.where = lambda: ""
         self.steps, self.twins, self._chance = [], Twins(), Chance()
-        self._fields, self._known, self._parameters = {}, {}, {}
+        self._fields, self._known, self._parameters = {}, operands.Constants(), {}
 
     def extent(self) -> tuple[int, int, int, int]:
         """How many steps, copies, notes and sampled operations there are."""
@@ -197,11 +197,7 @@ class Propagation(TorchFunctionMode):
         if value.numel() == 1:
             return operands.constant(value)
         cuts = None if like is None else cuts_of(like, tuple(value.shape)) or steps_of(value)
-        if cuts is not None:
-            return operands.constant(value, cuts)
-        if id(value) not in self._known:
-            self._known[id(value)] = (value, operands.constant(value))
-        return self._known[id(value)][1]
+        return self._known.of(value, cuts)
 
     # -- forward --------------------------------------------------------------------------------
 
