@@ -18,11 +18,14 @@ class Branches(nn.Module):
         super().__init__()
         layers = [nn.Linear(WIDTH, WIDTH), nn.ReLU(), nn.Linear(WIDTH, WIDTH), nn.ReLU()]
         self.encoder = nn.Sequential(*layers, nn.Linear(WIDTH, WIDTH))
-        self.head = nn.Linear(WIDTH, 5)
+        self.head, self.other = nn.Linear(WIDTH, 5), nn.Linear(WIDTH, WIDTH)
         self.kind = kind
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         a, b = self.encoder(x[:, :WIDTH]), self.encoder(x[:, WIDTH:])
+        if self.kind == "unlike":
+            parts = torch.stack([torch.relu(a), self.other(x[:, WIDTH:])], 1)
+            return (parts @ parts.mT)[:, 0, 1]
         if self.kind == "cosine":
             return nn.functional.cosine_similarity(a, b)
         if self.kind == "distance":
@@ -71,6 +74,7 @@ def gradients(record) -> list[tuple[str, float]]:
         ("distance", 0.12, 0.4),  # 46 and 56 % low: it goes back along the difference
         ("product", 0.1, 0.12),  # the head's 30 % low: a b is not independent
         ("gated", 0.12, 0.25),  # 27 and 50 % low: both gates are open together
+        ("unlike", 0.1, 0.1),  # parts of other layers are none that a gradient would hold
         ("contrast", 0.2, 0.35),  # 37 % low: each gradient holds the other samples
     ],
 )

@@ -191,17 +191,17 @@ def _alike(twins: Twins, a: Field, b: Field) -> float:
     return min(max(float(table) / own, 0.0), 1.0)
 
 
-def same_layer(twins: Twins, a: Field, b: Field) -> bool:
-    """Whether two fields are outputs of one layer of weights, or functions of such."""
-    found = []
-    for f in (a, b):
+def same_layer(twins: Twins, *fields: Field) -> bool:
+    """Whether fields are outputs of one layer of weights, or functions of such."""
+    layers = []
+    for f in fields:
         passed = _passed(twins, f)
         origin = passed.origin if passed is not None and passed.nodes is not None else passed
         step = None if origin is None else _maker(twins, origin)
         if step is None:
             return False
-        found.append({one.notes.get("draw") for one in step.inputs[:2]} - {None})
-    return bool(found[0] & found[1])
+        layers.append({one.notes.get("draw") for one in step.inputs[:2]} - {None})
+    return bool(set.intersection(*layers))
 
 
 def _maker(twins: Twins, f: Field) -> Step | None:
@@ -223,6 +223,8 @@ def _passed(twins: Twins, f: Field) -> Field | None:
         if not isinstance(link, Link) or link.kind not in _PASSED or not step.inputs:
             return f
         if link.kind == "layout" and link.where is not None:  # a part: of other weights
+            return f
+        if link.kind == "cat" and not same_layer(twins, *step.inputs):
             return f
         f = step.inputs[0]
     return None
