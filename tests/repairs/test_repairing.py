@@ -216,3 +216,21 @@ def test_steps_that_all_trials_go_on_from_are_of_the_budget() -> None:
     done = isograd.repair(he(model), digits()[0], optimizer=SGD, data=digits(), budget=60)
     assert done.remedies == ("normalization-statistics",)
     assert 32 < done.cost.steps <= 60
+
+
+def test_copies_of_a_compiled_network_are_not_compiled() -> None:
+    compiled: list[object] = []
+
+    def backend(graph: torch.fx.GraphModule, _: object) -> object:
+        compiled.append(graph)
+        return graph.forward
+
+    torch.manual_seed(0)
+    inner = nn.Sequential(nn.Linear(20, 30), nn.ReLU(), nn.Linear(30, 4))
+    model = torch.compile(inner, backend=backend)
+    x = torch.randn(64, 20)
+    done = isograd.repair(model, (x, x[:, :4].argmax(1)))
+    assert done.verdict == "healthy"
+    assert compiled == []
+    model(x)
+    assert len(compiled) == 1

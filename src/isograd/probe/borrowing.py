@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from isograd.errors import ModelError
+from isograd.sites.eager import eagerly
 
 _SMALL = 2**24
 """Frozen parameters up to this many entries are copied, for forwards that write to them (code
@@ -25,7 +26,8 @@ _OWN = (*_TABLES, "training")
 def borrowed(model: nn.Module) -> Iterator[None]:
     """Restores parameters' gradients, buffers, attributes, modes and random states on leaving.
 
-    Parameters' `.grad` is `None` inside; the same gradient objects are back afterwards.
+    Parameters' `.grad` is `None` inside; the same gradient objects are back afterwards. Compiled
+    modules run eagerly: to compile each copy would take longer than what is asked of it.
 
     Raises:
         ModelError: the model has lazy parameters without a shape yet.
@@ -50,7 +52,8 @@ def borrowed(model: nn.Module) -> Iterator[None]:
     for parameter in parameters:
         parameter.grad = None
     try:
-        yield
+        with eagerly():
+            yield
     finally:
         for parameter, gradient, asked in zip(parameters, gradients, asks, strict=True):
             if parameter.requires_grad != asked:

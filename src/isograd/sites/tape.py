@@ -20,6 +20,7 @@ from torch.utils.weak import WeakIdRef
 from isograd.sites import WEIGHTS, kind_of_function
 from isograd.sites._noting import CUTTING, Quiet, axis_of, channels, cuts, has_stranger, merge
 from isograd.sites.batches import Batch, listed, tensors
+from isograd.sites.eager import eagerly
 from isograd.sites.tree import Modules, modules_of, named_parameters
 
 _TURNING = frozenset("t T mT transpose swapaxes swapdims".split())
@@ -127,8 +128,7 @@ class Tape(TorchFunctionMode):
     def recording(self) -> Iterator[None]:
         """Records what happens inside, compiled modules run eagerly."""
         with ExitStack() as stack:
-            if "torch._dynamo" in sys.modules:  # else nothing is compiled, and importing it is slow
-                stack.enter_context(torch.compiler.set_stance("force_eager"))
+            stack.enter_context(eagerly())
             stack.enter_context(self.hooked())
             stack.enter_context(self)
             yield
