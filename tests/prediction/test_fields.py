@@ -3,6 +3,7 @@
 from itertools import chain, pairwise
 
 import numpy as np
+import pytest
 import torch
 from covariances import (
     assert_maps,
@@ -19,7 +20,9 @@ from covariances import (
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from isograd.prediction.functions.norms import fluctuating
 from isograd.prediction.moments.aligning import aligned
+from isograd.prediction.moments.fields import Field
 from isograd.prediction.moments.known import constant, empirical, independent, scalar
 from isograd.prediction.moments.parts import embedded, gathered, joined, part, scattered
 from isograd.prediction.moments.picking import repeated, repeats_summed
@@ -346,3 +349,22 @@ def test_known_numbers_in_given_classes_are_read_again_when_they_change():
     assert one.second is two.second
     value += 1.0
     assert known.of(value.t(), ((2, 2), (3,))).average == one.average + 1.0
+
+
+def test_two_samples_that_are_divided_by_what_the_same_weights_made():
+    """A unit's mean m over places, in all samples: E m^2 / (s s') is less than E m^2 / E s^2."""
+    places, shared, draws = 12, 1.0, 60_000
+    cuts = ((3,), (5,), (places,))
+    second = np.zeros((2, 2, 2))
+    second[:, 0, :] = shared
+    second[0, 0, 0] += 1.0
+    f = Field(second, cuts, (1, 1, 1), np.zeros((1, 1, 1)))
+    plain = second / (1 + shared)
+    change, _ = fluctuating(f, plain, (2,))
+    generator = np.random.default_rng(3)
+    unit = generator.normal(size=(draws, 1, 1)) * shared**0.5
+    x = unit + generator.normal(size=(draws, 2, places))
+    x /= np.sqrt(np.square(x).mean(-1, keepdims=True))
+    found = (x[:, 0].mean(-1) * x[:, 1].mean(-1)).mean()
+    assert (plain + change)[1, 0].mean() == pytest.approx(found, rel=0.04)
+    assert plain[1, 0].mean() > 1.1 * found

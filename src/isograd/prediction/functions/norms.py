@@ -42,8 +42,9 @@ def fluctuating(f: Field, second: Array, places: Sequence[int]) -> tuple[Array, 
     Values x of a channel are Gaussian given the layer's input; their variance s is a quadratic
     form with the eigenvalues a_j of their covariance, each of multiplicity m_j. Then
     E 1/(s + e) = int exp(-e t) prod_j (1 + 2 a_j t)^(-m_j / 2) dt, in units of E s + e, and
-    E a_i z_i^2 / (s + e) has a_i / (1 + 2 a_i t) beside the product. Classes within the batch are
-    taken together.
+    E a_i z_i^2 / (s + e) has a_i / (1 + 2 a_i t) beside the product. What two samples have in
+    common of a component the same weights made in both, along with the variances. Classes within
+    the batch are taken together.
 
     Args:
         f: the input.
@@ -56,16 +57,13 @@ def fluctuating(f: Field, second: Array, places: Sequence[int]) -> tuple[Array, 
     cuts = [(sum(cut),) if place in places else cut for place, cut in enumerate(f.cuts)]
     plain = f.like(second).recut(cuts)
     channel = tuple(slice(None) if place in places else 0 for place in range(len(cuts)))
-    values = plain.second[channel].copy()
+    values = plain.second[channel]
     sizes = [sum(cuts[place]) for place in places]
     number = prod(sizes)
     multiplicity = np.ones((2,) * len(sizes))
     for axis, n in enumerate(sizes):
-        rows = np.moveaxis(values, axis, 0)
-        equal, other = rows[0].copy(), rows[1].copy()
-        rows[0], rows[1] = equal - other, equal + (n - 1) * other
         np.moveaxis(multiplicity, axis, 0)[0] *= n - 1
-    share = np.maximum(values, 0.0) / number
+    share = np.maximum(_components(values, sizes), 0.0) / number
     total = float((share * multiplicity).sum())
     if total <= 0 or multiplicity[share > 1e-9 * share.max()].sum() <= 2.5:
         return np.zeros(()), _LARGEST_EXCESS
@@ -76,12 +74,42 @@ def fluctuating(f: Field, second: Array, places: Sequence[int]) -> tuple[Array, 
     whole *= np.exp(-max(1.0 - total, 0.0) * t)  # eps, which does not fluctuate
     excess = float(weights @ whole) - 1
     found = number * ((share[..., None] * damped * whole) @ weights)
-    change = found - share * number
+    added = np.zeros_like(plain.second)
+    added[channel] = _of_pairs(found - share * number, sizes)
+    another = _another_sample(plain, places)
+    if another is not None:
+        kept = np.where(share > 0, found / np.where(share > 0, share * number, 1.0), 1.0)
+        both = _components(plain.second[another], sizes)
+        added[another] = _of_pairs(both * (kept - 1), sizes)
+    return plain.like(added).recut(f.cuts).second, min(max(excess, 0.0), _LARGEST_EXCESS)
+
+
+def _another_sample(f: Field, places: Sequence[int]) -> tuple[slice | int, ...] | None:
+    """Where a field has the pairs of one unit in two samples, which the same weights made."""
+    samples = [place for place in f.factors_of(0) if place not in places]
+    if len(samples) != 1 or len(f.cuts[samples[0]]) > 1:
+        return None
+    return tuple(
+        slice(None) if place in places else int(place in samples) for place in range(len(f.cuts))
+    )
+
+
+def _components(table: Array, sizes: Sequence[int]) -> Array:
+    """Eigenvalues of a table of pairs along single classes: deviations first, then the mean."""
+    found = table.copy()
     for axis, n in enumerate(sizes):
-        rows = np.moveaxis(change, axis, 0)
+        rows = np.moveaxis(found, axis, 0)
+        equal, other = rows[0].copy(), rows[1].copy()
+        rows[0], rows[1] = equal - other, equal + (n - 1) * other
+    return found
+
+
+def _of_pairs(components: Array, sizes: Sequence[int]) -> Array:
+    """The way back."""
+    found = components.copy()
+    for axis, n in enumerate(sizes):
+        rows = np.moveaxis(found, axis, 0)
         low, high = rows[0].copy(), rows[1].copy()
         rows[1] = (high - low) / n
         rows[0] = low + rows[1]
-    added = np.zeros_like(plain.second)
-    added[channel] = change
-    return plain.like(added).recut(f.cuts).second, min(max(excess, 0.0), _LARGEST_EXCESS)
+    return found

@@ -224,11 +224,11 @@ def normalized(
         found = g.centered(at) if centered else g.second
         few = few_inputs(f, out) if drawn else 0.0
         along = _over(moment, at, pairs.shares)
-        known_of = along - _over(g.like(g.second * base.second), at, pairs.shares)
-        found = found + along * base.second
+        alone = _over(g.like(g.second * base.second), at, pairs.shares)
+        found = found + (2 * alone - along) * base.second  # what goes with x itself is all gone
         for end in (0, 1):  # g xhat' mean(g' xhat') and the like, of two samples
             own = _own(base, at, end)
-            found = found - (_over(g.like(g.second * own), at, pairs.shares) + known_of) * own
+            found = found - _over(g.like(g.second * own), at, pairs.shares) * own
         result = g.like(found / wide.second * (1 + excess) * (1 + few))
         result.noise = gradient.noise + (_UNSURE if drawn else 0.0) + divided
         if drawn:
