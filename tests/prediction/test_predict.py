@@ -269,3 +269,28 @@ def test_ten_thousand_layers() -> None:
     assert record.sites[-1].depth == 10_000
     assert record.value("forward.rms", len(record.sites) - 1) is not None
     assert math.isfinite(record.value("backward.rms", 0) or 0.0)
+
+
+class Keeping(nn.Module):
+    """Puts what it computes into containers of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(IN, IN)
+        self.seen: list[Any] = []
+        self.cache: dict[str, Any] = {"inner": []}
+
+    def forward(self, x: Tensor) -> Tensor:
+        x.requires_grad = True  # as transformers' speech models do
+        out: Tensor = self.layer(x)
+        self.seen.append(out)
+        self.cache["out"] = out
+        self.cache["inner"].append(out)
+        return out
+
+
+def test_containers_of_a_model_are_left_as_found() -> None:
+    model = Keeping()
+    isograd.predict(model, torch.randn(SAMPLES, IN))
+    assert model.seen == []
+    assert model.cache == {"inner": []}

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 import isograd
 from isograd.errors import DataError, InputError, LossError, ModelError, PredictionError
+from isograd.prediction.ops.elementwise import Elementwise
 
 
 def forward(function: Callable[[Tensor], Any]) -> Callable[[], nn.Module]:
@@ -170,3 +171,32 @@ def test_other_things_than_models() -> None:
         isograd.predict(lambda: 3, TEXT)  # type: ignore[arg-type, return-value]
     with pytest.raises(LossError, match="none fits output"):
         isograd.predict(Net, (torch.randn(SAMPLES, IN), torch.randn(SAMPLES + 1, OUT)))
+
+
+def test_an_error_of_a_rule_is_told_as_isograds(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: Any, **__: Any) -> None:
+        raise OverflowError("too large")
+
+    monkeypatch.setattr(Elementwise, "apply", fails)
+    with pytest.raises(PredictionError, match="isograd's own rule for tanh in '1' raised"):
+        isograd.predict(nn.Sequential(nn.Linear(8, 8), nn.Tanh()), torch.randn(4, 8))
+
+
+def test_an_exponential_of_large_sums_is_not_the_networks_fault() -> None:
+    class Decay(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.last = nn.Linear(64, 64), nn.Linear(64, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            out: Tensor = self.last(torch.exp(self.scale * self.first(x)))
+            return out
+
+        scale = 8.0
+
+    model = Decay()
+    notes = isograd.predict(model, torch.randn(16, 64)).notes
+    assert any("no draw meets" in note for note in notes)
+    assert any("itself may be steady" in note for note in notes)
+    model.scale = 1.0
+    assert not any("no draw meets" in n for n in isograd.predict(model, torch.randn(16, 64)).notes)

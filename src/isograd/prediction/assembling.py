@@ -11,6 +11,7 @@ from torch import Tensor
 from isograd.prediction import judging
 from isograd.prediction.moments.fields import Field
 from isograd.prediction.moments.means import fluctuation
+from isograd.prediction.ops.elementwise import UNMET
 from isograd.prediction.recording import law_of, same_values, values_law
 from isograd.prediction.reliance import estimated, unasked
 from isograd.prediction.times import time_numbers
@@ -182,11 +183,14 @@ def _facts(traced: Trace) -> dict[str, Any]:
 def _notes(traced: Trace, facts: dict[str, Any]) -> list[str]:
     notes = [*traced.run.notes, *([traced.loss_note] if traced.loss_note else [])]
     if facts["prediction.condition"] > UNPREDICTABLE:
-        notes.append(
-            "not predictable: a deviation of the signal grows "
-            f"{facts['prediction.condition']:.0f} times on its way (an unstable length map); two "
-            "draws of the weights will differ by as much"
+        said = (
+            f"a deviation of the signal grows {facts['prediction.condition']:.0f} times on its way"
         )
+        if any(UNMET in note for note in notes):  # the rule fails, whatever the network does
+            said += " as it is predicted; the network itself may be steady: measure instead"
+        else:
+            said += " (an unstable length map); two draws of the weights will differ by as much"
+        notes.append(f"not predictable: {said}")
     if traced.run.twins.lost:
         notes.append(
             "gradients that meet the same weights again make more pairs than are followed (a long "

@@ -38,6 +38,8 @@ def function_name(function: Any) -> str:
     name: str = getattr(function, "__name__", "")
     if name == "__get__":
         name = getattr(getattr(function, "__self__", None), "__name__", "")
+    elif name == "__set__" and function.__self__ is torch.Tensor.requires_grad:
+        name = "requires_grad_"
     return name
 
 

@@ -47,6 +47,10 @@ def error(name: str, args: Any, said: str, where: str, cure: str = _CURE) -> Mod
     return ModelError(f"predict: {name}{of and ' of '}{of} in {place!r} would fail: {said}; {cure}")
 
 
+_OF_RULES = (ArithmeticError, LookupError, ValueError, AssertionError, AttributeError)
+"""What numbers and tables raise, and torch does not."""
+
+
 def failed(rule: Op, call: Call, args: Any, kwargs: Any, raised: Exception) -> Exception:
     """What a rule's own error becomes: torch's, if the call would fail; else it says whose it is.
 
@@ -60,12 +64,19 @@ def failed(rule: Op, call: Call, args: Any, kwargs: Any, raised: Exception) -> E
     where, amiss = call.run.where(), isinstance(raised, (LookupError, ValueError))
     if amiss and (said := refused(call.function, args, kwargs)):
         return error(call.name, args, said, where)
-    if not is_foreign(rule):
-        return raised
     lines = str(raised).strip().splitlines() or ["(no message)"]
+    said = f"raised {type(raised).__name__}: {lines[0]}"
+    if not is_foreign(rule):
+        if not isinstance(raised, _OF_RULES):
+            return raised
+        return PredictionError(
+            f"predict: isograd's own rule for {call.name} in {where or 'the forward'!r} {said}; if "
+            "the model runs on such inputs, that is a fault of isograd and not of the model: use "
+            "isograd.measure on one batch"
+        )
     return PredictionError(
         f"predict: the rule {type(rule).__module__}:{type(rule).__name__} for {call.name} in "
-        f"{where or 'the forward'!r} raised {type(raised).__name__}: {lines[0]}; repair it, or "
+        f"{where or 'the forward'!r} {said}; repair it, or "
         "uninstall the package that it is from"
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import random
 import warnings
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -256,10 +257,15 @@ def _made(factory: Callable[[], Any]) -> Any:
 
 @contextmanager
 def untouched(modules: Modules, run: Propagation) -> Iterator[None]:
-    """Leaves buffers, attributes and random states as they were."""
+    """Leaves buffers, attributes, what these contain, and random states as they were."""
     held = [vars(module) for _, module in modules]
     attributes = [(one, one.copy()) for one in held]
     buffers = [(own["_buffers"], own["_buffers"].copy()) for own in held]
+    contents: dict[int, tuple[Any, Any]] = {}
+    for own in held:
+        for name, value in own.items():
+            if type(value) in _CONTAINERS and name not in _OF_MODULES:
+                _keep_contents(value, contents)
     run.keep(buffers_of(modules))
     state, python_state = torch.get_rng_state(), random.getstate()
     try:
@@ -278,6 +284,23 @@ def untouched(modules: Modules, run: Propagation) -> Iterator[None]:
             if now or before:
                 now.clear()
                 now.update(before)
+        for now, before in contents.values():
+            now.clear()
+            (now.extend if isinstance(now, (list, deque)) else now.update)(before)
+
+
+_CONTAINERS = frozenset({list, dict, set, deque, OrderedDict, defaultdict})
+"""Kinds of attributes that a forward may put tensors into."""
+_OF_MODULES = frozenset(vars(nn.Module()))
+
+
+def _keep_contents(value: Any, found: dict[int, tuple[Any, Any]]) -> None:
+    """Notes a container with its contents as they are, and the containers in it."""
+    if type(value) not in _CONTAINERS or id(value) in found:
+        return
+    found[id(value)] = value, value.copy()
+    for inner in value.values() if isinstance(value, dict) else value:
+        _keep_contents(inner, found)
 
 
 def _guarded(tape: Tape, batch: Batch, action: Callable[[], Any]) -> Any:

@@ -38,6 +38,11 @@ _SURE = {"reciprocal": 3.0, **dict.fromkeys(("sqrt", "rsqrt", "log", "log2", "lo
 """Of functions with a pole or an end at 0: deviations away from it from which a number counts as
 being of one sign. Who takes a root or a logarithm knows that it is."""
 _POWERS = {"square": 2, "sqrt": 0.5, "rsqrt": -0.5}
+_EXPONENTIALS = frozenset("exp exp2 expm1".split())
+_RARE = 3.0
+"""Deviation of x from which E exp(2 x) is made where x is six deviations away, and further."""
+UNMET = "its mean is made of numbers that no draw meets"
+"""Words of a note on a function that is known for no draw."""
 _ROOTS = {0.5: "sqrt", -0.5: "rsqrt", -1: "reciprocal"}
 
 
@@ -87,9 +92,19 @@ class Elementwise(Op):
         known_as = _ROOTS.get(power, name) if isinstance(power, (int, float)) else name
         result = of_one(call, source, partial(_call, function, args, kwargs), known_as)
         result.dtype = torch.bool if name in _TRUTHS else None
+        if name in _EXPONENTIALS:
+            _note_rare(call, name, source, result)
         if isinstance(power, (int, float)) and source.nodes is None:
             result.out.notes[POWER] = power
         return result
+
+
+def _note_rare(call: Call, name: str, x: Field, result: Outcome) -> None:
+    """Says so where the energy of exp(x) is made of values of x that a tensor does not have."""
+    spread = float(np.sqrt(np.max(x.energies - np.square(x.mean)).clip(0.0)))
+    where = f" in {call.run.where() or 'the forward'}: {UNMET}"
+    if spread > _RARE and not any(note.endswith(where) for note in call.run.notes):
+        result.notes.append(f"{name} of numbers with a deviation of {spread:.2g}{where}")
 
 
 def _call(function: Any, args: Any, kwargs: Any, x: Tensor) -> Tensor:
