@@ -329,3 +329,40 @@ def test_the_collector_is_left_as_found(enabled):
     finally:
         (gc.enable if was else gc.disable)()
     assert states == [False, False]
+
+
+class Decaying(nn.Module):
+    """A state that decays and adds up what comes in, read at all steps."""
+
+    def __init__(self, drawn):
+        super().__init__()
+        self.first, self.last = nn.Linear(16, 64, bias=False), nn.Linear(64, 4, bias=False)
+        self.rate = nn.Parameter(-torch.rand(64)) if drawn else None
+
+    def forward(self, x):
+        u = self.first(x)
+        state, states = torch.zeros_like(u[:, 0]), []
+        for step in range(x.shape[1]):
+            decay = 0.6 if self.rate is None else torch.exp(self.rate)
+            state = decay * state + u[:, step]
+            states.append(state)
+        return self.last(torch.stack(states, 1).mean(1))
+
+
+def test_states_that_decay_have_their_steps_in_common():
+    """As if independent, all but the first output would be half as large."""
+    inputs = torch.randn(8, 20, 16, generator=torch.Generator().manual_seed(1))
+    record = isograd.predict(lambda: Decaying(drawn=False), inputs)
+    for column in ("forward.rms", "backward.rms", "weight.grad_rms"):
+        drawn = []
+        for seed in range(40):
+            torch.manual_seed(seed)
+            drawn.append(isograd.measure(Decaying(drawn=False), inputs, seed=seed).series[column])
+        truth = np.sqrt(np.mean(np.square(np.array(drawn, dtype=float)), axis=0))
+        assert np.array(record.series[column]) == pytest.approx(truth, rel=0.12), column
+    assert not any("drawn anew" in note for note in record.notes)
+
+
+def test_random_decays_are_told():
+    record = isograd.predict(lambda: Decaying(drawn=True), torch.randn(8, 20, 16))
+    assert sum("drawn anew" in note for note in record.notes) == 1

@@ -7,6 +7,7 @@ that does not touch an abstract tensor (ids, masks, positions) is computed for r
 from __future__ import annotations
 
 import types
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -82,6 +83,8 @@ class Propagation(TorchFunctionMode):
         self.where = where
         self.steps: list[Step] = []
         self.notes: list[str] = []
+        self.factors: Counter[int] = Counter()
+        """How often each draw has multiplied something entry by entry."""
         self.slopes: dict[int, Slope] = {}
         self.sampled: list[str] = []
         self._fields: dict[int, tuple[Tensor, Field]] = {}

@@ -71,6 +71,12 @@ def several(call: Call, *args: Any, **kwargs: Any) -> Outcome:
     return _of_two(call, name, x, y, given)
 
 
+_AGAIN = 4
+"""Times from which on E a^2 E a^2 … and E a^(2 k) of random factors part."""
+_VARIED = 0.01
+"""Share of a factor's energy that is variance, from which on it is random."""
+
+
 def _of_two(call: Call, name: str, x: Any, y: Any, given: tuple[Any, ...]) -> Outcome:
     """A function of two tensors, or of a tensor and a number; `given` are the call's arguments."""
     hidden = hiding(call, name, x, y)
@@ -139,6 +145,8 @@ def combined(call: Call, name: str, a: Field, b: Field) -> Outcome:
         return added(call, a, b, 1.0 if name == "add" else -1.0)
     if name == "mul":
         done = multiplied(a, b)
+        for factor in (a, b):
+            _note_again(call, factor, done)
         if call.run.twins.found:
             of_twins(call.run.twins, a, b, done)
         return done
@@ -161,6 +169,22 @@ def combined(call: Call, name: str, a: Field, b: Field) -> Outcome:
     from isograd.prediction.sampling import sampled_fields
 
     return sampled_fields(call, [a, b])
+
+
+def _note_again(call: Call, factor: Field, done: Outcome) -> None:
+    """Says so where the same random numbers multiply again and again, as a state's decay does."""
+    origin = factor if factor.origin is None else factor.origin
+    draw = origin.notes.get("draw")
+    if draw is None or factor.energy - factor.average**2 <= _VARIED * factor.energy:
+        return
+    call.run.factors[draw] += 1
+    if call.run.factors[draw] == _AGAIN:
+        where = call.run.where() or "the forward"
+        done.notes.append(
+            f"the same random numbers multiply {_AGAIN} times or more in {where} (decays of a "
+            "state?): they count as drawn anew each time, and what follows may be several times "
+            "too small; measure instead"
+        )
 
 
 def scaled(call: Call, x: Field, factor: float) -> Outcome:

@@ -42,7 +42,7 @@ from isograd.prediction.sampling import sampled
 if TYPE_CHECKING:
     from isograd.prediction.propagation import Call
 
-_FEW = 8
+_FEW = 64
 """Parts of a whole up to which it is asked what they have in common."""
 
 
