@@ -131,9 +131,11 @@ class OptimizerSettings(Rule):
                 "Set momentum=0.9.",
                 {"momentum": 0.9},
             )
+        steps, rate = 1 / (1 - momentum), fact(record, "optimizer.lr")
+        like = f", a learning rate of {show(rate)} acts like {show(rate * steps)}" if rate else ""
         return (
             Severity.WARNING,
-            f"Momentum is {momentum:.6g}: about {show(1 / (1 - momentum))} steps add up.",
+            f"Momentum is {momentum:.6g}: about {show(steps)} steps add up{like}.",
             "Set momentum=0.9, or divide the learning rate by as much.",
             {"momentum": 0.9},
         )
