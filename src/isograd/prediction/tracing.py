@@ -22,6 +22,7 @@ from isograd.prediction.moments.fields import Field
 from isograd.prediction.propagation import Propagation
 from isograd.prediction.recording import recording, sharing
 from isograd.sites.batches import Batch, check_filled, check_finite, misread, tensors
+from isograd.sites.containers import put_back
 from isograd.sites.losses import Loss
 from isograd.sites.places import Places, Row
 from isograd.sites.tape import Frame, Tape
@@ -284,9 +285,8 @@ def untouched(modules: Modules, run: Propagation) -> Iterator[None]:
             if now or before:
                 now.clear()
                 now.update(before)
-        for now, before in contents.values():
-            now.clear()
-            (now.extend if isinstance(now, (list, deque)) else now.update)(before)
+        for container, content in contents.values():
+            put_back(container, content)
 
 
 _CONTAINERS = frozenset({list, dict, set, deque, OrderedDict, defaultdict})

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from isograd.errors import ModelError
+from isograd.sites.containers import put_back
 from isograd.sites.eager import eagerly
 
 _SMALL = 2**24
@@ -60,9 +61,7 @@ def borrowed(model: nn.Module) -> Iterator[None]:
                 parameter.requires_grad_(asked)
             parameter.grad = gradient
         for table, content in tables:
-            if _differs(table, content):
-                table.clear()
-                table.update(content)
+            put_back(table, content)
         for tensor, copy in (*buffers, *frozen):
             _put_back(tensor, copy)
         for module, before in attributes:
@@ -127,20 +126,8 @@ def _restore_attributes(module: nn.Module, before: dict[str, tuple[Any, Any]]) -
             continue
         if isinstance(value, Tensor):
             _put_back(value, content)
-        elif _differs(value, content):
-            value.clear()
-            value.extend(content) if isinstance(value, (list, deque)) else value.update(content)
-
-
-def _differs(value: Any, content: Any) -> bool:
-    """Whether a container holds other objects than its copy, compared by identity."""
-    if len(value) != len(content):
-        return True
-    if isinstance(value, dict):
-        return any(k not in value or value[k] is not item for k, item in content.items())
-    if isinstance(value, set):
-        return bool(value != content)
-    return any(a is not b for a, b in zip(value, content, strict=True))
+        else:
+            put_back(value, content)
 
 
 def _random_states() -> tuple[Any, ...]:
