@@ -55,6 +55,7 @@ def check(
     """
     from isograd.probe.measuring import measure
     from isograd.probe.rehearsal import rehearse
+    from isograd.sites.batches import beside
 
     if not isinstance(steps, int):
         raise InputError(f"check: steps={steps!r}; it must be a whole number")
@@ -65,6 +66,7 @@ def check(
             if steps > 0
             else f"check: steps={steps}; it must be 0 or more"
         )
+    batch = beside(batch, model)
     seen = measure(model, batch, loss, seed=seed)
     expected = None
     if predict:

@@ -125,3 +125,15 @@ def test_a_lazy_model_is_not_lent() -> None:
         borrowed(nn.LazyLinear(5)),
     ):
         pass
+
+
+def test_a_backward_that_is_due_still_can() -> None:
+    """Autograd counts the writes to what it saved; a buffer that is put back was not written to."""
+    model = nn.BatchNorm1d(5)
+    x = torch.randn(7, 5, requires_grad=True)
+    loss = (model(x) * model.running_var).square().sum()
+    with borrowed(model):
+        model(torch.randn(7, 5))
+        model.running_var.add_(1)  # type: ignore[union-attr]
+    loss.backward()
+    assert x.grad is not None

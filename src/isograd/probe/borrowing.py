@@ -3,17 +3,19 @@
 import random
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.autograd.grad_mode import _unsafe_preserve_version_counter
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from isograd.errors import ModelError
 from isograd.sites.containers import put_back
 from isograd.sites.eager import eagerly
+from isograd.sites.randomness import put_random_states, random_states
 
 _SMALL = 2**24
 """Frozen parameters up to this many entries are copied, for forwards that write to them (code
@@ -41,7 +43,7 @@ def borrowed(model: nn.Module) -> Iterator[None]:
                 f"model: parameter {name!r} is lazy and has no shape yet; run the model on one "
                 "batch before measuring it"
             )
-    random_states = _random_states()
+    generators = _generators()
     modes = [module.training for module in modules]
     gradients = [parameter.grad for parameter in parameters]
     asks = [parameter.requires_grad for parameter in parameters]
@@ -50,6 +52,10 @@ def borrowed(model: nn.Module) -> Iterator[None]:
     buffers = [(b, b.detach().clone()) for m in modules for b in _held(m)]
     frozen = [(p, p.detach().clone()) for p in parameters if not p.requires_grad and _small(p)]
     attributes = [(module, _attributes(module)) for module in plain]
+    versions = ExitStack()
+    for tensor, _ in (*buffers, *frozen):
+        if not tensor.is_inference():
+            versions.enter_context(_unsafe_preserve_version_counter(tensor))
     for parameter in parameters:
         parameter.grad = None
     try:
@@ -64,12 +70,14 @@ def borrowed(model: nn.Module) -> Iterator[None]:
             put_back(table, content)
         for tensor, copy in (*buffers, *frozen):
             _put_back(tensor, copy)
+        # A backward may be due that has saved them, and they are what it saved again.
+        versions.close()
         for module, before in attributes:
             _restore_attributes(module, before)
         for module, training in zip(modules, modes, strict=True):
             if module.training != training:
                 module.training = training
-        _restore_random_states(random_states)
+        _restore_generators(generators)
 
 
 def _small(tensor: Tensor) -> bool:
@@ -82,7 +90,7 @@ def _held(module: nn.Module) -> list[Tensor]:
 
 
 def _put_back(tensor: Tensor, copy: Tensor) -> None:
-    # Written only where it changed: a write bumps the version counter that autograd checks.
+    # Written only where it changed: it may be memory that nobody can write to.
     if _same(tensor, copy):
         return
     with torch.no_grad():
@@ -130,15 +138,12 @@ def _restore_attributes(module: nn.Module, before: dict[str, tuple[Any, Any]]) -
             put_back(value, content)
 
 
-def _random_states() -> tuple[Any, ...]:
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
-    return torch.get_rng_state(), cuda, np.random.get_state(), random.getstate()  # noqa: NPY002
+def _generators() -> tuple[Any, ...]:
+    return random_states(), np.random.get_state(), random.getstate()  # noqa: NPY002
 
 
-def _restore_random_states(states: tuple[Any, ...]) -> None:
-    cpu, cuda, numpy_state, python_state = states
-    torch.set_rng_state(cpu)
-    if cuda is not None:
-        torch.cuda.set_rng_state_all(cuda)
+def _restore_generators(states: tuple[Any, ...]) -> None:
+    torch_states, numpy_state, python_state = states
+    put_random_states(torch_states)
     np.random.set_state(numpy_state)  # noqa: NPY002  # the user's code may draw from it
     random.setstate(python_state)

@@ -18,8 +18,9 @@ from isograd.probe.modes import eval_gap, running
 from isograd.probe.nonfinite import locate
 from isograd.probe.recorder import Recorder
 from isograd.records import Record
-from isograd.sites.batches import Batch, as_batch, check_finite, is_signal, misread, tensors
+from isograd.sites.batches import Batch, as_batch, beside, check_finite, is_signal, misread, tensors
 from isograd.sites.losses import Loss, as_scalar, choose, describe
+from isograd.sites.randomness import put_random_states, random_states
 from isograd.sites.tape import Listener, Node, Tape
 
 
@@ -72,7 +73,7 @@ def measure(
             f"model: expected a torch.nn.Module, found {a_kind(model)}; pass the model "
             "itself, not its class or its output"
         )
-    taken = as_batch(batch)
+    taken = as_batch(beside(batch, model))
     check_finite(taken)
     plain = getattr(model, "_orig_mod", model)  # what torch.compile wrapped
     if not isinstance(plain, nn.Module):
@@ -83,19 +84,19 @@ def measure(
         warnings.simplefilter("ignore")
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
-        random_state = torch.get_rng_state()
+        drawn = random_states()
         before, facts = running(plain), norm_facts(plain)
         recorder = Recorder()
         stack.callback(recorder.close)
         done = run(plain, _ready(plain, taken), loss, recorder, seed=seed)
         record = assemble(plain, done, recorder, step)
-        torch.set_rng_state(random_state)
+        put_random_states(drawn)
         gap = eval_gap(plain, taken, done.outputs, before)
         if gap is not None:
             facts["norm.eval_gap"] = gap
         record = replace(record, facts={**record.facts, **facts})
         if _went_wrong(record, done):
-            torch.set_rng_state(random_state)
+            put_random_states(drawn)
             record = locate(
                 record,
                 done,

@@ -20,7 +20,7 @@ from isograd.probe.measuring import measure
 from isograd.probe.sharpness import lambda_max
 from isograd.probe.stepping import Stepper, awake
 from isograd.records import Number, Reading, Record
-from isograd.sites.batches import Batch, as_batch, check_batched, check_finite
+from isograd.sites.batches import Batch, as_batch, beside, check_batched, check_finite
 from isograd.sites.losses import Loss
 from isograd.sites.randomness import reseed
 
@@ -179,7 +179,7 @@ class _Run:
             if batch is None:
                 self.notes.append(f"rehearsal: the data ended after {step} of {steps} steps")
                 break
-            value = self.stepper.forward(_taken(batch, step, self.first))
+            value = self.stepper.forward(_taken(beside(batch, self.model), step, self.first))
             self.losses.append(float(value.detach()))
             if not math.isfinite(self.losses[-1]):
                 self._stop(step, batch)

@@ -14,6 +14,7 @@ from isograd.probe.measuring import measure
 from isograd.probe.rehearsal import rehearse
 from isograd.records import Reading
 from isograd.remedies._remedy import Case, Change, Loss, MakeOptimizer, Remedy
+from isograd.sites.batches import beside
 
 
 def case_of(
@@ -77,6 +78,7 @@ def apply(
             )
         _check_choices(remedy, settings)
         remedy = replace(remedy, **settings)  # type: ignore[type-var]  # every remedy is a dataclass
+    batch = beside(batch, model)
     case = case_of(model, batch, loss, optimizer=optimizer, data=data, seed=seed)
     plan = remedy.plan(case)
     if isinstance(plan, str):

@@ -10,7 +10,7 @@ from torch import Tensor
 from isograd.errors import DataError
 from isograd.remedies._code import quoted
 from isograd.remedies._remedy import Case
-from isograd.sites.batches import LABEL_KEYS, as_batch, is_signal
+from isograd.sites.batches import LABEL_KEYS, as_batch, beside, is_signal
 
 _BATCHES = 400
 """Of the data, at most: means and variances are known to a percent long before."""
@@ -46,6 +46,7 @@ class Parts:
         if data is None or iter(data) is data:
             data = [self.case.batch]
         for item in islice(data, _BATCHES):
+            item = beside(item, self.case.model)
             batch = as_batch(item)
             if self.place is None:
                 value = batch.targets

@@ -30,6 +30,7 @@ from isograd.repairs.scoring import MEASURES
 from isograd.repairs.supply import Source, gather
 from isograd.repairs.treatments import AS_IT_IS, Treatment, copied
 from isograd.sites import NORMS
+from isograd.sites.batches import beside
 from isograd.sites.rates import bold_rate
 
 DEFAULT_LR = 1e-3
@@ -86,12 +87,13 @@ def repair(
     steps, seconds = _budget(budget)
     allow = _families(allow)
     most = MOST_BATCHES if seconds else max(steps // 4, SETTLED)
+    batch = beside(batch, model)
     diagnosis = _look(model, batch, loss, optimizer, seed)
     given = optimizer
     if given is None:
         optimizer = functools.partial(torch.optim.Adam, lr=DEFAULT_LR)
     start = case = Case(model, batch, diagnosis, loss, optimizer)
-    source = None if data is None else Source(data)
+    source = None if data is None else Source(data, model)
     supply = functools.partial(gather, source, batch)
     notes, spent, tried = list[str](), 0, "; nothing was trained"
     able = _can_train(diagnosis) and any(p.requires_grad for p in model.parameters())

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import nn
 
 from isograd.errors import DataError, a_kind
-from isograd.sites.batches import Batch, as_batch, check_batched, check_finite, tensors
+from isograd.sites.batches import Batch, as_batch, beside, check_batched, check_finite, tensors
 
 HELD_SAMPLES = 256
 """Samples to judge by: an accuracy then has a standard error of three percent or less."""
@@ -43,19 +44,21 @@ class Source:
 
     Args:
         data: batches.
+        model: they are put where it is.
 
     Raises:
         DataError: the data cannot be gone through.
     """
 
-    def __init__(self, data: Iterable[Any]) -> None:
+    def __init__(self, data: Iterable[Any], model: nn.Module) -> None:
+        self._model = model
         self._rest, self._taken = _through(data), list[Any]()
 
     def __iter__(self) -> Iterator[Any]:
         for place in itertools.count():
             if place == len(self._taken):
                 try:
-                    self._taken.append(next(self._rest))
+                    self._taken.append(beside(next(self._rest), self._model))
                 except StopIteration:
                     return
             yield self._taken[place]

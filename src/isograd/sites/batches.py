@@ -75,6 +75,30 @@ def as_batch(batch: Any) -> Batch:
     )
 
 
+def beside(batch: Any, model: Any) -> Any:
+    """The batch where the model is: loaders yield tensors of the CPU, whatever trains on them.
+
+    Left as it is where the parameters are on the CPU, on several devices or on none.
+    """
+    parameters = model.parameters() if isinstance(model, nn.Module) else ()
+    places = {parameter.device for parameter in parameters}
+    if len(places) != 1 or {place.type for place in places} <= {"cpu", "meta"}:
+        return batch
+    return _sent(batch, places.pop())
+
+
+def _sent(value: Any, device: torch.device) -> Any:
+    if isinstance(value, Tensor):
+        return value.to(device) if value.device.type == "cpu" else value
+    if isinstance(value, Mapping) or (hasattr(value, "keys") and hasattr(value, "__getitem__")):
+        return {key: _sent(value[key], device) for key in value.keys()}  # noqa: SIM118  # as above
+    if callable(getattr(value, "to", None)):  # packed sequences
+        return value.to(device)
+    if isinstance(value, (list, tuple)):
+        return [_sent(item, device) for item in value]
+    return value
+
+
 def _inputs(inputs: Any) -> Batch:
     if isinstance(inputs, Tensor):
         return Batch((inputs,), {})

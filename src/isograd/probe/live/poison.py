@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from isograd.probe.borrowing import borrowed
 from isograd.probe.nonfinite import Watcher, value_range
 from isograd.sites.batches import Batch, is_signal, tensors
+from isograd.sites.randomness import put_random_states, random_states
 from isograd.sites.tape import Node, Tape
 
 
@@ -21,8 +22,8 @@ class Held:
     """
 
     def __init__(self) -> None:
-        self.calls: list[tuple[nn.Module, Batch, Tensor]] = []
-        """What was called, with what, and the random state before."""
+        self.calls: list[tuple[nn.Module, Batch, list[Tensor]]] = []
+        """What was called, with what, and the random states before."""
         self.outputs: list[Tensor] = []
         self.gradients: dict[int, Tensor] = {}
 
@@ -32,7 +33,7 @@ class Held:
         """A forward begins with this call, or goes on with it."""
         if first:
             self.release()
-        self.calls.append((called, Batch(args, kwargs), torch.get_rng_state()))
+        self.calls.append((called, Batch(args, kwargs), random_states()))
 
     def returned(self, outputs: Any, *, listen: bool, guard: Any) -> None:
         """The latest call has returned; `listen`: the gradients of its outputs are kept."""
@@ -76,7 +77,7 @@ class Held:
         outs: list[Tensor] = []
         with tape.recording():
             for called, batch, random in self.calls:
-                torch.set_rng_state(random)
+                put_random_states(random)
                 tape.take(batch)
                 outs = [t for t in tensors(batch.call(called)) if is_signal(t) and t.requires_grad]
         if watcher.forward is not None:
