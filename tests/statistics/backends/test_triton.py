@@ -1,6 +1,10 @@
 """The Triton backend: on a GPU where there is one, else interpreted on the CPU, see conftest."""
 
 import math
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -17,6 +21,36 @@ from isograd.statistics.columns import empty
 TRITON = BACKENDS["triton"]
 WHERE = "cuda" if torch.cuda.is_available() else "cpu"
 pytestmark = pytest.mark.skipif(TRITON.missing() is not None, reason="triton is not installed")
+
+COMPILING = """
+import triton
+from triton import language as tl
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+from isograd.statistics.backends import _kernels as kernels
+from isograd.statistics.backends.triton import _DTYPES, _ROWS, _TILE, _WARPS
+
+DTYPES = [(name, name == "float64") for name in _DTYPES.values()]
+POINTERS = {"float32": "*fp32", "float64": "*fp64", "float16": "*fp16", "int16": "*i16"}
+
+
+def binary(kernel, runtime, fixed):
+    signature = dict.fromkeys(kernel.arg_names, "constexpr") | runtime
+    source = ASTSource(kernel, signature, fixed)
+    made = triton.compile(source, GPUTarget("cuda", 80, 32), {"num_warps": _WARPS})
+    print([*made.asm][-1])
+
+
+BOUNDS = {"low": "fp32", "high": "fp32"}
+for name, wide in DTYPES:
+    fixed = {"dtype": getattr(tl, name), "wide": wide, "ends": True, "tile": _TILE}
+    binary(kernels.pieces, {"plan": "*i64", "rows": "*fp64", **BOUNDS}, fixed)
+    sizes = dict.fromkeys(("entries", "units", "stride"), "i32")
+    runtime = {"x": POINTERS[name], "raised": "*u8", **sizes, **BOUNDS}
+    binary(kernels.flags, runtime, {"wide": wide, "tile": _TILE})
+binary(kernels.totals, {"plan": "*i64", "rows": "*fp64"}, {"tile": _ROWS})
+"""
 
 
 @settings(max_examples=30, deadline=None)
@@ -78,6 +112,26 @@ def test_several_tensors_at_once_are_two_launches_a_group(monkeypatch: pytest.Mo
         for place, (one, other) in enumerate(zip(seen, exact, strict=True)):
             size = exact[6] if place == 4 else abs(other)
             assert one == other or abs(one - other) <= 1e-6 * size, place
+
+
+def test_the_kernels_compile(tmp_path: Path) -> None:
+    """For a real GPU, which none of it needs: interpreted, much passes that no compiler takes."""
+    environment = {**os.environ, "TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", COMPILING], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.split() == ["cubin"] * 9
+
+
+def test_what_does_not_run_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
+        raise RuntimeError("Failed to find C compiler\nmore")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr("isograd.statistics.backends.triton.empty", fails)
+    monkeypatch.setattr("isograd.statistics.backends.triton.torch.ones", lambda *_, **__: None)
+    assert "does not work here (Failed to find C compiler): " in str(TRITON.missing())
 
 
 def test_a_slice_of_units() -> None:

@@ -150,7 +150,7 @@ def totals(plan, rows, tile: tl.constexpr):
         place = first + tl.arange(0, tile)
         scale = tl.maximum(scale, tl.max(size_of(start + place * WIDTH, place < length)))
     whole = tl.where(scale > 0, scale, 1.0)
-    by = before / whole
+    share = before / whole
     count = tl.load(own + COUNT)
     nonfinite = tl.load(own + NONFINITE)
     zero = tl.load(own + ZERO)
@@ -159,10 +159,10 @@ def totals(plan, rows, tile: tl.constexpr):
     above = tl.load(own + ABOVE)
     least = tl.load(own + MIN)
     most = tl.load(own + MAX)
-    total = tl.load(own + SUM) * by
-    magnitudes = tl.load(own + SUM_ABS) * by
-    squares = tl.load(own + SUM_SQ) * by * by
-    fourths = tl.load(own + SUM_4) * by * by * by * by
+    total = tl.load(own + SUM) * share
+    magnitudes = tl.load(own + SUM_ABS) * share
+    squares = tl.load(own + SUM_SQ) * share * share
+    fourths = tl.load(own + SUM_4) * share * share * share * share
     for first in range(0, length, tile):
         place = first + tl.arange(0, tile)
         inside = place < length

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from isograd.statistics._layout import flatten, in_memory_order, real
 from isograd.statistics.backends._backend import Backend, Target
-from isograd.statistics.columns import COLUMNS, FLAT
+from isograd.statistics.columns import COLUMNS, FLAT, empty
 
 _TILE = 4096
 # Entries that a program holds at a time: 16 for each of 256 threads.
@@ -42,12 +42,20 @@ class Triton(Backend):
     rank: ClassVar[int] = 1
 
     def missing(self) -> str | None:
-        """Why triton is not there; None if it is."""
+        """Why triton is not there, or does not work on the GPU of this machine; None if it does."""
+        slow = "statistics of tensors on a GPU take dozens of small kernels each, instead of two"
         if importlib.util.find_spec("triton") is None:
             return (
-                "not installed: statistics of tensors on a GPU take dozens of small kernels each, "
-                "instead of two for all. pip install triton, where there is one for the platform"
+                f"not installed: {slow} for all. pip install triton, where there is one for the "
+                "platform"
             )
+        for device in self.devices:
+            if torch.get_device_module(device).is_available():
+                try:
+                    self.read(torch.ones(1, device=device), Target(empty(1, device)[0]))
+                except Exception as error:  # no compiler, an old driver, a GPU that is not known
+                    told = (str(error).strip() or type(error).__name__).splitlines()[0]
+                    return f"does not work here ({told}): {slow} for all"
         return None
 
     def read(self, x: Tensor, target: Target) -> None:
