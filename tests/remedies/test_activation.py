@@ -205,3 +205,10 @@ def test_dropout_that_leaves_nothing_is_lowered_and_what_is_usual_is_left() -> N
     model[1].p = 0.5
     with pytest.raises(RemedyError, match="at most 50%"):
         remedies.apply("activation-dropout", model, classes())
+
+
+def test_the_noise_of_several_dropouts_adds_up() -> None:
+    layers = [m for _ in range(4) for m in (nn.Linear(20, 20), nn.ReLU(), nn.Dropout(0.9))]
+    change = remedies.apply("activation-dropout", nn.Sequential(*layers), classes())
+    kept = [m.p for m in change.model.modules() if isinstance(m, nn.Dropout)]
+    assert kept == [0.2] * 4  # 4 * 0.2 / 0.8: as much noise as signal

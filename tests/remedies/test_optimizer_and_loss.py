@@ -283,3 +283,13 @@ def test_weights_in_half_precision_get_their_digits_back() -> None:
     for p, old in zip(model.parameters(), before, strict=True):
         assert p.dtype == torch.float16
         assert torch.equal(p, old)
+
+
+@pytest.mark.parametrize(("rate", "becomes"), [(0.3, 0.1), (0.02, 0.02)])
+def test_a_rate_is_not_left_too_high_for_the_new_momentum(rate: float, becomes: float) -> None:
+    model = plain(2)
+    own = torch.optim.SGD(model.parameters(), lr=rate, momentum=0.999)
+    change = remedies.apply("optimizer-defaults", model, classes(), optimizer=own)
+    assert change.optimizer is not None
+    group = change.optimizer(model.parameters()).param_groups[0]
+    assert (group["momentum"], group["lr"]) == (0.9, pytest.approx(becomes))

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
+import isograd
 from isograd import remedies
 from isograd.errors import DataError, RemedyError
 from isograd.remedies import REMEDIES, Plan, Preprocessed, Standardize, Whiten, case_of
@@ -311,3 +312,38 @@ def test_centering_alone_is_not_offered_where_the_scale_is_wrong_too() -> None:
         case = remedies.case_of(plain(2), (x, torch.randint(7, (64,))))
         remedy = replace(remedies.REMEDIES["preprocess-standardize"], scale="none")
         assert isinstance(remedy.plan(case), remedies.Plan) is fits
+
+
+@pytest.mark.parametrize(
+    ("last", "low", "high", "shift", "scale"),
+    [
+        (nn.Sigmoid(), 10.0, 50.0, 10.0, 40.0),
+        (nn.Tanh(), 10.0, 50.0, 30.0, 20.0),
+        (nn.Softplus(), 10.0, 50.0, 0.0, 50.0),
+    ],
+)
+def test_what_a_last_activation_gives_is_mapped_onto_the_targets(
+    last: nn.Module, low: float, high: float, shift: float, scale: float
+) -> None:
+    # A mean and a deviation would leave all targets below the mean out of a sigmoid's reach.
+    x = torch.randn(64, 20)
+    y = low + (high - low) * torch.linspace(0, 1, 64)[:, None]
+    model = nn.Sequential(*plain(2, out=1), last)
+    change = remedies.apply("preprocess-targets", model, (x, y), F.mse_loss)
+    assert (float(change.model.mean), float(change.model.std)) == (shift, scale)  # type: ignore[arg-type]  # buffers
+    told = isograd.check(change.model, (x, y), change.loss)
+    assert not any(f.code in ("IG602", "IG606") for f in told.findings), str(told)
+
+
+def test_a_rectifier_is_not_scaled_to_what_it_cannot_give() -> None:
+    x = torch.randn(64, 20)
+    model = nn.Sequential(*plain(2, out=1), nn.ReLU())
+    with pytest.raises(RemedyError, match="its last activation to 0"):
+        remedies.apply("preprocess-targets", model, (x, 50 * x[:, :1]), F.mse_loss)
+
+
+def test_targets_without_ends_are_not_mapped_onto_those_of_a_sigmoid() -> None:
+    x = torch.randn(64, 20)
+    model = nn.Sequential(*plain(2, out=1), nn.Sigmoid())
+    with pytest.raises(RemedyError, match="have no ends"):
+        remedies.apply("preprocess-targets", model, (x, 50 * x[:, :1]), F.mse_loss)

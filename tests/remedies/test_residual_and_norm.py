@@ -288,3 +288,22 @@ def test_a_learned_scale_starts_where_it_is_told() -> None:
     assert torch.equal(Scaled(body)(x), torch.zeros(3, 5, dtype=torch.float64))
     assert torch.allclose(Skip(body, 0.5)(x), x + 0.5 * body(x))
     assert next(n for n, _ in Skip(body, 0.0, learn=True).named_parameters()) == "scale"
+
+
+def test_channels_of_vectors_are_normalized_all_together() -> None:
+    # Two values have no mean and variance; a group of four would have hardly more.
+    torch.manual_seed(0)
+    layers = nn.Linear(20, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Linear(32, 7)
+    x, y = torch.randn(2, 20), torch.randint(7, (2,))
+    change = remedies.apply("normalization-statistics", nn.Sequential(*layers), (x, y), by="group")
+    norm = change.model.get_submodule("1")
+    assert isinstance(norm, nn.GroupNorm)
+    assert norm.num_groups == 1
+
+
+def test_a_transformers_layer_keeps_its_norms() -> None:
+    layer = nn.TransformerEncoderLayer(1, 1, 8, dropout=0.0, batch_first=True)
+    model = nn.Sequential(layer, nn.Flatten(), nn.Linear(6, 1))
+    batch = torch.randn(8, 6, 1), torch.randn(8, 1)
+    with pytest.raises(RemedyError, match="TransformerEncoderLayer, which needs it"):
+        remedies.apply("normalization-statistics", model, batch)

@@ -137,3 +137,26 @@ def test_a_bold_rate_that_goes_on_learning_gets_a_note() -> None:
     done = isograd.repair(mlp(64, 32, 10), batches[0], optimizer=make, data=batches)
     assert done.verdict == "healthy"
     assert any("the learning rate, 0.03" in note for note in done.notes)
+
+
+def test_a_bold_rate_that_learns_less_than_a_usual_one_is_lowered() -> None:
+    torch.manual_seed(0)
+    x, _ = data.digits(1280)
+    batches = [(part, part) for part in x.split(64)]
+    model = nn.Sequential(mlp(64, 64, 8), nn.ReLU(), mlp(8, 64, 64))
+    make = functools.partial(torch.optim.Adam, lr=0.1)
+    done = isograd.repair(model, batches[0], F.mse_loss, optimizer=make, data=batches)
+    assert done.verdict == "repaired", str(done)
+    assert done.remedies == ("optimizer-lr",)
+    assert not any("may break later" in note for note in done.notes)
+
+
+def test_a_remedy_counts_for_the_cause_that_it_was_made_for() -> None:
+    # Against an output that cannot reach the targets it helps, too; raw ones are what it is for.
+    torch.manual_seed(0)
+    x = 255 * torch.rand(64, 12)
+    model = nn.Sequential(*mlp(12, 16, 16, 12), nn.Sigmoid())
+    batch = x, x
+    case = Case(model, batch, diagnose(measure(model, batch, F.mse_loss)), F.mse_loss)
+    found = [t.name for t in candidates(case, FAMILIES).treatments]
+    assert found[0] == "preprocess-standardize + preprocess-targets", found

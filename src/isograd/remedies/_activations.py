@@ -9,6 +9,19 @@ from isograd.remedies._layers import SHAPING, readers_of
 from isograd.remedies._remedy import Case
 from isograd.sites import ACTIVATIONS
 
+RANGES: dict[str, tuple[float, float | None]] = {
+    "relu": (0.0, None),
+    "relu6": (0.0, 6.0),
+    "softplus": (0.0, None),
+    "sigmoid": (0.0, 1.0),
+    "hardsigmoid": (0.0, 1.0),
+    "tanh": (-1.0, 1.0),
+    "hardtanh": (-1.0, 1.0),
+    "softsign": (-1.0, 1.0),
+    "softmax": (0.0, 1.0),
+}
+"""What outputs of each kind can be."""
+
 
 @dataclass(frozen=True)
 class Place:

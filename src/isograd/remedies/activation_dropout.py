@@ -15,7 +15,8 @@ from isograd.remedies._remedy import Case, Plan, Remedy
 class ActivationDropout(Remedy):
     """Drop fewer units.
 
-    Does: sets the probability of every dropout module above `share` to it.
+    Does: sets the probability of every dropout module above `share` to it, or, of `k` such modules,
+        to 1 / (1 + k): their noise adds up, and then is as much as the signal behind the last.
 
     Needs: a dropout module above `share`.
 
@@ -39,11 +40,12 @@ class ActivationDropout(Remedy):
             return f"its dropout sets {told} to zero"
         p = max(found.values())
         noise = f"{p / (1 - p):.0f}" if p < 1 else "nothing but noise"
+        share = round(min(self.share, 1 / (1 + len(high))), 2)
         return Plan(
             self.code,
-            f"Dropout lets through {number(self.share / (1 - self.share))} times as much noise as "
+            f"Each dropout lets through {number(share / (1 - share))} times as much noise as "
             f"signal, in place of {noise}.",
-            program(loop("name", high, f"model.get_submodule(name).p = {number(self.share)}")),
+            program(loop("name", high, f"model.get_submodule(name).p = {number(share)}")),
         )
 
     def variants(self) -> tuple[Remedy, ...]:

@@ -69,10 +69,12 @@ class NormalizationStatistics(Remedy):
                 program(loop("name", late, body)),
             )
         lines = []
-        for channels in sorted({m.num_features for _, m in norms}):
-            same = [n for n, m in norms if m.num_features == channels]
+        flat = {s.name.split("#")[0] for s in case.record.sites if len(s.shape) == 2}
+        for channels, vectors in sorted({(m.num_features, n in flat) for n, m in norms}):
+            same = [n for n, m in norms if (m.num_features, n in flat) == (channels, vectors)]
             groups = next(g for g in (32, 16, 8, 4, 2, 1) if channels % g == 0 and g <= channels)
-            groups = max(1, min(groups, channels // 4))
+            # A channel of a vector is a single value: only all of them together are enough.
+            groups = 1 if vectors else max(1, min(groups, channels // 4))
             groups = next(g for g in range(groups, 0, -1) if channels % g == 0)
             new = f"nn.GroupNorm({groups}, {channels}{where(case.model, ', ')})"
             lines.append(loop("name", same, f"model.set_submodule(name, {new})"))
@@ -87,6 +89,11 @@ class NormalizationStatistics(Remedy):
         names = [alias for name in found for alias in aliases_of(case.model, name)]
         if not names:
             return f"{found[0]} is called in the forward, not a module: leave it out there"
+        for name in names:
+            holder = case.model.get_submodule(name.rpartition(".")[0])
+            if isinstance(holder, (nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)):
+                told = type(holder).__name__
+                return f"{name} is part of a {told}, which needs it: give it more than one feature"
         return Plan(
             self.code,
             "What comes out of these norms depends on what goes in again.",

@@ -10,6 +10,7 @@ from isograd.remedies._code import number, program
 from isograd.remedies._examples import classes, example, plain
 from isograd.remedies._optimizers import Made, constructor, settings_of
 from isograd.remedies._remedy import Case, Plan, Remedy
+from isograd.sites.rates import BOLD
 
 
 @dataclass(frozen=True)
@@ -18,9 +19,10 @@ class OptimizerDefaults(Remedy):
 
     Does: keeps class and learning rate and sets what is odd to its usual value: momentum 0.9, betas
         (0.9, 0.999), eps 1e-8, weight decay 1e-2 of an optimizer that decouples it (AdamW) and 5e-4
-        of others; a negative rate becomes positive, and an error is no longer maximized. A finding
-        that names a value is followed; Adam whose weight decay is the fault becomes AdamW, which
-        decouples it.
+        of others; a negative rate becomes positive, and an error is no longer maximized. A rate
+        that would still be unusually high with what the new momentum adds up falls to 1 less that.
+        A finding that names a value is followed; Adam whose weight decay is the fault becomes
+        AdamW, which decouples it.
 
     Needs: an optimizer of torch.optim with one group of parameters, and a setting out of range
         or named by a finding.
@@ -55,6 +57,9 @@ class OptimizerDefaults(Remedy):
         usual = self._usual(kind, settings) | {
             k: v for k, v in told_values.items() if k in settings
         }
+        rate, momentum = (float(settings.get(k) or 0.0) for k in ("lr", "momentum"))
+        if usual.get("momentum", momentum) < momentum and rate > BOLD * (1 - usual["momentum"]):
+            usual["lr"] = 1 - usual["momentum"]
         changed = {k: v for k, v in usual.items() if settings[k] != v}
         if not changed:
             return f"{kind.__name__}: 0 of {len(settings)} settings are odd"

@@ -1,5 +1,6 @@
 """output-activation: a last activation that blocks the loss taken away."""
 
+import math
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
@@ -7,24 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from isograd.remedies._activations import aliases_of, last_activation
+from isograd.remedies._activations import RANGES, aliases_of, last_activation
 from isograd.remedies._code import loop, number, program
 from isograd.remedies._examples import example, plain
 from isograd.remedies._remedy import Case, Plan, Remedy
 from isograd.sites import RECTIFIERS
-
-_RANGES = {
-    "relu": (0.0, None),
-    "relu6": (0.0, 6.0),
-    "softplus": (0.0, None),
-    "sigmoid": (0.0, 1.0),
-    "hardsigmoid": (0.0, 1.0),
-    "tanh": (-1.0, 1.0),
-    "hardtanh": (-1.0, 1.0),
-    "softsign": (-1.0, 1.0),
-    "softmax": (0.0, 1.0),
-}
-"""What outputs of each kind can be."""
 
 
 @dataclass(frozen=True)
@@ -115,11 +103,11 @@ class OutputActivation(Remedy):
         ):
             zero = record.value("forward.zero", last) or 0.0
             return f"{100 * zero:.0f} % of the logits were cut off at 0"
-        low, high = _RANGES.get(kind, (None, None))
+        low, high = RANGES.get(kind, (-math.inf, None))
         least, most = record.fact("target.min"), record.fact("target.max")
         if record.fact("target.kind") != "real" or least is None or most is None:
             return ""
-        if (low is not None and least < low) or (high is not None and most > high):
+        if least < low or (high is not None and most > high):
             return f"targets go from {number(least)} to {number(most)}, beyond what {kind} can give"
         return ""
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from isograd.errors import DataError
+from isograd.remedies._activations import RANGES, last_activation
 from isograd.remedies._code import number, program
 from isograd.remedies._examples import example, plain
 from isograd.remedies._inputs import Parts, gathered
@@ -23,6 +24,7 @@ _UNITS = {
     "mse": "The loss is in units of the targets' variance.",
     "l1": "The loss is in units of the targets' standard deviation.",
 }
+_KEYS = "The model's keys begin with `model.`; new are `mean` and `std`."
 
 
 @dataclass(frozen=True)
@@ -31,10 +33,14 @@ class PreprocessTargets(Remedy):
 
     Does: puts behind the model what scales its output back to the targets' mean and standard
         deviation, and divides outputs and targets by the latter inside the loss: the model learns
-        numbers of order 1, and what it returns is in your units as before.
+        numbers of order 1, and what it returns is in your units as before. What a last activation
+        can give (0 to 1 of a sigmoid) is mapped onto the targets' range, from the least of them to
+        the largest; a rectifier, which has no upper end, keeps its 0.
 
     Needs: a regression (squared or absolute error) whose targets' rms is off by `off`, or a finding
-        about them, and a model that returns one tensor.
+        about them, or targets beyond what a last activation can give, and a model that returns
+        one tensor. Behind a rectifier, targets that are never negative; behind a bounded activation
+        targets that have two ends as well.
 
     Source: LeCun et al. 1998, Efficient BackProp, section 4.5; Bishop 1995, Neural networks for
         pattern recognition, section 8.2.
@@ -42,10 +48,15 @@ class PreprocessTargets(Remedy):
 
     code: ClassVar[str] = "preprocess-targets"
     family: ClassVar[str] = "preprocessing"
-    addresses: ClassVar[tuple[str, ...]] = ("target-not-normalized", "lr-too-high", "lr-too-low")
+    addresses: ClassVar[tuple[str, ...]] = (
+        "target-not-normalized", "output-activation", "lr-too-high", "lr-too-low",
+    )  # fmt: skip
 
     off: float = 10.0
     """Factor from 1 of the targets' rms: gradients of a squared error are off by as much."""
+    ends: float = 4.0
+    """Standard deviations over which numbers between two ends spread at most: uniform ones over
+    3.5, two values over 2; 64 Gaussian ones over 4.7."""
     alike: float = 1e-3
     """Part of their rms by which the means of two sets of numbers differ that are not the same."""
     samples: int = 256
@@ -68,14 +79,20 @@ class PreprocessTargets(Remedy):
         rms = math.hypot(mean, std)
         if std == 0:
             return "the targets are constant"
-        if 1 / self.off <= rms <= self.off and not case.has("target-not-normalized"):
+        ends = _ends(case)
+        least, most = record.fact("target.min") or 0.0, record.fact("target.max") or 0.0
+        beyond = ends is not None and (least < ends[0] or most > ends[1])
+        usual = 1 / self.off <= rms <= self.off and not case.has("target-not-normalized")
+        if usual and not (beyond and case.has("output-activation", "dead-output")):
             return f"the targets have rms {number(rms)}"
+        own = math.isclose(mean, float(targets.double().mean()), abs_tol=self.alike * rms)
+        if ends is not None:
+            return self._onto_range(case, kind, targets, ends, own=own)
         effect = (
             f"The model learns targets of mean 0 and unit variance in place of {number(mean)} and "
             f"{number(std)}."
         )
-        keys = "The model's keys begin with `model.`; new are `mean` and `std`."
-        if not math.isclose(mean, float(targets.double().mean()), abs_tol=self.alike * rms):
+        if not own:
             return Plan(
                 self.code,
                 effect,
@@ -83,14 +100,14 @@ class PreprocessTargets(Remedy):
                     f"model = ScaledOutputs(model, torch.tensor({mean:.6g}), "
                     f"torch.tensor({std:.6g}))"
                 ),
-                keys=keys,
+                keys=_KEYS,
                 notes=(
                     "Mean and standard deviation are those of what the loss makes of the "
                     "targets of one batch.",
                 ),
             )
         if targets.ndim > 1 and targets.shape[-1] > self.written:
-            return self._fitted(case, kind, effect, keys, f"({targets.ndim - 1},)")
+            return self._fitted(case, kind, effect, f"({targets.ndim - 1},)")
         mean_told, std_told, count = _numbers_of(case, targets, self.samples)
         loss = "loss" if case.loss else f"F.{_LOSSES[kind].__name__}"
         return Plan(
@@ -101,7 +118,7 @@ class PreprocessTargets(Remedy):
                 f"model = ScaledOutputs(model, {mean_told}, std)",
                 f"loss = InUnitsOfTargets({loss}, std)",
             ),
-            keys=keys,
+            keys=_KEYS,
             given={"loss": case.loss},
             notes=(
                 _UNITS[kind],
@@ -109,7 +126,49 @@ class PreprocessTargets(Remedy):
             ),
         )
 
-    def _fitted(self, case: Case, kind: str, effect: str, keys: str, keep: str) -> Plan:
+    def _onto_range(
+        self, case: Case, kind: str, targets: Tensor, ends: tuple[float, float], *, own: bool
+    ) -> Plan | str:
+        """Maps what a last activation can give onto the range of the targets.
+
+        Args:
+            case: the network.
+            kind: of loss, a key of _LOSSES.
+            targets: of the batch.
+            ends: least and largest that the activation can give.
+            own: whether the loss compares with the targets as they are in the batch.
+        """
+        low, high = ends
+        values = torch.cat([p.flatten() for p in _parts_of(case, targets, self.samples)])
+        least, most = float(values.min()), float(values.max())
+        if not own:
+            least, most = (case.record.fact(f"target.{key}") or 0.0 for key in ("min", "max"))
+        if least < low and math.isinf(high):
+            return f"the targets go down to {number(least)}, and its last activation to 0"
+        std = case.record.fact("target.std") or 0.0
+        if math.isfinite(high) and most - least > self.ends * std:
+            return (
+                f"the targets spread over {number((most - least) / std)} standard deviations, and "
+                "so have no ends onto which those of the last activation could be mapped"
+            )
+        scale = (most - least) / (high - low) if math.isfinite(high) else most
+        shift = least - low * scale if math.isfinite(high) else 0.0
+        loss = "loss" if case.loss else f"F.{_LOSSES[kind].__name__}"
+        return Plan(
+            self.code,
+            f"What the last activation gives is mapped onto {number(least)} to {number(most)}, "
+            "from the least to the largest of the targets.",
+            program(
+                f"std = torch.tensor({scale!r})",
+                f"model = ScaledOutputs(model, torch.tensor({shift!r}), std)",
+                *([f"loss = InUnitsOfTargets({loss}, std)"] if own else []),
+            ),
+            keys=_KEYS,
+            given={"loss": case.loss},
+            notes=("Targets beyond those that were seen cannot be reached.",),
+        )
+
+    def _fitted(self, case: Case, kind: str, effect: str, keep: str) -> Plan:
         """The same of so many columns that nobody wants to read their numbers."""
         line, given = gathered(case, "targets", None)
         loss = "loss" if case.loss else f"F.{_LOSSES[kind].__name__}"
@@ -122,7 +181,7 @@ class PreprocessTargets(Remedy):
                 "model = ScaledOutputs(model, units.mean, units.std)",
                 f"loss = InUnitsOfTargets({loss}, units.std)",
             ),
-            keys=keys,
+            keys=_KEYS,
             given={**given, "loss": case.loss},
             notes=(_UNITS[kind],),
         )
@@ -143,8 +202,26 @@ def _numbers(std: float, mean: float) -> tuple[Tensor, Tensor]:
     return x, mean + std * x[:, :1]
 
 
-def _numbers_of(case: Case, targets: Tensor, samples: int) -> tuple[str, str, int]:
-    """Mean and standard deviation of the columns as code, and of how many samples they are."""
+def _ends(case: Case) -> tuple[float, float] | None:
+    """Least and largest output of an activation that nothing scales behind; None without one."""
+    record, last = case.record, last_activation(case)
+    if last is None or record.sites[last].kind not in RANGES:
+        return None
+    scaled = any(
+        not math.isclose(
+            record.value(f"forward.{end}", last) or 0.0,
+            record.fact(f"output.{end}") or 0.0,
+            rel_tol=1e-3,
+            abs_tol=1e-6,
+        )
+        for end in ("min", "max")
+    )
+    low, high = RANGES[record.sites[last].kind]
+    return None if scaled else (low, math.inf if high is None else high)
+
+
+def _parts_of(case: Case, targets: Tensor, samples: int) -> list[Tensor]:
+    """Targets of batches like the first until there are so many samples."""
     parts, count, like_this = list[Tensor](), 0, (targets.ndim, targets.shape[1:])
     with torch.random.fork_rng(devices=()):
         reseed(0)  # a loader that shuffles gives the same batches every time
@@ -154,8 +231,13 @@ def _numbers_of(case: Case, targets: Tensor, samples: int) -> tuple[str, str, in
                     break
                 parts.append(part)
                 count += len(part)
-    if not parts:
-        parts, count = [targets], len(targets)
+    return parts or [targets]
+
+
+def _numbers_of(case: Case, targets: Tensor, samples: int) -> tuple[str, str, int]:
+    """Mean and standard deviation of the columns as code, and of how many samples they are."""
+    parts = _parts_of(case, targets, samples)
+    count = sum(map(len, parts))
     units = Standardize.fit(parts, keep=(targets.ndim - 1,) if targets.ndim > 1 else ())
     like = f', device="{targets.device}"' if targets.device.type != "cpu" else ""
     like += f", dtype={units.mean.dtype}" if units.mean.dtype != torch.float32 else ""

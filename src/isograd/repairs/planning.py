@@ -1,7 +1,7 @@
 """The plan: which remedies the findings call for, the most promising first."""
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from isograd.findings import Finding, Severity
 from isograd.remedies import REMEDIES, Case, Plan, Remedy
@@ -39,7 +39,10 @@ def candidates(case: Case, allow: Collection[str]) -> Candidates:
     found: list[Treatment] = []
     skipped: dict[str, str] = {}
     for cause, aside, severity, remedy in _wanted(case):
-        if any(t.plans[0].remedy == remedy.code for t in found) or remedy.code in skipped:
+        known = any(t.plans[0].remedy == remedy.code for t in found)
+        if known and not aside:  # a later cause is the one that it was made for
+            found = [_made_for(t, cause) if t.plans[0].remedy == remedy.code else t for t in found]
+        if known or remedy.code in skipped:
             continue
         if remedy.family not in allow:
             skipped[remedy.code] = f"changes of the family {remedy.family!r} are not allowed"
@@ -58,6 +61,11 @@ def candidates(case: Case, allow: Collection[str]) -> Candidates:
         tuple(_each_cause_first(_families_in_turn(_settings_last(found)), _roots(case))),
         tuple(Skipped(code, why) for code, why in skipped.items()),
     )
+
+
+def _made_for(one: Treatment, cause: int) -> Treatment:
+    """A treatment of a cause that it was made for, where it stands for another one so far."""
+    return replace(one, cause=cause, aside=False) if one.aside else one
 
 
 def _causes(case: Case) -> dict[str, Severity]:

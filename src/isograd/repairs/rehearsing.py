@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import torch
 
@@ -16,8 +17,9 @@ from isograd.remedies import Case
 from isograd.repairs.racing import Runner
 from isograd.repairs.scoring import Judge
 from isograd.repairs.supply import Supply
+from isograd.repairs.treatments import Treatment
 from isograd.sites.batches import as_batch
-from isograd.sites.rates import bold_rate
+from isograd.sites.rates import bold_rate, usual_rate
 
 SETTLED = 32
 """Steps after which stale running statistics of batch norms show (IG502 asks for thirty)."""
@@ -34,6 +36,9 @@ UNKNOWN = 0.1
 """Part of the first loss by which it has to fall where nobody knows that of a constant answer."""
 ESCAPED = 3.0
 """Times its start at which a loss has run away."""
+BETTER = 1.1
+"""Times what was learned by which a calmer rate has to do better for an unusually high one to be at
+fault: where both learn all there is, they differ by less than a tenth of it."""
 EDGE = 6
 """Steps after which a learning rate beyond the limit of stability has thrown a network off, if it
 does."""
@@ -76,9 +81,48 @@ def rehearsed(
         last = (learned and not bold) or runner.broke is not None or steps >= most
         if late or last or _escaped(runner):
             diagnosis = looked_again(runner, case, diagnosis, runner.seed)
+        if last and learned and bold and diagnosis.healthy:
+            found = _beside_calmer(runner, case, own)
+            diagnosis = replace(diagnosis, findings=(*found, *diagnosis.findings))
         if last or not diagnosis.healthy:
             return diagnosis, learned
         steps, late = min(2 * steps, most), 0
+
+
+def _beside_calmer(runner: Runner, case: Case, supply: Supply) -> list[Finding]:
+    """The unusually high rate of a network that learns, where a usual one learns far more.
+
+    Args:
+        runner: has trained the network.
+        case: the network.
+        supply: what it was trained on.
+    """
+    rate, bold = case.record.fact("optimizer.lr") or 0.0, bold_rate(case.record)
+    if not bold:
+        return []
+    calm = Runner(Treatment(), Treatment().start(case, runner.seed), runner.seed)
+    factor = usual_rate(case.record) / bold
+    for group in calm.trainee.optimizer.param_groups:
+        group["lr"] = factor * group["lr"]
+    steps = len(runner.losses)
+    calm.advance(supply, steps)
+    chance = case.record.fact("loss.chance")
+    own, other = (_learned_by(r.losses, chance) for r in (runner, calm))
+    if calm.broke is not None or other <= BETTER * own:
+        return []
+    message = (
+        f"In {steps} steps at a learning rate of {rate:.3g} the loss comes to {own:.3g} less "
+        f"than at the start, or than a constant answer; at {factor * rate:.3g} to {other:.3g} less."
+    )
+    advice = f"Lower the learning rate from {rate:.3g} to about {factor * rate:.3g}."
+    return [Finding("IG304", Severity.WARNING, "lr-too-high", message, remedies=(advice,))]
+
+
+def _learned_by(losses: list[float], chance: Any) -> float:
+    """From the first loss, or that of a constant answer, to the mean over the last quarter."""
+    last = losses[-max(len(losses) // 4, 1) :]
+    start = min(losses[0], chance) if isinstance(chance, float) else losses[0]
+    return start - sum(last) / len(last)
 
 
 def _escaped(runner: Runner) -> bool:

@@ -119,7 +119,8 @@ def repair(
                 start = replace(case, model=now.model, optimizer=now.optimizer)
             spent = len(runner.losses)
             tried = f", and {'a copy learned' if learned else 'no copy learned'} in {spent} steps"
-            if spent > FIRST and (bold := bold_rate(diagnosis.reading.seen)) and learned:
+            bold = bold_rate(diagnosis.reading.seen)
+            if spent > FIRST and bold and learned and diagnosis.healthy:
                 notes.append(
                     f"optimizer: the learning rate, {bold:.3g} with what momentum adds up, is "
                     f"unusually high: what learns for {spent} steps may break later; watch it"

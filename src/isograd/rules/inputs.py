@@ -187,6 +187,8 @@ def _entering(seen: Record, rms: float) -> float:
             first = index
     if first is None:
         return rms
+    if seen.sites[first].kind == "recurrent":
+        return min(rms, _read(seen, first) or rms)
     gains = [
         gain
         for parameter in seen.sites[first].parameters
@@ -200,6 +202,20 @@ def _entering(seen: Record, rms: float) -> float:
     if not gains or after is None or not math.isfinite(after):
         return rms
     return min(rms, after / max(gains))
+
+
+def _read(seen: Record, site: int) -> float | None:
+    """Rms of what a recurrent layer reads, told by gradients, since its outputs are bounded.
+
+    That of a weight is a sum of errors times inputs, that of its bias the sum of the errors. None
+    where these are not known, or all 0, as behind inputs that shut every gate.
+    """
+    weights, biases = list[float](), list[float]()
+    for parameter in seen.sites[site].parameters:
+        size = seen.value("weight.grad_rms", parameter)
+        if size is not None and math.isfinite(size):
+            (weights if len(seen.parameters[parameter].shape) > 1 else biases).append(size)
+    return weights[0] / biases[0] if weights and biases and biases[0] > 0 else None
 
 
 def _norm_follows(seen: Record) -> str | None:

@@ -25,6 +25,7 @@ _RANGES = {
 }
 """What an activation can give, by its definition."""
 
+_SCALING = ("mul", "add", "div")
 _RECTIFIERS = ("relu", "relu6")
 _SHUT = ("tanh", "hardtanh", "softsign")
 
@@ -203,7 +204,14 @@ class OutputActivation(Rule):
 
 
 def _enters_as_it_is(seen: Record, place: int) -> bool:
-    """Whether nothing scales or shifts the activation's result on its way into the loss."""
+    """Whether nothing scales or shifts the activation's result on its way into the loss.
+
+    Where the loss itself scales what it gets, the numbers of the output are not known; then the
+    operation that follows tells it.
+    """
+    then = words(seen.fact("loss.input_ops"))[1:2]
+    if fact(seen, "output.min") is None and then and then[0] in _SCALING:
+        return False
     for end in ("min", "max"):
         there, here = seen.value(f"forward.{end}", place), fact(seen, f"output.{end}")
         if there is None or here is None:
