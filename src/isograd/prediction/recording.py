@@ -20,7 +20,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from isograd.errors import PredictionError
-from isograd.prediction.drawing import altering, draws, filling
+from isograd.prediction.drawing import altering, draws, filling, molds
 from isograd.prediction.drawing.draws import EMPTY, Draw, Law, Unknown
 from isograd.prediction.drawing.recorded import (
     MOST_VALUES,
@@ -84,6 +84,7 @@ def recording() -> Iterator[None]:
         session.active = True
         stack.enter_context(_Below())  # type: ignore[no-untyped-call]  # torch leaves it so
         stack.enter_context(mode)
+        stack.enter_context(molds.casting())
         yield
 
 

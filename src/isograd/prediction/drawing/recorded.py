@@ -23,6 +23,8 @@ from isograd.prediction.drawing.draws import EMPTY, Draw, Unknown, Values
 
 Indices = NDArray[np.int64]
 _KEY = "_isograd_recorded"
+HELD = frozenset((_KEY, "__deepcopy__"))
+"""What a registered tensor has among its attributes."""
 COMPLEX = Unknown("complex numbers are not recorded")
 _LOST = Unknown("its values were not recorded")
 _MOST_STRETCHES = 2_000_000
@@ -189,8 +191,8 @@ def attach(tensor: Tensor, kept: Recorded) -> None:
 
 def forget(tensor: Tensor) -> None:
     """Takes the record off a tensor that has become real."""
-    tensor.__dict__.pop(_KEY, None)
-    tensor.__dict__.pop("__deepcopy__", None)
+    for name in HELD:
+        tensor.__dict__.pop(name, None)
 
 
 class _Copier:

@@ -48,6 +48,10 @@ class Session(threading.local):
         self.active = False
         self.registered: set[int] = set()
         """Ids of real parameters that were registered in it; those made before are left alone."""
+        self.modes = (0, 0)
+        """How many modes of torch functions and of dispatch there are."""
+        self.molds: dict[Any, Any] = {}
+        """Layers of torch.nn that were made in it, by class and arguments."""
 
 
 session = Session()
