@@ -334,17 +334,18 @@ class Propagation(TorchFunctionMode):
         for step in reversed(self.steps):
             arrived = [self.slopes.get(id(out)) for out in step.outputs]
             direct = [None if one is None else one.direct for one in arrived]
-            if step.back is None or all(one is None for one in direct):
+            known = [one for one in direct if one is not None]
+            if step.back is None or not known:
                 self._told(step, arrived)
                 continue
             handed = list(step.back(direct) if step.several else step.back(direct[0]))
-            noise = max(one.noise for one in direct if one is not None)
-            common = max(one.common or one.noise for one in direct if one is not None)
+            noise = max(one.noise for one in known)
+            common = max([one.common or one.noise for one in known])
             from_each = [place for place, one in enumerate(direct) if one is not None]
             if len(from_each) != len(handed):
                 from_each = from_each[:1] * len(handed)
             for (where, gradient), place in zip(handed, from_each, strict=True):
-                if any(where is out for out in step.outputs):
+                if where in step.outputs:
                     continue  # the field went through as it was
                 gradient.noise = max(gradient.noise, noise)
                 gradient.common = gradient.common or common + gradient.noise - noise

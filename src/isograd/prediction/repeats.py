@@ -17,12 +17,14 @@ from torch import Tensor
 
 from isograd.prediction.drawing.draws import Draw
 from isograd.prediction.drawing.recorded import read, recorded
+from isograd.prediction.replaying import Replay, Replays
 
 if TYPE_CHECKING:
     from isograd.prediction.moments.fields import Field
     from isograd.prediction.propagation import Propagation
-    from isograd.prediction.replaying import Replay
     from isograd.prediction.steps import Step
+    from isograd.prediction.tracing import Reader
+    from isograd.sites.tape import Tape
 
 _LARGEST = 1 << 18
 """Entries of known tensors that are compared by their values."""
@@ -66,6 +68,10 @@ class Repeats:
         """The latest that was found to be good."""
         self._inputs: dict[Any, tuple[Tensor, Field]] = {}
         self.latest: Propagation | None = None
+
+    def following(self, run: Propagation) -> Following:
+        """A new run that follows the earlier ones."""
+        return Following(self, run)
 
     def of_input(self, value: Tensor, stepwise: bool) -> Field | None:
         """The field that an input has had in an earlier run."""
@@ -145,6 +151,10 @@ class Following:
             before = {k: one for k, one in self.repeats.calls.items() if k < self.hits}
             self.repeats.calls = before | self.calls
 
+    def replays(self, tape: Tape, reader: Reader) -> Replays:
+        """The calls of modules in this run."""
+        return Replays(self, tape, reader)
+
     # -- what is done to what -------------------------------------------------------------------
 
     def _told(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
@@ -202,6 +212,21 @@ class Following:
         else:
             self.run.adopt(value, shared[1])
         return token
+
+    def is_told(self, value: Tensor, token: Any, field: Field) -> bool:
+        """Whether a parameter has a token; one that comes up first has that field then, too."""
+        try:
+            if not value.is_meta or id(value) in self.tokens:
+                return bool(self.token_of(value) == token)
+            _, number, shape, dtype, trained, law = token
+            new = number == len(self.tokens) and value.shape == shape and value.dtype is dtype
+            if not new or value.requires_grad is not trained or _law(value) != law:
+                return False
+        except LookupError:
+            return False
+        self.tokens[id(value)] = token
+        self.run.adopt(value, field)
+        return True
 
 
 def _law(value: Tensor) -> tuple[Any, ...]:

@@ -40,8 +40,8 @@ class Replay:
     """The first call of a module in one run."""
 
     module: _Told
-    parameters: tuple[tuple[str, int, Any], ...]
-    """Name, index in the model and token of each, in the order in which they were used."""
+    parameters: tuple[tuple[str, int, Any, Field], ...]
+    """Name, index in the model, token and field of each, in the order of their use."""
     given: tuple[Field, torch.dtype]
     source: Node
     """What made the argument."""
@@ -162,18 +162,15 @@ class Replays:
             return None
         if not kept.module.fits(tape.paths[id(module)], module):
             return None
-        own = [name for name, one in module._parameters.items() if one is not None]
-        if len(own) != len(kept.parameters):
+        held = module._parameters
+        if len([one for one in held.values() if one is not None]) != len(kept.parameters):
             return None
-        try:
-            for name, index, token in kept.parameters:
-                one = module._parameters.get(name)
-                if one is None or tape.parameters[id(one)] != index:
-                    return None
-                if following.token_of(one) != token:
-                    return None
-        except LookupError:
-            return None
+        for name, index, token, field in kept.parameters:
+            one = held.get(name)
+            if one is None or tape.parameters[id(one)] != index:
+                return None
+            if not following.is_told(one, token, field):
+                return None
         return kept
 
     def _take(self, kept: Replay, module: nn.Module) -> None:
@@ -220,7 +217,10 @@ class Replays:
         called = (told.path, *(f"{told.path}:{node.op.rstrip('_')}" for node in nodes))
         following.calls[hits + own] = Replay(
             told,
-            tuple((names[key], tape.parameters[key], token) for key, token in tokens),
+            tuple(
+                (names[key], tape.parameters[key], token, following.repeats.parameters[token][1])
+                for key, token in tokens
+            ),
             (of[0], given.dtype),
             of[1],
             (first, site),

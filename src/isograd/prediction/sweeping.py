@@ -174,20 +174,19 @@ def _with(change: Change, name: str, value: Any) -> Change:
 
 
 def _point(value: Any, found: Trace, record: Record | None) -> Point:
-    rows, fields, run = found.reader.rows, found.reader.fields, found.run
-    weights = [i for i, row in enumerate(rows) if row.kind in WEIGHTS and fields[i] is not None]
-    stream = [
-        math.sqrt(max(field.energy, 0.0))
-        for row, field in zip(rows, fields, strict=True)
-        if field is not None and (row.kind in WEIGHTS or row.kind == "add")
+    run = found.run
+    sites = [
+        (row, field)
+        for row, field in zip(found.reader.rows, found.reader.fields, strict=True)
+        if field is not None
     ]
-    size = sum(p.numel() for _, p in found.tape.named)
-    condition = max((field.condition for field in fields if field is not None), default=0.0)
+    weights = [(row, field) for row, field in sites if row.kind in WEIGHTS]
+    size = sum([p.numel() for _, p in found.tape.named])
+    condition = max([field.condition for _, field in sites], default=0.0)
     if not weights:
         return Point(value, 0, size, condition=condition, record=record)
-    first, last = fields[weights[0]], fields[weights[-1]]
-    assert first is not None
-    assert last is not None
+    stream = [field.energy for row, field in sites if row.kind in WEIGHTS or row.kind == "add"]
+    first, last = weights[0][1], weights[-1][1]
     near, far = run.gradient_of(last), run.gradient_of(first)
     ratio = band = None
     if near is not None and far is not None and near.energy > 0:
@@ -196,15 +195,19 @@ def _point(value: Any, found: Trace, record: Record | None) -> Point:
         band = site_numbers(first, far)["backward.band"]
     return Point(
         value,
-        max(rows[i].node.depth for i in weights),
+        max([row.node.depth for row, _ in weights]),
         size,
-        math.sqrt(max(first.energy, 0.0)),
-        math.sqrt(max(last.energy, 0.0)),
-        min(stream),
-        max(stream),
+        _root(first.energy),
+        _root(last.energy),
+        _root(min(stream)),
+        _root(max(stream)),
         ratio,
         band,
         correlation(last),
         condition,
         record,
     )
+
+
+def _root(energy: float) -> float:
+    return math.sqrt(max(energy, 0.0))

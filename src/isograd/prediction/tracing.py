@@ -18,9 +18,12 @@ from torch.nn.parameter import is_lazy
 
 from isograd.errors import InputError, IsogradError, ModelError, PredictionError, a_kind
 from isograd.prediction.drawing.refusals import raised_in
+from isograd.prediction.functions.spectral import estimated
+from isograd.prediction.inputs import abstract, batch_of
 from isograd.prediction.moments.fields import Field
 from isograd.prediction.propagation import Propagation
 from isograd.prediction.recording import recording, sharing
+from isograd.prediction.seeding import seeds_of
 from isograd.sites.batches import Batch, check_filled, check_finite, misread, tensors
 from isograd.sites.containers import put_back
 from isograd.sites.losses import Loss
@@ -107,8 +110,6 @@ def trace(
     With `residual_scale` the branch of every residual addition is multiplied by it. `repeats`
     is what runs of similar networks on the same inputs share.
     """
-    from isograd.prediction.inputs import batch_of
-
     if not isinstance(seed, int) or seed < 0:
         raise InputError(f"predict: seed={seed!r}; it must be a whole number, 0 or more")
     built, batch = build(model), batch_of(inputs, seed)
@@ -169,12 +170,6 @@ def _run(
     residual_scale: float | None,
     repeats: Repeats | None,
 ) -> Trace:
-    from isograd.prediction.functions.spectral import estimated
-    from isograd.prediction.inputs import abstract
-    from isograd.prediction.repeats import Following
-    from isograd.prediction.replaying import Replays
-    from isograd.prediction.seeding import seeds_of
-
     run = Propagation()
     reader = Reader(run, residual_scale)
     built = modules[0][1]
@@ -182,14 +177,14 @@ def _run(
     run.draws = draws_of(tape.named)
     run.where = lambda: tape.stack[-1].path if tape.stack else ""
     if repeats is not None:
-        run.following = Following(repeats, run)
+        run.following = repeats.following(run)
     with untouched(modules, run), estimated(modules), ExitStack() as stack:
         stepwise = any(isinstance(module, nn.RNNBase) for _, module in modules)
         swapped = abstract(run, batch, input_stats, stepwise=stepwise, repeats=repeats)
         stack.enter_context(run)
         stack.enter_context(tape.recording())
         if run.following is not None:
-            stack.enter_context(Replays(run.following, tape, reader).of(modules))
+            stack.enter_context(run.following.replays(tape, reader).of(modules))
         with tape.quiet():
             for tensor in swapped.inputs():
                 tape.introduce(tensor, "input")
@@ -265,7 +260,7 @@ def untouched(modules: Modules, run: Propagation) -> Iterator[None]:
     contents: dict[int, tuple[Any, Any]] = {}
     for own in held:
         for name, value in own.items():
-            if type(value) in _CONTAINERS and name not in _OF_MODULES:
+            if name not in _OF_MODULES and type(value) in _CONTAINERS:
                 _keep_contents(value, contents)
     run.keep(buffers_of(modules))
     state, python_state = torch.get_rng_state(), random.getstate()

@@ -222,7 +222,8 @@ def renamed(x: Values) -> Values:
     """The same law for other values."""
     if isinstance(x, Unknown) or x.is_constant:
         return x
-    return x._replace(root=(new := fresh()), identity=new)
+    new = fresh()
+    return Draw(x.base, x.shift, x.scale, new, new)
 
 
 def through(x: Draw, function: Callable[[Tensor], Tensor], name: str) -> Values:

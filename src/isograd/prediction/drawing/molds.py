@@ -11,8 +11,9 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import wraps
+from functools import cache, wraps
 from operator import itemgetter
+from types import BuiltinFunctionType
 from typing import Any, NamedTuple
 
 import torch
@@ -21,7 +22,7 @@ from torch.nn.modules import module as registration
 
 from isograd.prediction.drawing import draws
 from isograd.prediction.drawing.draws import Draw, Values
-from isograd.prediction.drawing.recorded import HELD, attach, record, recorded
+from isograd.prediction.drawing.recorded import HELD, parameter, recorded
 from isograd.prediction.drawing.rulebook import session
 
 _KINDS: frozenset[Any] = frozenset(
@@ -30,10 +31,10 @@ _KINDS: frozenset[Any] = frozenset(
     if isinstance(kind, type) and issubclass(kind, nn.Module) and hasattr(kind, "reset_parameters")
 )
 """Classes that draw parameters of their own."""
+_OWNERS = {next(one for one in kind.__mro__ if "__init__" in vars(one)) for kind in _KINDS}
 _PLAIN = frozenset((bool, int, float, str, type(None), torch.dtype))
 _ARGUMENTS = _PLAIN | {tuple, torch.Size, torch.device}
 _CONTAINERS = frozenset((dict, OrderedDict, set))
-_META = torch.device("meta")
 _inits = itemgetter(*(n for n in vars(nn.init) if n.endswith("_") and not n.endswith("__")))
 _methods = itemgetter("__init__", "__setattr__", "register_parameter", "register_buffer")
 
@@ -48,12 +49,7 @@ class _Parameter(NamedTuple):
 
     def cast(self) -> nn.Parameter:
         """Another one, of the same law."""
-        made = torch.empty(self.shape, dtype=self.dtype, device=_META)
-        result = nn.Parameter(record(made, draws.renamed(self.values)), self.trained)
-        kept = recorded(result)
-        assert kept is not None
-        attach(result, kept)
-        return result
+        return parameter(self.shape, self.dtype, self.trained, draws.renamed(self.values))
 
 
 class _Mold(NamedTuple):
@@ -108,7 +104,9 @@ def _mold(around: tuple[Any, ...], own: dict[str, Any]) -> _Mold:
     Raises:
         LookupError: that might come out differently.
     """
-    if around[:3] != (session.modes, 1, 1) or not all(map(_is_torchs, around[5:])):
+    if around[:3] != (session.modes, 1, 1) or type(torch.empty) is not BuiltinFunctionType:
+        raise LookupError
+    if not all(map(_is_torchs, around[5:])):
         raise LookupError
     settings: dict[str, Any] = {}
     containers: list[tuple[str, type]] = []
@@ -159,7 +157,7 @@ def casting() -> Iterator[None]:
     session.modes = _modes()
     with _lock:
         if not _recordings:
-            for owner in {next(o for o in k.__mro__ if "__init__" in vars(o)) for k in _KINDS}:
+            for owner in _OWNERS:
                 if _is_torchs(owner.__init__):
                     _replaced[owner] = owner.__init__
                     owner.__init__ = _made(owner.__init__)
@@ -176,6 +174,7 @@ def casting() -> Iterator[None]:
                 _replaced.clear()
 
 
+@cache
 def _made(before: Callable[..., None]) -> Callable[..., None]:
     """An `__init__` that casts where it can."""
 

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import Parameter
 from torch.nn.parameter import UninitializedTensorMixin  # type: ignore[attr-defined]
 
 from isograd.prediction.drawing import draws
@@ -23,6 +24,7 @@ from isograd.prediction.drawing.draws import EMPTY, Draw, Unknown, Values
 
 Indices = NDArray[np.int64]
 _KEY = "_isograd_recorded"
+_META = torch.device("meta")
 HELD = frozenset((_KEY, "__deepcopy__"))
 """What a registered tensor has among its attributes."""
 COMPLEX = Unknown("complex numbers are not recorded")
@@ -84,6 +86,15 @@ def record(tensor: Tensor, values: Values, writes: tuple[Write, ...] = ()) -> Te
     """Notes what a new meta tensor would hold, and returns the tensor."""
     setattr(tensor.untyped_storage(), _KEY, Recorded(values, writes))
     return tensor
+
+
+def parameter(shape: torch.Size, dtype: torch.dtype, trained: bool, values: Values) -> Parameter:
+    """A registered parameter that would hold some values."""
+    kept, made = Recorded(values), torch.empty(shape, dtype=dtype, device=_META)
+    setattr(made.untyped_storage(), _KEY, kept)
+    result = Parameter(made, trained)
+    attach(result, kept)
+    return result
 
 
 def region(tensor: Tensor) -> Region:

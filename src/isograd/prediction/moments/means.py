@@ -62,9 +62,11 @@ def fluctuation(x: Field) -> float:
         return 0.0
     if x.nodes is not None and x.origin is not None and x.origin.cuts == x.cuts:
         return x.nodes.value_noise(x.origin)
-    products = None if x.is_centered else x.products() / energy
-    shared = x.second / energy if products is None else x.second / energy - products
-    excess = (x.notes.get("kurtosis", 3.0) - 1) * np.square(shared)
-    if products is not None:
-        excess += 4 * products * shared
+    shared = x.second / energy
+    fourth: float = x.notes.get("kurtosis", 3.0) - 1
+    if x.is_centered:
+        return max(fourth * float(np.square(shared).ravel() @ every_share(x.cuts)), 0.0)
+    products = x.products() / energy
+    shared = shared - products
+    excess = fourth * np.square(shared) + 4 * products * shared
     return max(float(excess.ravel() @ every_share(x.cuts)), 0.0)
