@@ -273,3 +273,29 @@ def test_names_are_said_as_ranges() -> None:
             told = list(eval(listing(given, ordered=ordered)))
             assert told == given if ordered else sorted(told) == sorted(given)
     assert listing(names) == '(f"a.{i}.w" for i in range(0, 19, 2))'
+
+
+class _Reader(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.head = nn.LSTM(6, 11, batch_first=True), nn.Linear(11, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.head(self.layer(x)[0][:, -1])
+        return out
+
+
+@pytest.mark.parametrize(("steps", "by", "value"), [(13, "value", 1.0), (120, "length", 4.779)])
+def test_forget_gates_stay_open_for_the_length_of_the_sequence(
+    steps: int, by: str, value: float
+) -> None:
+    torch.manual_seed(0)
+    batch = torch.randn(16, steps, 6), torch.randint(5, (16,))
+    change = remedies.apply("init-forget-bias", _Reader(), batch, by=by)
+    own, given = (change.model.get_parameter(f"layer.bias_{k}_l0") for k in ("hh", "ih"))
+    gate = (own + given).detach()[11:22]
+    assert gate.tolist() == pytest.approx([value] * 11, rel=1e-3)
+    assert float(gate[0].sigmoid()) ** steps > 1 / 300  # 1 / e where it is told by the length
+    if by == "length":
+        with pytest.raises(RemedyError, match=r"of 120 steps 1 would leave 5e-17"):
+            remedies.apply("init-forget-bias", _Reader(), batch)

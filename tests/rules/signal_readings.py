@@ -98,6 +98,14 @@ def optimizer(**facts: object) -> Reading:
     return Reading(chain(3, series=series, facts={"optimizer.name": "Adam", **named}))
 
 
+def penalized() -> Reading:
+    """A penalty that is three times the gradient, of a network that does not learn."""
+    seen = optimizer(lr=1e-3, adaptive=True, weight_decay=0.3, penalty=True).seen
+    facts = {**seen.facts, "loss.chance": 1.0}
+    seen = replace(seen, series={**seen.series, "weight.grad_rms": (5e-3,) * 3}, facts=facts)
+    return with_history(seen, replace(seen, step=40), losses=[1.0, 1.01] * 20)
+
+
 SIGNAL: dict[str, tuple[Reading, ...]] = {
     "IG101": (worse("IG101", "backward.rms", 2.0), sick("IG101", optimizer__adaptive=True)),
     "IG102": (normalized_explosion(), worse("IG102", "backward.rms", 3.0)),
@@ -134,5 +142,6 @@ SIGNAL: dict[str, tuple[Reading, ...]] = {
         optimizer(lr=1e-3, eps=1e-8, adaptive=True, weight_decay=500.0),
         optimizer(lr=1e-3, eps=1e-8, adaptive=True, weight_decay=50.0, penalty=True),
         optimizer(lr=1e-3, eps=1e-8, adaptive=True, weight_decay=0.1),
+        penalized(),
     ),
 }

@@ -4,6 +4,7 @@ import math
 from dataclasses import replace
 
 import pytest
+from signal_readings import optimizer
 
 from isograd.findings import Finding, Severity
 from isograd.records import Parameter, Reading, Record, Site
@@ -197,6 +198,16 @@ def test_settings(facts: dict[str, object], severity: Severity | None) -> None:
     sizes = {"weight.grad_rms": 1e-3, "weight.rms": 0.05}
     outcome = RULES["IG306"].judge(Reading(chain(3, series=sizes, facts=named)))
     assert (outcome.severity if isinstance(outcome, Finding) else None) is severity
+
+
+@pytest.mark.parametrize(("level", "ill"), [(1.0, True), (0.5, False)])
+def test_a_penalty_that_leads_is_told_where_nothing_is_learned(level: float, *, ill: bool) -> None:
+    seen = optimizer(lr=1e-3, adaptive=True, weight_decay=0.3, penalty=True).seen
+    series = {**seen.series, "weight.grad_rms": (5e-3,) * 3}  # 0.3 * 0.05 is three times as much
+    seen = replace(seen, series=series, facts={**seen.facts, "loss.chance": 1.0})
+    losses = [1 - (1 - level) * min(k / 20, 1) + 0.001 * (-1) ** k for k in range(40)]
+    outcome = RULES["IG306"].judge(with_history(seen, replace(seen, step=40), losses=losses))
+    assert isinstance(outcome, Finding) == ill
 
 
 @pytest.mark.parametrize(

@@ -185,4 +185,7 @@ def test_what_an_adaptive_optimizer_rescues(
     }
     record = chain(4, series=series, facts={"optimizer.adaptive": adaptive})
     assert contrast(record) == pytest.approx(apart)
-    assert rescued(record, left=1e-5) is saved
+    assert rescued(Reading(record), left=1e-5) is saved
+    facts = {**record.facts, "loss.chance": 1.0}
+    stood = replace(record, facts=facts), replace(record, facts=facts, step=40)
+    assert not rescued(with_history(*stood, losses=[1.0, 1.01] * 20), left=1e-5)

@@ -1,7 +1,8 @@
 """init-forget-bias: LSTMs that start by remembering."""
 
-from dataclasses import dataclass
-from typing import ClassVar
+import math
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -17,13 +18,16 @@ class InitForgetBias(Remedy):
 
     Does: sets the forget gate's part of the hidden biases to `value` and of the input biases to
         zero: torch adds the two, and draws both around zero, so that half of the state is
-        forgotten at every step.
+        forgotten at every step. `by="length"` sets them to ln(T - 1) for sequences of T steps, of
+        which the state then forgets 1 / T at each.
 
     Needs: an LSTM (nn.LSTM or nn.LSTMCell) with biases whose forget gate starts below half of
-        `value`.
+        `value`, which leaves more than `nothing` of the state after the whole sequence; by the
+        length, an nn.LSTM whose sequence is long for `value`.
 
     Source: Gers, Schmidhuber and Cummins 2000, Learning to forget; Jozefowicz, Zaremba and
-        Sutskever 2015, An empirical exploration of recurrent network architectures.
+        Sutskever 2015, An empirical exploration of recurrent network architectures; Tallec and
+        Ollivier 2018, Can recurrent neural networks warp time?, section 2.
     """
 
     code: ClassVar[str] = "init-forget-bias"
@@ -31,10 +35,17 @@ class InitForgetBias(Remedy):
     addresses: ClassVar[tuple[str, ...]] = ("recurrent-jacobian",)
 
     value: float = 1.0
-    """The gate then starts at 0.73; 2 gives 0.88, for memories of hundreds of steps."""
+    """The gate then starts at 0.73; 2 gives 0.88, for memories of some ten steps."""
+    by: Literal["value", "length"] = "value"
+    """One value, or a memory as long as the sequence."""
+    nothing: float = 1e-6
+    """Part of the state that is no memory: float32 rounds. With 1 it is reached after 44 steps."""
 
     def plan(self, case: Case) -> Plan | str:
         """Finds LSTMs whose forget gates are not open."""
+        value = self._value(case)
+        if isinstance(value, str):
+            return value
         biases: list[str] = []
         found = 0
         for path, module in case.model.named_modules():
@@ -44,7 +55,7 @@ class InitForgetBias(Remedy):
             for own in [n for n, _ in module.named_parameters(recurse=False) if "bias_hh" in n]:
                 other = own.replace("bias_hh", "bias_ih")
                 gate = _forget(module.get_parameter(own)) + _forget(module.get_parameter(other))
-                if float(gate.mean()) < self.value / 2:
+                if float(gate.mean()) < value / 2:
                     biases.append(f"{path}.{own}".lstrip("."))
         if not found:
             return "it has no LSTM with biases"
@@ -54,16 +65,34 @@ class InitForgetBias(Remedy):
             (
                 "forget = model.get_parameter(name).detach().chunk(4)[1]",
                 'given = model.get_parameter(name.replace("bias_hh", "bias_ih")).detach()',
-                f"nn.init.constant_(forget, {number(self.value)})",
+                f"nn.init.constant_(forget, {number(value)})",
                 "nn.init.zeros_(given.chunk(4)[1])",
             )
         )
-        kept = float(torch.sigmoid(torch.tensor(self.value)))
+        kept = float(torch.sigmoid(torch.tensor(value)))
         return Plan(
             self.code,
-            f"The state keeps {kept:.2f} of itself per step where it kept 0.5.",
+            f"The state keeps {kept:.3g} of itself per step where it kept 0.5.",
             program(loop("name", biases, body)),
         )
+
+    def _value(self, case: Case) -> float | str:
+        """What to set, or why the length of the sequence asks for nothing else."""
+        sites = [s for s in case.record.sites if s.kind == "recurrent" and len(s.shape) > 2]
+        size = case.record.fact("batch.size")
+        steps = max((s.shape[1] if s.shape[0] == size else s.shape[0] for s in sites), default=0)
+        kept = steps * math.log1p(math.exp(-self.value))  # of the state, after all steps
+        if self.by == "value" and kept <= -math.log(self.nothing):
+            return self.value
+        if self.by == "value":
+            return f"of {steps} steps {number(self.value)} would leave {math.exp(-kept):.1g}"
+        if steps - 1 <= math.exp(2 * self.value):
+            return f"its sequences have {steps} steps, for which {number(self.value)} is enough"
+        return math.log(steps - 1)
+
+    def variants(self) -> tuple[Remedy, ...]:
+        """One value, and a memory as long as the sequence."""
+        return (self, replace(self, by="length"))
 
     @staticmethod
     def sick() -> Case:

@@ -21,9 +21,9 @@ class OptimizerClip(Remedy):
 
     Needs: the optimizer, and a gradient whose norm is above it. It cannot help where the signal
         itself explodes on its way forward, or is not finite: then outputs and loss are useless
-        however small the step is; nor where gradients vanish; nor with Adam and its relatives,
-        whose steps do not grow with the gradient, unless they come from rare outliers; nor at a
-        learning rate beyond the limit of stability, which has to be lowered.
+        however small the step is; nor where gradients vanish, over depth or time; nor with Adam and
+        its relatives, whose steps do not grow with the gradient, unless they come from rare
+        outliers; nor at a learning rate beyond the limit of stability, which has to be lowered.
 
     Source: Pascanu, Mikolov and Bengio 2013, On the difficulty of training recurrent neural
         networks; Zhang et al. 2020, Why gradient clipping accelerates training.
@@ -54,6 +54,9 @@ class OptimizerClip(Remedy):
                 f"the signal explodes on its way forward ({what}); clipping the gradient cannot "
                 "help against that: scale the weights, or normalize"
             )
+        fades = [rate for _, rate in record.pairs("backward.time_decay")]
+        if fades and max(fades) < 0 and not case.has("lr-too-high"):
+            return "the gradient shrinks from time step to time step: there is nothing to cut off"
         norm = gradient_norm(record)
         if norm is None:
             return "it needs gradients: measure with targets and a loss"

@@ -8,6 +8,7 @@ from typing import Any
 
 from isograd.records import WEIGHT_KINDS, Record
 from isograd.rules._graph import NORMS, readers
+from isograd.rules._memory import forgetful
 from isograd.rules._numbers import show
 from isograd.rules._profile import hidden_sites
 from isograd.rules._remembering import remembered
@@ -200,6 +201,9 @@ def why_lost(record: Record) -> Cause:
         return mismatch(record, plain, gain, fit)
     if squeezed is not None:
         return _flat(record, plain, {**found, "slope": squeezed})
+    short = forgetful(record)
+    if short is not None:
+        return _forgets(*short)
     if any(x.bypassed for x in layers) or not layers:
         return Cause(
             "missing-normalization",
@@ -217,6 +221,19 @@ def why_lost(record: Record) -> Cause:
             "Or make the network shallower.",
         ),
         {**found, "layers": count},
+    )
+
+
+def _forgets(name: str, memory: float, steps: float) -> Cause:
+    return Cause(
+        "recurrent-jacobian",
+        f"{name} remembers about {show(memory)} of its {show(steps)} time steps",
+        (
+            f"Give {name} a longer memory: forget gates that start open (a bias of ln T for T "
+            "steps), or orthogonal weights.",
+            "Or the early steps a shorter way: padding in front, packed sequences, pooling.",
+        ),
+        {"steps": steps, "memory": memory},
     )
 
 

@@ -210,6 +210,10 @@ def outcome(reading: Reading) -> Result | None:
     # A first step that throws the loss far up makes anything look like learning afterwards.
     start = min(start, losses[0])
     below = end < BELOW_CHANCE * (start if chance is None else min(start, chance))
+    own = fact(last, "loss.value")
+    if chance and own is not None and not (path and path.watched):
+        # Other batches may be easier by chance than the one that this is the chance of.
+        below = below and own < BELOW_CHANCE * chance
     seeing = dependence(last)
     if chance is not None and seeing is not None and seeing < CONSTANT:
         below = False  # an answer that does not depend on the input is chance, with luck
@@ -269,17 +273,18 @@ def contrast(record: Record) -> float | None:
     return None
 
 
-def rescued(record: Record, left: float) -> bool:
+def rescued(reading: Reading, left: float) -> bool:
     """Whether the optimizer makes up for a loss of scale over depth.
 
     An adaptive one does, as long as samples can be told apart and the gradient stands above the
-    eps that is added to its size.
+    eps that is added to its size; not where a rehearsal has shown that it does not.
 
     Args:
-        record: the record.
+        reading: the first look, and the rehearsal if there was one.
         left: share of the signal or gradient that is left.
     """
-    if not record.fact("optimizer.adaptive"):
+    record = reading.seen
+    if not record.fact("optimizer.adaptive") or outcome(reading) == "flat":
         return False
     apart = contrast(record)
     if apart is not None and apart < ROUNDING:

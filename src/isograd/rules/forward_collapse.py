@@ -78,7 +78,7 @@ class ForwardCollapse(Rule):
         cause = why_lost(seen)
         drowned = apart is not None and apart < self.rounding
         severity = Severity.ERROR if drowned or left < self.lost else Severity.WARNING
-        severity = Severity.INFO if rescued(seen, left) else weighed(severity, outcome(reading))
+        severity = Severity.INFO if rescued(reading, left) else weighed(severity, outcome(reading))
         relative = f" (there {show(apart)} of the rms)" if apart is not None else ""
         return Finding(
             self.code,

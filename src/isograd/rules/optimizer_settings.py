@@ -1,5 +1,6 @@
 """Settings of the optimizer that cannot work."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
 from typing import Any, ClassVar
@@ -8,6 +9,7 @@ from isograd.findings import Finding, Severity
 from isograd.records import Reading, Record
 from isograd.rules._examples import reading
 from isograd.rules._numbers import fact, finite, show
+from isograd.rules._profile import outcome
 from isograd.rules._rule import NotApplicable, Outcome, Passed, Rule
 from isograd.rules._symptoms import OF_TRAINING, OVER_DEPTH
 from isograd.sites.rates import bold_rate
@@ -60,6 +62,9 @@ class OptimizerSettings(Rule):
     penalty_ratio: float = 10.0
     """The penalty's gradient over that of the loss, where this is largest, from which the penalty
     alone says where the steps go."""
+    penalty_stands: float = 1.0
+    """The same for the median of the weights of a network that does not learn in a rehearsal: of
+    what is added up the larger leads."""
 
     def judge(self, reading: Reading) -> Outcome:
         """Goes through the settings; the worst is reported, with the others in the evidence."""
@@ -73,7 +78,7 @@ class OptimizerSettings(Rule):
                 self._momentum(seen),
                 self._betas(seen),
                 self._eps(seen),
-                self._decay(seen),
+                self._decay(reading),
             )
             if fault is not None
         ]
@@ -179,18 +184,21 @@ class OptimizerSettings(Rule):
         )
         return Severity.WARNING, text, "Set eps=1e-8.", {"eps": 1e-8}
 
-    def _decay(self, record: Record) -> Fault | None:
+    def _decay(self, reading: Reading) -> Fault | None:
+        record = reading.seen
         rate, decay = fact(record, "optimizer.lr"), fact(record, "optimizer.weight_decay")
         momentum = fact(record, "optimizer.momentum") or 0.0
         if rate is None or decay is None or not 0 <= momentum < 1:
             return None
         if record.fact("optimizer.penalty"):
-            ratio = self._penalty(record, decay)
-            if decay < self.large_penalty or ratio is None or ratio <= self.penalty_ratio:
+            flat = outcome(reading) == "flat"
+            ratio = self._penalty(record, decay, median if flat else min)
+            limit = self.penalty_stands if flat else self.penalty_ratio
+            if decay < self.large_penalty or ratio is None or ratio <= limit:
                 return None
             text = (
                 f"The gradient of the penalty, weight_decay {show(decay)} times the weights, is "
-                f"{show(ratio)} times that of the loss or more: every step shrinks the weights."
+                f"{show(ratio)} times that of the loss: every step shrinks the weights."
             )
             new = f"Use AdamW with weight_decay={show(_USUAL_DECAY)}."
             return Severity.WARNING, text, new, {"weight_decay": _USUAL_DECAY}
@@ -207,15 +215,17 @@ class OptimizerSettings(Rule):
         told = f"Lower weight_decay to {show(light)} or less."
         return Severity.WARNING, text, told, {"weight_decay": light}
 
-    def _penalty(self, record: Record, decay: float) -> float | None:
-        """Penalty over gradient at the weight where it is least."""
+    def _penalty(
+        self, record: Record, decay: float, of: Callable[[list[float]], float]
+    ) -> float | None:
+        """Penalty over gradient: of all weights one, such as where it is least."""
         sizes = dict(record.pairs("weight.rms"))
         ratios = [
             decay * sizes[i] / gradient
             for i, gradient in record.pairs("weight.grad_rms")
             if gradient > 0 and sizes.get(i) and record.parameters[i].is_weight
         ]
-        return min(ratios, default=None)
+        return of(ratios) if ratios else None
 
     @staticmethod
     def sick() -> Reading:

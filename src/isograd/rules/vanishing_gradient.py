@@ -64,7 +64,7 @@ class VanishingGradient(Rule):
         if left >= self.weak or -change < BAND_WIDTH * profile.band:
             return Passed(summary)
         cause = why_lost(seen)
-        saved = rescued(seen, left)
+        saved = rescued(reading, left)
         severity = Severity.ERROR if left < self.lost else Severity.WARNING
         severity = Severity.INFO if saved else weighed(severity, outcome(reading))
         note = " An adaptive optimizer can make up for it." if saved else ""
