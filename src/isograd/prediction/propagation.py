@@ -308,7 +308,7 @@ class Propagation(TorchFunctionMode):
         several = isinstance(outcome.out, (tuple, list))
         fields = tuple(one for one in _each(outcome.out) if isinstance(one, Field))
         for one in fields:
-            inherit(one, outcome.inputs)
+            inherit(one, outcome.inputs, outcome.link)
         self.notes.extend(outcome.notes)
         step = Step(
             name,

@@ -7,6 +7,7 @@ A gradient therefore says how its energy depends on the value of the field that 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -18,8 +19,49 @@ from isograd.prediction.moments.pairs import Array
 _POINTS = 12
 
 
-def passed_gate(nodes: Nodes, gradient: Field) -> tuple[Array, Array | None]:
-    """(slopes with the gradient's profile, what to divide their products by) of a function.
+PASSING = "passing"
+"""Note of a gradient beside its profile: its mean, not its energy, at the nodes, over the mean."""
+
+
+@dataclass(slots=True)
+class Gate:
+    """Slopes of a function, with what the gradient that goes back through it knows of its value."""
+
+    slopes: Array
+    """Times the root of the energy of the gradient there: what one entry's energy goes with."""
+    root: Array | None
+    """That root; None where the gradient knows nothing."""
+    passed: Array
+    """Times the mean of the gradient there: what two entries have in common goes with it."""
+    mean: Array | None
+    """That mean."""
+    less: Array | None = None
+    """E[m m'] of that mean, per kind of pair, once it has been asked for."""
+
+    def chain(self, nodes: Nodes, origin: Field, factor: Array | float = 1.0) -> Array:
+        """E[s s'] per kind of pair of the slopes times something known at the nodes.
+
+        Args:
+            nodes: of the function.
+            origin: what it is a function of.
+            factor: at the nodes.
+        """
+        if self.root is None or self.mean is None:
+            return np.array(nodes.between(self.slopes * factor, origin))
+        if self.less is None:
+            self.less = np.maximum(nodes.between(self.mean, origin), 1e-300)
+        found = nodes.between(self.passed * factor, origin) / self.less
+        same = tuple(slice(0, len(cut)) for cut in origin.cuts)
+        whole = np.maximum(nodes.expectation(np.square(self.root)), 1e-300)
+        found[same] = nodes.expectation(np.square(self.slopes * factor)) / whole
+        return np.asarray(found)
+
+
+def passed_gate(nodes: Nodes, gradient: Field) -> Gate:
+    """Slopes of a function that a gradient goes back through, with what that knows of its value.
+
+    Two entries whose gradients are open as often as their gates are: of what they have in common
+    each has the mean given its own value. Where only the energy is known, that is its root.
 
     Args:
         nodes: of the function that the gradient goes back through.
@@ -28,9 +70,10 @@ def passed_gate(nodes: Nodes, gradient: Field) -> tuple[Array, Array | None]:
     """
     profile = gradient.notes.get("profile")
     if profile is None or profile.shape != nodes.slopes.shape:
-        return nodes.slopes, None
+        return Gate(nodes.slopes, None, nodes.slopes, None)
     root = np.sqrt(profile)
-    return nodes.slopes * root, root
+    mean = gradient.notes.get(PASSING, root)
+    return Gate(nodes.slopes * root, root, nodes.slopes * mean, mean)
 
 
 @lru_cache(maxsize=1)
@@ -41,10 +84,10 @@ def _nodes() -> tuple[Array, Array]:
 def profile_of(
     gate: tuple[Array, Array], term: Field, other: Field, signs: tuple[float, float] = (1.0, 1.0)
 ) -> Array | None:
-    """Energy of a gradient given the value of one of two terms, over its mean.
+    """Something known of a gradient given the value of one of two terms, over its mean.
 
     Args:
-        gate: (values of the sum, energy there), [classes …, nodes].
+        gate: (values of the sum, what is known there), [classes …, nodes].
         term: a function of a Gaussian; the profile is at its nodes.
         other: the other term, taken as Gaussian.
         signs: of both in the sum.

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from math import prod
+
 import numpy as np
 
 from isograd.prediction import targets
 from isograd.prediction.backward import gains, holding, responses
+from isograd.prediction.backward.gates import PASSING
+from isograd.prediction.moments import pairs
 from isograd.prediction.moments.aligning import aligned
 from isograd.prediction.moments.fields import Field
 from isograd.prediction.moments.parts import few_classes
@@ -37,14 +41,22 @@ def added(first: Field, second: Field, where: Field) -> Field:
         holding.added(result, first, second, share)
     responses.add(result, first, second)
     targets.add(result, first, second)
-    profiles = [f.notes.get("profile") for f in (first, second)]
-    if one + two > 0 and any(profile is not None for profile in profiles):
-        parts = [1.0 if profile is None else profile for profile in profiles]
-        result.notes["profile"] = (one * parts[0] + two * parts[1]) / (one + two)
+    for key in ("profile", PASSING):
+        profiles = [f.notes.get(key) for f in (first, second)]
+        if one + two > 0 and any(profile is not None for profile in profiles):
+            parts = [1.0 if profile is None else profile for profile in profiles]
+            mine, other = (one, two) if key == "profile" else (_in_common(a), _in_common(b))
+            result.notes[key] = (mine * parts[0] + other * parts[1]) / (mine + other)
     if "moment" in first.notes or "moment" in second.notes:
         x, y = aligned(moment_of(first, where), moment_of(second, where))
         result.notes["moment"] = x.like(x.second + y.second)
     return result
+
+
+def _in_common(g: Field) -> float:
+    """Size of E g g' of two different entries, whatever they are."""
+    alone = g.energy / max(prod(g.sizes), 1)
+    return max(abs(float(g.second.ravel() @ pairs.every_share(g.cuts)) - alone), _LEAST)
 
 
 def _mixed(one: float, other: float, share: float) -> float:

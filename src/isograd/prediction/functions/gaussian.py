@@ -48,6 +48,8 @@ class Quadrature:
 
     correlation: Array | None = None
     """Of the Gaussians behind the entries, per kind of pair, where the entries are no Gaussians."""
+    given: Callable[[], tuple[tuple[Array, Array], tuple[Array, Array]]] | None = None
+    """Of a sum whose law is known: means of both terms at the nodes, and of their squares."""
     _related: tuple[Array, Array, Array | None] | None = None
     """What `related` found last, behind the second moments that it was for."""
     _basis: Array | None = None

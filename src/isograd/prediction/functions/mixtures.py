@@ -8,16 +8,20 @@ back the second moments known of it (a Gaussian copula).
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from isograd.prediction.functions.gaussian import Nodes, Quadrature
+from isograd.prediction.moments import pairs
+from isograd.prediction.moments.aligning import aligned
 from isograd.prediction.moments.fields import Field
 from isograd.prediction.moments.pairs import Array
 
+TERMS = ("of first term", "of other term")
+"""Notes of a gradient at a sum of a function and something Gaussian, of what it holds of either."""
 _GRID = 257
 _SUMMANDS = 64
 """Values that stand for the non-Gaussian term."""
@@ -45,10 +49,18 @@ def quadrature_of(f: Field, function: str = "") -> Quadrature:
     if terms is None:
         return _gaussian(f, function)
     skewed, other, sign = terms
-    values, weights = _standing_for(skewed.nodes)
+    one, two = aligned(skewed, other)
+    known = one.nodes is not None
+    skewed = one if known else skewed
+    largest = int(np.argmax(pairs.every_entry(skewed.cuts)))
+    assert skewed.nodes is not None
+    values, weights = _standing_for(skewed.nodes, largest)
     mean = float(weights @ values)
     variance = float(weights @ np.square(values - mean))
-    rest = max(other.energy - other.average**2, 0.0)
+    rest = other.energy - other.average**2
+    if known:
+        rest = float((two.energies - np.square(two.mean)).flat[largest])
+    rest = max(rest, 0.0)
     total = f.energies - np.square(f.mean)
     if variance <= 0 or not _SMALL < rest / variance < _LARGE or total.min() <= 0:
         return Quadrature.of(f)
@@ -59,7 +71,43 @@ def quadrature_of(f: Field, function: str = "") -> Quadrature:
     below = _of_each(torch.special.ndtr, (x[:, None] - shape) / smoothing) @ weights
     z = _normal_quantile(below)
     keep = np.concatenate([[True], np.diff(z) > 1e-9]) & np.isfinite(z)
-    return _copula(f, z[keep], x[keep], np.sqrt(total))
+    made = _copula(f, z[keep], x[keep], np.sqrt(total))
+    made.given = partial(_given, made, f.mean, np.sqrt(total), shape, weights, smoothing)
+    return made
+
+
+def _given(
+    made: Quadrature,
+    mean: Array,
+    deviation: Array,
+    shape: Array,
+    weights: Array,
+    smoothing: float,
+) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+    """E t and E t^2 of the term t that is no Gaussian, and of the Gaussian one, given the sum.
+
+    The sum is shape_k + smoothing z with probability weights_k, in units of its deviation, so that
+    of a sum x it is Bayes' rule for k.
+
+    Args:
+        made: nodes of the sum.
+        mean: of the sum, per class.
+        deviation: likewise.
+        shape: values of the first term in that unit, about its mean.
+        weights: their probabilities.
+        smoothing: deviation of the other term.
+
+    Returns:
+        Four times (..., nodes); both terms are as in the sum, about their means.
+    """
+    x = (made.x - mean[..., None]) / deviation[..., None]
+    away = np.square((x[..., None] - shape) / smoothing) / 2
+    likely = np.exp(away.min(-1, keepdims=True) - away) * weights
+    likely /= likely.sum(-1, keepdims=True)
+    first, square = likely @ shape, likely @ np.square(shape)
+    unit = deviation[..., None]
+    rest = np.square(x) - 2 * x * first + square
+    return (first * unit, square * unit**2), ((x - first) * unit, rest * unit**2)
 
 
 def _gaussian(f: Field, function: str) -> Quadrature:
@@ -70,13 +118,12 @@ def _gaussian(f: Field, function: str) -> Quadrature:
     return Quadrature(f.mean, deviation)
 
 
-def _standing_for(nodes: Nodes) -> tuple[Array, Array]:
+def _standing_for(nodes: Nodes, largest: int) -> tuple[Array, Array]:
     """A few values and weights for a function's law, in its largest class of entries."""
     flat = nodes.values.reshape(-1, nodes.values.shape[-1])
     weights = nodes.quadrature.weights.reshape(flat.shape)
-    middle = len(flat) // 2
-    order = np.argsort(flat[middle])
-    values, share = flat[middle][order], weights[middle][order]
+    order = np.argsort(flat[largest])
+    values, share = flat[largest][order], weights[largest][order]
     ends = np.cumsum(share)
     group = np.minimum((ends - share / 2) / ends[-1] * _SUMMANDS, _SUMMANDS - 1).astype(int)
     mass = np.bincount(group, share, _SUMMANDS)

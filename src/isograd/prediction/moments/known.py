@@ -22,6 +22,15 @@ _FEW, _SMALLEST, _LARGEST = 8, 1024, 4_000_000
 """Entries of an axis, and in all, from which that is told from chance; in all, at most."""
 
 
+def sign_of(f: Field) -> int:
+    """1 for a field that is never below 0, -1 for one that is never above, 0 for any other."""
+    if f.nodes is None:
+        if not f.cuts:
+            return int(np.sign(f.average)) if f.energy == f.average**2 else 0
+        return int(f.notes.get(SIGN, 0))
+    return int(bool((f.nodes.values >= 0).all())) - int(bool((f.nodes.values <= 0).all()))
+
+
 def scalar(value: float) -> Field:
     """A known number."""
     return Field(np.array(value * value), (), (), np.array(float(value)))

@@ -9,15 +9,16 @@ import numpy as np
 
 from isograd.prediction.backward import gains, responses
 from isograd.prediction.backward.gains import hand_back
-from isograd.prediction.backward.gates import profile_of
+from isograd.prediction.backward.gates import PASSING, profile_of
 from isograd.prediction.backward.links import Link
 from isograd.prediction.functions.differences import of_difference
+from isograd.prediction.functions.mixtures import TERMS
 from isograd.prediction.functions.powers import note_product, note_sum
 from isograd.prediction.functions.scales import DEVIATION, of_own_spread
 from isograd.prediction.functions.spread import ALIKE, note_blend
 from isograd.prediction.moments.aligning import aligned
 from isograd.prediction.moments.fields import Field
-from isograd.prediction.moments.known import SIGN
+from isograd.prediction.moments.known import SIGN, sign_of
 from isograd.prediction.moments.means import fluctuation
 from isograd.prediction.ops import Outcome
 
@@ -123,8 +124,9 @@ def _passed(
 ) -> Field:
     """The gradient of a sum at one of its terms.
 
-    The term is w total + an independent rest, w its share of the variance, so that what the
-    gradient has in common with the total it has with the term w times.
+    Where the law of the sum is known, what the gradient has in common with a term is, too. Else the
+    term is w total + an independent rest, w its share of the variance, so that what the gradient
+    has in common with the total it has with the term w times.
     """
     result = gradient.summed_to(term.shape)
     if result is not gradient and term.shape == total.shape:
@@ -140,16 +142,26 @@ def _passed(
         responses.hand_back(result, gradient)
         result.notes["kurtosis"] = gradient.notes.get("kurtosis", 3.0)
     if gate is not None and term.nodes is not None:
-        profile = profile_of(gate, term, other, signs)
-        if profile is not None:
-            result.notes["profile"] = profile
+        x, energy, mean = gate
+        for key, known in (("profile", energy), (PASSING, mean)):
+            profile = profile_of((x, known), term, other, signs)
+            if profile is not None:
+                result.notes[key] = profile
     if moment is not None:
-        whole, part = (f.energy - f.average**2 for f in (total, term))
-        share = (part / whole) ** 2 if whole > 0 else 0.0
-        centered = gradient.notes.get("centered", moment)
-        g, sums, own, joint = aligned(result, total, term, centered)
-        rest = own.second - own.products() - share * (sums.second - sums.products())
-        found = share * joint.second + g.second * rest
+        terms = total.notes.get("terms")
+        known = None
+        if terms is not None:
+            known = gradient.notes.get(TERMS[term is not terms[0]])
+        if known is not None:
+            g, own, more = aligned(result, term, known)
+            found = more.second + g.second * (own.second - own.products())
+        else:
+            whole, part = (f.energy - f.average**2 for f in (total, term))
+            share = (part / whole) ** 2 if whole > 0 else 0.0
+            centered = gradient.notes.get("centered", moment)
+            g, sums, own, joint = aligned(result, total, term, centered)
+            rest = own.second - own.products() - share * (sums.second - sums.products())
+            found = share * joint.second + g.second * rest
         result.notes["centered"] = g.like(found)
         result.notes["moment"] = g.like(found + g.second * own.products())
     return result
@@ -162,15 +174,6 @@ def summed(a: Field, b: Field, sign: float = 1.0) -> Field:
     out = first.like(first.second + second.second + cross, first.mean + sign * second.mean)
     _blend(out, [(first, first.energy), (second, second.energy)])
     return out
-
-
-def sign_of(f: Field) -> int:
-    """1 for a field that is never below 0, -1 for one that is never above, 0 for any other."""
-    if f.nodes is None:
-        if not f.cuts:
-            return int(np.sign(f.average)) if f.energy == f.average**2 else 0
-        return int(f.notes.get(SIGN, 0))
-    return int(bool((f.nodes.values >= 0).all())) - int(bool((f.nodes.values <= 0).all()))
 
 
 def multiplied(a: Field, b: Field) -> Outcome:

@@ -14,7 +14,12 @@ from isograd.prediction.functions.gaussian import Nodes
 from isograd.prediction.functions.hiding import MASKED, hidden, hiding
 from isograd.prediction.functions.joint import of_twins
 from isograd.prediction.functions.powers import hand_on
-from isograd.prediction.functions.proportions import averaged_by_own, of_own_sum
+from isograd.prediction.functions.proportions import (
+    averaged_by_own,
+    by_own_products,
+    of_own_sum,
+    over_own_products,
+)
 from isograd.prediction.functions.scales import POWER, own_scale
 from isograd.prediction.moments.aligning import aligned
 from isograd.prediction.moments.fields import Field
@@ -139,6 +144,8 @@ def combined(call: Call, name: str, a: Field, b: Field) -> Outcome:
         return together
     if name in ("mul", "div"):
         norm = own_scale(call, name, a, b)
+        if norm is None and name == "mul":
+            norm = by_own_products(call, a, b) or by_own_products(call, b, a)
         if norm is not None:
             return norm
     if name in ("add", "sub"):
@@ -152,6 +159,7 @@ def combined(call: Call, name: str, a: Field, b: Field) -> Outcome:
         return done
     if name == "div":
         shares = of_own_sum(call, a, b) or averaged_by_own(call, a, b)
+        shares = shares or over_own_products(call, a, b)
         if shares is not None:
             return shares
         inverse = of_one(call, b, torch.reciprocal, "reciprocal")

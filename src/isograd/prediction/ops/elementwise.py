@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from isograd.prediction.backward import gains, holding, responses
-from isograd.prediction.backward.gates import passed_gate
+from isograd.prediction.backward.gates import Gate, passed_gate
 from isograd.prediction.backward.noise import through_factor
 from isograd.prediction.functions import waves
 from isograd.prediction.functions.filters import TILT
 from isograd.prediction.functions.gaussian import Nodes, Quadrature
-from isograd.prediction.functions.mixtures import quadrature_of
+from isograd.prediction.functions.mixtures import TERMS, quadrature_of
 from isograd.prediction.functions.scales import POWER
 from isograd.prediction.moments.aligning import aligned
 from isograd.prediction.moments.fields import Field
@@ -210,15 +210,12 @@ def outcome(call: Call, origin: Field, nodes: Nodes, inputs: list[tuple[Field, A
             if one is not origin:
                 report = _times(origin, nodes.between(slope, origin), gradient)
                 call.run.arrive(one, report, passed_on=True)
-        slopes, profile = passed_gate(nodes, gradient)
-        if profile is None:
-            chain = nodes.chain(origin)
-        else:
-            chain = nodes.between(slopes, origin)
-            chain = chain / np.maximum(nodes.between(profile, origin), 1e-300)
+        gate = passed_gate(nodes, gradient)
+        slopes = gate.slopes
+        chain = nodes.chain(origin) if gate.root is None else gate.chain(nodes, origin)
         result = responses.gated(_times(origin, chain, gradient), gradient, out, origin, nodes)
         if "terms" in origin.notes:
-            result.notes["gate"] = (nodes.quadrature.x, np.square(slopes))
+            result.notes["gate"] = (nodes.quadrature.x, np.square(slopes), gate.passed)
         result.noise = gradient.noise + nodes.slope_noise(origin)
         units = origin.notes.get(responses.WEIGHTED, 1 if len(origin.groups) > 3 else -1)
         if call.run.weighs:
@@ -233,15 +230,33 @@ def outcome(call: Call, origin: Field, nodes: Nodes, inputs: list[tuple[Field, A
             if not origin.is_centered:
                 shifts["centered"] = x - origin.mean[..., None]
             for key, factor in shifts.items():
-                apart = _times(origin, nodes.between(slopes * factor, origin), gradient)
+                apart = _times(origin, gate.chain(nodes, origin, factor), gradient)
                 result.notes[key] = responses.gated(apart, gradient, out, origin, nodes, factor)
+            if nodes.quadrature.given is not None:
+                _of_terms(result, gradient, origin, nodes, gate)
         responses.through_function(result, gradient, origin, nodes, units)
         holding.of_difference(result, gradient, origin, nodes)
         result = holding.through_function(call.run.twins, gradient, result, out)
-        gains.with_slopes(result, gradient, origin, nodes, ("moment", "centered", TILT))
+        gains.with_slopes(result, gradient, origin, nodes, ("moment", "centered", TILT, *TERMS))
         return [(origin, result)]
 
     return Outcome(out, back, [one for one, _ in inputs])
+
+
+def _of_terms(result: Field, gradient: Field, origin: Field, nodes: Nodes, gate: Gate) -> None:
+    """What a gradient at a sum holds of both terms t: E[g t g' t'] - E[g g'] E[t t'].
+
+    Given the sum, a term t is E[t | sum] and a rest, which two entries have not in common.
+    """
+    assert nodes.quadrature.given is not None
+    same = tuple(slice(0, len(cut)) for cut in origin.cuts)
+    for key, (share, square) in zip(TERMS, nodes.quadrature.given(), strict=True):
+        passed, known = gate.chain(nodes, origin, share), np.array(nodes.between(share, origin))
+        passed[same] = gate.chain(nodes, origin, np.sqrt(square))[same]
+        known[same] = nodes.expectation(square)
+        apart = _times(origin, passed, gradient)
+        g, whole = aligned(result, origin.like(known))
+        result.notes[key] = apart.like(apart.second - g.second * whole.second)
 
 
 def _steps(inputs: list[tuple[Field, Array]]) -> list[tuple[Field, Array]]:

@@ -22,10 +22,11 @@ from isograd.prediction.backward.responses import (
 from isograd.prediction.functions.biases import biased
 from isograd.prediction.functions.grams import FEATURES, KEYS, attended
 from isograd.prediction.functions.hiding import hiding_of
+from isograd.prediction.functions.proportions import FACTORS, by_own_products
 from isograd.prediction.functions.spread import ALIKE, alike_of, read_features
 from isograd.prediction.moments.contraction import contracted, in_common
 from isograd.prediction.moments.fields import Field
-from isograd.prediction.moments.known import scalar
+from isograd.prediction.moments.known import SIGN, scalar, sign_of
 from isograd.prediction.moments.masks import steps_of
 from isograd.prediction.moments.means import fluctuation
 from isograd.prediction.moments.mixing import matrix_of, mixed, noted
@@ -137,6 +138,10 @@ class Linear(Op):
             part = product(call, found, of_found, other, of_other, kept)
             call.run.record(call.name, self.source, part)
             found, of_found = part.out, kept
+        if set(of_found) == set(out) > set(labels[-1]):
+            shares = by_own_products(call, found, fields[-1], out)
+            if shares is not None:
+                return shares
         return product(call, found, of_found, fields[-1], labels[-1], out)
 
     def _inner(self, call: Call, a: Any, b: Any) -> Outcome:
@@ -236,6 +241,9 @@ def product(
     out.noise = x.noise + y.noise + fluctuation(x) + fluctuation(y)
     out.condition = x.condition + y.condition
     inner = out
+    if sign := sign_of(x) * sign_of(y):
+        out.notes[SIGN] = sign
+    out.notes[FACTORS] = (x, of_x, y, of_y, of_out)
     learned = [one for one in (x, y) if "draw" in one.notes]
     itself = not learned and call.run.twins.plain(x) is call.run.twins.plain(y)
     if "draw" not in x.notes and "draw" not in y.notes:
