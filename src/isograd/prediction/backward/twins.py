@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from isograd.prediction.backward import links
+from isograd.prediction.backward.covariances import of_functions, times, total_of
 from isograd.prediction.backward.links import SUMS, Link, end_of, factor_of, link_of, sign_of
 from isograd.prediction.functions.series import cross_series
 from isograd.prediction.moments.aligning import aligned
@@ -120,26 +121,40 @@ class Twins:
         if a.nodes is not None and a.origin is not None:
             other = self.plain(b)
             if other.nodes is not None and other.origin is not None:
-                return _of_functions(a, other, self.covariance(a.origin, other.origin))
-            return _times(self.covariance(a.origin, b), a.nodes.mean_slope())
+                return of_functions(a, other, self.covariance(a.origin, other.origin))
+            return times(self.covariance(a.origin, b), a.nodes.mean_slope())
         link = link_of(step, a)
         if step is None or link is None or end_of(link):
             return self._second(a, b, step)
         if link.kind in SUMS:
             parts = [
-                _times(self.covariance(one, b), sign)
+                times(
+                    self.covariance(one, b) if one.shape == a.shape else self._spread(one, b), sign
+                )
                 for one, sign in zip(step.inputs, link.signs, strict=False)
-                if one.shape == a.shape
             ]
-            return _total(parts)
+            return total_of(parts)
         inner = self.covariance(step.inputs[0], b)
         return None if inner is None or link.ahead is None else link.ahead(inner)
+
+    def _spread(self, a: Field, b: Field) -> Field | None:
+        """Of what is broadcast in a sum, as codes of positions are, with a sum that has it, too."""
+        step = self.made.get(id(b))
+        link = link_of(step, b)
+        if step is None or link is None or link.kind not in SUMS or b.nodes is not None:
+            return None
+        alone = a.like(a.second - a.products())
+        parts = [
+            times(alone.expanded(b.shape) if one is a else self._spread(a, one), sign)
+            for one, sign in zip(step.inputs, link.signs, strict=False)
+        ]
+        return total_of(parts)
 
     def _second(self, a: Field, b: Field, step: Step | None) -> Field | None:
         """Follows `b` back, `a` being a product or an input."""
         other = self.made.get(id(b))
         if b.nodes is not None and b.origin is not None:
-            return _times(self.covariance(a, b.origin), b.nodes.mean_slope())
+            return times(self.covariance(a, b.origin), b.nodes.mean_slope())
         link = link_of(other, b)
         if other is None or link is None:
             return None
@@ -147,15 +162,15 @@ class Twins:
             return None if step is None else self._ends(a, step, b, other)
         if link.kind in SUMS:
             parts = [
-                _times(self.covariance(a, one), sign)
+                times(self.covariance(a, one), sign)
                 for one, sign in zip(other.inputs, link.signs, strict=False)
                 if one.shape == b.shape
             ]
-            return _total(parts)
+            return total_of(parts)
         inner = self.covariance(a, other.inputs[0])
         if inner is None or link.kind == "layout":
             return inner
-        return _times(inner, factor_of(link, other.inputs[0]))
+        return times(inner, factor_of(link, other.inputs[0]))
 
     def _ends(self, a: Field, one: Step, b: Field, two: Step) -> Field | None:
         """Two products: with the same weights, or of twins; the same parts; pieces joined alike."""
@@ -235,7 +250,7 @@ class Twins:
         if born is None:
             return self._gradient_second(a, b, None)
         if len(born) == 2:
-            return _total([self.gradients(one, b) for one in born])
+            return total_of([self.gradients(one, b) for one in born])
         step, before, into, place = born
         if (crossed := step.outputs[place].notes.get(links.CROSSED)) is not None:
             other = self.born.get(id(self._plain_gradient(b)))
@@ -248,7 +263,7 @@ class Twins:
             if other is not None and len(other) > 2 and _of_function(other):
                 joint = self.gradients(before, other[1])
                 return self._gated(step, other[0], joint)
-            return _times(self.gradients(before, b), step.outputs[0].nodes.mean_slope())
+            return times(self.gradients(before, b), step.outputs[0].nodes.mean_slope())
         if link is None:
             return None
         if end_of(link):
@@ -257,7 +272,7 @@ class Twins:
         if inner is None:
             return None
         if link.kind in SUMS:
-            return _times(inner.summed_to(into.shape), sign_of(step, link, into))
+            return times(inner.summed_to(into.shape), sign_of(step, link, into))
         return None if link.behind is None else link.behind(inner)
 
     def _gradient_second(self, a: Field, b: Field, mine: Any) -> Field | None:
@@ -265,21 +280,21 @@ class Twins:
         if born is None:
             return None
         if len(born) == 2:
-            return _total([self.gradients(a, one) for one in born])
+            return total_of([self.gradients(a, one) for one in born])
         step, before, into, place = born
         link = link_of(step, step.outputs[place])
         if _of_function(born):
-            return _times(self.gradients(a, before), step.outputs[0].nodes.mean_slope())
+            return times(self.gradients(a, before), step.outputs[0].nodes.mean_slope())
         if link is None:
             return None
         if end_of(link):
             return None if mine is None else self._gradient_ends(a, mine, b, born)
         inner = self.gradients(a, before)
         if link.kind in SUMS:
-            return _times(inner, sign_of(step, link, into))
+            return times(inner, sign_of(step, link, into))
         if inner is None or link.kind == "layout":
             return inner
-        return _times(inner, factor_of(link, into))
+        return times(inner, factor_of(link, into))
 
     def _gradient_ends(self, a: Field, one: Any, b: Field, two: Any) -> Field | None:
         """Gradients through two products, the same parts, or pieces joined alike."""
@@ -332,7 +347,7 @@ class Twins:
         assert u.origin is not None
         assert v.origin is not None
         if u.nodes.values.shape != v.nodes.values.shape:
-            return _times(joint, u.nodes.mean_slope() * v.nodes.mean_slope())
+            return times(joint, u.nodes.mean_slope() * v.nodes.mean_slope())
         shared = self.covariance(u.origin, v.origin)
         slopes = (u.nodes.slope_coefficients(), v.nodes.slope_coefficients())
         _, second = cross_series(u.nodes.quadrature, v.nodes.quadrature, *slopes, u.origin, shared)
@@ -364,32 +379,3 @@ def _of_function(born: tuple[Any, ...]) -> bool:
     step, _, into, _ = born
     out = step.outputs[0]
     return not step.several and out.nodes is not None and out.origin is into
-
-
-def _of_functions(a: Field, b: Field, shared: Field | None) -> Field | None:
-    """Covariance of two functions of fields with a known covariance."""
-    if shared is None:
-        return None
-    assert a.nodes is not None
-    assert b.nodes is not None
-    assert a.origin is not None
-    if a.nodes.values.shape != b.nodes.values.shape:  # other classes: to first order
-        return _times(shared, a.nodes.mean_slope() * b.nodes.mean_slope())
-    values = (a.nodes.value_coefficients(), b.nodes.value_coefficients())
-    mean, second = cross_series(a.nodes.quadrature, b.nodes.quadrature, *values, a.origin, shared)
-    return a.origin.like(second - mean)
-
-
-def _times(f: Field | None, factor: float) -> Field | None:
-    return None if f is None else f.like(f.second * factor)
-
-
-def _total(parts: list[Field | None]) -> Field | None:
-    known = [one for one in parts if one is not None]
-    if not known:
-        return None
-    total = known[0]
-    for one in known[1:]:
-        p, q = aligned(total, one)
-        total = p.like(p.second + q.second)
-    return total
