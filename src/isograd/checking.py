@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from isograd.diagnosis import diagnose
-from isograd.errors import InputError, IsogradError, UntrainableError
+from isograd.errors import InputError, IsogradError, UntrainableError, checked_seed
 from isograd.findings import Diagnosis, Severity
 from isograd.records import Reading, Record
 
@@ -57,6 +57,7 @@ def check(
     from isograd.probe.rehearsal import rehearse
     from isograd.sites.batches import beside
 
+    seed = checked_seed(seed, "check")
     if not isinstance(steps, int):
         raise InputError(f"check: steps={steps!r}; it must be a whole number")
     if steps < 0 or (steps and optimizer is None):

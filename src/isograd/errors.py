@@ -1,7 +1,9 @@
 """Every error a user can meet: each says where, what was found and what to do."""
 
+import operator
 import sys
 import warnings
+from typing import Any
 
 
 class IsogradError(Exception):
@@ -64,6 +66,24 @@ def a_kind(value: object) -> str:
     """The type of what was found, with its article: `a list`, `an int`."""
     name = type(value).__name__
     return f"{'an' if name[:1].lower() in tuple('aeio') else 'a'} {name}"
+
+
+def checked_seed(seed: Any, who: str) -> int:
+    """A seed that was handed in, as an int.
+
+    Args:
+        seed: a whole number of any kind.
+        who: the function that it was handed to.
+
+    Raises:
+        InputError: it is none.
+    """
+    try:
+        return operator.index(seed)
+    except TypeError:
+        raise InputError(
+            f"{who}: seed={seed!r} is {a_kind(seed)}; give a whole number, such as 0"
+        ) from None
 
 
 def warn(message: str) -> None:

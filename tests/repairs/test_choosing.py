@@ -59,6 +59,34 @@ def test_data_that_are_the_first_cause_are_mended_before_a_norm_that_bears_them(
     assert order(same, norm, data) == ["data", "both", "norm"]
 
 
+def test_initializations_that_gain_about_the_same_stay_in_the_order_of_the_plan() -> None:
+    def drawn(name: str, score: float) -> Runner:
+        return runner(name, score, invasive=2, families=("init",))
+
+    # A twentieth of a gain of 1.3 is the luck of a draw.
+    assert order(drawn("plain", 1.0), drawn("other", 0.95)) == ["plain", "other"]
+    assert order(drawn("plain", 1.0), drawn("other", 0.9)) == ["other", "plain"]
+    three = drawn("plain", 1.0), drawn("other", 0.95), drawn("best", 0.92)
+    assert order(*three) == ["other", "best", "plain"]
+    # What draws nothing begins with the same weights.
+    assert order(runner("rate", 1.0), runner("other", 0.95)) == ["other", "rate"]
+
+
+def test_a_wrong_loss_is_mended_though_other_changes_learn_faster_on_top_of_it() -> None:
+    norm = runner("norm", 0.5, invasive=6, families=("normalization",))
+    gain = runner("gain", 1.8, invasive=2, families=("init",))
+    loss = runner("loss", 2.29, invasive=1, families=("loss",), pressing=True)
+    assert order(norm, gain, loss) == ["loss", "norm", "gain"]
+    assert order(norm, runner("loss", 2.31, invasive=1, families=("loss",), pressing=True)) == [
+        "norm",
+        "loss",
+    ]
+    both = runner("both", 0.4, invasive=6, families=("loss", "normalization"))
+    assert order(norm, loss, both)[0] == "both"  # that is a second trouble
+    second = runner("loss", 2.29, invasive=1, families=("loss",), pressing=True, cause=1)
+    assert order(norm, second)[0] == "norm"
+
+
 def test_together_with_what_helps_aside_a_change_is_aside() -> None:
     own, other = Treatment(cause=1), Treatment(cause=0, aside=True)
     assert own.then(other).aside

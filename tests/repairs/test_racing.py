@@ -12,12 +12,13 @@ from torch import nn
 from isograd.diagnosis import diagnose
 from isograd.findings import Diagnosis
 from isograd.probe.measuring import measure
-from isograd.remedies import Case
+from isograd.remedies import Case, Plan
+from isograd.repairs.comparing import SMALLEST
 from isograd.repairs.proving import Series, compared, prove
 from isograd.repairs.racing import Race, Runner, affordable
 from isograd.repairs.rehearsing import FIRST, SETTLED, rehearsed
 from isograd.repairs.result import Trial
-from isograd.repairs.scoring import judge
+from isograd.repairs.scoring import Judge, judge
 from isograd.repairs.supply import gather
 from isograd.repairs.treatments import Treatment
 from patients import data
@@ -167,6 +168,38 @@ def test_to_run_away_is_to_be_lost() -> None:
     worse = trial("as it is", *[(2.3, 2.4, 2.5)] * 3, score=2.303)
     assert compared(away, calm, (2.31,), 0.05).better
     assert not compared(worse, calm, (2.31,), 0.05).better  # a gain of nothing
+
+
+def test_where_nothing_was_learned_more_than_noise_is_a_gain() -> None:
+    def better(before: float, after: float, smallest: float = SMALLEST) -> bool:
+        told = [
+            Trial(name, ((2.3, 2.3),) * 3, (score, score - 1e-4, score + 1e-4), (None,) * 3)
+            for name, score in (("as it is", before), ("change", after))
+        ]
+        return compared(*told, (2.3,), 0.05, smallest).better
+
+    assert better(2.3, 2.27)
+    assert not better(2.3, 2.295)  # 0.2 %, which 256 samples do not tell
+    assert not better(1.3, 1.28)  # it learns: 1.5 % are not worth a change
+    assert not better(2.3, 2.27, smallest=0.1)  # too little to end a proof early
+
+
+def test_a_change_that_fails_when_it_is_judged_broke() -> None:
+    case = case_of(he(mlp(64, 40, 10)))
+
+    def fails(_: nn.Module) -> float:
+        raise RuntimeError("no such mode")
+
+    score = cast("Judge", fails)
+    supply = race_of(case).supply
+    change = Treatment(plans=(Plan("some", "does nothing"),), labels=("some",))
+    series = Series(change, case, supply, score)
+    assert series.run(0, 3) == 3
+    trial = series.first(1)
+    assert trial.scores == (float("inf"),)
+    assert trial.broke == ("RuntimeError: no such mode",)
+    with pytest.raises(RuntimeError, match="no such mode"):
+        Series(Treatment(), case, supply, score).run(0, 3)
 
 
 def test_trouble_that_comes_late_is_waited_for() -> None:

@@ -2,6 +2,7 @@
 
 import copy
 import functools
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -176,6 +177,22 @@ def test_families_that_are_not_allowed_are_not_used() -> None:
 def test_a_budget_that_is_none_is_refused(budget: object) -> None:
     with pytest.raises(InputError, match="budget"):
         isograd.repair(nn.Linear(4, 2), torch.randn(8, 4), budget=budget)
+
+
+def test_more_steps_than_asked_for_are_told() -> None:
+    torch.manual_seed(0)
+    model = he(mlp(64, 40, 10))
+    done = isograd.repair(model, digits()[0], optimizer=SGD, data=digits(), budget=1)
+    assert f"budget: {done.cost.steps} steps were taken, not 1:" in " ".join(done.notes)
+    kept = isograd.repair(model, digits()[0], optimizer=SGD, data=digits(), budget=40)
+    assert kept.cost.steps <= 40
+    assert not any(note.startswith("budget:") for note in kept.notes)
+
+
+@pytest.mark.parametrize("ask", [isograd.check, isograd.repair])
+def test_a_seed_that_is_none_is_refused(ask: Callable[..., object]) -> None:
+    with pytest.raises(InputError, match="seed='a' is a str; give a whole number"):
+        ask(nn.Linear(4, 2), torch.randn(8, 4), seed="a")
 
 
 @pytest.mark.parametrize(("allow", "told"), [((), "empty"), (("magic",), "'magic'.*init")])

@@ -52,7 +52,13 @@ def test_of_few_batches_a_fifth_is_held_out(count: int, held: int) -> None:
     assert (len(supply.held), len(supply.train)) == (held, count - held)
 
 
-@pytest.mark.parametrize("data", [None, batches(1), []])
+@pytest.mark.parametrize("data", [[], iter(())])
+def test_data_without_a_batch_are_an_error(data: object) -> None:
+    with pytest.raises(DataError, match="data: it holds no batch"):
+        gather(data, batches(1)[0], steps=100)
+
+
+@pytest.mark.parametrize("data", [None, batches(1)])
 def test_with_one_batch_it_says_that_nothing_is_held_out(data: object) -> None:
     supply = gather(data, batches(1)[0], steps=100)
     assert not supply.apart

@@ -13,10 +13,13 @@ import isograd
 from isograd.diagnosis import diagnose
 from isograd.probe.measuring import measure
 from isograd.remedies import FAMILIES, Case
-from isograd.repairs.attempting import NOT_TRIED, Attempt
+from isograd.repairs.attempting import NOT_TRIED, Attempt, _akin
 from isograd.repairs.budget import Budget
+from isograd.repairs.comparing import Comparison
 from isograd.repairs.planning import candidates
 from isograd.repairs.repairing import _added_up, _to_do
+from isograd.repairs.result import Trial
+from isograd.repairs.treatments import Treatment
 from patients import data
 from patients.dense import mlp
 
@@ -50,8 +53,10 @@ def dead(seed: int) -> nn.Sequential:
     return model
 
 
-@pytest.mark.parametrize("seed", [0, 6, 8])
-def test_what_stands_behind_an_error_is_mended_with_it(seed: int) -> None:
+@pytest.mark.parametrize(
+    ("seed", "second"), [(0, "init-head"), (6, "init-head"), (8, "preprocess-targets")]
+)
+def test_what_stands_behind_an_error_is_mended_with_it(seed: int, second: str) -> None:
     # Alone, a linear output brings to light that the network starts far off: 17 to 61, where the
     # dead one has 25; what takes that away does nothing behind a dead rectifier.
     x = torch.arange(-1.0, 6.0)[:, None]
@@ -61,7 +66,7 @@ def test_what_stands_behind_an_error_is_mended_with_it(seed: int) -> None:
     adam = functools.partial(torch.optim.Adam, lr=1e-3)
     done = isograd.repair(model, batch, F.mse_loss, optimizer=adam, data=[batch] * 8)
     assert done.verdict == "repaired", str(done)
-    assert done.remedies == ("output-activation", "init-head")
+    assert done.remedies == ("output-activation", second)
     # 16 is the variance of the targets.
     assert "A constant answer comes to 16:" in done.reason
 
@@ -84,6 +89,87 @@ def test_an_error_that_is_maximized_is_minimized(make: Any, line: str) -> None:
     assert done.verdict == "repaired", str(done)
     assert done.remedies == ("optimizer-defaults",)
     assert done.code.endswith(f"optimizer = torch.optim.{line.format('model.parameters()')}")
+
+
+def proved(left: int, *, better: bool, kinds: str) -> tuple[list[str], int, str]:
+    """Names that were put to the proof, the length of its runs, and the one that was kept.
+
+    Args:
+        left: steps of the budget.
+        better: whether the last of the changes passes.
+        kinds: of the changes, `v` of values and `a` of the architecture; named a0, v1, …
+    """
+    changes = [
+        Treatment(
+            labels=(f"{kind}{i}",), invasive=FAMILIES.index("init" if kind == "v" else "residual")
+        )
+        for i, kind in enumerate(kinds)
+    ]
+    budget, asked, lengths = Budget(left), list[str](), set[int]()
+
+    def prove(_: Any, change: Treatment, *, steps: int, **rest: Any) -> Any:
+        passes = better and change is changes[-1]
+        rest["spend"](3 * steps * (1 if asked else 2))
+        asked.append(change.name)
+        lengths.add(steps)
+        trial = Trial(change.name, (), (), ())
+        after = (1.0, 1.1, 1.0) if passes else (2.3, 2.2, 2.3)
+        return trial, trial, Comparison((2.3, 2.2, 2.3), after)
+
+    over = SimpleNamespace(
+        budget=budget,
+        _shown=True,
+        seed=0,
+        _starts=(2.3,),
+        dropped={},
+        _series=lambda one: one,
+        case=SimpleNamespace(model=nn.Linear(1, 1)),
+    )
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("isograd.repairs.attempting.prove", prove)
+        kept = Attempt.prove(cast(Attempt, over), changes)
+    assert budget.left >= 0
+    return asked, lengths.pop(), kept.change.name
+
+
+def test_where_the_first_fails_the_next_is_proved() -> None:
+    assert proved(156, better=True, kinds="va") == (["v0", "a1"], 17, "a1")
+    assert proved(156, better=True, kinds="vv") == (["v0", "v1"], 17, "v1")
+    assert proved(156, better=False, kinds="vvav") == (["v0", "a2"], 17, "v0")
+    assert proved(45, better=False, kinds="va")[:2] == (["v0"], 7)  # no room for two
+    assert proved(156, better=True, kinds="v") == (["v0"], 19, "v0")
+
+
+def test_what_was_made_for_a_cause_has_no_kin_that_was_made_for_another() -> None:
+    rate, adam = (Treatment(families=("optimizer",), aside=aside) for aside in (False, True))
+    assert _akin(rate, rate)
+    assert not _akin(adam, rate)  # a higher rate helps: no other optimizer
+    assert _akin(rate, adam)
+    assert _akin(adam, adam)
+    assert not _akin(Treatment(families=("init",)), rate)
+
+
+def test_a_rate_that_is_too_low_is_raised() -> None:
+    torch.manual_seed(0)
+    x, y = data.digits(1280)
+    batches = list(zip(x.split(64), y.split(64), strict=True))
+    slow = functools.partial(torch.optim.SGD, lr=1e-6)
+    done = isograd.repair(mlp(64, 64, 64, 64, 10), batches[0], optimizer=slow, data=batches)
+    assert done.verdict == "repaired"
+    assert done.remedies == ("optimizer-lr",)
+    assert done.before.findings[0].cause == "lr-too-low"
+    assert "fold" not in done.effects[0]
+
+
+def test_a_softmax_in_front_of_cross_entropy_is_all_that_is_taken_away() -> None:
+    torch.manual_seed(0)
+    x, y = data.digits(1280)
+    batches = list(zip(x.split(64), y.split(64), strict=True))
+    model = nn.Sequential(*mlp(64, 64, 64, 64, 10), nn.Softmax(1))
+    sgd = functools.partial(torch.optim.SGD, lr=0.05)
+    done = isograd.repair(model, batches[0], F.cross_entropy, optimizer=sgd, data=batches)
+    assert done.verdict == "repaired"
+    assert done.remedies == ("loss-softmax",)
 
 
 @pytest.mark.parametrize("seed", [0, 1])

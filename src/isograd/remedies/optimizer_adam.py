@@ -81,7 +81,10 @@ class OptimizerAdam(Remedy):
         new = Made(torch.optim.Adam, settings)
         return Plan(
             self.code,
-            f"Layers whose gradients differ {number(ratio)} fold move at one speed.",
+            f"Layers whose gradients differ {number(ratio)} fold move at one speed."
+            if ratio >= self.spread
+            else f"Weights move by {number(self.lr)} at the first step, however small their "
+            "gradients are.",
             training=program(new.code()),
             optimizer=new,
         )

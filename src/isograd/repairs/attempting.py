@@ -146,20 +146,20 @@ class Attempt:
         return ahead
 
     def prove(self, changes: Sequence[Treatment]) -> Proof:
-        """Puts the first change to the proof, and if it fails the first of the other kind.
+        """Puts the first change to the proof, and if it fails the next, as long as steps are left.
 
-        The two kinds are changes of the architecture, and changes of values and settings; the
-        second is tried only where the steps are enough for both.
+        After the first comes the first of the other kind: the two are changes of the architecture,
+        and changes of values and settings. Runs are made so short that two proofs fit, where that
+        leaves them FEWEST_STEPS, and where scores told the changes apart.
 
         Returns:
             Of the change that passed, or else came nearest.
         """
-        left = self.budget.left
-        others = [c for c in changes if structural(c) is not structural(changes[0])]
-        steps = left // (3 * FEWEST) if others else 0
-        changes = [changes[0], *others[: int(steps >= SHORTEST)]]
-        most = MOST_SEEDS
-        if len(changes) == 1:
+        left, first = self.budget.left, changes[0]
+        others = [c for c in changes[1:] if structural(c) is not structural(first)][:1]
+        changes = [first, *others, *(c for c in changes[1:] if c not in others)]
+        most, steps = MOST_SEEDS, left // (3 * FEWEST)
+        if len(changes) == 1 or not self._shown or steps < FEWEST_STEPS:
             few = FEWEST + (self._shown and left >= 2 * (FEWEST + 1) * FEWEST_STEPS)
             most = min(max(left // (2 * SHORTEST), few), MOST_SEEDS)
             steps = max(1, left // (2 * most))
@@ -310,8 +310,13 @@ class Attempt:
 
 
 def _akin(one: Treatment, other: Treatment) -> bool:
-    """Whether two changes are of one family against one cause: then one may do what both do."""
-    return one.families == other.families and one.cause == other.cause
+    """Whether one is of the other's family, against the same cause: it may do the same better.
+
+    What was made for the cause has no kin that was made for another: where a higher rate helps,
+    no other optimizer is asked for.
+    """
+    same = one.families == other.families and one.cause == other.cause
+    return same and (other.aside or not one.aside)
 
 
 def _in_turn(one: Sequence[Treatment], other: Sequence[Treatment]) -> list[Treatment]:

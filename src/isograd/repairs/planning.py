@@ -85,12 +85,17 @@ def _roots(case: Case) -> int:
 
 
 def _wanted(case: Case) -> Iterator[tuple[int, bool, Severity, Remedy]]:
-    """(number of the cause, whether made for another, how bad it is, remedy), by promise."""
+    """(number of the cause, whether made for another, how bad it is, remedy), by promise.
+
+    Made for a cause are those that name it as early as any other does: `optimizer-lr` was made for
+    rates that are too low as well as for those that are too high.
+    """
     for place, (cause, severity) in enumerate(_causes(case).items()):
         made_for = [r for r in REMEDIES if cause in r.addresses]
         made_for.sort(key=lambda r: (r.addresses.index(cause), r.invasive))
         for remedy in made_for:
-            yield place, remedy.addresses[0] != cause, severity, remedy
+            aside = remedy.addresses.index(cause) > made_for[0].addresses.index(cause)
+            yield place, aside, severity, remedy
 
 
 def _planned(remedy: Remedy, case: Case) -> tuple[list[tuple[Remedy, Plan]], str]:

@@ -4,10 +4,11 @@ import math
 from collections.abc import Callable, Sequence
 
 from isograd.remedies import Case
+from isograd.repairs.choosing import NOISE
 from isograd.repairs.comparing import LEVEL, REPEATED, SMALLEST, Comparison
 from isograd.repairs.racing import Runner
 from isograd.repairs.result import Trial
-from isograd.repairs.scoring import Judge
+from isograd.repairs.scoring import Judge, failed
 from isograd.repairs.supply import Supply
 from isograd.repairs.treatments import Treatment
 
@@ -48,7 +49,7 @@ class Series:
             keep: whether it can be continued.
 
         Raises:
-            IsogradError: the network cannot be trained; of a change, that it cannot be made.
+            IsogradError: the network as it is cannot be trained; a change cannot be made.
         """
         runner = Runner(self.treatment, self.treatment.start(self._case, seed), seed)
         self._runs.append(runner)
@@ -60,11 +61,17 @@ class Series:
         return sum(self._train(r, steps - len(r.losses), keep) for r in short)
 
     def _train(self, runner: Runner, steps: int, keep: bool) -> int:
-        taken = runner.advance(self._supply, steps)
-        runner.judged(self._judge)
+        done = len(runner.losses)
+        try:
+            runner.advance(self._supply, steps)
+            runner.judged(self._judge)
+        except Exception as error:
+            if not self.treatment.plans:
+                raise
+            runner.broke, runner.score = failed(error), math.inf  # the change is what fails
         if not keep:
             del runner.trainee
-        return taken
+        return len(runner.losses) - done
 
     def __len__(self) -> int:
         return len(self._runs)
@@ -154,12 +161,16 @@ def compared(
         (u for u in sorted(finite) if max(after.scores) < u), max(finite, default=math.inf)
     )
     worst = worst if finite else _finite_worst(before, after)
+    # To train at all is worth a change, however little a short training shows.
+    if all(_lost(before)) and not any(_lost(after)):
+        smallest = 0.0
+    elif smallest == SMALLEST and min(before.scores) >= worst - NOISE * abs(worst):
+        smallest = NOISE
     return Comparison(
         tuple(min(score, worst) for score in before.scores),
         tuple(min(score, worst) for score in after.scores),
         level,
-        # To train at all is worth a change, however little a short training shows.
-        0.0 if all(_lost(before)) and not any(_lost(after)) else smallest,
+        smallest,
     )
 
 

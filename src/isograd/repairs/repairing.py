@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from isograd.diagnosis import diagnose
-from isograd.errors import DataError, InputError, ModelError
+from isograd.errors import DataError, InputError, ModelError, checked_seed
 from isograd.findings import Diagnosis, Finding, Severity
 from isograd.probe.borrowing import borrowed
 from isograd.probe.measuring import measure
@@ -23,6 +23,7 @@ from isograd.repairs.attempting import FEWEST_STEPS, NOT_TRIED, Attempt
 from isograd.repairs.budget import Budget, steps_until
 from isograd.repairs.comparing import Comparison
 from isograd.repairs.planning import Candidates, candidates
+from isograd.repairs.proving import FEWEST
 from isograd.repairs.racing import Runner
 from isograd.repairs.rehearsing import FIRST, SETTLED, rehearsed
 from isograd.repairs.result import Cost, Repair, Skipped, Trial
@@ -85,6 +86,7 @@ def repair(
     """
     began = time.perf_counter()
     steps, seconds = _budget(budget)
+    seed = checked_seed(seed, "repair")
     allow = _families(allow)
     most = MOST_BATCHES if seconds else max(steps // 4, SETTLED)
     batch = beside(batch, model)
@@ -128,7 +130,7 @@ def repair(
     same = Repair("healthy", "", model, loss, _instance(given), diagnosis, notes=tuple(notes))
     if diagnosis.healthy:
         reason = f"No finding asks for a change{tried}."
-        return replace(same, reason=reason, cost=_cost(spent, began))
+        return _closed(replace(same, reason=reason), spent, began, steps)
     _check_can_train(diagnosis)
     supplied = supply(most)
     notes += supplied.notes
@@ -140,9 +142,8 @@ def repair(
         found = candidates(case, allow)
         same = replace(same, skipped=found.skipped)
         if not found.treatments:
-            return replace(
-                same, verdict="no-remedy", reason=_untried(found), cost=_cost(spent, began)
-            )
+            nothing = replace(same, verdict="no-remedy", reason=_untried(found))
+            return _closed(nothing, spent, began, steps)
         # Steps that all trials go on from are theirs.
         ahead = spent if start.model is not case.model else 0
         spending = Budget(steps, spent=ahead, progress=progress)
@@ -152,7 +153,7 @@ def repair(
             spending.steps = steps_until(spending.until, pace, supplied)
         attempt = Attempt(case, start, supplied, found, allow=allow, budget=spending, seed=seed)
         done = _tried(attempt, found, same, late=max(spent, _added_up(case)))
-    return replace(done, cost=_cost(spent - ahead + spending.spent, began))
+    return _closed(done, spent - ahead + spending.spent, began, steps)
 
 
 def _tried(attempt: Attempt, found: Candidates, same: Repair, *, late: int) -> Repair:
@@ -314,8 +315,14 @@ def _untried(found: Candidates) -> str:
     return f"No remedy addresses what was found. {OWN}"
 
 
-def _cost(steps: int, began: float) -> Cost:
-    return Cost(steps, time.perf_counter() - began)
+def _closed(done: Repair, taken: int, began: float, asked: int) -> Repair:
+    """With what it took, and a note where that is more than the steps that were asked for."""
+    over = (
+        f"budget: {taken} steps were taken, not {asked}: to see whether a network learns takes "
+        f"{FIRST} to {SETTLED}, a proof {2 * FEWEST} or more"
+    )
+    notes = (*done.notes, over) if 0 < asked < taken else done.notes
+    return replace(done, notes=notes, cost=Cost(taken, time.perf_counter() - began))
 
 
 def _instance(optimizer: Any) -> torch.optim.Optimizer | None:

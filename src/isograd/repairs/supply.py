@@ -73,7 +73,7 @@ def gather(data: Iterable[Any] | None, batch: Any, steps: int) -> Supply:
         steps: the longest trial; no more batches are taken than it can use.
 
     Raises:
-        DataError: the data cannot be gone through, or a batch cannot be read.
+        DataError: the data cannot be gone through, hold no batch, or one cannot be read.
     """
     first = as_batch(batch)
     notes: list[str] = []
@@ -89,14 +89,16 @@ def gather(data: Iterable[Any] | None, batch: Any, steps: int) -> Supply:
             if len(taken) >= steps + held_most or room < 0:
                 break
         if not taken:
-            notes.append("data: it held no batch; all trials train on the one batch")
+            raise DataError(
+                "data: it holds no batch, or was gone through already; leave it out to train on "
+                "the one batch"
+            )
     held = min(held_most, int(len(taken) * HELD_SHARE)) or int(len(taken) > 1)
     if not held:
-        if not notes:
-            notes.append(
-                "trials: there is one batch, so that networks were trained and judged on the same "
-                "samples; data= would hold some out"
-            )
+        notes.append(
+            "trials: there is one batch, so that networks were trained and judged on the same "
+            "samples; data= would hold some out"
+        )
         every = tuple(taken) or (first,)
         return Supply(every, every, False, tuple(items), tuple(notes))
     return Supply(tuple(taken[held:]), tuple(taken[:held]), True, tuple(items[held:]), tuple(notes))
