@@ -135,3 +135,24 @@ def test_weights_of_recurrent_layers_have_the_noise_of_a_sum():
     assert (found / bands < 1.5).all(), found / bands
     assert (found / bands > 0.5).all(), found / bands
     assert bands[3] > 1.5 * bands[0]  # of inputs that have nothing in common it is less
+
+
+def test_gradients_of_one_direction_differ_as_their_band_says():
+    """Two classes: gradients of all samples point the same way, or the opposite one."""
+    labels = torch.randint(2, (32,), generator=torch.Generator().manual_seed(0))
+
+    def make() -> nn.Module:
+        layers = [layer for _ in range(3) for layer in (nn.Linear(64, 64), nn.ReLU())]
+        return nn.Sequential(*layers, nn.Linear(64, 2))
+
+    found = []
+    for seed in range(DRAWS):
+        torch.manual_seed(3 * seed)
+        batch = torch.randn(32, 64, generator=torch.Generator().manual_seed(seed)), labels
+        record = isograd.measure(make(), batch, nn.functional.cross_entropy, seed=3 * seed + 2)
+        found.append(record.series["backward.rms"][:5])
+    spread = np.log(np.array(found)).std(axis=0)
+    guess = isograd.predict(make, batch, loss=nn.functional.cross_entropy)
+    bands = np.array(guess.series["backward.band"][:5])
+    assert spread.min() > 0.08
+    assert 0.75 < np.median(spread / bands) < 1.2

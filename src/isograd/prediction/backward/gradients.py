@@ -9,6 +9,7 @@ import numpy as np
 from isograd.prediction import targets
 from isograd.prediction.backward import gains, holding, responses
 from isograd.prediction.backward.gates import PASSING
+from isograd.prediction.backward.noise import LIKE
 from isograd.prediction.moments import pairs
 from isograd.prediction.moments.aligning import aligned
 from isograd.prediction.moments.fields import Field
@@ -38,6 +39,9 @@ def added(first: Field, second: Field, where: Field) -> Field:
         kurtosis = [f.notes.get("kurtosis", 3.0) for f in (first, second)]
         result.notes["kurtosis"] = share * kurtosis[0] + (1 - share) * kurtosis[1]
         gains.add(result, first, second, share)
+        like = [f.notes.get(LIKE, 0.0) for f in (first, second)]
+        if any(like):
+            result.notes[LIKE] = share * like[0] + (1 - share) * like[1]
         holding.added(result, first, second, share)
     responses.add(result, first, second)
     targets.add(result, first, second)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from isograd.prediction.backward.links import Link
+from isograd.prediction.backward.noise import LIKE
 from isograd.prediction.moments import pairs
 from isograd.prediction.moments.axes import of_others, weighed
 
@@ -45,7 +46,9 @@ class Held:
 
 
 def pass_on(step: Step, gradient: Field | None, found: Field) -> None:
-    """Through what changes neither features nor weights."""
+    """Through what changes neither features nor weights, and of directions through anything."""
+    if gradient is not None and LIKE in gradient.notes:
+        found.notes.setdefault(LIKE, gradient.notes[LIKE])
     if gradient is None or HELD not in gradient.notes or gradient is found:
         return
     if isinstance(step.link, Link) and step.link.kind in _PASSED:

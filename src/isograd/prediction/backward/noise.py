@@ -5,6 +5,10 @@ two of them of (g_p g_q) (x_p x_q). Where the inputs have something in common, t
 is what is left: (sum x / n)(sum g), a number of degrees of freedom as small as a layer is narrow,
 while the mean over all |g_p|^2 hardly differs from draw to draw. So the noise of both is followed:
 of the energy, and of the energy of the sum over samples and places (`Field.common`).
+
+Behind a layer of one output, or of two that a softmax takes, gradients of all samples point the
+same way or the opposite one, which no covariance tells. Weights then turn one direction, not many:
+the energy of W' g varies by 2 E cos^2 / m, m features. The cosines are followed (note `LIKE`).
 """
 
 from __future__ import annotations
@@ -13,8 +17,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 
+import numpy as np
+
 from isograd.prediction.moments.fields import Field
 from isograd.prediction.moments.means import averaged, fluctuation
+
+LIKE = "like directions"
+"""Note of a gradient: the mean of the squared cosine of those of two samples or places."""
+_ALIKE = 0.05
+"""Below which it does not matter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,15 +40,23 @@ class Noise:
     """The same without that of this layer."""
     total: float
     """Energy of that sum, per entry."""
+    like: float = 0.0
+    """Mean of the squared cosine of the gradients of two samples or places."""
+    told: float = 0.0
+    """What covariances of samples and places know of that."""
 
-    def behind(self, result: Field, factor: Field | None = None) -> None:
+    def behind(self, result: Field, factor: Field | None = None, features: float = 0) -> None:
         """Of the gradient at the input of the weights, or at one factor of a product.
 
         Args:
             result: that gradient.
             factor: what it was multiplied by, whose energy is that of one draw, too.
+            features: of what the weights multiply.
         """
         more = 0.0 if factor is None else factor.noise + fluctuation(factor)
+        if features and self.like > _ALIKE:
+            more += 2 * max(self.like - self.told, 0.0) / features
+            result.notes[LIKE] = self.like
         result.noise, result.common = self.energy + more, self.common + more
 
     def mixed(self, share: float, features: float, more: float = 0.0, rest: float = 0.0) -> float:
@@ -87,9 +106,41 @@ def noise_of(
         return Noise(gradient.noise + fluctuation(gradient), 0.0, 0.0, 0.0)
     total = laid_out.summed(places)
     common = gradient.common or gradient.noise
+    like, told = _alike(gradient, laid_out, places)
     return Noise(
-        gradient.noise + fluctuation(gradient), common + fluctuation(total), common, total.energy
+        gradient.noise + fluctuation(gradient),
+        common + fluctuation(total),
+        common,
+        total.energy,
+        like,
+        told,
     )
+
+
+def turned(result: Field, other: Field, places: Sequence[int]) -> None:
+    """Of a gradient that is a sum over places of something that they have in common.
+
+    Args:
+        result: that gradient.
+        other: what was summed up, the other factor of a product.
+        places: its factors that are samples or places.
+    """
+    if other.energy > 0 and places:
+        alike = averaged(other.second, other.cuts, set(places)) / other.energy
+        if alike > _ALIKE**0.5:
+            result.notes[LIKE] = min(alike, 1.0) ** 2
+
+
+def _alike(gradient: Field, laid_out: Field, places: Sequence[int]) -> tuple[float, float]:
+    """(mean squared cosine of two gradients, what the covariances of a feature know of it)."""
+    carried = float(gradient.notes.get(LIKE, 0.0))
+    features = set(range(len(laid_out.cuts))) - set(places)
+    number = prod(sum(laid_out.cuts[place]) for place in features)
+    if laid_out.energy <= 0 or max(carried, 2 / number) <= _ALIKE:
+        return 0.0, 0.0
+    squares = np.square(laid_out.second / laid_out.energy)
+    like = max(carried, averaged(squares, laid_out.cuts, features))
+    return min(like, 1.0), averaged(squares, laid_out.cuts, set(places))
 
 
 def through_factor(result: Field, gradient: Field, factor: Field, units: int) -> None:
@@ -105,6 +156,7 @@ def through_factor(result: Field, gradient: Field, factor: Field, units: int) ->
         units: axis of the features, which are not summed over.
     """
     common, g = gradient.common or gradient.noise, gradient
+    carried = gradient.notes.get(LIKE, 0.0)
     if not g.cuts or not factor.cuts:
         result.common = common + max(result.noise - g.noise, 0.0)
         return
@@ -112,6 +164,8 @@ def through_factor(result: Field, gradient: Field, factor: Field, units: int) ->
     number = prod(sum(g.cuts[place]) for place in places)
     apart = set(range(len(factor.cuts))) - set(factor.factors_of(units))
     alike = averaged(factor.second, factor.cuts, apart) / max(factor.energy, 1e-300)
+    if carried:
+        result.notes[LIKE] = carried * min(max(alike, 0.0), 1.0) ** 2
     summed = number * averaged(g.second, g.cuts, places) / max(g.energy, 1e-300)
     kept = max(alike, 0.0) * max(summed, 0.0)
     share = kept / (kept + max(1 - alike, 0.0)) if kept > 0 else 0.0

@@ -226,7 +226,7 @@ def swept(
             if where is weight:
                 noise.of_weights(one, wide, _places(wide))
             else:
-                noise.behind(one)
+                noise.behind(one, None, x.shape[channels] * prod(kernel.shape[3:]))
                 gains.through_weights(one, gradient, few, powers_of(x)[0])
             result.append((where, one))
         return result

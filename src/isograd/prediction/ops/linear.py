@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from isograd.prediction import targets
 from isograd.prediction.backward.holding import HELD, Held, through_weights
 from isograd.prediction.backward.links import Link
-from isograd.prediction.backward.noise import noise_of
+from isograd.prediction.backward.noise import noise_of, turned
 from isograd.prediction.backward.responses import (
     RESPONSE,
     WEIGHTED,
@@ -303,7 +303,13 @@ def product(
             if len(learned) == 1 and mine is learned[0]:
                 noise.of_weights(found, other, _places(other, of_other, labels))
             else:
-                noise.behind(found, None if "draw" in other.notes else other)
+                read = prod(mine.shape[i] for i, c in enumerate(labels) if c not in of_out)
+                drawn = "draw" in other.notes
+                noise.behind(found, None if drawn else other, read if drawn else 0)
+                if not drawn and call.run.weighs:
+                    turned(
+                        found, other, _places(other, of_other, "".join(set(labels) - set(of_out)))
+                    )
             result.append((mine, _unspread(found, mine)))
         return result
 
