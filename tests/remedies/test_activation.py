@@ -161,6 +161,47 @@ def test_a_guarded_gradient_is_that_of_the_safe_code() -> None:
     assert all(torch.equal(a, b) for a, b in zip(expected, found, strict=True))  # type: ignore[arg-type]
 
 
+class Normed(nn.Module):
+    """Samples over their norm, which is 0 / 0 of a sample of zeros."""
+
+    def __init__(self, *, safe: bool) -> None:
+        super().__init__()
+        self.safe = safe
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.normalize(x, dim=1) if self.safe else x / x.norm(dim=1, keepdim=True)
+
+
+def test_values_that_are_no_numbers_become_zero_with_their_gradient() -> None:
+    torch.manual_seed(0)
+    x, y = classes()
+    x[::5] = 0
+    made = [
+        nn.Sequential(nn.Linear(20, 16, bias=False), Normed(safe=safe), nn.Linear(16, 7))
+        for safe in (True, False)
+    ]
+    made[1].load_state_dict(made[0].state_dict())
+    loss = F.cross_entropy(made[0](x), y)
+    loss.backward()
+    change = remedies.apply("gradient-finite", made[1], (x, y), F.cross_entropy)
+    found = F.cross_entropy(change.model(x), y)
+    assert float(found.detach()) == pytest.approx(float(loss.detach()), rel=1e-6)
+    found.backward()
+    for a, b in zip(made[0].parameters(), change.model.parameters(), strict=True):
+        torch.testing.assert_close(a.grad, b.grad)
+
+
+def test_values_behind_weights_are_not_hidden() -> None:
+    # Their weights would get gradients of 0 times infinity all the same.
+    class Root(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x).sqrt()
+
+    model = nn.Sequential(nn.Linear(20, 16), Root(16, 16), nn.Linear(16, 7))
+    with pytest.raises(RemedyError, match="whose weights would get such gradients"):
+        remedies.apply("gradient-finite", model, classes(), F.cross_entropy)
+
+
 def test_a_gradient_of_the_forward_itself_is_left_to_it() -> None:
     class Own(nn.Module):
         def __init__(self) -> None:

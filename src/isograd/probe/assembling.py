@@ -232,6 +232,8 @@ def _facts(
     facts["loss.name"], facts["loss.chosen"] = done.loss_name, done.loss_chosen
     if done.summed is not None:
         facts["loss.summed"] = done.summed
+    if done.summed_entries is not None:
+        facts["loss.summed_entries"] = done.summed_entries
     if done.loss is not None:
         facts["loss.value"] = float(done.loss.detach())
     if recorder.batch_norms:

@@ -8,6 +8,29 @@ from torch import Tensor
 from isograd.sites.losses import Loss
 
 
+def sums_entries(loss: Loss | None, outputs: Any, targets: Any, value: float) -> bool | None:
+    """Whether the loss of a sample is the sum over its entries rather than their mean.
+
+    None where it cannot be told: no loss handed in, or outputs and targets that are no rows of as
+    many entries.
+    """
+    both = isinstance(outputs, Tensor) and isinstance(targets, Tensor)
+    if loss is None or not both or outputs.ndim < 2 or outputs.shape != targets.shape or not value:
+        return None
+    count = outputs.shape[-1]
+    half = count // 2
+    if not half:
+        return None
+    try:
+        with torch.no_grad():
+            first = float(loss(outputs[..., :half], targets[..., :half]))
+            second = float(loss(outputs[..., half:], targets[..., half:]))
+    except Exception:  # a loss that knows how many entries there are
+        return None
+    mean = (half * first + (count - half) * second) / count
+    return bool(abs(first + second - value) < abs(mean - value))
+
+
 def is_summed(loss: Loss | None, outputs: Any, targets: Any, value: float) -> bool | None:
     """Whether the loss of a batch is the sum of those of its halves rather than their mean.
 

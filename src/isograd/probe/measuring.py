@@ -13,7 +13,7 @@ from isograd.errors import IsogradError, LossError, ModelError, a_kind
 from isograd.probe.assembling import assemble
 from isograd.probe.borrowing import borrowed
 from isograd.probe.facts import norm_facts
-from isograd.probe.losses import is_summed
+from isograd.probe.losses import is_summed, sums_entries
 from isograd.probe.modes import eval_gap, running
 from isograd.probe.nonfinite import locate
 from isograd.probe.recorder import Recorder
@@ -38,6 +38,8 @@ class Pass:
     loss_node: Node | None = None
     summed: bool | None = None
     """Whether the loss is a sum over the batch, where that can be told."""
+    summed_entries: bool | None = None
+    """The same over the entries of a sample."""
     notes: list[str] = field(default_factory=list)
     gradients: list[Tensor | None] = field(default_factory=list)
     """dLoss/dp per parameter of the model."""
@@ -157,7 +159,8 @@ def run(
             done.loss_chosen = True
         done.loss_node = tape.node_of(value)
         with tape.quiet():
-            done.summed = is_summed(loss, done.outputs, batch.targets, float(done.loss.detach()))
+            given = loss, done.outputs, batch.targets, float(done.loss.detach())
+            done.summed, done.summed_entries = is_summed(*given), sums_entries(*given)
     _backward(model, done)
     return done
 

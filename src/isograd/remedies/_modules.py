@@ -124,16 +124,18 @@ class FiniteGradient(nn.Module):
 
     Args:
         body: takes tensors by position; its keys in `state_dict` begin with `body.`.
+        values: whether entries of its output, one tensor, that are not finite are zero as well.
     """
 
-    def __init__(self, body: nn.Module) -> None:
+    def __init__(self, body: nn.Module, *, values: bool = False) -> None:
         super().__init__()
-        self.body = body
+        self.body, self.values = body, values
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The module's own output."""
         guarded = [_guarded(x) for x in args]
-        return self.body(*guarded, **kwargs)
+        out = self.body(*guarded, **kwargs)
+        return torch.where(torch.isfinite(out), out, 0.0) if self.values else out
 
 
 def _guarded(x: Any) -> Any:

@@ -20,10 +20,13 @@ class GradientFinite(Remedy):
     Does: wraps the module in which the first non-finite gradient arises, so that entries of its
         input's gradient that are NaN or infinite become zero. Where a branch is masked out
         (torch.where over a square root or a logarithm), zero is the right gradient of the masked
-        entries; elsewhere it gives such entries up for this step, and no others.
+        entries; elsewhere it gives such entries up for this step, and no others. Where values of
+        a module without weights are not finite on the way forward already (0 / 0 of a sample of
+        zeros, the logarithm of a unit that is off), they become zero, and so does their gradient.
 
-    Needs: a finite loss, and a backward whose first non-finite gradient arises inside a module
-        of the model, not in its own forward or in the loss.
+    Needs: a backward whose first non-finite gradient, or a forward whose first non-finite value,
+        arises inside a module of the model, not in its own forward or in the loss; of a value, a
+        module that has no weights and gives one tensor.
 
     Source: the chain rule over a masked branch, 0 times infinity; pytorch/pytorch issues 4132 and
         23156, whose remedy in the code itself is to mask the input of the function too.
@@ -38,7 +41,7 @@ class GradientFinite(Remedy):
         record = case.record
         value = record.fact("loss.value")
         if value is not None and not math.isfinite(value):
-            return f"the loss is {value}: a value is not finite on the way forward already"
+            return self._forward(case, value)
         # A masked value that is not finite forward is where the gradient's trouble begins.
         event = record.fact("event.backward") or record.fact("event.forward")
         if not event or not any(n for _, n in record.pairs("weight.grad_nonfinite")):
@@ -61,6 +64,24 @@ class GradientFinite(Remedy):
             if any(True for _ in case.model.get_submodule(name).state_dict())
             else "",
             notes=(f"In the code of {name}: mask the input of {op} as well as its output.",),
+        )
+
+    def _forward(self, case: Case, value: float) -> Plan | str:
+        """Guards the module in which a value is not finite."""
+        event = case.record.fact("event.forward") or {}
+        op, name = event.get("op"), event.get("module") or ""
+        names = () if event.get("phase") == "loss" else aliases_of(case.model, name)
+        told = f"the loss is {value}: a value is not finite on the way forward already"
+        if not names:
+            return told
+        if next(case.model.get_submodule(name).parameters(), None) is not None:
+            return f"{told}, in {name}, whose weights would get such gradients all the same"
+        new = "FiniteGradient(model.get_submodule(name), values=True)"
+        return Plan(
+            self.code,
+            f"What {op} in {name} makes NaN or infinite is zero, and the loss is a number.",
+            program(loop("name", names, f"model.set_submodule(name, {new})")),
+            notes=(f"In the code of {name}: keep what goes into {op} away from where it is not.",),
         )
 
     @staticmethod

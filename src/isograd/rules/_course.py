@@ -7,7 +7,7 @@ from statistics import fmean, median, pstdev
 from typing import Any
 
 from isograd.records import Reading, Record
-from isograd.rules._numbers import fact, finite, sizes, words
+from isograd.rules._numbers import fact, finite, sizes
 from isograd.rules._remembering import remembered
 
 _OF_LABELS = ("cross_entropy", "nll", "bce", "bce_logits")
@@ -150,10 +150,6 @@ def known_chance(record: Record) -> float | None:
     return chance if chance is not None and math.isfinite(chance) and chance > 0 else None
 
 
-AVERAGING = ("mse_loss", "l1_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits")
-"""Losses of torch, which average over all entries unless told otherwise."""
-
-
 def terms(record: Record) -> float:
     """Over how many samples, or entries of the output, the loss is summed; 1 of a mean."""
     elementwise = record.fact("loss.kind") in ("mse", "l1", "bce", "bce_logits")
@@ -163,10 +159,11 @@ def terms(record: Record) -> float:
         # Summed over the features of a sample, averaged over samples, as autoencoders have it.
         value, chance = fact(record, "loss.value"), fact(record, "loss.chance")
         features = entries / samples
-        torchs = words(record.fact("loss.input_ops"))[-1:]  # itself the last: a mean over all
-        averaged = bool(torchs) and torchs[0] in AVERAGING
-        if averaged or not elementwise or features <= 1 or not value or not chance:
+        if not elementwise or features <= 1 or not value or not chance:
             return 1.0
+        summed = record.fact("loss.summed_entries")
+        if summed is not None:
+            return features if summed else 1.0
         near = abs(math.log(abs(value) / chance / features)) < abs(math.log(abs(value) / chance))
         return features if near and abs(value) > chance else 1.0
     return entries if elementwise else samples
