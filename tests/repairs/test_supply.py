@@ -24,7 +24,7 @@ def test_data_are_read_no_further_than_asked_and_not_twice() -> None:
             read.append(place)
             yield item
 
-    source = Source(stream())
+    source = Source(stream(), torch.nn.Identity())
     few = gather(source, batches(1, 256)[0], steps=2)
     assert read == [0, 1, 2]
     more = gather(source, batches(1, 256)[0], steps=100)

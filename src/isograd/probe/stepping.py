@@ -1,5 +1,8 @@
 """One step of a training, as everybody who trains a copy does it."""
 
+from collections import OrderedDict
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -19,6 +22,15 @@ def awake(optimizer: torch.optim.Optimizer) -> str | None:
     return (
         f"optimizer: a schedule holds its rate at 0; the copy is trained at initial_lr, {rate:.3g}"
     )
+
+
+def empty_dicts(model: nn.Module) -> dict[int, Any]:
+    """What a deep copy of a model need not look into, as its memo: a third of its time.
+
+    Copies of the empty dicts of all modules, mostly of hooks.
+    """
+    values = (value for module in model.modules() for value in vars(module).values())
+    return {id(v): type(v)() for v in values if type(v) in (dict, OrderedDict) and not v}
 
 
 class Stepper:

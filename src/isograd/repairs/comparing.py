@@ -1,5 +1,6 @@
 """Comparison: whether one way of training is better than another, seed by seed."""
 
+import functools
 import math
 import statistics
 from collections.abc import Callable
@@ -43,7 +44,7 @@ class Comparison:
         """Standard deviation of before - after over the seeds."""
         return statistics.stdev(self._differences) if len(self.before) > 1 else math.nan
 
-    @property
+    @functools.cached_property
     def p(self) -> float:
         """Probability of such a gain, or a larger one, if the change did nothing."""
         from scipy.special import stdtr

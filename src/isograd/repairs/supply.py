@@ -9,7 +9,15 @@ import torch
 from torch import nn
 
 from isograd.errors import DataError, a_kind
-from isograd.sites.batches import Batch, as_batch, beside, check_batched, check_finite, tensors
+from isograd.sites.batches import (
+    Batch,
+    as_batch,
+    check_batched,
+    check_finite,
+    place_of,
+    sent,
+    tensors,
+)
 
 HELD_SAMPLES = 256
 """Samples to judge by: an accuracy then has a standard error of three percent or less."""
@@ -51,14 +59,14 @@ class Source:
     """
 
     def __init__(self, data: Iterable[Any], model: nn.Module) -> None:
-        self._model = model
+        self._place = place_of(model)
         self._rest, self._taken = _through(data), list[Any]()
 
     def __iter__(self) -> Iterator[Any]:
         for place in itertools.count():
             if place == len(self._taken):
                 try:
-                    self._taken.append(beside(next(self._rest), self._model))
+                    self._taken.append(sent(next(self._rest), self._place))
                 except StopIteration:
                     return
             yield self._taken[place]

@@ -80,22 +80,30 @@ def beside(batch: Any, model: Any) -> Any:
 
     Left as it is where the parameters are on the CPU, on several devices or on none.
     """
+    return sent(batch, place_of(model))
+
+
+def place_of(model: Any) -> torch.device | None:
+    """The device that batches have to be sent to, if any."""
     parameters = model.parameters() if isinstance(model, nn.Module) else ()
     places = {parameter.device for parameter in parameters}
     if len(places) != 1 or {place.type for place in places} <= {"cpu", "meta"}:
-        return batch
-    return _sent(batch, places.pop())
+        return None
+    return places.pop()
 
 
-def _sent(value: Any, device: torch.device) -> Any:
+def sent(value: Any, device: torch.device | None) -> Any:
+    """A batch on a device; left as it is where there is none."""
+    if device is None:
+        return value
     if isinstance(value, Tensor):
         return value.to(device) if value.device.type == "cpu" else value
     if isinstance(value, Mapping) or (hasattr(value, "keys") and hasattr(value, "__getitem__")):
-        return {key: _sent(value[key], device) for key in value.keys()}  # noqa: SIM118  # as above
+        return {key: sent(value[key], device) for key in value.keys()}  # noqa: SIM118  # as above
     if callable(getattr(value, "to", None)):  # packed sequences
         return value.to(device)
     if isinstance(value, (list, tuple)):
-        return [_sent(item, device) for item in value]
+        return [sent(item, device) for item in value]
     return value
 
 
