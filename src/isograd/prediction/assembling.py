@@ -15,6 +15,7 @@ from isograd.prediction.ops.elementwise import UNMET
 from isograd.prediction.recording import law_of, same_values, values_law
 from isograd.prediction.reliance import estimated, unasked
 from isograd.prediction.times import time_numbers
+from isograd.prediction.tracing import Trace, undisturbed
 from isograd.prediction.units import unit_numbers
 from isograd.records import Number, Parameter, Record, Site
 from isograd.sites.facts import batch_facts
@@ -30,7 +31,6 @@ from isograd.theory.gains import gains
 
 if TYPE_CHECKING:
     from isograd.prediction.propagation import Propagation
-    from isograd.prediction.tracing import Trace
 
 UNPREDICTABLE = 6.0
 """Condition number above which no number is worth printing."""
@@ -40,6 +40,7 @@ _LOST = 1.5
 """The same in ln, where gradients that share weights were too many to be followed."""
 
 
+@undisturbed()
 def assemble(traced: Trace, width_band: bool = True) -> Record:
     """The Record of a run.
 

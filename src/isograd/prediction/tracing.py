@@ -114,14 +114,14 @@ def trace(
         raise InputError(f"predict: seed={seed!r}; it must be a whole number, 0 or more")
     built, batch = build(model), batch_of(inputs, seed)
     modules = modules_of(built)
-    if repeats is None or repeats.batch is not batch:
-        check_filled(batch)
-        check_finite(batch)
-    if repeats is not None:
-        repeats.batch = batch
-    _check(modules)
-    options = (modules, batch, input_stats or {}, loss, seed, residual_scale)
-    with uncollected():
+    with undisturbed():
+        if repeats is None or repeats.batch is not batch:
+            check_filled(batch)
+            check_finite(batch)
+        if repeats is not None:
+            repeats.batch = batch
+        _check(modules)
+        options = (modules, batch, input_stats or {}, loss, seed, residual_scale)
         found = _run(*options, repeats)
         if repeats is not None and found.run.twins.found:
             return _run(*options, None)  # layers that share values are followed in one whole run
@@ -129,13 +129,19 @@ def trace(
 
 
 @contextmanager
-def uncollected() -> Iterator[None]:
-    """No search for garbage in cycles, of which a run makes none, among all that it does make."""
-    enabled = gc.isenabled()
+def undisturbed() -> Iterator[None]:
+    """A run makes many small things: no search for cycles among them, and one thread.
+
+    Threads of torch that have shared out an array keep their cores busy for 10 ms, waiting for
+    the next.
+    """
+    enabled, threads = gc.isenabled(), torch.get_num_threads()
     gc.disable()
+    torch.set_num_threads(1)
     try:
         yield
     finally:
+        torch.set_num_threads(threads)
         if enabled:
             gc.enable()
 

@@ -20,6 +20,7 @@ import numpy as np
 from isograd.prediction.functions.filters import around, shift, variance
 from isograd.prediction.functions.series import TERMS, coefficients, powers_of, rate, series
 from isograd.prediction.moments import pairs
+from isograd.prediction.moments.axes import dotted
 from isograd.prediction.moments.fields import Field
 from isograd.prediction.moments.pairs import Array, Indices
 
@@ -252,7 +253,7 @@ class Nodes:
         mean, second = series(self.quadrature, np.square(values), origin, related)
         first, other = origin.per_pair(mean)
         excess = second / np.maximum(first * other, 1e-300) - 1
-        return max(float(excess.ravel() @ pairs.every_share(origin.cuts)), 0.0)
+        return max(dotted(excess, pairs.every_share(origin.cuts)), 0.0)
 
     def stiffness(self) -> float:
         """D ln E f^2 / d ln E u^2 where the argument u is scaled, averaged over classes."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from isograd.prediction.moments import pairs
-from isograd.prediction.moments.axes import along, of_entries, weighed
+from isograd.prediction.moments.axes import along, dotted, of_entries, weighed
 from isograd.prediction.moments.pairs import Array, Sizes
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class Field:
     def _over_entries(self, values: Array) -> float:
         if self.mean.size == 1:
             return float(values.item(0))
-        return float(values.ravel() @ pairs.every_entry(self.cuts))
+        return dotted(values, pairs.every_entry(self.cuts))
 
     @property
     def is_centered(self) -> bool:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from isograd.prediction.moments.axes import dotted
 from isograd.prediction.moments.pairs import (
     Array,
     Line,
@@ -33,7 +34,7 @@ def averaged(table: Array, cuts: tuple[Sizes, ...], every: Container[int]) -> fl
         cuts: classes of the factors.
         every: factors along which all pairs count; along the others, an index and itself.
     """
-    return float(table.ravel() @ _weights(cuts, tuple(p in every for p in range(len(cuts)))))
+    return dotted(table, _weights(cuts, tuple(p in every for p in range(len(cuts)))))
 
 
 @lru_cache(maxsize=4096)
@@ -65,8 +66,8 @@ def fluctuation(x: Field) -> float:
     shared = x.second / energy
     fourth: float = x.notes.get("kurtosis", 3.0) - 1
     if x.is_centered:
-        return max(fourth * float(np.square(shared).ravel() @ every_share(x.cuts)), 0.0)
+        return max(fourth * dotted(np.square(shared), every_share(x.cuts)), 0.0)
     products = x.products() / energy
     shared = shared - products
     excess = fourth * np.square(shared) + 4 * products * shared
-    return max(float(excess.ravel() @ every_share(x.cuts)), 0.0)
+    return max(dotted(excess, every_share(x.cuts)), 0.0)
