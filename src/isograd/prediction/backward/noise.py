@@ -15,12 +15,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from math import prod
 
 import numpy as np
 
 from isograd.prediction.moments.fields import Field
 from isograd.prediction.moments.means import averaged, fluctuation
+from isograd.prediction.moments.pairs import Sizes
 
 LIKE = "like directions"
 """Note of a gradient: the mean of the squared cosine of those of two samples or places."""
@@ -102,19 +104,13 @@ def noise_of(
         places: its factors that are samples or places.
         weighs: whether gradients of weights are wanted; the energy's is all that is told if not.
     """
+    energy = gradient.noise + fluctuation(gradient)
+    alike = _alike(gradient, laid_out, places)
     if not weighs:
-        return Noise(gradient.noise + fluctuation(gradient), 0.0, 0.0, 0.0)
+        return Noise(energy, 0.0, 0.0, 0.0, *alike)
     total = laid_out.summed(places)
     common = gradient.common or gradient.noise
-    like, told = _alike(gradient, laid_out, places)
-    return Noise(
-        gradient.noise + fluctuation(gradient),
-        common + fluctuation(total),
-        common,
-        total.energy,
-        like,
-        told,
-    )
+    return Noise(energy, common + fluctuation(total), common, total.energy, *alike)
 
 
 def turned(result: Field, other: Field, places: Sequence[int]) -> None:
@@ -134,13 +130,19 @@ def turned(result: Field, other: Field, places: Sequence[int]) -> None:
 def _alike(gradient: Field, laid_out: Field, places: Sequence[int]) -> tuple[float, float]:
     """(mean squared cosine of two gradients, what the covariances of a feature know of it)."""
     carried = float(gradient.notes.get(LIKE, 0.0))
-    features = set(range(len(laid_out.cuts))) - set(places)
-    number = prod(sum(laid_out.cuts[place]) for place in features)
-    if laid_out.energy <= 0 or max(carried, 2 / number) <= _ALIKE:
+    features, number = _features(laid_out.cuts, tuple(places))
+    if max(carried, 2 / number) <= _ALIKE or laid_out.energy <= 0:
         return 0.0, 0.0
     squares = np.square(laid_out.second / laid_out.energy)
     like = max(carried, averaged(squares, laid_out.cuts, features))
     return min(like, 1.0), averaged(squares, laid_out.cuts, set(places))
+
+
+@lru_cache(maxsize=1024)
+def _features(cuts: tuple[Sizes, ...], places: tuple[int, ...]) -> tuple[frozenset[int], int]:
+    """The other factors, and how many entries they have."""
+    others = frozenset(range(len(cuts))).difference(places)
+    return others, prod(sum(cuts[place]) for place in others)
 
 
 def through_factor(result: Field, gradient: Field, factor: Field, units: int) -> None:

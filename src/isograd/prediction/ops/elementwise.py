@@ -13,7 +13,7 @@ from torch import Tensor
 
 from isograd.prediction.backward import gains, holding, responses
 from isograd.prediction.backward.gates import Gate, passed_gate
-from isograd.prediction.backward.noise import through_factor
+from isograd.prediction.backward.noise import LIKE, through_factor
 from isograd.prediction.functions import waves
 from isograd.prediction.functions.filters import TILT
 from isograd.prediction.functions.gaussian import Nodes, Quadrature
@@ -218,7 +218,7 @@ def outcome(call: Call, origin: Field, nodes: Nodes, inputs: list[tuple[Field, A
             result.notes["gate"] = (nodes.quadrature.x, np.square(slopes), gate.passed)
         result.noise = gradient.noise + nodes.slope_noise(origin)
         units = origin.notes.get(responses.WEIGHTED, 1 if len(origin.groups) > 3 else -1)
-        if call.run.weighs:
+        if call.run.weighs or LIKE in gradient.notes:
             through_factor(result, gradient, origin.like(chain), units)
         result.notes["kurtosis"] = nodes.slope_kurtosis(origin)
         tilt = nodes.tilt(slopes, origin)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from functools import partial
+from functools import lru_cache, partial
+from itertools import accumulate
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -303,13 +304,13 @@ def product(
             if len(learned) == 1 and mine is learned[0]:
                 noise.of_weights(found, other, _places(other, of_other, labels))
             else:
-                read = prod(mine.shape[i] for i, c in enumerate(labels) if c not in of_out)
-                drawn = "draw" in other.notes
-                noise.behind(found, None if drawn else other, read if drawn else 0)
-                if not drawn and call.run.weighs:
-                    turned(
-                        found, other, _places(other, of_other, "".join(set(labels) - set(of_out)))
-                    )
+                if "draw" in other.notes:
+                    read = prod([mine.shape[i] for i, c in enumerate(labels) if c not in of_out])
+                    noise.behind(found, None, read)
+                else:
+                    noise.behind(found, other)
+                    own = "".join(set(labels) - set(of_out))
+                    turned(found, other, _places(other, of_other, own))
             result.append((mine, _unspread(found, mine)))
         return result
 
@@ -340,10 +341,16 @@ def _units(first: bool, of_x: str, of_y: str, of_out: str) -> list[int]:
     return [of_out.index(c) for c in mine if c in of_out and c not in other]
 
 
-def _places(f: Field, labels: str, of_weight: str) -> list[int]:
+def _places(f: Field, labels: str, of_weight: str) -> tuple[int, ...]:
     """Factors of the axes that weights do not have."""
-    axes = [axis for axis, label in enumerate(labels) if label not in of_weight]
-    return [place for axis in axes for place in f.factors_of(axis)]
+    return _factors(f.groups, labels, of_weight)
+
+
+@lru_cache(maxsize=1024)
+def _factors(groups: tuple[int, ...], labels: str, of_weight: str) -> tuple[int, ...]:
+    ends = [*accumulate(groups, initial=0)]
+    apart = (axis for axis, label in enumerate(labels) if label not in of_weight)
+    return tuple(place for axis in apart for place in range(ends[axis], ends[axis + 1]))
 
 
 def _features(
