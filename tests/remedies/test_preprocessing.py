@@ -347,3 +347,18 @@ def test_targets_without_ends_are_not_mapped_onto_those_of_a_sigmoid() -> None:
     model = nn.Sequential(*plain(2, out=1), nn.Sigmoid())
     with pytest.raises(RemedyError, match="have no ends"):
         remedies.apply("preprocess-targets", model, (x, 50 * x[:, :1]), F.mse_loss)
+
+
+def test_what_the_model_scales_itself_is_left_to_it() -> None:
+    class Marks(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = nn.Sequential(*plain(2, out=1), nn.Sigmoid())
+
+        def forward(self, x: Tensor) -> Tensor:
+            out: Tensor = 50 * self.body(x)
+            return out
+
+    batch = torch.randn(64, 20), 50 * torch.rand(64, 1)
+    with pytest.raises(RemedyError, match="is scaled by the model already"):
+        remedies.apply("preprocess-targets", Marks(), batch, F.mse_loss)

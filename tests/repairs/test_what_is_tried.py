@@ -246,3 +246,26 @@ def test_a_remedy_counts_for_the_cause_that_it_was_made_for() -> None:
     case = Case(model, batch, diagnose(measure(model, batch, F.mse_loss)), F.mse_loss)
     found = [t.name for t in candidates(case, FAMILIES).treatments]
     assert found[0] == "preprocess-standardize + preprocess-targets", found
+
+
+def test_half_precision_and_raw_targets_are_mended_together() -> None:
+    # Alone, neither shows anything: the square of 400 overflows, or float32 learns from 1.6e5.
+    class Half(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = mlp(8, 24, 1).half()
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            out: torch.Tensor = self.body(x.half())
+            return out
+
+    torch.manual_seed(0)
+    batch = torch.randn(64, 8), 400 + 100 * torch.randn(64, 1)
+    model = Half()
+
+    def loss(out: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return F.mse_loss(out, y.to(out.dtype))
+
+    case = Case(model, batch, diagnose(measure(model, batch, loss)), loss)
+    found = [t.name for t in candidates(case, FAMILIES).treatments]
+    assert found[0] == "preprocess-targets + optimizer-precision", found

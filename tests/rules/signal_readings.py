@@ -106,12 +106,22 @@ def penalized() -> Reading:
     return with_history(seen, replace(seen, step=40), losses=[1.0, 1.01] * 20)
 
 
+def moved_together(*, now: float) -> Reading:
+    """Outputs that differ by 3e-8 at first, and are all near 0.05 later."""
+    seen = chain(3, facts={"output.spread": 3e-8, "output.rms": 3e-8, "loss.chance": 0.693})
+    facts = {**seen.facts, "output.spread": now, "output.rms": 0.05}
+    later = replace(seen, facts=facts, step=40)
+    return with_history(seen, later, losses=[0.693, 0.694] * 20)
+
+
 SIGNAL: dict[str, tuple[Reading, ...]] = {
     "IG101": (worse("IG101", "backward.rms", 2.0), sick("IG101", optimizer__adaptive=True)),
     "IG102": (normalized_explosion(), worse("IG102", "backward.rms", 3.0)),
     "IG201": (worse("IG201", "forward.spread", 3.0),),
     "IG203": (
         forgotten(),
+        moved_together(now=3e-8),
+        moved_together(now=3e-10),
         sick("IG203", optimizer__adaptive=True),
         sick("IG203", optimizer__adaptive=True, output__spread=1e-6),
     ),

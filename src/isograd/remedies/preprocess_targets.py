@@ -80,6 +80,8 @@ class PreprocessTargets(Remedy):
         if std == 0:
             return "the targets are constant"
         ends = _ends(case)
+        if isinstance(ends, str):
+            return ends
         least, most = record.fact("target.min") or 0.0, record.fact("target.max") or 0.0
         beyond = ends is not None and (least < ends[0] or most > ends[1])
         usual = 1 / self.off <= rms <= self.off and not case.has("target-not-normalized")
@@ -202,8 +204,8 @@ def _numbers(std: float, mean: float) -> tuple[Tensor, Tensor]:
     return x, mean + std * x[:, :1]
 
 
-def _ends(case: Case) -> tuple[float, float] | None:
-    """Least and largest output of an activation that nothing scales behind; None without one."""
+def _ends(case: Case) -> tuple[float, float] | str | None:
+    """Least and largest output of a last activation; None without one, why not if it is scaled."""
     record, last = case.record, last_activation(case)
     if last is None or record.sites[last].kind not in RANGES:
         return None
@@ -216,8 +218,11 @@ def _ends(case: Case) -> tuple[float, float] | None:
         )
         for end in ("min", "max")
     )
-    low, high = RANGES[record.sites[last].kind]
-    return None if scaled else (low, math.inf if high is None else high)
+    site = record.sites[last]
+    low, high = RANGES[site.kind]
+    if scaled:
+        return f"what {site.name} ({site.kind}) gives is scaled by the model already"
+    return low, math.inf if high is None else high
 
 
 def _parts_of(case: Case, targets: Tensor, samples: int) -> list[Tensor]:

@@ -132,17 +132,23 @@ def _each_cause_first(found: list[Treatment], roots: int) -> list[Treatment]:
     """What was made for each cause before the second way against any of them.
 
     What mends raw inputs shows nothing while the targets are raw, and the other way round: the two
-    go together, too. Both are put around the model, so that neither minds the other.
+    go together, too; and so does the number format, in which raw targets overflow. They are put
+    around the model, so that neither minds the other.
     """
     firsts: dict[int, Treatment] = {}
     for one in found:
-        if not one.aside and one.cause < roots:
+        if not one.aside and (one.cause < roots or (_whole(one) and one.pressing)):
             firsts.setdefault(one.cause, one)
     if len(firsts) < 2:
         return found
-    around = [t for t in firsts.values() if t.families == ("preprocessing",)]
+    around = [t for t in firsts.values() if t.families == ("preprocessing",) or _whole(t)]
     both = [around[0].then(around[1])] if len(around) > 1 else []
     return both + sorted(found, key=lambda t: t is not firsts.get(t.cause))
+
+
+def _whole(one: Treatment) -> bool:
+    """Whether it changes the number format of the whole model."""
+    return one.plans[0].remedy == "optimizer-precision"
 
 
 def _settings_last(found: list[Treatment]) -> list[Treatment]:

@@ -120,7 +120,9 @@ def repair(
                 now = runner.trainee
                 start = replace(case, model=now.model, optimizer=now.optimizer)
             spent = len(runner.losses)
-            tried = f", and {'a copy learned' if learned else 'no copy learned'} in {spent} steps"
+            tried = f", and a copy learned in {spent} steps"
+            if not learned:
+                tried = f", but no copy learned in {spent} steps: more may show why (budget=)"
             bold = bold_rate(diagnosis.reading.seen)
             if spent > FIRST and bold and learned and diagnosis.healthy:
                 notes.append(

@@ -7,7 +7,7 @@ from isograd.findings import Finding, Severity
 from isograd.records import Reading, Record
 from isograd.rules._causes import why_lost
 from isograd.rules._examples import reading
-from isograd.rules._numbers import dependence, show
+from isograd.rules._numbers import dependence, fact, show
 from isograd.rules._profile import ROUNDING, hidden_sites, idle_norms, outcome
 from isograd.rules._rates import lower
 from isograd.rules._rule import NotApplicable, Outcome, Passed, Rule
@@ -39,6 +39,10 @@ class ConstantOutput(Rule):
     constant: float = 1e-4
     """Spread over rms of the outputs. Networks that learn start above 1e-3 (three sigmoid layers
     2e-2); those that hold still start below 1e-5."""
+    lost: float = 0.1
+    """Part of the spread over samples, in the outputs' own units, that is left where a step threw
+    the network off. Where more is left of a spread below `constant` (of a logit, or of the targets'
+    deviation), the outputs never differed by anything that counts."""
     rounding: float = ROUNDING
     """Spread over rms down to which an adaptive optimizer still finds the differences."""
 
@@ -54,6 +58,10 @@ class ConstantOutput(Rule):
         if before < self.constant:
             return self._at_start(reading, before)
         if after is not None and after < self.constant and outcome(reading) != "trains":
+            was, now = (fact(record, "output.spread") or 0.0 for record in (seen, last))
+            scale = fact(seen, "target.std") if seen.fact("target.kind") == "real" else 1.0
+            if was < self.constant * (scale or 1.0) and now > self.lost * was:
+                return self._always(reading, was, last.step)
             return Finding(
                 self.code,
                 Severity.ERROR,
@@ -65,6 +73,23 @@ class ConstantOutput(Rule):
                 explains=self.explains,
             )
         return Passed(f"spread over samples is {show(before)} of the outputs' rms")
+
+    def _always(self, reading: Reading, spread: float, step: int) -> Outcome:
+        """Outputs that differ as much as ever, but have all moved away from zero together."""
+        small = reading.seen.fact("optimizer.adaptive") and outcome(reading) != "flat"
+        return Finding(
+            self.code,
+            Severity.INFO if small else Severity.ERROR,
+            "init-too-small",
+            f"The outputs differ by {show(spread)} over the samples, at the start and after {step} "
+            "steps, in which all of them have moved together.",
+            evidence={"spread": spread, "step": step},
+            remedies=(
+                "Start the weights, or embeddings, that are multiplied with one another larger: a "
+                "product of two that are nearly zero has nearly no gradient at either.",
+            ),
+            explains=() if small else self.explains,
+        )
 
     def _at_start(self, reading: Reading, share: float) -> Outcome:
         seen = reading.seen
