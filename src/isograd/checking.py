@@ -55,7 +55,6 @@ def check(
     """
     from isograd.probe.measuring import measure
     from isograd.probe.rehearsal import rehearse
-    from isograd.sites.batches import beside
 
     seed = checked_seed(seed, "check")
     if not isinstance(steps, int):
@@ -67,7 +66,6 @@ def check(
             if steps > 0
             else f"check: steps={steps}; it must be 0 or more"
         )
-    batch = beside(batch, model)
     seen = measure(model, batch, loss, seed=seed)
     expected = None
     if predict:

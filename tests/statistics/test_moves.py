@@ -87,3 +87,24 @@ def test_what_is_not_finite_shows() -> None:
     assert np.isfinite(square)
     assert np.isnan(change)
     assert count == 9
+
+
+def test_on_a_gpu_all_tensors_are_sampled_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows of one length each, of which the shorter ones end in zeros."""
+
+    class Rows:
+        def gather(self, tensors: list[Tensor], runs: int, run: int) -> Tensor:
+            flats = [sample(x).reshape(-1).double() for x in tensors]
+            return torch.stack(
+                [torch.nn.functional.pad(x, (0, runs * run - len(x))) for x in flats]
+            )
+
+    monkeypatch.setattr("isograd.statistics.moves.extension", lambda: None)
+    monkeypatch.setattr("isograd.statistics.moves.best", lambda _: Rows())
+    before = [noise(*shape, seed=k) for k, shape in enumerate(SHAPES)]
+    after = [x + 0.1 * noise(*x.shape, seed=50) for x in before]
+    moves = Moves(torch.device("cpu"))
+    moves.take(before)
+    found = moves.compare(after)
+    for row, pair in zip(found.tolist(), zip(before, after, strict=True), strict=True):
+        assert row == pytest.approx(expected(*pair), rel=1e-9)

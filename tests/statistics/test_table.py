@@ -128,3 +128,19 @@ def test_reads_become_part_of_a_graph(backend: str) -> None:
     for seen, truth in zip(table.values.tolist(), expected.values.tolist(), strict=True):
         assert seen == pytest.approx(truth, rel=1e-6)
     assert table.dead().tolist() == expected.dead().tolist() == [[0, 0], [5, 1], [0, 0]]
+
+
+def test_parts_are_read_together_when_somebody_asks() -> None:
+    """Without a short cut, as on a GPU: what a part says is that of `part`, without its units."""
+    x = torch.randn(4096, 32, generator=torch.Generator().manual_seed(1))
+    table = Table([Place(0.0, units=32)] * 2, "cpu", backend="graph")
+    for row in (0, 1, 1):
+        table.read_part(row, x)
+    x.zero_()  # what waits is a copy
+    count, rms = table.values[:, 0].tolist(), table.values[:, 5].tolist()
+    assert count == [4096, 8192]
+    assert rms == pytest.approx([4096, 8192], rel=0.1)
+    assert not table.flags.any()
+    table.read_part(0, x)
+    table.clear()
+    assert table.values[0, 0] == 0

@@ -60,6 +60,7 @@ def rehearse(
         DataError: a batch cannot be read or holds non-finite inputs.
         ModelError: the model raised on a batch of the data.
     """
+    batch = beside(batch, model)
     with ExitStack() as stack:
         stack.enter_context(borrowed(model))
         stack.enter_context(torch.enable_grad())

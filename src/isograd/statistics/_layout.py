@@ -1,6 +1,7 @@
 """Tensors laid out for a fast pass: flat or one row per sample, in memory order where possible."""
 
 import math
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -84,7 +85,7 @@ def part(x: Tensor) -> Tensor:
     return x if x.numel() < LARGE else spread_runs(flatten(x), _RUNS, _RUN)
 
 
-_GOLDEN = 0x9E3779B1  # 2^32 times the golden ratio's fraction
+GOLDEN = 0x9E3779B1  # 2^32 times the golden ratio's fraction
 
 
 def spread_runs(flat: Tensor, runs: int, run: int) -> Tensor:
@@ -93,10 +94,14 @@ def spread_runs(flat: Tensor, runs: int, run: int) -> Tensor:
     At even distances all of them could be of the same few columns: those of a 512 x 512 weight
     would be. Multiples of the golden ratio fall everywhere, in whatever the entries are laid out.
     """
-    share = (len(flat) - run) // runs
-    starts = [k * share + ((k * _GOLDEN % 2**32) * share >> 32) for k in range(runs)]
-    places = torch.tensor(starts)[:, None] + torch.arange(run)
-    return flat[places.to(flat.device)]
+    return flat[_places(len(flat), runs, run, flat.device)]
+
+
+@lru_cache(maxsize=256)
+def _places(entries: int, runs: int, run: int, device: torch.device) -> Tensor:
+    share = (entries - run) // runs
+    starts = [k * share + ((k * GOLDEN % 2**32) * share >> 32) for k in range(runs)]
+    return (torch.tensor(starts)[:, None] + torch.arange(run)).to(device)
 
 
 def stride_for(count: int, at_most: int) -> int:

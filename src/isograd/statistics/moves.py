@@ -7,6 +7,7 @@ from torch import Tensor
 
 from isograd.statistics._extension import extension
 from isograd.statistics._layout import flatten, spread_runs
+from isograd.statistics.backends import best
 
 SAMPLE, RUN = 1024, 8
 """Entries of a tensor that are compared, in runs that lie in a line or two of memory: a ratio of
@@ -54,14 +55,22 @@ class Moves:
         old, (new, sizes) = self._before, self._sampled(tensors)
         if not tensors or not torch.equal(sizes, self._sizes):
             return found
-        lengths = sizes.to(self._device)
-        squares = torch.stack([old, new - old], dim=1).square_()
-        found[:, :2] = torch.segment_reduce(squares, "sum", lengths=lengths)
+        lengths = sizes.to(self._device, non_blocking=True)
+        if old.ndim == 2:
+            found[:, 0], found[:, 1] = old.square().sum(1), (new - old).square().sum(1)
+        else:
+            squares = torch.stack([old, new - old], dim=1).square_()
+            found[:, :2] = torch.segment_reduce(squares, "sum", lengths=lengths)
         found[:, 2] = lengths
         return found
 
     def _sampled(self, tensors: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Samples one after the other, in float64, and the length of each."""
+        """Samples in float64, a row each or one after the other, and the length of each."""
+        if self._native is None and tensors:
+            lengths = torch.tensor([min(x.numel(), SAMPLE) for x in tensors], dtype=torch.long)
+            rows = best(self._device.type).gather(tensors, SAMPLE // RUN, RUN)
+            if rows is not None and rows.device == self._device:
+                return rows, lengths
         views = [sample(x).reshape(-1).to(self._device) for x in tensors]
         lengths = torch.tensor([len(view) for view in views], dtype=torch.long)
         return torch.cat(views).double() if views else self._before[:0].flatten(), lengths

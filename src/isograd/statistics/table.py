@@ -11,6 +11,9 @@ from isograd.statistics._layout import LARGE, local, part
 from isograd.statistics.backends import BACKENDS, Backend, Target, best
 from isograd.statistics.columns import FLAT, SUMS, clear, empty, merge
 
+_MOST = 1 << 10
+"""Parts that wait to be read together, 16 KB each."""
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -42,7 +45,6 @@ class Table:
         backend: code of a backend for that device; None: the fastest.
 
     Attributes:
-        values: float64 [places, len(COLUMNS)]; may be summed over ranks by `merge`.
         flags: uint8 [units of all places], UNREAD, FLAT or ALIVE; over ranks the largest holds.
         backend: what reads.
     """
@@ -53,8 +55,9 @@ class Table:
         device = torch.device(device)
         if device.type == "mps":  # which has no float64
             device = torch.device("cpu")
-        self.values = empty(len(places), device)
-        self.device = self.values.device
+        self._values = empty(len(places), device)
+        self.device = self._values.device
+        self._waiting: list[tuple[int, Tensor]] = []
         units = [place.units for place in places]
         self.flags = torch.zeros(sum(units), dtype=torch.uint8, device=device)
         self.backend: Backend = best(device.type) if backend is None else BACKENDS[backend]
@@ -70,12 +73,21 @@ class Table:
                 place.axis,
             )
             for place, row, flags in zip(
-                places, self.values.unbind(0), self.flags.split(units), strict=True
+                places, self._values.unbind(0), self.flags.split(units), strict=True
             )
         ]
         self._readers = [self.backend.reader(target) for target in self._targets]
         self._parts = [self.backend.reader(target, part=True) for target in self._targets]
         self._bare = [target._replace(flags=None) for target in self._targets]
+
+    @property
+    def values(self) -> Tensor:
+        """float64 [places, len(COLUMNS)]; may be summed over ranks by `merge`."""
+        waiting, self._waiting = self._waiting, []
+        if waiting:
+            targets = [self._bare[row] for row, _ in waiting]
+            self._read_all(targets, [some for _, some in waiting])
+        return self._values
 
     def read(self, row: int, x: Tensor, *, units: bool = True) -> None:
         """Adds a tensor to a row.
@@ -107,14 +119,16 @@ class Table:
         return self._parts[row]
 
     def read_part(self, row: int, x: Tensor) -> None:
-        """Adds a tensor to a row, of a large one on a CPU a part, and then without its units."""
+        """Adds a tensor to a row, of a large one a part, and then without its units."""
         reader = self._parts[row]
         if reader is not None and reader(x):
             return
-        if x.device.type != "cpu" or x.numel() < LARGE:
+        if x.numel() < LARGE:
             self.read(row, x)
-        else:
-            self.read(row, part(x), units=False)
+        else:  # all of them at once, when somebody asks
+            self._waiting.append((row, part(x)))
+            if len(self._waiting) == _MOST:
+                self.values  # noqa: B018
 
     def read_parts(self, rows: Sequence[int], tensors: Sequence[Tensor | None]) -> Sequence[int]:
         """The same for many rows at once.
@@ -129,22 +143,26 @@ class Table:
 
     def read_all(self, rows: Sequence[int], tensors: Sequence[Tensor]) -> None:
         """Adds tensors to rows, in as few calls on the device as there can be."""
+        self._read_all([self._targets[row] for row in rows], tensors)
+
+    def _read_all(self, targets: Sequence[Target], tensors: Sequence[Tensor]) -> None:
         here = []
-        for row, x in zip(rows, tensors, strict=True):
+        for target, x in zip(targets, tensors, strict=True):
             if x.device == self.device:
-                here.append((x, self._targets[row]))
+                here.append((x, target))
             else:
-                self._from_elsewhere(self._targets[row], x)
+                self._from_elsewhere(target, x)
         self.backend.read_all([x for x, _ in here], [target for _, target in here])
 
     def dead(self) -> Tensor:
         """Units that were read and, of these, units that are dead: float64 [places, 2]."""
         seen = torch.stack([self.flags >= FLAT, self.flags == FLAT], dim=1).double()
-        return seen.new_zeros(len(self.values), 2).index_add_(0, self._owners, seen)
+        return seen.new_zeros(len(self._values), 2).index_add_(0, self._owners, seen)
 
     def clear(self) -> None:
         """Forgets everything that was read."""
-        clear(self.values)
+        self._waiting = []
+        clear(self._values)
         self.flags.zero_()
 
     def _from_elsewhere(self, target: Target, x: Tensor) -> None:

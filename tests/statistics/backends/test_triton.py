@@ -17,10 +17,15 @@ from isograd.statistics import Place, Table, unscale
 from isograd.statistics.backends import BACKENDS, Target
 from isograd.statistics.backends.triton import _add
 from isograd.statistics.columns import empty
+from isograd.statistics.moves import RUN, SAMPLE, sample
 
 TRITON = BACKENDS["triton"]
 WHERE = "cuda" if torch.cuda.is_available() else "cpu"
-pytestmark = pytest.mark.skipif(TRITON.missing() is not None, reason="triton is not installed")
+pytestmark = [
+    pytest.mark.skipif(TRITON.missing() is not None, reason="triton is not installed"),
+    # Interpreted, it is numpy that adds infinities up, and says so.
+    pytest.mark.filterwarnings("ignore:(invalid|overflow) .*:RuntimeWarning"),
+]
 
 COMPILING = """
 import triton
@@ -29,27 +34,30 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from isograd.statistics.backends import _kernels as kernels
-from isograd.statistics.backends.triton import _DTYPES, _ROWS, _TILE, _WARPS
+from isograd.statistics.backends import triton as ours
 
-DTYPES = [(name, name == "float64") for name in _DTYPES.values()]
+DTYPES = [(name, name == "float64") for name in ours._DTYPES.values()]
 POINTERS = {"float32": "*fp32", "float64": "*fp64", "float16": "*fp16", "int16": "*i16"}
 
 
-def binary(kernel, runtime, fixed):
+def binary(kernel, runtime, fixed, **options):
     signature = dict.fromkeys(kernel.arg_names, "constexpr") | runtime
     source = ASTSource(kernel, signature, fixed)
-    made = triton.compile(source, GPUTarget("cuda", 80, 32), {"num_warps": _WARPS})
+    options["num_warps"] = ours._WARPS
+    made = triton.compile(source, GPUTarget("cuda", 80, 32), options)
     print([*made.asm][-1])
 
 
 BOUNDS = {"low": "fp32", "high": "fp32"}
 for name, wide in DTYPES:
-    fixed = {"dtype": getattr(tl, name), "wide": wide, "ends": True, "tile": _TILE}
-    binary(kernels.pieces, {"plan": "*i64", "rows": "*fp64", **BOUNDS}, fixed)
+    size = {"height": ours._HEIGHT // (1 + wide), "width": ours._WIDTH}
+    fixed = {"dtype": getattr(tl, name), "aligned": True, "ends": True, **size}
+    most = {} if wide else {"maxnreg": ours._REGISTERS}
+    binary(kernels.pieces, {"plan": "*i64", "rows": "*fp64", **BOUNDS}, fixed, **most)
     sizes = dict.fromkeys(("entries", "units", "stride"), "i32")
     runtime = {"x": POINTERS[name], "raised": "*u8", **sizes, **BOUNDS}
-    binary(kernels.flags, runtime, {"wide": wide, "tile": _TILE})
-binary(kernels.totals, {"plan": "*i64", "rows": "*fp64"}, {"tile": _ROWS})
+    binary(kernels.flags, runtime, {"wide": wide, "tile": ours._FLAGS})
+binary(kernels.totals, {"plan": "*i64", "rows": "*fp64"}, {"tile": ours._ROWS})
 """
 
 
@@ -73,6 +81,15 @@ def test_flags(x: Tensor, low: float | None, high: float | None, axis: int) -> N
 @pytest.mark.parametrize("make", LARGE.values(), ids=LARGE)
 def test_many_pieces(make, dtype: torch.dtype) -> None:
     check(TRITON, make().to(dtype).to(WHERE), -0.5, 0.5)
+
+
+@pytest.mark.parametrize("low", [-1.0, 0.0, 1.0])
+@pytest.mark.parametrize("high", [-1.0, 0.0, 1.0])
+def test_what_is_not_finite_lies_beyond_no_threshold(low: float, high: float) -> None:
+    x = torch.randn(20_001, generator=torch.Generator().manual_seed(1))
+    x[5], x[9_000], x[9_001], x[20_000] = math.nan, math.inf, 0.0, -math.inf
+    check(TRITON, x.to(WHERE), low, high)
+    check(TRITON, x[1:].to(WHERE), low, high)  # whose address is odd
 
 
 @pytest.mark.parametrize("size", [1e-42, 1e-30, 1e-12, 1e12, 1e30, 1e38])
@@ -132,6 +149,19 @@ def test_what_does_not_run_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr("isograd.statistics.backends.triton.empty", fails)
     monkeypatch.setattr("isograd.statistics.backends.triton.torch.ones", lambda *_, **__: None)
     assert "does not work here (Failed to find C compiler): " in str(TRITON.missing())
+
+
+def test_runs_of_several_tensors_are_those_of_each() -> None:
+    generator = torch.Generator().manual_seed(5)
+    given = [torch.randn(n, generator=generator) for n in (200_003, 3, 1024, 1025, 0)]
+    given.insert(1, torch.randn(70, 90, generator=generator).bfloat16())
+    given.append(torch.randn(99, 33, generator=generator).double().T)
+    rows = TRITON.gather([x.to(WHERE) for x in given], SAMPLE // RUN, RUN)
+    assert rows is not None
+    for row, x in zip(rows.cpu(), given, strict=True):
+        expected = sample(x).flatten().double()
+        assert torch.equal(row[: len(expected)], expected)
+        assert not row[len(expected) :].any()
 
 
 def test_a_slice_of_units() -> None:

@@ -161,6 +161,7 @@ class Traced:
             for n, m in model.named_modules()
             if _is_leaf(m) and not any(f"{n}.".startswith(w) for w in within)
         ]
+        self._thorough = False
         self._shapes: dict[int, tuple[int, ...]] = {}
         device = next((p.device for p in model.parameters()), torch.device("cpu"))
         self._leaf = torch.zeros((), device=device, requires_grad=True)
@@ -172,8 +173,9 @@ class Traced:
             for row, (_, module) in enumerate(self._named)
         ]
 
-    def attach(self, *, thorough: bool) -> None:  # noqa: ARG002  # samples are not compared
-        """Reads the coming step."""
+    def attach(self, *, thorough: bool) -> None:
+        """Reads the coming step, large tensors whole where it is to be thorough."""
+        self._thorough = thorough
         self.forward.clear()
         self.backward.clear()
         self._switch.on = True
@@ -207,11 +209,14 @@ class Traced:
     def _reads(self, row: int, x: Tensor) -> None:
         if self._switch.on and is_signal(x):
             self._shapes.setdefault(row, tuple(x.shape))
-            self.forward.read(row, local(x.detach()))
+            self._add(self.forward, row, x)
 
     def _reads_gradient(self, row: int, gradient: Tensor) -> None:
         if self._switch.on and is_signal(gradient):
-            self.backward.read(row, local(gradient.detach()))
+            self._add(self.backward, row, gradient)
+
+    def _add(self, table: Table, row: int, x: Tensor) -> None:
+        (table.read if self._thorough else table.read_part)(row, local(x.detach()))
 
     def sheet(self) -> Sheet:
         """The sites, in the order in which the model lists its modules.

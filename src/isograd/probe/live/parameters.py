@@ -119,11 +119,10 @@ def _read(
     table: Table, rows: Sequence[int], tensors: Sequence[Tensor | None], *, whole: bool
 ) -> Sequence[int]:
     """Reads tensors into rows; returns the rows of those that carry a signal."""
-    without = set()
-    for place in range(len(rows)) if whole else table.read_parts(rows, tensors):
-        x = tensors[place]
-        if x is None or not is_signal(x):
-            without.add(rows[place])
-        else:
-            table.read(rows[place], local(x))
+    left = range(len(rows)) if whole else table.read_parts(rows, tensors)
+    signals = {
+        place: local(x) for place in left if (x := tensors[place]) is not None and is_signal(x)
+    }
+    table.read_all([rows[place] for place in signals], [*signals.values()])
+    without = {rows[place] for place in left if place not in signals}
     return [row for row in rows if row not in without] if without else rows

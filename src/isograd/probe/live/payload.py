@@ -146,14 +146,27 @@ class Losses:
 
     def add(self, step: int, value: Any) -> None:
         """Takes the loss of a step: a number, a tensor of one, or None."""
-        if value is not None:
+        if isinstance(value, Tensor) and value.is_cuda:
+            # Read from the device later on, it would wait for all that was launched until then.
+            here = torch.empty(value.shape, dtype=value.dtype, pin_memory=True)
+            here.copy_(value, non_blocking=True)
+            event = torch.cuda.Event()
+            event.record()
+            self._waiting.append((step, (here, event)))
+        elif value is not None:
             self._waiting.append((step, value))
 
     def arrived(self, now: int, until: int, *, wait: bool) -> Iterator[tuple[int, float]]:
         """Those up to a step that can be read without waiting for their device, in order."""
         while self._waiting and self._waiting[0][0] <= until:
             step, value = self._waiting[0]
-            if isinstance(value, Tensor) and not wait and now - step < LAG:
+            arrived, event = not isinstance(value, Tensor), None
+            if isinstance(value, tuple):
+                value, event = value
+                arrived = event.query()
+            if not (arrived or wait or now - step >= LAG):
                 break
+            if not arrived and event is not None:
+                event.synchronize()
             self._waiting.popleft()
             yield step, float(value)

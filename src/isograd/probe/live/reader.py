@@ -70,7 +70,7 @@ class Reader:
             self._first.discard()
             self._first = None
             self._taps = Traced(self.model, self._guard)
-            self._taps.attach(thorough=False)
+            self._taps.attach(thorough=self._thorough)
 
     def arm(self, *, thorough: bool) -> None:
         """The coming step is looked at."""

@@ -52,6 +52,15 @@ class Backend(ABC):
         for x, target in zip(tensors, targets, strict=True):
             self.read(x, target)
 
+    def gather(self, tensors: Sequence[Tensor], runs: int, run: int) -> Tensor | None:  # noqa: ARG002
+        """What `spread_runs` takes of several tensors, at once.
+
+        Returns:
+            float64 [tensors, runs * run] on their device, of smaller tensors all entries and then
+            zeros; None where the backend has no such way.
+        """
+        return None
+
     def reader(self, _: Target, /, *, part: bool = False) -> Callable[[Tensor], bool] | None:  # noqa: ARG002
         """A short cut: reads a tensor into this row, or returns False and leaves it to `read`.
 

@@ -6,12 +6,14 @@ A piece is what one program reads, tile by tile; a tile is what it holds at a ti
 import triton
 import triton.language as tl
 
+from isograd.statistics._layout import GOLDEN
 from isograd.statistics.columns import COLUMNS
 
 (COUNT, NONFINITE, ZERO, POSITIVE, SUM, SUM_SQ, SUM_ABS, SUM_4, MIN, MAX, SCALE, BELOW, ABOVE) = (
     tl.constexpr(place) for place in range(len(COLUMNS))
 )
 WIDTH = tl.constexpr(len(COLUMNS))
+FRACTION = tl.constexpr(GOLDEN)
 INFINITY = tl.constexpr(float("inf"))
 
 
@@ -27,12 +29,12 @@ def number(raw, wide: tl.constexpr):
 
 @triton.jit
 def power_near(largest, wide: tl.constexpr):
-    """Power of two near a magnitude; it and its reciprocal are normal numbers."""
+    """Power of two near a magnitude, the least for 0; it and its reciprocal are normal numbers."""
     if wide:
         bits = largest.to(tl.int64, bitcast=True) & 0x7FF0000000000000
         bits = tl.minimum(tl.maximum(bits, 3 << 52), 2043 << 52)
         # Float64 holds the powers of most of its own numbers.
-        safe = (largest == 0) | ((largest >= 2.0**-200) & (largest <= 2.0**200))
+        safe = (largest >= 2.0**-200) & (largest <= 2.0**200)
         power = tl.where(safe, 1.0, bits.to(tl.float64, bitcast=True))
     else:
         bits = largest.to(tl.int32, bitcast=True) & 0x7F800000
@@ -42,86 +44,139 @@ def power_near(largest, wide: tl.constexpr):
 
 
 @triton.jit
+def cleaned(x, inside):
+    """A tile with zeros for all that is non-finite or outside, its extremes, and what was so."""
+    finite = inside & (tl.abs(x) < INFINITY)
+    least = tl.min(tl.where(finite, x, INFINITY), 0)
+    most = tl.max(tl.where(finite, x, -INFINITY), 0)
+    largest = tl.maximum(tl.max(tl.maximum(-least, most)), 0.0)
+    bad = tl.sum((inside & (finite == 0)).to(tl.int32), 0)
+    off = tl.sum((finite == 0).to(tl.int32), 0)
+    return tl.where(finite, x, 0.0), least, most, largest, bad, off
+
+
+@triton.jit
+def added(
+    raw, inside, low, high, power, sums, extremes, counts, tail: tl.constexpr, ends: tl.constexpr
+):
+    """Numbers of one tile more: `power` is of all tiles, each column holds its own others.
+
+    Powers of entries are of those over the largest one: they leave the range of float32 on neither
+    side. Only that largest one is looked for across threads; all else adds up within each.
+    """
+    total, magnitudes, squares, fourths = sums
+    least, most = extremes
+    nonfinite, zero, positive, below, above = counts
+    wide: tl.constexpr = raw.dtype == tl.float64
+    x = number(raw, wide)
+    if tail:
+        x, smallest, greatest, largest, bad, off = cleaned(x, inside)
+    else:
+        smallest = tl.min(x, 0)
+        greatest = tl.max(x, 0)
+        whole = tl.abs(tl.sum(x, 0)) < INFINITY  # extremes leave NaN out, sums do not
+        largest = tl.max(tl.where(whole, tl.maximum(-smallest, greatest), INFINITY))
+        bad = tl.zeros_like(zero)
+        off = bad
+        if largest == INFINITY:
+            x, smallest, greatest, largest, bad, off = cleaned(x, inside)
+    nonfinite += bad
+    zero += tl.sum((x == 0).to(tl.int32), 0) - off
+    positive += tl.sum((x > 0).to(tl.int32), 0)
+    if ends:
+        below += tl.sum((x <= low).to(tl.int32), 0) - tl.where(low >= 0, off, 0)
+        above += tl.sum((x >= high).to(tl.int32), 0) - tl.where(high <= 0, off, 0)
+    least = tl.minimum(least, smallest)
+    most = tl.maximum(most, greatest)
+    before = power
+    power = tl.maximum(before, power_near(largest, wide))
+    x *= 1.0 / power
+    square = x * x
+    by = before / power
+    total = total * by + tl.sum(x, 0)
+    magnitudes = magnitudes * by + tl.sum(tl.abs(x), 0)
+    squares = squares * (by * by) + tl.sum(square, 0)
+    fourths = fourths * (by * by * by * by) + tl.sum(square * square, 0)
+    sums = (total, magnitudes, squares, fourths)
+    return power, sums, (least, most), (nonfinite, zero, positive, below, above)
+
+
+@triton.jit
 def pieces(
     plan,
     rows,
     low,
     high,
     dtype: tl.constexpr,
-    wide: tl.constexpr,
+    aligned: tl.constexpr,
     ends: tl.constexpr,
-    tile: tl.constexpr,
+    height: tl.constexpr,
+    width: tl.constexpr,
 ):
     """Writes a row for every piece.
 
     Args:
-        plan: int64 [pieces, 2], address and number of entries; a float64 piece is one tile.
+        plan: int64 [pieces, 2], address and number of entries.
         rows: float64 [pieces, WIDTH].
         low: threshold, NaN for none.
         high: the other one.
         dtype: of the entries, int16 for bfloat16.
-        wide: whether that is float64.
+        aligned: whether addresses are multiples of four entries, which a thread reads at once.
         ends: whether there is a threshold.
-        tile: entries of a tile.
+        height: rows of a tile.
+        width: columns of a tile, four for each thread: what adds up stays within it.
     """
     piece = tl.program_id(0)
     entries = tl.load(plan + 2 * piece + 1).to(tl.int32)
-    here = tl.load(plan + 2 * piece).to(tl.pointer_type(dtype)) + tl.arange(0, tile)
-    nonfinite = tl.full((), 0, tl.int32)
-    zero = nonfinite
-    positive = nonfinite
-    below = nonfinite
-    above = nonfinite
-    total = tl.full((), 0.0, tl.float64)
-    squares = total
-    magnitudes = total
-    fourths = total
-    scale = total + 1.0
-    least = tl.full((), INFINITY, tl.float64)
-    most = -least
-    for first in range(0, entries, tile):
-        inside = first + tl.arange(0, tile) < entries
-        x = number(tl.load(here + first, mask=inside, other=0), wide)
-        finite = inside & (tl.abs(x) < INFINITY)
-        kept = tl.where(finite, x, 0.0)
-        nonfinite += tl.sum((inside & (tl.abs(x) >= INFINITY)).to(tl.int32))
-        nonfinite += tl.sum((x != x).to(tl.int32))
-        zero += tl.sum((inside & (x == 0)).to(tl.int32))
-        positive += tl.sum((kept > 0).to(tl.int32))
-        if ends:
-            below += tl.sum((finite & (x <= low)).to(tl.int32))
-            above += tl.sum((finite & (x >= high)).to(tl.int32))
-        smallest = tl.min(tl.where(finite, x, INFINITY))
-        largest = tl.max(tl.where(finite, x, -INFINITY))
-        least = tl.minimum(least, smallest.to(tl.float64))
-        most = tl.maximum(most, largest.to(tl.float64))
-        # Powers of entries over the largest one: they leave the range of float32 on neither side.
-        power = power_near(tl.maximum(tl.maximum(-smallest, largest), 0.0), wide)
-        kept *= 1.0 / power
-        square = kept * kept
-        if wide:
-            scale = power
-            unit = tl.full((), 1.0, tl.float64)
-        else:
-            unit = power.to(tl.float64)
-        total += tl.sum(kept).to(tl.float64) * unit
-        magnitudes += tl.sum(tl.abs(kept)).to(tl.float64) * unit
-        squares += tl.sum(square).to(tl.float64) * (unit * unit)
-        fourths += tl.sum(square * square).to(tl.float64) * (unit * unit * unit * unit)
+    here = tl.load(plan + 2 * piece).to(tl.pointer_type(dtype))
+    wide: tl.constexpr = dtype == tl.float64
+    if aligned:
+        here = tl.multiple_of(here, dtype.primitive_bitwidth // 2)
+    held: tl.constexpr = tl.float64 if wide else tl.float32
+    tile: tl.constexpr = height * width
+    place = tl.arange(0, height)[:, None] * width + tl.arange(0, width)[None, :]
+    none = tl.zeros((width,), held)
+    count = tl.zeros((width,), tl.int32)
+    power = power_near(tl.full((), 0.0, held), wide)
+    sums = (none, none, none, none)
+    extremes = (none + INFINITY, none - INFINITY)
+    counts = (count, count, count, count, count)
+    all_of_it = tl.full((height, width), 1, tl.int1)
+    end = entries // tile * tile
+    for first in range(0, end, tile):
+        raw = tl.load(here + first + place)
+        power, sums, extremes, counts = added(
+            raw, all_of_it, low, high, power, sums, extremes, counts, False, ends
+        )
+    if end < entries:
+        inside = end + place < entries
+        raw = tl.load(here + end + place, mask=inside, other=0)
+        power, sums, extremes, counts = added(
+            raw, inside, low, high, power, sums, extremes, counts, True, ends
+        )
+    total, magnitudes, squares, fourths = sums
+    least, most = extremes
+    nonfinite, zero, positive, below, above = counts
+    scale = power.to(tl.float64)
+    unit = scale
+    if wide:
+        unit = tl.full((), 1.0, tl.float64)
+    else:
+        scale = tl.full((), 1.0, tl.float64)
     row = rows + piece * WIDTH
     tl.store(row + COUNT, entries.to(tl.float64))
-    tl.store(row + NONFINITE, nonfinite.to(tl.float64))
-    tl.store(row + ZERO, zero.to(tl.float64))
-    tl.store(row + POSITIVE, positive.to(tl.float64))
-    tl.store(row + SUM, total)
-    tl.store(row + SUM_SQ, squares)
-    tl.store(row + SUM_ABS, magnitudes)
-    tl.store(row + SUM_4, fourths)
-    tl.store(row + MIN, least)
-    tl.store(row + MAX, most)
+    tl.store(row + NONFINITE, tl.sum(nonfinite).to(tl.float64))
+    tl.store(row + ZERO, tl.sum(zero).to(tl.float64))
+    tl.store(row + POSITIVE, tl.sum(positive).to(tl.float64))
+    tl.store(row + SUM, tl.sum(total.to(tl.float64)) * unit)
+    tl.store(row + SUM_SQ, tl.sum(squares.to(tl.float64)) * (unit * unit))
+    tl.store(row + SUM_ABS, tl.sum(magnitudes.to(tl.float64)) * unit)
+    tl.store(row + SUM_4, tl.sum(fourths.to(tl.float64)) * (unit * unit * unit * unit))
+    tl.store(row + MIN, tl.min(least).to(tl.float64))
+    tl.store(row + MAX, tl.max(most).to(tl.float64))
     tl.store(row + SCALE, scale)
-    tl.store(row + BELOW, below.to(tl.float64))
-    tl.store(row + ABOVE, above.to(tl.float64))
+    tl.store(row + BELOW, tl.sum(below).to(tl.float64))
+    tl.store(row + ABOVE, tl.sum(above).to(tl.float64))
 
 
 @triton.jit
@@ -193,6 +248,31 @@ def totals(plan, rows, tile: tl.constexpr):
     tl.store(own + SCALE, tl.where(scale > 0, scale, (count > 0).to(tl.float64)))
     tl.store(own + BELOW, below)
     tl.store(own + ABOVE, above)
+
+
+@triton.jit
+def gather(plan, out, dtype: tl.constexpr, runs: tl.constexpr, run: tl.constexpr):
+    """Copies short runs of vectors, spread over all of each, as `spread_runs` does.
+
+    Args:
+        plan: int64 [vectors, 3], address, number of entries and row of the result.
+        out: float64 [rows, runs * run], of shorter vectors all entries and then zeros.
+        dtype: of the entries, int16 for bfloat16.
+        runs: of each vector.
+        run: entries of a run.
+    """
+    vector = tl.program_id(0)
+    here = tl.load(plan + 3 * vector).to(tl.pointer_type(dtype))
+    entries = tl.load(plan + 3 * vector + 1)
+    row = tl.load(plan + 3 * vector + 2)
+    column = tl.arange(0, runs * run)
+    which = (column // run).to(tl.int64)
+    share = (entries - run) // runs
+    spread = which * share + ((which * FRACTION & 0xFFFFFFFF) * share >> 32) + column % run
+    place = tl.where(entries <= runs * run, column, spread)
+    raw = tl.load(here + place, mask=column < entries, other=0)
+    entry = number(raw, dtype == tl.float64).to(tl.float64)
+    tl.store(out + row * (runs * run) + column, entry)
 
 
 @triton.jit

@@ -17,15 +17,18 @@ from isograd.statistics._layout import flatten, in_memory_order, real
 from isograd.statistics.backends._backend import Backend, Target
 from isograd.statistics.columns import COLUMNS, FLAT, empty
 
-_TILE = 4096
-# Entries that a program holds at a time: 16 for each of 256 threads.
-_WARPS = 8
+_WARPS, _REGISTERS = 4, 96
+# Of a program, and of each of its threads: five programs then fit where there is room for one.
+_WIDTH, _HEIGHT = 4 * 32 * _WARPS, 8
+# Columns of a tile, four for each thread, and rows: what a program holds at a time.
 _TILES = 16
 # Tiles of a piece, at the least: its row is then a hundredth of what is read, or less.
 _PIECES = 4096
-# Pieces of a tensor, at the most (but float64): several for each place on the largest GPUs.
-_ROWS = 128
+# Pieces of a tensor, at the most: several for each place on the largest GPUs.
+_ROWS = 512
 # Rows of pieces that are added at a time.
+_FLAGS = 4096
+# Entries whose units a program looks at.
 _DTYPES = {
     torch.float32: "float32",
     torch.float64: "float64",
@@ -68,12 +71,30 @@ class Triton(Backend):
         for x, target in zip(tensors, targets, strict=True):
             flat = flatten(x).resolve_neg().contiguous()
             if flat.numel():
-                alike = (flat.dtype, flat.device, target.low, target.high)
+                alike = (flat.dtype, flat.device, target.low, target.high, _aligned(flat))
                 groups.setdefault(alike, []).append((flat, target))
             if target.flags is not None:
                 _raise(x, target)
         for group in groups.values():
             _add(group)
+
+    def gather(self, tensors: Sequence[Tensor], runs: int, run: int) -> Tensor | None:
+        """Runs of several tensors, one launch per dtype, see `Backend.gather`."""
+        flats = [flatten(x).resolve_neg().contiguous() for x in tensors]
+        where = flats[0].device
+        out = torch.empty(len(flats), runs * run, dtype=torch.float64, device=where)
+        plans: dict[torch.dtype, array[int]] = {}
+        for place, flat in enumerate(flats):
+            if flat.device != where:
+                return None
+            plan = plans.setdefault(flat.dtype, array("q"))
+            plan.extend((flat.data_ptr(), flat.numel(), place))
+        with _on(where):
+            for dtype, plan in plans.items():
+                _kernels().gather[(len(plan) // 3,)](
+                    _sent(plan, where), out, dtype=_entries(dtype), runs=runs, run=run
+                )
+        return out
 
 
 def _add(group: list[tuple[Tensor, Target]]) -> None:
@@ -81,14 +102,15 @@ def _add(group: list[tuple[Tensor, Target]]) -> None:
     kernels = _kernels()
     first, (_, low, high, _, _) = group[0]
     wide = first.dtype == torch.float64
+    height = _HEIGHT * 4 // max(first.itemsize, 4)
+    tile = height * _WIDTH
     # Pieces of one row are neighbours, also where several tensors are added to it.
     group.sort(key=lambda pair: pair[1].row.data_ptr())
     plan, ends = array("q"), array("q")
     count = last = 0
     for flat, target in group:
         begin, entries, item = flat.data_ptr(), flat.numel(), flat.itemsize
-        tiles = 1 if wide else max(_TILES, -(-entries // (_TILE * _PIECES)))
-        size = _TILE * tiles
+        size = tile * max(_TILES, -(-entries // (tile * _PIECES)))
         for start in range(0, entries, size):
             plan.extend((begin + start * item, min(size, entries - start)))
         pieces = -(-entries // size)
@@ -106,12 +128,18 @@ def _add(group: list[tuple[Tensor, Target]]) -> None:
             rows,
             *_thresholds(low, high),
             dtype=_entries(first.dtype),
-            wide=wide,
+            aligned=_aligned(first),
             ends=low is not None or high is not None,
-            tile=_TILE,
+            height=height,
+            width=_WIDTH,
             num_warps=_WARPS,
+            **({"maxnreg": _REGISTERS} if torch.version.cuda and not wide else {}),
         )
-        kernels.totals[(len(ends) // 3,)](_sent(ends, where), rows, tile=_ROWS)
+        kernels.totals[(len(ends) // 3,)](_sent(ends, where), rows, tile=_ROWS, num_warps=_WARPS)
+
+
+def _aligned(flat: Tensor) -> bool:
+    return flat.data_ptr() % (4 * flat.itemsize) == 0
 
 
 def _raise(x: Tensor, target: Target) -> None:
@@ -126,7 +154,7 @@ def _raise(x: Tensor, target: Target) -> None:
         x = dense = x.contiguous()
     flags.clamp_(min=FLAT)
     with _on(x.device):
-        _kernels().flags[(-(-x.numel() // _TILE),)](
+        _kernels().flags[(-(-x.numel() // _FLAGS),)](
             dense.view(torch.int16) if dense.dtype == torch.bfloat16 else dense,
             flags,
             x.numel(),
@@ -134,7 +162,7 @@ def _raise(x: Tensor, target: Target) -> None:
             x.stride(axis),
             *_thresholds(target.low, target.high),
             wide=x.dtype == torch.float64,
-            tile=_TILE,
+            tile=_FLAGS,
             num_warps=_WARPS,
         )
 
