@@ -108,3 +108,49 @@ def test_codes_of_positions_are_common_to_what_is_stacked() -> None:
     found, known = (isograd.predict(lambda s=s: _Interleaved(s), x) for s in (True, False))
     rows = (record.series["forward.rms"][-1] for record in (found, known))
     assert next(rows) == pytest.approx(next(rows), rel=1e-6)
+
+
+class _Gate(torch.nn.Module):
+    """2 sigmoid(W x) of channels, laid out for the places of a map, and scaled."""
+
+    def __init__(self, wide: bool) -> None:
+        super().__init__()
+        self.gate = torch.nn.Linear(16, 64)
+        self.head = torch.nn.Linear(64, 3)
+        self.wide = wide
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = torch.sigmoid(self.gate(x))
+        return self.head((2 * y[:, :, None, None])[:, :, 0, 0] if self.wide else 2 * y)
+
+
+def test_a_function_of_what_is_laid_out_anew_counts_once() -> None:
+    x = torch.randn(8, 16)
+    found, known = (isograd.predict(lambda w=w: _Gate(w), x) for w in (True, False))
+    rows = (record.series["backward.rms"][0] for record in (found, known))
+    assert next(rows) == pytest.approx(next(rows), rel=1e-6)
+
+
+class _Scaled(torch.nn.Module):
+    """relu(x + c s y): the gate s of a channel, c given before or after."""
+
+    def __init__(self, last: bool) -> None:
+        super().__init__()
+        self.conv = torch.nn.Conv2d(3, 32, 3, padding=1)
+        self.branch = torch.nn.Conv2d(3, 32, 3, padding=1)
+        self.gate = torch.nn.Linear(32, 32)
+        self.head = torch.nn.Linear(32, 3)
+        self.last = last
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.branch(x)
+        s = torch.sigmoid(self.gate(y.mean((2, 3))))[:, :, None, None]
+        z = 0.5 * (s * y) if self.last else s * (0.5 * y)
+        return self.head(torch.relu(self.conv(x) + z).mean((2, 3)))
+
+
+def test_a_number_does_not_hide_what_gates_sum_up() -> None:
+    x = torch.randn(4, 3, 8, 8)
+    found, known = (isograd.predict(lambda k=k: _Scaled(k), x) for k in (True, False))
+    for one, other in zip(found.series["backward.rms"], known.series["backward.rms"], strict=True):
+        assert one == pytest.approx(other, rel=0.02)

@@ -117,3 +117,37 @@ def test_places_are_open_together_along_a_rectified_stream() -> None:
     for name, value in guess.items():
         known = float(np.mean([draw[name] ** 2 for draw in draws])) ** 0.5
         assert value == pytest.approx(known, rel=0.18), name
+
+
+class Named(torch.nn.Module):
+    """relu(norm(conv x) + norm(x)), x rectified: the identity's norm of RepVGG."""
+
+    def __init__(self, units: int) -> None:
+        super().__init__()
+        self.conv = torch.nn.Conv2d(units, units, 3, padding=1, bias=False)
+        self.norm = torch.nn.BatchNorm2d(units)
+        self.identity = torch.nn.BatchNorm2d(units)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.relu(self.norm(self.conv(x)) + self.identity(x))
+
+
+def test_norms_of_what_is_rectified_stay_skewed() -> None:
+    def build() -> torch.nn.Module:
+        return torch.nn.Sequential(
+            torch.nn.Conv2d(8, 64, 3, padding=1, bias=False), torch.nn.BatchNorm2d(64),
+            torch.nn.ReLU(), *[Named(64) for _ in range(3)],
+            torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(64, 5),
+        )  # fmt: skip
+
+    draws = []
+    for seed in range(8):
+        torch.manual_seed(seed)
+        record = measure(build(), torch.randn(8, 8, 8, 8), seed=seed)
+        draws.append([record.series[key] for key in ("forward.rms", "backward.rms")])
+    known = np.sqrt(np.mean(np.square(np.array(draws, dtype=float)), axis=0))
+    guess = predict(build, torch.randn(8, 8, 8, 8))
+    for i, site in enumerate(guess.sites):
+        if site.name.endswith(".conv"):
+            assert guess.series["forward.rms"][i] == pytest.approx(known[0][i], rel=0.04)
+            assert guess.series["backward.rms"][i] == pytest.approx(known[1][i], rel=0.16)

@@ -132,3 +132,33 @@ def test_what_cannot_be_swept() -> None:
 def test_nothing_is_allocated() -> None:
     points = sweep(stack, TEXT, "width", [10**6, 10**7]).points  # up to 400 TB
     assert points[1].parameters == 10**14 + 13 * 10**7
+
+
+class Cast(nn.Module):
+    """Residual layers under autocast, or not."""
+
+    def __init__(self, depth: int, cast: bool, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.first = nn.Linear(IN, 32, dtype=dtype)
+        self.layers = nn.ModuleList(nn.Linear(32, 32, dtype=dtype) for _ in range(depth))
+        self.norm = nn.LayerNorm(32, dtype=dtype)
+        self.cast = cast
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.cast):
+            x = self.first(x)
+            for layer in self.layers:
+                x = x + nn.functional.gelu(layer(self.norm(x)))
+            return x
+
+
+@pytest.mark.parametrize(
+    ("cast", "dtype"), [(True, torch.float32), (False, torch.bfloat16), (False, torch.float16)]
+)
+def test_points_do_not_depend_on_the_number_format(cast: bool, dtype: torch.dtype) -> None:
+    text = f"{str(dtype).removeprefix('torch.')}[{SAMPLES},{IN}]"
+    found = sweep(lambda depth=2: Cast(depth, cast, dtype), text, "depth", [2, 6])
+    known = sweep(lambda depth=2: Cast(depth, False, torch.float32), TEXT, "depth", [2, 6])
+    for one, other in zip(found.points, known.points, strict=True):
+        assert one.signal_last == pytest.approx(other.signal_last, rel=1e-6)
+        assert one.gradient == pytest.approx(other.gradient, rel=1e-6)

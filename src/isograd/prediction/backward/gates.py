@@ -17,10 +17,13 @@ from isograd.prediction.moments.fields import Field
 from isograd.prediction.moments.pairs import Array
 
 _POINTS = 12
+_ALONE = 0.05
+"""Share of a gradient's energy that places have in common, below which it does not matter."""
 
 
 PASSING = "passing"
 """Note of a gradient beside its profile: its mean, not its energy, at the nodes, over the mean."""
+PROFILES = ("profile", PASSING)
 
 
 @dataclass(slots=True)
@@ -112,3 +115,30 @@ def profile_of(
     if not (mean > 0).all():
         return None
     return np.asarray(found / mean[..., None])
+
+
+def standardized(result: Field, gradient: Field, nodes: Nodes, kept: float) -> None:
+    """Profiles through a norm that takes away what goes with the value itself.
+
+    Given the value x, the mean of a gradient that places have in common is A m(x), of which b + a x
+    is taken away; what is left has the energy E[g^2 | x] - A^2 (2 m fit - fit^2).
+
+    Args:
+        result: the gradient behind the norm.
+        gradient: the gradient at its output.
+        nodes: the function of a Gaussian that is normalized.
+        kept: share of the energy that the norm leaves.
+    """
+    energy = gradient.notes.get("profile")
+    if energy is None or energy.shape != nodes.values.shape:
+        return
+    mean = gradient.notes.get(PASSING, energy)
+    x = nodes.values - nodes.expectation(nodes.values)[..., None]
+    x = x / np.sqrt(np.maximum(nodes.expectation(np.square(x)), 1e-300))[..., None]
+    fit = nodes.expectation(mean)[..., None] + nodes.expectation(mean * x)[..., None] * x
+    size = float(nodes.expectation(np.square(fit)).mean())
+    common = min(max(1 - kept, 0.0) / max(size, 1e-300), 1.0)
+    left = np.maximum(energy - common * (2 * mean * fit - np.square(fit)), 0.0)
+    result.notes["profile"] = left / np.maximum(nodes.expectation(left), 1e-300)[..., None]
+    if common < _ALONE:
+        result.notes[PASSING] = mean

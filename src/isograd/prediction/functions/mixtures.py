@@ -22,6 +22,8 @@ from isograd.prediction.moments.pairs import Array
 
 TERMS = ("of first term", "of other term")
 """Notes of a gradient at a sum of a function and something Gaussian, of what it holds of either."""
+LAW = "law"
+"""Note of what is no function of a Gaussian itself, but has the law of one: that function."""
 _GRID = 257
 _SUMMANDS = 64
 """Values that stand for the non-Gaussian term."""
@@ -169,3 +171,25 @@ def _copula(f: Field, z: Array, x: Array, deviation: Array) -> Quadrature:
     same = tuple(slice(0, len(cut)) for cut in f.cuts)
     made.correlation[same] = 1.0
     return made
+
+
+def law_of(f: Field) -> Field | None:
+    """A function of a Gaussian whose law the entries of a field have; None if they are Gaussian."""
+    found: Field | None = f if f.nodes is not None else f.notes.get(LAW)
+    return found
+
+
+def note_standardized(out: Field, x: Field) -> None:
+    """Of a batch norm: what was rectified is skewed as before.
+
+    Args:
+        out: the norm's output.
+        x: its input.
+    """
+    deviation = np.sqrt(max(x.energy - x.average**2, 0.0))
+    if x.nodes is None or x.origin is None or deviation <= 0 or x.cuts != out.cuts:
+        return
+    made, nodes = out.like(out.second, out.mean), x.nodes
+    values, slopes = (nodes.values - x.average) / deviation, nodes.slopes / deviation
+    made.origin, made.nodes = x.origin, Nodes(nodes.quadrature, values, slopes)
+    out.notes[LAW] = made

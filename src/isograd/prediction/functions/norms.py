@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
+from typing import Any
 
 import numpy as np
 
 from isograd.prediction.functions.filters import variance
 from isograd.prediction.functions.spread import ALIKE, half_line
+from isograd.prediction.moments import pairs
+from isograd.prediction.moments.axes import of_entries, weighed
 from isograd.prediction.moments.fields import Field
 from isograd.prediction.moments.means import averaged
 from isograd.prediction.moments.pairs import Array
@@ -113,3 +116,46 @@ def _of_pairs(components: Array, sizes: Sequence[int]) -> Array:
         rows[1] = (high - low) / n
         rows[0] = low + rows[1]
     return found
+
+
+def own_at(f: Field, places: Sequence[int], end: int) -> Array:
+    """E x x' over `places`, with both entries at one end of each pair of the other factors."""
+    result = f.second
+    for place, cut in enumerate(f.cuts):
+        if place not in places:
+            result = result.take(pairs.ends(cut)[end], place)
+    return result
+
+
+def averaged_over(f: Field, places: Sequence[int], weights: Any) -> Array:
+    """Second moments averaged over factors, kept as axes of length one."""
+    result = f.second
+    for place in places:
+        result = weighed(result, place, weights(f.cuts[place]), keep=True)
+    return result
+
+
+def averaged_same(f: Field, second: Array, places: Sequence[int]) -> Array:
+    """E x^2 per class of the other factors, averaged over `places`."""
+    result = second
+    for place, cut in enumerate(f.cuts):
+        if place in places:
+            kept = result[(*([slice(None)] * place), slice(0, len(cut)))]
+            result = weighed(kept, place, of_entries(cut), keep=True)
+        else:
+            result = result.take(range(len(cut)), place)
+    return np.maximum(result, 0.0)
+
+
+def per_pair_of(f: Field, variance: Array, places: Sequence[int]) -> Array:
+    """Products of the standard deviations of both entries of each pair."""
+    root = np.sqrt(variance)
+    first, other = [], []
+    for place, cut in enumerate(f.cuts):
+        a, b = pairs.ends(cut)
+        alone = place in places
+        first.append(np.zeros(1, dtype=np.intp) if alone else a)
+        other.append(np.zeros(1, dtype=np.intp) if alone else b)
+    if not f.cuts:
+        return np.asarray(root * root)
+    return np.asarray(root[np.ix_(*first)] * root[np.ix_(*other)])

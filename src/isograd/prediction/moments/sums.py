@@ -12,7 +12,7 @@ from isograd.prediction.backward.gains import hand_back
 from isograd.prediction.backward.gates import PASSING, profile_of
 from isograd.prediction.backward.links import Link
 from isograd.prediction.functions.differences import of_difference
-from isograd.prediction.functions.mixtures import TERMS
+from isograd.prediction.functions.mixtures import TERMS, law_of
 from isograd.prediction.functions.powers import note_product, note_sum
 from isograd.prediction.functions.scales import DEVIATION, of_own_spread
 from isograd.prediction.functions.spread import ALIKE, note_blend
@@ -51,10 +51,10 @@ def added(call: Call, a: Field, b: Field, sign: float) -> Outcome:
     if call.run.twins.found:
         unsure = _BRANCHES if _correlate(call, out, a, b, sign) and sign < 0 else 0.0
     if a.shape == b.shape:
-        if a.nodes is not None:
-            out.notes["terms"] = (a, b, 1.0)
-        elif b.nodes is not None:
-            out.notes["terms"] = (b, a, sign)
+        if (skewed := law_of(a)) is not None:
+            out.notes["terms"] = (skewed, b, 1.0)
+        elif (skewed := law_of(b)) is not None:
+            out.notes["terms"] = (skewed, a, sign)
     if sign > 0 and (both := sign_of(a)) and both == sign_of(b):
         out.notes[SIGN] = both
     out.visible = a.visible if a.visible is not None else b.visible
@@ -141,17 +141,18 @@ def _passed(
         hand_back(result, gradient)
         responses.hand_back(result, gradient)
         result.notes["kurtosis"] = gradient.notes.get("kurtosis", 3.0)
-    if gate is not None and term.nodes is not None:
+    law = law_of(term)
+    if gate is not None and law is not None:
         x, energy, mean = gate
         for key, known in (("profile", energy), (PASSING, mean)):
-            profile = profile_of((x, known), term, other, signs)
+            profile = profile_of((x, known), law, other, signs)
             if profile is not None:
                 result.notes[key] = profile
     if moment is not None:
         terms = total.notes.get("terms")
         known = None
         if terms is not None:
-            known = gradient.notes.get(TERMS[term is not terms[0]])
+            known = gradient.notes.get(TERMS[law is not terms[0]])
         if known is not None:
             g, own, more = aligned(result, term, known)
             found = more.second + g.second * (own.second - own.products())

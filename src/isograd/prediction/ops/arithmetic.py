@@ -202,6 +202,8 @@ def scaled(call: Call, x: Field, factor: float) -> Outcome:
     out = x.scaled(factor)
     out.visible = x.visible
     hand_on(out, x)
+    if "batch statistics" in x.notes:
+        out.notes["batch statistics"] = True
     _remember(out, x, factor, 0.0)
     if x.averaged is not None:
         out.notes["averaged_by"] = factor
@@ -211,8 +213,9 @@ def scaled(call: Call, x: Field, factor: float) -> Outcome:
 
     def back(g: Field) -> list[tuple[Field, Field]]:
         result = targets.times(g.scaled(factor), g, factor)
-        if "moment" in g.notes:  # g times what it is the gradient of is the same before and after
-            result.notes["moment"] = g.notes["moment"]
+        for key in ("moment", "centered"):  # g times what it is the gradient of stays the same
+            if key in g.notes:
+                result.notes[key] = g.notes[key]
         return [(x, result)]
 
     return Outcome(out, back, [x], formula=f"x times {factor:.4g}", link=link)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -134,6 +135,9 @@ def relaid(call: Call, f: Field, ahead: Any, behind: Any, where: Any = None) -> 
             origin.nodes = None
             origin.noise, origin.condition = f.origin.noise, f.origin.condition
             out.origin = origin
+            if out.nodes is f.nodes:  # what the field was a function of gets its gradient by layout
+                left = [step for step in f.nodes.steps if step[0] is not f.origin]
+                out.nodes = replace(f.nodes, steps=left)
             run, start = call.run, f.origin
             run.link(origin, start, Link("layout", ahead, behind, where=where))
     if out.origin is None:

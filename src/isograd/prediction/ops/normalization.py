@@ -10,11 +10,20 @@ import numpy as np
 
 from isograd.prediction.backward import responses
 from isograd.prediction.backward.gains import hand_back
+from isograd.prediction.backward.gates import PROFILES, standardized
 from isograd.prediction.backward.gradients import moment_of
 from isograd.prediction.backward.links import Link
 from isograd.prediction.backward.responses import WEIGHTED, through_norm, weighted
 from isograd.prediction.functions.filters import TILT, VARIED, handed_on, variance
-from isograd.prediction.functions.norms import few_inputs, fluctuating
+from isograd.prediction.functions.mixtures import LAW, note_standardized
+from isograd.prediction.functions.norms import (
+    averaged_over,
+    averaged_same,
+    few_inputs,
+    fluctuating,
+    own_at,
+    per_pair_of,
+)
 from isograd.prediction.functions.powers import POWERS, note_normalized
 from isograd.prediction.functions.spread import ALIKE, UNEQUAL
 from isograd.prediction.moments import pairs
@@ -25,7 +34,6 @@ from isograd.prediction.moments.means import fluctuation
 from isograd.prediction.ops import Op, Outcome
 
 if TYPE_CHECKING:
-    from isograd.prediction.moments.pairs import Array
     from isograd.prediction.propagation import Call
 
 
@@ -101,6 +109,7 @@ class Normalization(Op):
         if training or running_mean is None:
             found = normalized(call, f, axes, eps, drawn=True, units=1)
             note_normalized(found.out, f, variance(found.out))
+            note_standardized(found.out, f)
         else:
             found = _frozen(call, f, running_mean, running_var, eps)
         return affine(call, f, found, weight, bias, tuple(shape))
@@ -193,8 +202,8 @@ def normalized(
     del call
     places = [place for axis in axes for place in f.factors_of(axis)]
     inner = f.centered(places) if centered else f.second
-    variance = _over_same(f, inner, places)
-    scale = _per_pair_of(f, variance + eps, places)
+    variance = averaged_same(f, inner, places)
+    scale = per_pair_of(f, variance + eps, places)
     second = inner / scale
     mean = f.mean
     for place in sorted(places):
@@ -223,16 +232,19 @@ def normalized(
         at = [place for axis in axes for place in g.factors_of(axis)]
         found = g.centered(at) if centered else g.second
         few = few_inputs(f, out) if drawn else 0.0
-        along = _over(moment, at, pairs.shares)
-        alone = _over(g.like(g.second * base.second), at, pairs.shares)
+        along = averaged_over(moment, at, pairs.shares)
+        alone = averaged_over(g.like(g.second * base.second), at, pairs.shares)
         found = found + (2 * alone - along) * base.second  # what goes with x itself is all gone
         for end in (0, 1):  # g xhat' mean(g' xhat') and the like, of two samples
-            own = _own(base, at, end)
-            found = found - _over(g.like(g.second * own), at, pairs.shares) * own
+            own = own_at(base, at, end)
+            found = found - averaged_over(g.like(g.second * own), at, pairs.shares) * own
         result = g.like(found / wide.second * (1 + excess) * (1 + few))
         result.noise = gradient.noise + (_UNSURE if drawn else 0.0) + divided
         if drawn:
             hand_back(result, gradient)
+        if units is not None and f.nodes is not None:
+            kept = result.energy * float(wide.second.flat[0]) / max(gradient.energy, 1e-300)
+            standardized(result, gradient, f.nodes, kept / ((1 + excess) * (1 + few)))
         if units is not None:
             together = f.shape[units] if units % len(f.groups) in axes else 1
             through_norm(result, gradient, f, units, together)
@@ -296,6 +308,7 @@ def affine(
             responses.hand_back(g, gradient, gamma.energy)
             if TILT in gradient.notes:
                 g.notes[TILT] = gradient.notes[TILT].scaled(gamma.energy**0.5)
+            g.notes |= {key: gradient.notes[key] for key in PROFILES if key in gradient.notes}
             moment = gradient.notes.get("moment")
             if moment is None:
                 b, x = aligned(gradient, inner)
@@ -310,6 +323,8 @@ def affine(
     for key in ("batch statistics", VARIED, POWERS, ALIKE, WEIGHTED):
         if key in inner.notes:
             out.notes[key] = inner.notes[key]
+    if LAW in inner.notes and np.allclose(out.second, inner.second) and out.cuts == inner.cuts:
+        out.notes[LAW] = inner.notes[LAW]
     inputs = [f, *(one for one in (gamma, beta) if one is not None)]
     return Outcome(out, back, inputs, formula=found.formula, link=_stretched(found.link, gamma))
 
@@ -347,46 +362,3 @@ def _frozen(call: Call, f: Field, mean: Any, variance: Any, eps: float) -> Outco
         return [(f, result)]
 
     return Outcome(out, back, [f], formula="running statistics")
-
-
-def _own(f: Field, places: Sequence[int], end: int) -> Array:
-    """E x x' over `places`, with both entries at one end of each pair of the other factors."""
-    result = f.second
-    for place, cut in enumerate(f.cuts):
-        if place not in places:
-            result = result.take(pairs.ends(cut)[end], place)
-    return result
-
-
-def _over(f: Field, places: Sequence[int], weights: Any) -> Array:
-    """Second moments averaged over factors, kept as axes of length one."""
-    result = f.second
-    for place in places:
-        result = weighed(result, place, weights(f.cuts[place]), keep=True)
-    return result
-
-
-def _over_same(f: Field, second: Array, places: Sequence[int]) -> Array:
-    """E x^2 per class of the other factors, averaged over `places`."""
-    result = second
-    for place, cut in enumerate(f.cuts):
-        if place in places:
-            kept = result[(*([slice(None)] * place), slice(0, len(cut)))]
-            result = weighed(kept, place, of_entries(cut), keep=True)
-        else:
-            result = result.take(range(len(cut)), place)
-    return np.maximum(result, 0.0)
-
-
-def _per_pair_of(f: Field, variance: Array, places: Sequence[int]) -> Array:
-    """Products of the standard deviations of both entries of each pair."""
-    root = np.sqrt(variance)
-    first, other = [], []
-    for place, cut in enumerate(f.cuts):
-        a, b = pairs.ends(cut)
-        alone = place in places
-        first.append(np.zeros(1, dtype=np.intp) if alone else a)
-        other.append(np.zeros(1, dtype=np.intp) if alone else b)
-    if not f.cuts:
-        return np.asarray(root * root)
-    return np.asarray(root[np.ix_(*first)] * root[np.ix_(*other)])
