@@ -154,3 +154,29 @@ def test_a_number_does_not_hide_what_gates_sum_up() -> None:
     found, known = (isograd.predict(lambda k=k: _Scaled(k), x) for k in (True, False))
     for one, other in zip(found.series["backward.rms"], known.series["backward.rms"], strict=True):
         assert one == pytest.approx(other, rel=0.02)
+
+
+class _Tied(torch.nn.Module):
+    """An autoencoder that decodes with the transposed matrices of its encoder."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = torch.nn.ModuleList([torch.nn.Linear(128, 64), torch.nn.Linear(64, 48)])
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for layer in self.layers:
+            x = torch.tanh(layer(x))
+        for layer in reversed(list(self.layers)):
+            x = x @ layer.weight
+        return x
+
+
+def test_gradients_behind_a_matrix_and_its_transpose() -> None:
+    x = torch.randn(16, 128)
+    energies = []
+    for seed in range(12):
+        torch.manual_seed(seed)
+        energies.append(isograd.measure(_Tied(), x, seed=seed).series["backward.rms"][0])
+    known = sum(value**2 for value in energies) / len(energies)
+    found = isograd.predict(_Tied, x).series["backward.rms"][0]
+    assert found == pytest.approx(known**0.5, rel=0.06)

@@ -156,3 +156,32 @@ def test_gradients_of_one_direction_differ_as_their_band_says():
     bands = np.array(guess.series["backward.band"][:5])
     assert spread.min() > 0.08
     assert 0.75 < np.median(spread / bands) < 1.2
+
+
+class Retention(nn.Module):
+    """Averages with weights of any sign, over few tokens at first, and a norm of each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.q, self.k, self.v = (nn.Linear(32, 32, bias=False) for _ in range(3))
+        self.head = nn.Linear(32, 8)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        weights = self.q(x) @ self.k(x).transpose(1, 2) * torch.ones(16, 16).tril()
+        y = (weights @ self.v(x)).reshape(-1, 32)
+        return self.head(nn.functional.group_norm(y, 2))
+
+
+def test_norms_of_few_terms_are_told():
+    x = torch.randn(4, 16, 32)
+    found = []
+    for seed in range(DRAWS):
+        torch.manual_seed(seed)
+        found.append(isograd.measure(Retention(), x, seed=seed).series["backward.rms"])
+    guess = isograd.predict(Retention, x)
+    for i, site in enumerate(guess.sites):
+        if site.name in ("q", "k", "v"):
+            away = np.log([row[i] / guess.series["backward.rms"][i] for row in found])
+            band = guess.series["backward.band"][i]
+            assert (np.abs(away) < 2 * band).mean() > 0.8
+            assert band > 0.3 if site.name != "v" else band < 0.2

@@ -18,6 +18,7 @@ from isograd.prediction.backward.links import Link
 from isograd.prediction.backward.noise import LIKE
 from isograd.prediction.moments import pairs
 from isograd.prediction.moments.axes import of_others, weighed
+from isograd.prediction.moments.known import sign_of
 
 if TYPE_CHECKING:
     from isograd.prediction.backward.twins import Twins
@@ -25,10 +26,17 @@ if TYPE_CHECKING:
     from isograd.prediction.moments.fields import Field
     from isograd.prediction.steps import Step
 
+DIVIDED = "divided"
+"""Note of a gradient that a norm has divided by the deviation of what it is the gradient of."""
+TURNED = "turned"
+"""Note of a gradient: (draw, axis of the weights that was summed over, share) if it is W' g."""
 HELD, APART = "held", "apart"
 """Notes of a gradient, and of the difference of two outputs of one layer."""
 _PASSED = ("multiple", "layout", "cat")
 _FAR = 40
+_FEW_TERMS, _HEAVY = 0.2, 1.0
+"""Share of the energy that a row of few terms has; variance of ln energy of its weights' gradient:
+two draws of retention differ by half in rms."""
 _POINTS = 12
 _LEAST = 1e-3
 
@@ -49,10 +57,40 @@ def pass_on(step: Step, gradient: Field | None, found: Field) -> None:
     """Through what changes neither features nor weights, and of directions through anything."""
     if gradient is not None and LIKE in gradient.notes:
         found.notes.setdefault(LIKE, gradient.notes[LIKE])
-    if gradient is None or HELD not in gradient.notes or gradient is found:
+    if gradient is None or gradient is found:
         return
     if isinstance(step.link, Link) and step.link.kind in _PASSED:
-        found.notes.setdefault(HELD, gradient.notes[HELD])
+        for key in (HELD, TURNED, DIVIDED):
+            if key in gradient.notes:
+                found.notes.setdefault(key, gradient.notes[key])
+
+
+def turned_back(twins: Twins, gradient: Field, found: Field, weight: Field, axis: int) -> Field:
+    """The gradient behind weights that it has come through before, the other way round.
+
+    W' D W g of m inputs and n outputs, whose D is a gate: (1 + n / m share) times what
+    independent matrices give, as W' W is n Var(w) and a random rest.
+
+    Args:
+        twins: what made the fields of the run.
+        gradient: at their output.
+        found: behind them, as if it were independent of the weights.
+        weight: two axes.
+        axis: of the weights that is summed over.
+    """
+    source = twins.plain(weight)
+    draw = source.notes.get("draw")
+    if draw is None or len(weight.shape) != 2 or len(source.shape) != 2:
+        return found
+    n, m = weight.shape[axis], weight.shape[1 - axis]
+    axis = axis if source is weight else 1 - axis
+    before, other, share = gradient.notes.get(TURNED, (None, axis, 0.0))
+    if before == draw and other != axis:
+        changed = found.scaled((1 + share * n / m) ** 0.5)
+        changed.noise, changed.common, changed.notes = found.noise, found.common, found.notes
+        return changed
+    found.notes[TURNED] = draw, axis, 1.0
+    return found
 
 
 def added(result: Field, first: Field, second: Field, share: float) -> None:
@@ -106,6 +144,11 @@ def through_function(twins: Twins, gradient: Field, result: Field, out: Field) -
         out: f(u).
     """
     held, nodes = gradient.notes.get(HELD), out.nodes
+    if TURNED in gradient.notes and nodes is not None:
+        slopes = float(nodes.expectation(np.square(nodes.slopes)).mean())
+        draw, axis, share = gradient.notes[TURNED]
+        kept = nodes.mean_slope() ** 2 / max(slopes, 1e-300)
+        result.notes[TURNED] = draw, axis, share * min(kept, 1.0)
     other = None if held is None else _passed(twins, held.other)
     if held is None or other is None or nodes is None or other.nodes is None:
         return result
@@ -231,3 +274,21 @@ def _passed(twins: Twins, f: Field) -> Field | None:
             return f
         f = step.inputs[0]
     return None
+
+
+def of_few_terms(gradient: Field, found: Field, mine: Field, out: Field) -> None:
+    """Widens the band of the weights of an average that a norm divides by itself.
+
+    Where a row has few terms (the first tokens of linear attention), w v over its own deviation
+    leaves 1 / |w| of the gradient of w, whose square has no mean if w has no sign.
+
+    Args:
+        gradient: at the average.
+        found: that of its weights; gets the noise.
+        mine: the weights.
+        out: the average.
+    """
+    if DIVIDED not in gradient.notes or mine.energy <= 0 or sign_of(mine):
+        return
+    if float(out.energies.min()) < _FEW_TERMS * out.energy:
+        found.noise += _HEAVY

@@ -8,7 +8,13 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from isograd.prediction import targets
-from isograd.prediction.backward.holding import HELD, Held, through_weights
+from isograd.prediction.backward.holding import (
+    HELD,
+    Held,
+    of_few_terms,
+    through_weights,
+    turned_back,
+)
 from isograd.prediction.backward.links import Link
 from isograd.prediction.backward.noise import noise_of, turned
 from isograd.prediction.backward.responses import (
@@ -301,6 +307,9 @@ def product(
                 found.notes[HELD] = Held(1.0, other)
             if len(learned) == 1 and other is learned[0]:
                 found = through_weights(call.run.twins, gradient, found, other, mine)
+            over = [i for i, c in enumerate(of_other) if c in of_out and c not in labels]
+            if len(over) == 1:
+                found = turned_back(call.run.twins, gradient, found, other, over[0])
             if len(learned) == 1 and mine is learned[0]:
                 noise.of_weights(found, other, _places(other, of_other, labels))
             else:
@@ -311,6 +320,8 @@ def product(
                     noise.behind(found, other)
                     own = "".join(set(labels) - set(of_out))
                     turned(found, other, _places(other, of_other, own))
+                if not learned and of_out and of_out[-1] not in labels:
+                    of_few_terms(gradient, found, mine, out)
             result.append((mine, _unspread(found, mine)))
         return result
 

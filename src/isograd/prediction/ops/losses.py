@@ -14,6 +14,7 @@ from isograd.prediction import targets
 from isograd.prediction.backward.links import Link
 from isograd.prediction.backward.responses import RESPONSE
 from isograd.prediction.functions.classes import agreement, log_of_sum, participation
+from isograd.prediction.functions.proportions import FACTORS
 from isograd.prediction.moments.aligning import aligned
 from isograd.prediction.moments.fields import Field
 from isograd.prediction.moments.known import empirical
@@ -122,6 +123,11 @@ def finished(
     return Outcome(out, back, inputs, formula=f"{given['reduction']} of {prod(each.shape):,}")
 
 
+_SIMILAR, _WIDE = 0.1, 2.0
+"""Variance of ln energy by which gradients of similarities are off, per variance of the logits; and
+the largest such variance: of encoders' outputs those win that lie the others' mean way, which the
+sum over winners holds, 20 to 30 % in rms."""
+
 # -- classes -----------------------------------------------------------------------------------
 
 
@@ -159,11 +165,34 @@ def _classes(call: Call, x: Field, target: Any, given: dict[str, Any]) -> Outcom
     if call.name == "cross_entropy" and number > 1:
         answer = _answers(slope, axis, averaged_share(rows, won))
     done = finished(x, each, slope, given, total, [x], answer)
+    if call.name == "cross_entropy" and _similarities(call, x):
+        _unsure(done, _SIMILAR * min(max(rows.like(between).energy, 0.0), _WIDE))
     if call.name == "cross_entropy" and call.known(target) and given["reduction"] != "none":
         _with_targets(
             done, target, 1.0 if given["reduction"] == "sum" else 1.0 / max(total, 1e-300)
         )
     return done
+
+
+def _similarities(call: Call, x: Field) -> bool:
+    """Whether logits are products of activations, as of two encoders."""
+    plain = call.run.twins.plain
+    factors = plain(x).notes.get(FACTORS, ())[:3:2]
+    return bool(factors) and not any("draw" in plain(one).notes for one in factors)
+
+
+def _unsure(done: Outcome, noise: float) -> None:
+    """Widens the band of a gradient."""
+    inner = done.back
+    assert inner is not None
+
+    def back(gradient: Field) -> list[tuple[Field, Field]]:
+        found = list(inner(gradient))
+        for _, one in found:
+            one.noise += noise
+        return found
+
+    done.back = back
 
 
 def _with_targets(done: Outcome, target: Tensor, scale: float) -> None:

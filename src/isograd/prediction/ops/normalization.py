@@ -12,6 +12,7 @@ from isograd.prediction.backward import responses
 from isograd.prediction.backward.gains import hand_back
 from isograd.prediction.backward.gates import PROFILES, standardized
 from isograd.prediction.backward.gradients import moment_of
+from isograd.prediction.backward.holding import DIVIDED
 from isograd.prediction.backward.links import Link
 from isograd.prediction.backward.responses import WEIGHTED, through_norm, weighted
 from isograd.prediction.functions.filters import TILT, VARIED, handed_on, variance
@@ -163,6 +164,7 @@ class Normalization(Op):
             ((_, g),) = inner.back(given)
             result = g.reshaped(shape)
             through_norm(result, gradient, f, 1, apart[2])
+            result.notes[DIVIDED] = True
             return [(f, result)]
 
         out.noise, out.condition = inner.out.noise, inner.out.condition
@@ -240,6 +242,7 @@ def normalized(
             found = found - averaged_over(g.like(g.second * own), at, pairs.shares) * own
         result = g.like(found / wide.second * (1 + excess) * (1 + few))
         result.noise = gradient.noise + (_UNSURE if drawn else 0.0) + divided
+        result.notes[DIVIDED] = True
         if drawn:
             hand_back(result, gradient)
         if units is not None and f.nodes is not None:
