@@ -187,5 +187,7 @@ def test_what_an_adaptive_optimizer_rescues(
     assert contrast(record) == pytest.approx(apart)
     assert rescued(Reading(record), left=1e-5) is saved
     facts = {**record.facts, "loss.chance": 1.0}
-    stood = replace(record, facts=facts), replace(record, facts=facts, step=40)
-    assert not rescued(with_history(*stood, losses=[1.0, 1.01] * 20), left=1e-5)
+    for steps in (40, 400):  # which move the weights by 0.4, and by 4
+        stood = replace(record, facts=facts), replace(record, facts=facts, step=steps)
+        after = rescued(with_history(*stood, losses=[1.0, 1.01] * (steps // 2)), left=1e-5)
+        assert after is (saved and steps * update < 1)

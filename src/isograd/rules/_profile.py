@@ -277,20 +277,30 @@ def rescued(reading: Reading, left: float) -> bool:
     """Whether the optimizer makes up for a loss of scale over depth.
 
     An adaptive one does, as long as samples can be told apart and the gradient stands above the
-    eps that is added to its size; not where a rehearsal has shown that it does not.
+    eps that is added to its size; not where a rehearsal stands still although its steps were
+    enough to turn the weights over.
 
     Args:
         reading: the first look, and the rehearsal if there was one.
         left: share of the signal or gradient that is left.
     """
     record = reading.seen
-    if not record.fact("optimizer.adaptive") or outcome(reading) == "flat":
+    if not record.fact("optimizer.adaptive"):
         return False
     apart = contrast(record)
     if apart is not None and apart < ROUNDING:
         return False
     moves = list(effective_updates(record).values())
+    path = course(reading)
+    enough = path is not None and bool(moves) and median(moves) * path.steps > TURNED_OVER
+    if enough and outcome(reading) == "flat":
+        return False
     return median(moves) > MOVES if moves else left > RESCUED
+
+
+TURNED_OVER = 1.0
+"""Sum of updates over the weights from which every weight had time to become another: six sigmoid
+layers with Adam stand still up to 0.7, and learn from 1 on."""
 
 
 RESCUED = 1e-6
