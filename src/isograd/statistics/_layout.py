@@ -89,19 +89,19 @@ GOLDEN = 0x9E3779B1  # 2^32 times the golden ratio's fraction
 
 
 def spread_runs(flat: Tensor, runs: int, run: int) -> Tensor:
-    """[runs, run]: of each even share of a vector one run, at a place that the golden ratio tells.
+    """[runs * run]: of each even share of a vector one run, at a place that the golden ratio tells.
 
     At even distances all of them could be of the same few columns: those of a 512 x 512 weight
     would be. Multiples of the golden ratio fall everywhere, in whatever the entries are laid out.
     """
-    return flat[_places(len(flat), runs, run, flat.device)]
+    return flat.index_select(0, _places(flat.numel(), runs, run, flat.device))
 
 
 @lru_cache(maxsize=256)
 def _places(entries: int, runs: int, run: int, device: torch.device) -> Tensor:
     share = (entries - run) // runs
     starts = [k * share + ((k * GOLDEN % 2**32) * share >> 32) for k in range(runs)]
-    return (torch.tensor(starts)[:, None] + torch.arange(run)).to(device)
+    return (torch.tensor(starts)[:, None] + torch.arange(run)).flatten().to(device)
 
 
 def stride_for(count: int, at_most: int) -> int:

@@ -148,7 +148,8 @@ class Losses:
         """Takes the loss of a step: a number, a tensor of one, or None."""
         if isinstance(value, Tensor) and value.is_cuda:
             # Read from the device later on, it would wait for all that was launched until then.
-            here = torch.empty(value.shape, dtype=value.dtype, pin_memory=True)
+            value = value.float()
+            here = torch.empty(value.shape, pin_memory=True)
             here.copy_(value, non_blocking=True)
             event = torch.cuda.Event()
             event.record()
@@ -169,4 +170,4 @@ class Losses:
             if not arrived and event is not None:
                 event.synchronize()
             self._waiting.popleft()
-            yield step, float(value)
+            yield step, float(value if event is None else value.numpy())

@@ -10,6 +10,7 @@ from functools import cache
 from types import ModuleType
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -106,14 +107,14 @@ def _add(group: list[tuple[Tensor, Target]]) -> None:
     tile = height * _WIDTH
     # Pieces of one row are neighbours, also where several tensors are added to it.
     group.sort(key=lambda pair: pair[1].row.data_ptr())
-    plan, ends = array("q"), array("q")
+    plan, ends = list[Any](), array("q")
     count = last = 0
     for flat, target in group:
         begin, entries, item = flat.data_ptr(), flat.numel(), flat.itemsize
         size = tile * max(_TILES, -(-entries // (tile * _PIECES)))
-        for start in range(0, entries, size):
-            plan.extend((begin + start * item, min(size, entries - start)))
-        pieces = -(-entries // size)
+        starts = np.arange(0, entries, size)
+        plan.append(np.stack([begin + starts * item, np.minimum(size, entries - starts)], 1))
+        pieces = len(starts)
         if target.row.data_ptr() == last:
             ends[-1] += pieces
         else:
@@ -124,7 +125,7 @@ def _add(group: list[tuple[Tensor, Target]]) -> None:
     rows = torch.empty(count, len(COLUMNS), dtype=torch.float64, device=where)
     with _on(where):
         kernels.pieces[(count,)](
-            _sent(plan, where),
+            _sent(np.concatenate(plan), where),
             rows,
             *_thresholds(low, high),
             dtype=_entries(first.dtype),
@@ -167,7 +168,7 @@ def _raise(x: Tensor, target: Target) -> None:
         )
 
 
-def _sent(numbers: "array[int]", where: torch.device) -> Tensor:
+def _sent(numbers: Any, where: torch.device) -> Tensor:
     """Numbers on a device, without waiting for it: from memory that its own engine copies."""
     here = torch.frombuffer(numbers, dtype=torch.int64)
     return here if where.type == "cpu" else here.pin_memory().to(where, non_blocking=True)
