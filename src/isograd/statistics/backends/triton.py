@@ -10,7 +10,6 @@ from functools import cache
 from types import ModuleType
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -100,6 +99,8 @@ class Triton(Backend):
 
 def _add(group: list[tuple[Tensor, Target]]) -> None:
     """Adds flat tensors of one dtype and device to rows with the same thresholds."""
+    import numpy as np
+
     kernels = _kernels()
     first, (_, low, high, _, _) = group[0]
     wide = first.dtype == torch.float64
