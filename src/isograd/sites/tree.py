@@ -9,18 +9,16 @@ Modules = Sequence[tuple[str, nn.Module]]
 
 def modules_of(model: nn.Module) -> Modules:
     """`model.named_modules()`: path and module of each, once, parents first."""
-    found: list[tuple[str, nn.Module]] = []
-    seen: set[int] = set()
+    found: dict[int, tuple[str, nn.Module]] = {}
+    _enter("", model, found)
+    return list(found.values())
 
-    def enter(path: str, module: nn.Module) -> None:
-        seen.add(id(module))
-        found.append((path, module))
-        for name, child in module._modules.items():
-            if child is not None and id(child) not in seen:
-                enter(f"{path}.{name}" if path else name, child)
 
-    enter("", model)
-    return found
+def _enter(path: str, module: nn.Module, found: dict[int, tuple[str, nn.Module]]) -> None:
+    found[id(module)] = path, module
+    for name, child in module._modules.items():
+        if child is not None and id(child) not in found:
+            _enter(f"{path}.{name}" if path else name, child, found)
 
 
 def named_parameters(modules: Modules) -> list[tuple[str, nn.Parameter]]:
