@@ -23,7 +23,14 @@ def of_functions(a: Field, b: Field, shared: Field | None) -> Field | None:
 
 def times(f: Field | None, factor: float) -> Field | None:
     """A multiple of a covariance; None stays zero."""
-    return None if f is None else f.like(f.second * factor)
+    if f is None or (factor == 1.0 and f.is_centered and not f.notes):
+        return f
+    return f.like(f.second * factor)
+
+
+def fit(a: Field, b: Field) -> bool:
+    """Whether two fields have the same shape; mostly one is laid out by the other."""
+    return (a.cuts is b.cuts and a.groups is b.groups) or a.shape == b.shape
 
 
 def total_of(parts: list[Field | None]) -> Field | None:

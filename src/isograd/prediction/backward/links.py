@@ -57,12 +57,10 @@ SAME = Link("layout", _unchanged, _unchanged)
 
 def link_of(step: Step | None, out: Field) -> Link | None:
     """How covariances pass to one output of a step."""
-    if step is None or step.link is None:
+    if step is None:
         return None
-    if isinstance(step.link, Link):
-        return step.link
-    place = next(i for i, one in enumerate(step.outputs) if one is out)
-    return step.link[place]
+    link = step.link
+    return link[step.outputs.index(out)] if isinstance(link, tuple) else link
 
 
 def sign_of(step: Step, link: Link, into: Field) -> float:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from isograd.prediction.backward import links
-from isograd.prediction.backward.covariances import of_functions, times, total_of
+from isograd.prediction.backward.covariances import fit, of_functions, times, total_of
 from isograd.prediction.backward.links import SUMS, Link, end_of, factor_of, link_of, sign_of
 from isograd.prediction.functions.series import cross_series
 from isograd.prediction.moments.aligning import aligned
@@ -128,9 +128,7 @@ class Twins:
             return self._second(a, b, step)
         if link.kind in SUMS:
             parts = [
-                times(
-                    self.covariance(one, b) if one.shape == a.shape else self._spread(one, b), sign
-                )
+                times(self.covariance(one, b) if fit(one, a) else self._spread(one, b), sign)
                 for one, sign in zip(step.inputs, link.signs, strict=False)
             ]
             return total_of(parts)
@@ -164,7 +162,7 @@ class Twins:
             parts = [
                 times(self.covariance(a, one), sign)
                 for one, sign in zip(other.inputs, link.signs, strict=False)
-                if one.shape == b.shape
+                if fit(one, b)
             ]
             return total_of(parts)
         inner = self.covariance(a, other.inputs[0])
@@ -175,7 +173,7 @@ class Twins:
     def _ends(self, a: Field, one: Step, b: Field, two: Step) -> Field | None:
         """Two products: with the same weights, or of twins; the same parts; pieces joined alike."""
         link, other = link_of(one, a), link_of(two, b)
-        if link is None or other is None or link.ahead is None or a.shape != b.shape:
+        if link is None or other is None or link.ahead is None or not fit(a, b):
             return None
         if end_of(link) != end_of(other) or link.where != other.where:
             return None
@@ -300,7 +298,7 @@ class Twins:
         """Gradients through two products, the same parts, or pieces joined alike."""
         (step, before, into, first), (other, earlier, there, second) = one, two
         link, its = link_of(step, step.outputs[first]), link_of(other, other.outputs[second])
-        if link is None or its is None or link.behind is None or a.shape != b.shape:
+        if link is None or its is None or link.behind is None or not fit(a, b):
             return None
         if end_of(link) != end_of(its) or link.where != its.where:
             return None

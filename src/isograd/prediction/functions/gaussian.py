@@ -7,12 +7,10 @@ sqrt(k!) (Mehler's formula). Functions of the same field combine node by node.
 
 from __future__ import annotations
 
-import weakref
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
-from math import prod
+from math import prod, sqrt
 from typing import Any
 
 import numpy as np
@@ -34,9 +32,10 @@ _BENDS = (-8.0, -3.0, -1.0, 0.0, 1.0, 3.0, 6.0)
 """Borders of panels in the function's own argument: where activations of torch.nn bend."""
 
 
-_LATEST: deque[weakref.ref[Quadrature]] = deque()
+_LATEST: list[tuple[Array, Array]] = []
+"""Nodes and their polynomials, what was asked for last in front."""
 _BASES = 8
-"""Quadratures whose polynomials are kept: they are by far the largest thing of a run."""
+"""Of how many nodes polynomials are kept: they are by far the largest thing of a run."""
 
 
 class Quadrature:
@@ -53,7 +52,6 @@ class Quadrature:
     """Of a sum whose law is known: means of both terms at the nodes, and of their squares."""
     _related: tuple[Array, Array, Array | None] | None = None
     """What `related` found last, behind the second moments that it was for."""
-    _basis: Array | None = None
 
     def __init__(self, mean: Array, deviation: Array) -> None:
         safe = np.where(deviation > 0, deviation, 1.0)
@@ -134,13 +132,12 @@ class Quadrature:
         """(classes …, nodes, terms): weights times orthonormal Hermite polynomials."""
         if self.z.base is not None and self.z.base is _fixed()[0]:
             return _repeated(_fixed()[2], self.z.shape[:-1])
-        found = self._basis
-        if found is None:
-            found = self._basis = _polynomials(self.z, self.weights)
-            _LATEST.append(weakref.ref(self))
-            if len(_LATEST) > _BASES and (old := _LATEST.popleft()()) is not None:
-                old._basis = None
-        return found
+        known = next((one for one in _LATEST if one[0] is self.z), None)
+        known = known or next((one for one in _LATEST if np.array_equal(one[0], self.z)), None)
+        known = known or (self.z, _polynomials(self.z, self.weights))
+        _LATEST[:] = [known, *(one for one in _LATEST if one is not known)][:_BASES]
+        self.z, basis = known
+        return basis
 
 
 @dataclass(slots=True, eq=False)
@@ -330,9 +327,10 @@ def _polynomials(z: Array, weights: Array) -> Array:
     found[0] = weights
     found[1] = z * weights
     for k in range(1, TERMS - 1):
-        np.multiply(z, found[k], out=found[k + 1])
-        found[k + 1] -= np.sqrt(k) * found[k - 1]
-        found[k + 1] /= np.sqrt(k + 1)
+        following = found[k + 1]
+        np.multiply(z, found[k], out=following)
+        following -= sqrt(k) * found[k - 1]
+        following /= sqrt(k + 1)
     return np.moveaxis(found, 0, -1)
 
 
