@@ -1,6 +1,7 @@
 """repair(): what is tried, in which order, and what is tried together."""
 
 import functools
+import math
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -17,9 +18,10 @@ from isograd.repairs.attempting import NOT_TRIED, Attempt, _akin
 from isograd.repairs.budget import Budget
 from isograd.repairs.comparing import Comparison
 from isograd.repairs.planning import candidates
+from isograd.repairs.racing import Runner
 from isograd.repairs.repairing import _added_up, _to_do
 from isograd.repairs.result import Trial
-from isograd.repairs.treatments import Treatment
+from isograd.repairs.treatments import Trainee, Treatment
 from patients import data
 from patients.dense import mlp
 
@@ -138,6 +140,54 @@ def test_where_the_first_fails_the_next_is_proved() -> None:
     assert proved(156, better=False, kinds="vvav") == (["v0", "a2"], 17, "v0")
     assert proved(45, better=False, kinds="va")[:2] == (["v0"], 7)  # no room for two
     assert proved(156, better=True, kinds="v") == (["v0"], 19, "v0")
+
+
+def calm_first(
+    *runners: tuple[str, str, float, float], left: int = 200, adaptive: bool = False
+) -> list[str]:
+    """Names in the order that is left.
+
+    Args:
+        runners: name, family, score after 10 steps, and after 20 at twice the rate.
+        left: steps of the budget.
+        adaptive: whether the optimizer is.
+    """
+    budget, ahead = Budget(left), list[Runner]()
+    for name, family, score, _ in runners:
+        change = Treatment(labels=(name,), families=(family,))
+        ahead.append(Runner(change, cast(Trainee, None), 0, score=score, scores={10: score}))
+
+    def stressed(change: Treatment, steps: int) -> float:
+        assert (steps, len(ahead) > 1) == (20, True)  # one alone has no rival
+        budget.spend(steps)
+        return next(under for name, _, _, under in runners if name == change.name)
+
+    over = SimpleNamespace(
+        budget=budget,
+        dropped={},
+        _starts=(2.3,),
+        _stressed=stressed,
+        case=SimpleNamespace(record=SimpleNamespace(fact=lambda _: adaptive)),
+    )
+    found = Attempt._calm_first(cast(Attempt, over), ahead)
+    assert sorted(r.treatment.name for r in found) == sorted(name for name, *_ in runners)
+    return [runner.treatment.name for runner in found]
+
+
+def test_other_activations_at_the_edge_of_stability_come_behind_what_is_calm() -> None:
+    edge = ("dks", "activation", 0.5, 2.3)
+    second = ("tat", "activation", 0.6, math.inf)
+    calm = ("swap", "activation", 1.0, 0.9)
+    norm = ("norm", "normalization", 1.6, 0.0)
+    assert calm_first(edge, norm)[0] == "norm"
+    assert calm_first(edge, second, calm, norm)[0] == "swap"
+    assert calm_first(calm, edge)[0] == "swap"
+    assert calm_first(edge) == ["dks"]
+    assert calm_first(edge, second)[0] == "dks"  # nothing is calm
+    assert calm_first(edge, ("norm", "normalization", 2.0, 0.0))[0] == "dks"  # it gains too little
+    assert calm_first(edge, norm, adaptive=True)[0] == "dks"
+    assert calm_first(edge, norm, left=50)[0] == "dks"  # no steps to ask
+    assert calm_first(edge, second, norm, left=60)[0] == "norm"  # none to ask the second of a kind
 
 
 def test_what_was_made_for_a_cause_has_no_kin_that_was_made_for_another() -> None:
