@@ -20,6 +20,30 @@ _LARGEST_EXCESS = 4.0
 """Of E 1/var for one or two degrees of freedom, where it does not exist."""
 
 
+def unlike_lengths(f: Field, axes: Sequence[int]) -> float:
+    """E s E 1/s - 1 of the mean square s of n independent entries, about (kurtosis - 1) / n.
+
+    Of Gaussian ones, from which their mean is taken, it is 2 / (n - 3).
+
+    Of functions f(u), whose gradient goes on through f', less Cov(f^2, f'^2) / n: where many are
+    large, many are open.
+
+    Args:
+        f: the input of a norm of single vectors.
+        axes: of the tensor; the norm is taken over them.
+    """
+    number = prod(f.shape[axis] for axis in axes)
+    spread = float(f.notes.get("kurtosis", 3.0)) - 1
+    if (nodes := f.nodes) is not None:
+        away = np.square(nodes.values - nodes.expectation(nodes.values)[..., None])
+        slopes = np.square(nodes.slopes)
+        size, open_ = (np.maximum(nodes.expectation(x), 1e-300) for x in (away, slopes))
+        alike = nodes.expectation(away * slopes) / (size * open_)
+        spread = float((nodes.expectation(np.square(away)) / size**2 - alike).mean())
+    spread = max(spread, 0.0)
+    return min(spread / max(number - 1 - spread, 1.0), _LARGEST_EXCESS)
+
+
 def few_inputs(f: Field, out: Field) -> float:
     """E var E 1/var - 1 of what channels of few inputs have of their own.
 

@@ -24,6 +24,7 @@ from isograd.prediction.functions.norms import (
     fluctuating,
     own_at,
     per_pair_of,
+    unlike_lengths,
 )
 from isograd.prediction.functions.powers import POWERS, note_normalized
 from isograd.prediction.functions.spread import ALIKE, UNEQUAL
@@ -233,7 +234,7 @@ def normalized(
         g, base, wide, moment = aligned(gradient, *known)
         at = [place for axis in axes for place in g.factors_of(axis)]
         found = g.centered(at) if centered else g.second
-        few = few_inputs(f, out) if drawn else 0.0
+        few = few_inputs(f, out) if drawn else unlike_lengths(f, axes)
         along = averaged_over(moment, at, pairs.shares)
         alone = averaged_over(g.like(g.second * base.second), at, pairs.shares)
         found = found + (2 * alone - along) * base.second  # what goes with x itself is all gone
