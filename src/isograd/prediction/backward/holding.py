@@ -145,7 +145,7 @@ def through_function(twins: Twins, gradient: Field, result: Field, out: Field) -
     """
     held, nodes = gradient.notes.get(HELD), out.nodes
     if TURNED in gradient.notes and nodes is not None:
-        slopes = float(nodes.expectation(np.square(nodes.slopes)).mean())
+        slopes = nodes.square_slope()
         draw, axis, share = gradient.notes[TURNED]
         kept = nodes.mean_slope() ** 2 / max(slopes, 1e-300)
         result.notes[TURNED] = draw, axis, share * min(kept, 1.0)
@@ -158,7 +158,7 @@ def through_function(twins: Twins, gradient: Field, result: Field, out: Field) -
         return result
     rho = _alike(twins, out.origin, other.origin)
     kept = float(nodes.expectation(nodes.slopes).mean()) ** 2
-    slopes = float(nodes.expectation(np.square(nodes.slopes)).mean())
+    slopes = nodes.square_slope()
     if slopes <= 0:
         return result
     ratio = _together(out, other, rho)

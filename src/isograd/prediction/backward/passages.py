@@ -196,5 +196,5 @@ def _overlap(step: Step) -> float:
     nodes = step.outputs[0].nodes if step.outputs else None
     if nodes is None:
         return 1.0
-    second = float(nodes.expectation(np.square(nodes.slopes)).mean())
+    second = nodes.square_slope()
     return nodes.mean_slope() ** 2 / second if second > 0 else 1.0

@@ -197,6 +197,11 @@ class Nodes:
         """E f', averaged over classes: what a small change has in common with its cause."""
         return float(self._of_itself("mean slope", lambda: self.expectation(self.slopes).mean()))
 
+    def square_slope(self) -> float:
+        """E f'^2, averaged over classes."""
+        find = lambda: self.expectation(np.square(self.slopes)).mean()  # noqa: E731
+        return float(self._of_itself("square slope", find))
+
     def value_coefficients(self) -> Array:
         """Those of the function's Hermite series."""
         find = lambda: coefficients(self.quadrature, self.values)  # noqa: E731

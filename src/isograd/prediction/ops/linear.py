@@ -307,9 +307,9 @@ def product(
                 found.notes[HELD] = Held(1.0, other)
             if len(learned) == 1 and other is learned[0]:
                 found = through_weights(call.run.twins, gradient, found, other, mine)
-            over = [i for i, c in enumerate(of_other) if c in of_out and c not in labels]
+            over = [c for c in of_other if c in of_out and c not in labels]
             if len(over) == 1:
-                found = turned_back(call.run.twins, gradient, found, other, over[0])
+                found = turned_back(call.run.twins, gradient, found, other, of_other.index(over[0]))
             if len(learned) == 1 and mine is learned[0]:
                 noise.of_weights(found, other, _places(other, of_other, labels))
             else:
