@@ -306,7 +306,12 @@ def test_a_sweep_as_json(predict: Run) -> None:
 
 @pytest.mark.parametrize(
     "sweep",
-    ["init=kaiming_normal,xavier_normal", "activation=gelu,tanh", "residual-scale=0.1,1"],
+    [
+        "init=kaiming_normal,xavier_normal",
+        "init=normal:0.1,normal:0.2",
+        "activation=gelu,tanh",
+        "residual-scale=0.1,1",
+    ],
 )
 def test_a_change_is_swept(predict: Run, sweep: str) -> None:
     ended = predict("net.py:Net", *INPUT, "--sweep", sweep)

@@ -137,3 +137,17 @@ def test_a_backward_that_is_due_still_can() -> None:
         model.running_var.add_(1)  # type: ignore[union-attr]
     loss.backward()
     assert x.grad is not None
+
+
+def test_generators_of_its_own_go_on_where_they_were() -> None:
+    model = nn.Linear(3, 2)
+    model.torch = torch.Generator().manual_seed(3)
+    model.numpy, model.python = np.random.default_rng(3), random.Random(3)
+
+    def draws() -> tuple[float, ...]:
+        drawn = torch.rand((), generator=model.torch)
+        return float(drawn), float(model.numpy.random()), model.python.random()
+
+    with borrowed(model):
+        first = draws()
+    assert draws() == first

@@ -66,7 +66,8 @@ def swept(words: Sequence[str], given: Mapping[str, Any]) -> tuple[str | None, l
         raise InputError(f"--sweep: {name} is set by --set, too; leave that out")
     between = text.split(":")
     grid = len(between) == 3 or all(isinstance(_value(part), (int, float)) for part in between)
-    values = _grid(text) if len(between) > 1 and grid and "=" not in text else _listed(text)
+    a_grid = len(between) > 1 and grid and not {"=", ","} & {*text}
+    values = _grid(text) if a_grid else _listed(text)
     if len(values) > MOST_POINTS:
         raise InputError(f"--sweep: {len(values)} values of {name}, at most {MOST_POINTS}")
     for value in values:  # typos now, while they cost nothing; an argument may bear the name

@@ -121,7 +121,11 @@ def _content(value: Any) -> Any:
         return type(value)(value)
     if isinstance(value, dict):
         return dict(value)
-    return None
+    if isinstance(value, torch.Generator):
+        return value.get_state()
+    if isinstance(value, np.random.Generator):
+        return value.bit_generator.state
+    return value.getstate() if isinstance(value, random.Random) else None
 
 
 def _restore_attributes(module: nn.Module, before: dict[str, tuple[Any, Any]]) -> None:
@@ -134,6 +138,12 @@ def _restore_attributes(module: nn.Module, before: dict[str, tuple[Any, Any]]) -
             continue
         if isinstance(value, Tensor):
             _put_back(value, content)
+        elif isinstance(value, torch.Generator):
+            value.set_state(content)
+        elif isinstance(value, np.random.Generator):
+            value.bit_generator.state = content
+        elif isinstance(value, random.Random):
+            value.setstate(content)
         else:
             put_back(value, content)
 
