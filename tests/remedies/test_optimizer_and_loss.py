@@ -218,6 +218,18 @@ def test_a_softmax_before_cross_entropy_goes() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("loss", "own"),
+    [(F.cross_entropy, "softmax"), (F.binary_cross_entropy_with_logits, "sigmoid")],
+)
+def test_what_makes_probabilities_of_logits_is_what_the_loss_applies(loss: Any, own: str) -> None:
+    model, (x, y) = nn.Sequential(*plain(2), nn.Sigmoid()), classes()
+    many = model(x).shape[1]
+    targets = y if own == "softmax" else F.one_hot(y, many).float()
+    plan = plan_of("loss-softmax", found(case_of(model, (x, targets), loss), "loss-mismatch"))
+    assert f"apply {own} to them" in " ".join(plan.notes)
+
+
 def test_a_softmax_over_one_unit_becomes_a_sigmoid() -> None:
     model, x = nn.Sequential(*plain(2, out=1), nn.Softmax(1)), torch.randn(30, 20)
     y = (x[:, :1] > 0).float()

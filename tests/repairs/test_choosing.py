@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 
+from isograd.remedies import Plan
 from isograd.repairs.choosing import better_half, gained, ranked
 from isograd.repairs.racing import Runner
 from isograd.repairs.treatments import Trainee, Treatment
@@ -91,3 +92,12 @@ def test_together_with_what_helps_aside_a_change_is_aside() -> None:
     own, other = Treatment(cause=1), Treatment(cause=0, aside=True)
     assert own.then(other).aside
     assert not own.then(Treatment()).aside
+
+
+def test_an_optimizer_is_given_the_parameters_before_another_one_takes_its_place() -> None:
+    plan = Plan("optimizer-coverage", "all are trained", "")
+    cover = runner("cover", 2.1, plans=(plan,), families=("optimizer",), pressing=True)
+    adam = runner("adam", 1.0, families=("optimizer",), pressing=True)
+    assert order(adam, cover) == ["cover", "adam"]
+    second = runner("cover", 2.1, plans=(plan,), families=("optimizer",), pressing=True, cause=1)
+    assert order(adam, second)[0] == "adam"

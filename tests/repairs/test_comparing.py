@@ -59,6 +59,9 @@ def test_a_gain_of_one_percent_is_none_however_sure() -> None:
     tiny = Comparison((1.0, 1.01, 1.02), (0.99, 1.0, 1.01))
     assert tiny.p < 0.001
     assert not tiny.better
+    assert tiny.told == "too small to count, less than 2% of the score"
+    assert tiny.negligible
+    assert not Comparison((1.0, 1.01, 1.02), (0.985, 0.995, 1.005)).negligible  # near what counts
     assert Comparison((1.0, 1.01, 1.02), (0.9, 0.91, 0.92)).better
 
 
@@ -72,3 +75,4 @@ def test_where_nothing_is_random_the_sign_decides() -> None:
 def test_a_p_of_nothing_is_told_as_small() -> None:
     assert Comparison((2.0, 2.0), (1.0, 1.0)).sure == "p < 0.001"
     assert Comparison((0.1, 0.2), (0.3, 0.25)).sure == "p = 0.83"
+    assert Comparison((0.1, 0.2), (0.3, 0.25)).told == "no significant difference"

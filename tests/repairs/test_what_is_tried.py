@@ -211,6 +211,22 @@ def test_a_rate_that_is_too_low_is_raised() -> None:
     assert "fold" not in done.effects[0]
 
 
+@pytest.mark.parametrize("part", ["another's", "biases"])
+def test_an_optimizer_that_does_not_hold_the_weights_is_given_them(part: str) -> None:
+    torch.manual_seed(1)
+    x, y = data.blobs(384, 20, 5)
+    batches = list(zip(x.split(64), y.split(64), strict=True))
+    model, other = mlp(20, 64, 64, 64, 5), mlp(20, 64, 64, 64, 5)
+    named = (other if part == "another's" else model).named_parameters()
+    held = [p for name, p in named if part == "another's" or "bias" in name]
+    own = torch.optim.SGD(held, 0.1)
+    done = isograd.repair(model, batches[0], F.cross_entropy, optimizer=own, data=batches)
+    assert done.verdict == "repaired"
+    assert "parameters that" in done.effects[0]  # what was found, not how fast Adam is
+    if part == "another's":
+        assert done.remedies == ("optimizer-coverage",)
+
+
 def test_a_softmax_in_front_of_cross_entropy_is_all_that_is_taken_away() -> None:
     torch.manual_seed(0)
     x, y = data.digits(1280)

@@ -81,7 +81,10 @@ class LossSoftmax(Remedy):
             program(loop("name", names, f"model.set_submodule(name, {new})")),
             notes=()
             if binary
-            else (f"The model returns logits: apply {site.kind} to them to get probabilities.",),
+            else (
+                f"The model returns logits: apply {_OWN.get(str(kind), site.kind)} to them to get "
+                "probabilities.",
+            ),
         )
 
     def _undone(self, case: Case, kind: str) -> Plan | str:
@@ -115,6 +118,10 @@ class LossSoftmax(Remedy):
     def well() -> Case:
         """Logits in front of it."""
         return example(lambda: plain(2), classes, F.cross_entropy)
+
+
+_OWN = {"cross_entropy": "softmax", "bce_logits": "sigmoid"}
+"""What a loss applies to its logits, and so what makes probabilities of them."""
 
 
 def _elsewhere(case: Case, site: Site) -> bool:

@@ -79,12 +79,15 @@ class OptimizerAdam(Remedy):
         if decay := record.fact("optimizer.weight_decay"):
             settings["weight_decay"] = float(decay)
         new = Made(torch.optim.Adam, settings)
+        told = f"Weights move by {number(self.lr)} at the first step, however small their gradients"
+        left = len(record.fact("optimizer.missing") or ())
         return Plan(
             self.code,
-            f"Layers whose gradients differ {number(ratio)} fold move at one speed."
+            f"{left} parameters that the optimizer did not hold are trained, like all by Adam."
+            if left
+            else f"Layers whose gradients differ {number(ratio)} fold move at one speed."
             if ratio >= self.spread
-            else f"Weights move by {number(self.lr)} at the first step, however small their "
-            "gradients are.",
+            else f"{told} are.",
             training=program(new.code()),
             optimizer=new,
         )

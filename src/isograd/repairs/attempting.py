@@ -189,7 +189,7 @@ class Attempt:
             done.append(Proof(change, *trials))
             if done[-1].comparison.better:
                 break
-            self.dropped[change.name] = "no significant difference to the network as it is"
+            self.dropped[change.name] = f"beside the network as it is: {done[-1].comparison.told}"
         return max(done, key=lambda proof: (proof.comparison.better, proof.comparison.gain))
 
     def _series(self, change: Treatment) -> Series:

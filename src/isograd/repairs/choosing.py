@@ -37,15 +37,17 @@ def ranked(runners: Sequence["Runner"], starts: Sequence[float]) -> list["Runner
     """Runners, the one to keep first.
 
     Where a loss that is wrong is the first cause, and an error, changes that leave it as it is come
-    last: they may learn faster at first, on top of what stays wrong. Where the data are the first
-    cause, changes of the architecture that leave them as they are come last if a change of the data
-    alone gains DATA of what these do. Changes of values and settings come before changes of the
-    architecture if the best of them gains MODEST of what the best of all gains over the untrained
-    network. Otherwise, and among themselves, those that gain ENOUGH of what the best does come
-    first; of them those that complete another, then those that address the first cause, of these
-    those that were made for it, and of these the least invasive. Where they are equally invasive,
-    by their scores; of initializations that gain about the same as the best, the first of the plan.
-    Where nobody gained more than noise, scores say nothing yet, and all keep the plan's order.
+    last: they may learn faster at first, on top of what stays wrong. So do, where an optimizer that
+    does not hold the parameters is that cause, changes that do not hand them over. Where the data
+    are the first cause, changes of the architecture that leave them as they are come last if a
+    change of the data alone gains DATA of what these do. Changes of values and settings come before
+    changes of the architecture if the best of them gains MODEST of what the best of all gains over
+    the untrained network. Otherwise, and among themselves, those that gain ENOUGH of what the best
+    does come first; of them those that complete another, then those that address the first cause,
+    of these those that were made for it, and of these the least invasive. Where they are equally
+    invasive, by their scores; of initializations that gain about the same as the best, the first of
+    the plan. Where nobody gained more than noise, scores say nothing yet, and all keep the plan's
+    order.
 
     Args:
         runners: in the order in which they were planned.
@@ -59,8 +61,11 @@ def ranked(runners: Sequence["Runner"], starts: Sequence[float]) -> list["Runner
     def best(of: Sequence["Runner"]) -> float:
         return max((start - r.score for r in of), default=0.0)
 
-    wrong = [r for r in runners if "loss" not in r.treatment.families]
-    last = wrong if best([r for r in runners if _of_loss(r.treatment)]) > 0 else []
+    last = list["Runner"]()
+    if best([r for r in runners if _of_loss(r.treatment)]) > 0:
+        last = [r for r in runners if "loss" not in r.treatment.families]
+    elif best([r for r in runners if _first(r.treatment) and _covers(r.treatment)]) > 0:
+        last = [r for r in runners if not _covers(r.treatment)]
     groups = [_without(runners, last)]
     data = [r for r in groups[0] if _of_data(r.treatment)]
     raw = [r for r in groups[0] if structural(r.treatment) and not _with_data(r.treatment)]
@@ -96,8 +101,17 @@ def _of_data(treatment: "Treatment") -> bool:
 
 def _of_loss(treatment: "Treatment") -> bool:
     """Whether it mends the loss, which is the first cause, and an error, and nothing else."""
-    first = treatment.cause == 0 and not treatment.aside and treatment.pressing
-    return first and set(treatment.families) == {"loss"}
+    return _first(treatment) and set(treatment.families) == {"loss"}
+
+
+def _first(treatment: "Treatment") -> bool:
+    """Whether it was made for the first cause, and that is an error."""
+    return treatment.cause == 0 and not treatment.aside and treatment.pressing
+
+
+def _covers(treatment: "Treatment") -> bool:
+    """Whether it hands all parameters to the user's own optimizer."""
+    return any(plan.remedy == "optimizer-coverage" for plan in treatment.plans)
 
 
 def _without(runners: Sequence["Runner"], those: Sequence["Runner"]) -> list["Runner"]:

@@ -74,6 +74,21 @@ class Comparison:
         return self.p < self.level and self.gain > self.smallest * scale
 
     @property
+    def told(self) -> str:
+        """`p = 0.012` of a gain that counts, and else why it does not."""
+        if self.better:
+            return self.sure
+        if self.p < self.level:
+            return f"too small to count, less than {100 * self.smallest:g}% of the score"
+        return "no significant difference"
+
+    @property
+    def negligible(self) -> bool:
+        """Whether the gain is sure, and so far below what counts that more runs will not help."""
+        least = self.smallest * abs(statistics.fmean(self.before))
+        return self.p < self.level and 2 * self.gain < least
+
+    @property
     def worse(self) -> bool:
         """The same the other way around."""
         return Comparison(self.after, self.before, self.level, self.smallest).better

@@ -131,7 +131,7 @@ def prove(
         if FEWEST <= place + 1 < len(seeds):
             both = before.first(place + 1), after.first(place + 1)
             found = compared(*both, untrained, level)
-            if found.better or found.p > HOPE:
+            if found.better or found.negligible or found.p > HOPE:
                 break
     count = min(len(before), len(after))
     both = before.first(count), after.first(count)

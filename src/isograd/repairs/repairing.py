@@ -248,10 +248,10 @@ def _words(attempt: Attempt, comparison: Comparison, trials: tuple[Trial, Trial]
     before = sum(comparison.before) / len(comparison.before)
     after = sum(comparison.after) / len(comparison.after)
     steps = max(len(curve) for trial in trials for curve in trial.losses)
-    sure = comparison.sure if comparison.better else "no significant difference"
     told = (
         f"{MEASURES[attempt.judge.measure]} {after:.4g} after {steps} steps, where the network "
-        f"{AS_IT_IS} comes to {before:.4g} (means of {len(comparison.before)} seeds; {sure})."
+        f"{AS_IT_IS} comes to {before:.4g} (means of {len(comparison.before)} seeds; "
+        f"{comparison.told})."
     )
     most = max((*comparison.before, *comparison.after))
     if any(score > TOLD * most for trial in trials for score in trial.scores):

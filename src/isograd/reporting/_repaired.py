@@ -62,9 +62,9 @@ def seeds(trial: Trial) -> str:
 
 
 def judgement(repair: Repair) -> str:
-    """`a gain of 0.9 (p = 0.002, one-sided …)`, or that there is no significant difference."""
+    """`a difference of 0.9, p = 0.002 (one-sided …)`, and before it why it does not count."""
     found = repair.comparison
     if found is None:
         return ""
     words = f"a difference of {short(found.gain)}, {found.sure} (one-sided, paired by seed)"
-    return words if found.better else f"no significant difference: {words}"
+    return words if found.better else f"{found.told}: {words}"

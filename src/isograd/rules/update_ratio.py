@@ -310,6 +310,7 @@ AMPLIFIED = 10.0
 def _slow(record: Record, factor: float) -> Cause:
     rate = fact(record, "optimizer.lr")
     told = f" to about {show(rate * factor)}" if rate else f" by a factor {show(factor)}"
+    told = told if math.isfinite(factor) else ""
     return Cause(
         "lr-too-low",
         f"signal and gradient survive the depth, so it is the learning rate"
