@@ -13,7 +13,7 @@ from isograd.probe.recorder import Recorder
 from isograd.probe.slopes import slopes
 from isograd.probe.weights import weight_series
 from isograd.records import Number, Parameter, Record, Site
-from isograd.sites import ELEMENTWISE, NORMS
+from isograd.sites import ELEMENTWISE, NORMS, STEPS
 from isograd.sites.facts import batch_facts, target_facts
 from isograd.sites.graph import (
     entering_tensor,
@@ -272,12 +272,22 @@ def _unregistered(tape: Tape, recorder: Recorder) -> list[str]:
 def _reach(
     model: nn.Module, done: "Pass", parameters: list[Parameter], used_by: dict[int, set[str]]
 ) -> tuple[list[str], list[str]]:
-    """Names of trainable parameters (never used, used but without a gradient)."""
+    """Names of trainable parameters (never used, used but without a gradient).
+
+    Behind a function of steps a gradient that is zero in every entry is none; weights that are zero
+    could make it so, too, and then nothing is said.
+    """
+    stepped = any(node.op in STEPS for node in done.tape.nodes) and all(
+        bool(p.any()) for p in model.parameters() if p.ndim >= 2
+    )
     owners = {id(p): m for m in model.modules() for p in m.parameters(recurse=False)}
     unused: list[str] = []
     unreached: list[str] = []
     for index, (name, tensor) in enumerate(model.named_parameters()):
-        if not parameters[index].trainable or done.gradients[index] is not None:
+        gradient = done.gradients[index]
+        if not parameters[index].trainable or not (
+            gradient is None or (stepped and not bool(gradient.any()))
+        ):
             continue
         scripted = isinstance(owners.get(id(tensor)), torch.jit.ScriptModule)
         used = index in used_by or (scripted and id(owners[id(tensor)]) in done.tape.called)

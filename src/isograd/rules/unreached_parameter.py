@@ -23,10 +23,10 @@ class UnreachedParameter(Rule):
     """The gradient does not reach a parameter.
 
     Sees: trainable parameters that the forward used and the backward left without a gradient,
-        with the operation that cut the graph; parameters that no operation used; models in which
-        nothing asks for a gradient; trainable weights that are not registered in the model;
-        parameters that the optimizer was not given; frozen layers with weights as they are drawn,
-        where the rest gets nowhere in a rehearsal.
+        with the operation that cut the graph (round and sign do, whose slope is zero); parameters
+        that no operation used; models in which nothing asks for a gradient; trainable weights that
+        are not registered in the model; parameters that the optimizer was not given; frozen layers
+        with weights as they are drawn, where the rest gets nowhere in a rehearsal.
 
     Matters: such a parameter keeps its initial value for ever. Nothing fails and nothing warns:
         the rest of the network learns around it, or not at all.

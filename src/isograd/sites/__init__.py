@@ -13,6 +13,9 @@ ACTIVATIONS = frozenset(
 ELEMENTWISE = ACTIVATIONS - {"glu"}
 """Activations with one input per output, for which theory has moments."""
 
+STEPS = frozenset("round round_ sign sign_ sgn floor floor_ ceil ceil_ trunc trunc_ fix".split())
+"""Operations whose slope is zero wherever it is defined: no gradient comes through."""
+
 BOUNDED = frozenset("sigmoid tanh hardtanh hardsigmoid softsign".split())
 """Activations that flatten on both sides, so that a unit can saturate."""
 

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from isograd.sites import STEPS
+
 if TYPE_CHECKING:
     from isograd.sites.tape import Call, Node, Tape
 
@@ -27,7 +29,9 @@ def merge(nodes: "list[Node]") -> tuple[int, ...]:
 
 
 def cuts(name: str, inputs: list[Tensor], out: Tensor) -> bool:
-    """Whether a result has lost the graph that its inputs had."""
+    """Whether a result has lost the graph that its inputs had, or can pass nothing on to it."""
+    if name in STEPS and out.requires_grad:
+        return True
     if out.requires_grad or not any(t.requires_grad for t in inputs):
         return False
     return name in CUTTING or out.is_floating_point() or "arg" in name
