@@ -139,6 +139,13 @@ def test_a_backward_that_is_due_still_can() -> None:
     assert x.grad is not None
 
 
+def test_tensors_of_inference_mode_are_refused() -> None:
+    with torch.inference_mode():
+        model = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8))
+    with pytest.raises(ModelError, match=r"'0\.weight' is an inference tensor"), borrowed(model):
+        pass
+
+
 def test_generators_of_its_own_go_on_where_they_were() -> None:
     model = nn.Linear(3, 2)
     model.torch = torch.Generator().manual_seed(3)

@@ -33,7 +33,7 @@ def borrowed(model: nn.Module) -> Iterator[None]:
     modules run eagerly: to compile each copy would take longer than what is asked of it.
 
     Raises:
-        ModelError: the model has lazy parameters without a shape yet.
+        ModelError: the model has lazy parameters without a shape yet, or some of inference mode.
     """
     modules = list(model.modules())
     parameters = list(model.parameters())
@@ -42,6 +42,11 @@ def borrowed(model: nn.Module) -> Iterator[None]:
             raise ModelError(
                 f"model: parameter {name!r} is lazy and has no shape yet; run the model on one "
                 "batch before measuring it"
+            )
+        if parameter.is_inference():
+            raise ModelError(
+                f"model: parameter {name!r} is an inference tensor, which no gradient reaches; "
+                "build the model outside of torch.inference_mode()"
             )
     generators = _generators()
     modes = [module.training for module in modules]
@@ -93,7 +98,7 @@ def _put_back(tensor: Tensor, copy: Tensor) -> None:
     # Written only where it changed: it may be memory that nobody can write to.
     if _same(tensor, copy):
         return
-    with torch.no_grad():
+    with torch.inference_mode(tensor.is_inference()), torch.no_grad():
         tensor.copy_(copy)
 
 
