@@ -180,3 +180,31 @@ def test_gradients_behind_a_matrix_and_its_transpose() -> None:
     known = sum(value**2 for value in energies) / len(energies)
     found = isograd.predict(_Tied, x).series["backward.rms"][0]
     assert found == pytest.approx(known**0.5, rel=0.06)
+
+
+class _Decoder(torch.nn.Module):
+    """W' f(W x + b), as it is often written."""
+
+    def __init__(self, *, by_linear: bool) -> None:
+        super().__init__()
+        self.a, self.b = torch.nn.Linear(128, 256), torch.nn.Linear(256, 64)
+        self.by_linear = by_linear
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        z = torch.relu(self.b(torch.tanh(self.a(x))))
+        if not self.by_linear:
+            return z @ self.b.weight @ self.a.weight
+        linear = torch.nn.functional.linear
+        return linear(linear(z, self.b.weight.t()), self.a.weight.t())
+
+
+@pytest.mark.parametrize("by_linear", [True, False])
+def test_a_transposed_matrix_gives_back_what_it_has_read(by_linear: bool) -> None:
+    x = torch.randn(64, 128)
+    energies = []
+    for seed in range(12):
+        torch.manual_seed(seed)
+        known = isograd.measure(_Decoder(by_linear=by_linear), x, seed=seed)
+        energies.append(known.series["forward.rms"][-1] ** 2)
+    found = isograd.predict(lambda: _Decoder(by_linear=by_linear), x).series["forward.rms"][-1]
+    assert found == pytest.approx((sum(energies) / len(energies)) ** 0.5, rel=0.04)

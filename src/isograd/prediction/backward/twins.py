@@ -43,7 +43,8 @@ class Twins:
         two that were added."""
         self._passed: dict[int, tuple[int, int]] = {}
         """Fewest and most ends of links (`end_of`) that each gradient has come through."""
-        self._draws: set[int] = set()
+        self.draws: set[int] = set()
+        """Of weights that products have read."""
         self._memory: dict[tuple[int, int], Field | None] = {}
         self._kept: dict[int, Field] = {}
         """Whose identities must not be given to others."""
@@ -58,8 +59,8 @@ class Twins:
             for one in step.inputs[:2]:
                 draw = one.notes.get("draw")
                 if draw is not None:
-                    self.found = self.found or draw in self._draws
-                    self._draws.add(draw)
+                    self.found = self.found or draw in self.draws
+                    self.draws.add(draw)
 
     def bear(
         self, step: Step, before: list[Any], into: Field, gradient: Field, place: int = 0

@@ -27,6 +27,7 @@ from isograd.prediction.backward.responses import (
     varied,
 )
 from isograd.prediction.functions.biases import biased
+from isograd.prediction.functions.echoes import ECHO, echoed
 from isograd.prediction.functions.grams import FEATURES, KEYS, attended
 from isograd.prediction.functions.hiding import hiding_of
 from isograd.prediction.functions.proportions import FACTORS, by_own_products
@@ -247,10 +248,10 @@ def product(
     out = contracted(x, of_x, y, of_y, of_out)
     out.noise = x.noise + y.noise + fluctuation(x) + fluctuation(y)
     out.condition = x.condition + y.condition
-    inner = out
     if sign := sign_of(x) * sign_of(y):
         out.notes[SIGN] = sign
     out.notes[FACTORS] = (x, of_x, y, of_y, of_out)
+    out = inner = echoed(call, out)
     learned = [one for one in (x, y) if "draw" in one.notes]
     itself = not learned and call.run.twins.plain(x) is call.run.twins.plain(y)
     if "draw" not in x.notes and "draw" not in y.notes:
@@ -259,6 +260,7 @@ def product(
         from isograd.prediction.moments.sums import added
 
         out = added(call, inner, bias, 1.0).out
+        out.notes[ECHO] = inner, 1.0
     units = [] if len(learned) != 1 else _units(learned[0] is x, of_x, of_y, of_out)
     if len(units) == 1:
         out.notes[WEIGHTED] = units[0]
