@@ -227,6 +227,23 @@ def test_an_optimizer_that_does_not_hold_the_weights_is_given_them(part: str) ->
         assert done.remedies == ("optimizer-coverage",)
 
 
+def test_a_tiny_loss_that_nobody_has_learned_is_not_called_healthy() -> None:
+    torch.manual_seed(1)
+    x, y = data.blobs(384, 20, 5)
+    batches = list(zip(x.split(64), y.split(64), strict=True))
+    model = mlp(20, 64, 64, 5)
+    sgd = functools.partial(torch.optim.SGD, lr=0.1)
+    done = isograd.repair(
+        model,
+        batches[0],
+        lambda outputs, targets: 1e-6 * F.cross_entropy(outputs, targets),
+        optimizer=sgd,
+        data=batches,
+    )
+    assert done.verdict == "repaired"
+    assert done.before.findings[0].cause == "lr-too-low"
+
+
 def test_a_softmax_in_front_of_cross_entropy_is_all_that_is_taken_away() -> None:
     torch.manual_seed(0)
     x, y = data.digits(1280)

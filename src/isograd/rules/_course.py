@@ -12,6 +12,9 @@ from isograd.rules._remembering import remembered
 
 _OF_LABELS = ("cross_entropy", "nll", "bce", "bce_logits")
 
+SHRUNK = 0.1
+"""Part of the least loss that its outputs can have below which a factor must make a loss small."""
+
 _PORTIONS = 3
 """A stretch of losses is judged by comparing its first third with its last."""
 
@@ -139,6 +142,27 @@ def uninformed(record: Record) -> float | None:
     if record.fact("loss.kind") in _OF_LABELS and entropy is not None:
         chance = entropy if chance is None else min(chance, entropy)
     return None if chance is None else chance * terms(record)
+
+
+def least_loss(record: Record) -> float | None:
+    """The least cross entropy [nats a sample] that outputs between such ends can have.
+
+    log(1 + (C - 1) exp(min - max)) of C classes: the right one at the upper end, the others at the
+    lower. None where the loss is another one, or the ends are not known.
+    """
+    low, high = fact(record, "output.min"), fact(record, "output.max")
+    classes = fact(record, "target.classes")
+    if record.fact("loss.kind") != "cross_entropy" or classes is None:
+        return None
+    if low is None or high is None:
+        return None
+    return math.log1p(max(classes - 1, 0.0) * math.exp(min(low - high, 0.0)))
+
+
+def shrunk(record: Record) -> bool:
+    """Whether the loss is so far below the least it could be that a factor makes it small."""
+    value, least = fact(record, "loss.value"), least_loss(record)
+    return value is not None and least is not None and 0 <= value < SHRUNK * least * terms(record)
 
 
 def known_chance(record: Record) -> float | None:

@@ -8,7 +8,7 @@ from typing import Literal
 
 from isograd.findings import Severity
 from isograd.records import WEIGHT_KINDS, Reading, Record
-from isograd.rules._course import course, noise, uninformed
+from isograd.rules._course import course, noise, shrunk, uninformed
 from isograd.rules._numbers import dependence, fact
 from isograd.rules._remembering import remembered
 from isograd.rules._rule import NotApplicable
@@ -177,10 +177,15 @@ ESCAPED = 3.0
 
 
 def learnt(record: Record) -> bool:
-    """Whether the loss shows a network that is trained already."""
+    """Whether the loss shows a network that is trained already.
+
+    One that a factor makes small shows nothing.
+    """
     value, chance = fact(record, "loss.value"), uninformed(record)
     many = (fact(record, "batch.size") or 0.0) >= ENOUGH
-    return many and value is not None and bool(chance) and 0 <= value < LEARNT * (chance or 0.0)
+    if not many or value is None or not chance or shrunk(record):
+        return False
+    return 0 <= value < LEARNT * chance
 
 
 @remembered

@@ -8,7 +8,7 @@ from typing import ClassVar
 from isograd.findings import Finding, Severity
 from isograd.records import WEIGHT_KINDS, Reading, Record
 from isograd.rules._causes import UNSCALED
-from isograd.rules._course import course, terms
+from isograd.rules._course import course, least_loss, shrunk, terms
 from isograd.rules._examples import chain
 from isograd.rules._graph import NORMS
 from isograd.rules._numbers import fact, first_update, show
@@ -29,8 +29,9 @@ class InitialLoss(Rule):
     Matters: a fresh network should be undecided. A loss many times that of chance means outputs
         so large that the network is confidently wrong, and the first steps are spent on undoing
         it. A loss far below chance means that the answer leaks into the input, if
-        the network is fresh. A sum over the batch makes every gradient larger by its size. A
-        loss that is the negative of chance's has its sign turned.
+        the network is fresh; far below the least that its outputs can have, that a factor makes
+        it small. A sum over the batch makes every gradient larger by its size. A loss that is the
+        negative of chance's has its sign turned.
 
     Wrong when: the network is trained already, or the loss has further terms.
 
@@ -80,6 +81,8 @@ class InitialLoss(Rule):
         squared = kind == "mse"
         if ratio > (self.above_squared if squared else self.above):
             return self._high(reading, value, chance, ratio)
+        if shrunk(seen):
+            return self._shrunk(own, least_loss(seen) or 0.0)
         if 0 <= least < self.below:
             return self._low(own, own / least if least else chance, least)
         if summed:
@@ -180,6 +183,20 @@ class InitialLoss(Rule):
             "network is trained already, or the answer is in its input.",
             evidence={"loss.value": value, "loss.chance": chance},
             remedies=("If the network is fresh, look for the target among the inputs.",),
+        )
+
+    def _shrunk(self, value: float, least: float) -> Finding:
+        return Finding(
+            self.code,
+            Severity.INFO,
+            "loss-mismatch",
+            f"The loss is {show(value)}, where outputs as close together as these have at least "
+            f"{show(least)}: a factor in front of it makes it small, and every gradient with it.",
+            evidence={"loss.value": value, "least": least},
+            remedies=(
+                "Take the factor away; if it is meant, raise the learning rate by as much, unless "
+                "the optimizer is adaptive.",
+            ),
         )
 
     @staticmethod
