@@ -200,3 +200,14 @@ def test_an_exponential_of_large_sums_is_not_the_networks_fault() -> None:
     assert any("itself may be steady" in note for note in notes)
     model.scale = 1.0
     assert not any("no draw meets" in n for n in isograd.predict(model, torch.randn(16, 64)).notes)
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "nll_loss"])
+def test_targets_that_are_no_class_are_the_users(loss: str) -> None:
+    function = getattr(nn.functional, loss)
+    model = lambda: nn.Sequential(nn.Linear(6, 10), nn.LogSoftmax(1))  # noqa: E731
+    targets = torch.tensor([3, 19, 0, -100])
+    said = rf"{loss} .* would fail: targets from 0 to 19, where there are 10 classes, from 0; give"
+    with pytest.raises(ModelError, match=said):
+        isograd.predict(model, (torch.randn(4, 6), targets), loss=function)
+    isograd.predict(model, (torch.randn(4, 6), targets.clamp(max=9)), loss=function)

@@ -154,7 +154,10 @@ def optimizer(
             )
         return None
     if name.lower() not in OPTIMIZERS:
-        raise InputError(f"--optimizer: no {name!r}; {_nearest(name.lower(), OPTIMIZERS)}")
+        near, every = _nearest(name.lower(), OPTIMIZERS), f"there is {', '.join(OPTIMIZERS)}"
+        raise InputError(
+            f"--optimizer: no {name!r}; {every if near == every else f'{near}? {every}'}"
+        )
     if "momentum" in given and name.lower() not in _WITH_MOMENTUM:
         raise InputError(
             f"--momentum: {name} has none of that name; use it with {' or '.join(_WITH_MOMENTUM)}"

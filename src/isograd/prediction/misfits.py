@@ -34,10 +34,11 @@ def check(
         ModelError: what torch says against it.
     """
     if find(name, args, kwargs) and (said := told(name, function, args, kwargs)):
-        raise error(name, args, said, where())
+        raise error(name, args, said, where(), _TARGETS if name in _CLASSES else _CURE)
 
 
 _CURE = "give inputs of the shapes and ids that the model takes"
+_TARGETS = "give targets below the number of classes, or a model with more outputs"
 
 
 def error(name: str, args: Any, said: str, where: str, cure: str = _CURE) -> ModelError:
@@ -95,8 +96,8 @@ def find(name: str, args: Any, kwargs: Any) -> bool:
     Sums over axes of unlike length are noticed by the rules themselves. Asking torch before every
     call would import its compiler.
     """
-    if name == "embedding":
-        return bool(_too_large(args, kwargs))
+    if name in _TABLES:
+        return bool(_TABLES[name](args, kwargs))
     asked = _CHECKS.get(name)
     if asked is None or not args or not isinstance(args[0], Tensor):
         return False
@@ -171,8 +172,8 @@ _CHECKS: dict[str, Callable[[Any, Any], bool]] = {
 
 def told(name: str, function: Callable[..., Any], args: Any, kwargs: Any) -> str:
     """What torch says against a call; empty where it would run, or nobody knows."""
-    if name == "embedding":
-        return _too_large(args, kwargs)
+    if name in _TABLES:
+        return _TABLES[name](args, kwargs)
     if name in _WEIGHTED and not _is_real(args[0]):
         kinds = [str(one.dtype).removeprefix("torch.") for one in args[:2]]
         return f"the input is {kinds[0]}, the weight {kinds[1]}"
@@ -239,3 +240,27 @@ def _too_large(args: Any, kwargs: Any) -> str:
         if low >= 0 and high < weight.shape[0]:
             return ""
     return f"ids from {low} to {high}, where the table has {weight.shape[0]} rows, from 0"
+
+
+def _no_class(args: Any, kwargs: Any) -> str:
+    """Targets that are no class of the outputs."""
+    named = dict(zip(("input", "target"), args, strict=False)) | kwargs
+    x, target = named.get("input"), named.get("target")
+    if not isinstance(x, Tensor) or not isinstance(target, Tensor) or not x.ndim:
+        return ""
+    with torch._C.DisableTorchFunction():
+        if target.is_meta or target.is_floating_point() or not target.numel():
+            return ""
+        counted = target[target != named.get("ignore_index", -100)]
+        if not counted.numel():
+            return ""
+        low, high = (int(end) for end in counted.aminmax())
+        number = x.shape[min(1, x.ndim - 1)]
+        if low >= 0 and high < number:
+            return ""
+    return f"targets from {low} to {high}, where there are {number} classes, from 0"
+
+
+_CLASSES = frozenset(("cross_entropy", "nll_loss"))
+_TABLES = {"embedding": _too_large, **dict.fromkeys(_CLASSES, _no_class)}
+"""Calls whose whole numbers have to be places of a table."""
