@@ -344,3 +344,26 @@ def test_a_number_beside_the_batch_is_no_batch():
     facts = measure(Counted(), ((ids, torch.tensor(128.0)), torch.zeros(5))).facts
     assert (facts["batch.kind"], facts["batch.shape"]) == ("ids", [5, 2])
     assert "batch.std" not in facts
+
+
+@pytest.mark.parametrize("shape", [(64, 8), (16, 8, 5, 5)])
+@pytest.mark.parametrize(
+    ("eps", "scale", "told"),
+    [
+        (1e-5, 1.0, False),
+        (0.5, 1.0, False),
+        (2.0, 1.0, True),
+        (2.0, 2.0, False),
+        (1e-3, 0.0, False),
+    ],
+)
+def test_an_eps_above_the_variance_of_what_a_batch_norm_gets(
+    shape: tuple[int, ...], eps: float, scale: float, told: bool
+) -> None:
+    kind = nn.BatchNorm1d if len(shape) == 2 else nn.BatchNorm2d
+    model = nn.Sequential(nn.Identity(), kind(8, eps=eps), nn.Flatten(), nn.LazyLinear(3))
+    batch = scale * normal(*shape), torch.randint(0, 3, shape[:1])
+    model(batch[0])
+    seen = measure(model, batch)
+    assert seen.fact("norm.swallowed") == (["1"] if told else None)
+    assert measure(model.eval(), batch).fact("norm.swallowed") is None

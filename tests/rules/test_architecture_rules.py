@@ -29,6 +29,15 @@ def test_batch_norm_values(values: int, expected: Severity | None) -> None:
     assert severity(BatchNormValues().judge(Reading(chain(2, facts=facts)))) is expected
 
 
+def test_a_batch_norm_that_its_eps_keeps_from_normalizing_is_told() -> None:
+    facts = {"norm.min_values": 64, "batch.size": 64, "norm.swallowed": ["1", "4"]}
+    finding = BatchNormValues().judge(Reading(chain(2, facts=facts)))
+    assert severity(finding) is Severity.INFO
+    assert isinstance(finding, Finding)
+    assert "eps" in finding.message
+    assert finding.sites == ("1", "4")
+
+
 @pytest.mark.parametrize(
     ("momentum", "gap", "expected"),
     [(0.001, 1.4, Severity.WARNING), (0.001, 0.3, None), (0.1, 0.8, None), (0.1, 1.5, "warn")],

@@ -238,6 +238,8 @@ def _facts(
         facts["loss.value"] = float(done.loss.detach())
     if recorder.batch_norms:
         facts["norm.min_values"] = min(recorder.batch_norms)
+    if recorder.swallowed:
+        facts["norm.swallowed"] = list(dict.fromkeys(recorder.swallowed))
     if recorder.lone_norms:
         facts["norm.alone"] = list(dict.fromkeys(recorder.lone_norms))
     if done.loss_node is not None and "softmax" in " ".join(facts.get("loss.input_ops", ())):

@@ -35,6 +35,10 @@ _PASSING = ACTIVATIONS | {"dropout", "pool", "softmax", "log_softmax"}
 """Kinds whose samples are as far apart as those of the site before them."""
 
 
+LARGE_EPS = 0.01
+"""Ten times the largest `eps` in common use: what batch norms get is looked at only above it."""
+
+
 class Recorder(Places):
     """Listens to a tape and measures its sites."""
 
@@ -45,6 +49,8 @@ class Recorder(Places):
         self.hooks: list[RemovableHandle] = []
         self.batch_norms: list[float] = []
         """Values per channel over which each batch norm in training mode averaged."""
+        self.swallowed: list[str] = []
+        """Batch norms in training mode whose `eps` is larger than the variance of what they get."""
         self.lone_norms: list[str] = []
         """Modules of the other norms that normalize every value by itself."""
         self.targets: dict[int, Tensor] = {}
@@ -73,6 +79,8 @@ class Recorder(Places):
             x = call.tensors[0]
             if x.ndim >= 2 and x.shape[1]:
                 self.batch_norms.append(x.numel() / x.shape[1])
+                if _swallowed(x, call):
+                    self.swallowed.append(tape.stack[-1].path if tape.stack else f"forward:{name}")
         elif kind in NORMS and _averaged(kind, call) == 1:
             self.lone_norms.append(tape.stack[-1].path if tape.stack else f"forward:{name}")
 
@@ -151,6 +159,20 @@ class Recorder(Places):
 
     def _listen(self, tensor: Tensor, hook: Any) -> None:
         self.hooks.append(tensor.register_hook(hook))
+
+
+def _swallowed(x: Tensor, call: Call) -> bool:
+    """Whether a batch norm's `eps` is far above the usual, and above a typical channel's variance.
+
+    Args:
+        x: [samples, channels, ...], what goes in.
+        call: of torch's function, whose eighth argument is `eps`.
+    """
+    eps = call.kwargs.get("eps", call.args[7] if len(call.args) > 7 else 0.0)
+    if not isinstance(eps, float) or eps < LARGE_EPS:
+        return False
+    variance = x.detach().double().transpose(0, 1).flatten(1).var(1, correction=0)
+    return bool(variance.median() < eps)
 
 
 def _averaged(kind: str, call: Call) -> int:

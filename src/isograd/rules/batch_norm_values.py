@@ -17,7 +17,8 @@ class BatchNormValues(Rule):
 
     Sees: the smallest number of values per channel (samples times positions) over which a batch
         norm in training mode took its mean and variance; layer, group and instance norms that
-        take theirs of a single value.
+        take theirs of a single value; batch norms whose `eps` is 0.01 or more, and above the
+        variance of what they get.
 
     Matters: with n values the mean is off by 1/sqrt(n) standard deviations, so that every sample
         is shifted by its neighbors, and the backward pass amplifies: the gradient's energy grows
@@ -54,6 +55,9 @@ class BatchNormValues(Rule):
                 "no batch norm computed statistics (measure a model that has one, in train mode)"
             )
         names = tuple(site.name for site in seen.sites if site.kind == "batch_norm")
+        swallowed = words(seen.fact("norm.swallowed"))
+        if least >= self.few and swallowed:
+            return self._swallowed(swallowed)
         if least >= self.few:
             return Passed(f"every batch norm averages over at least {least:.0f} values")
         batch = fact(seen, "batch.size")
@@ -78,6 +82,19 @@ class BatchNormValues(Rule):
                 "torch.nn.SyncBatchNorm.convert_sync_batchnorm when several devices train.",
             ),
             explains=self.explains,
+        )
+
+    def _swallowed(self, names: tuple[str, ...]) -> Finding:
+        some = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+        return Finding(
+            self.code,
+            Severity.INFO,
+            "norm-mode",
+            f"{len(names)} batch norm{'s' if len(names) > 1 else ''} ({some}) add an eps that is "
+            "larger than the variance of what goes in: they make it smaller, and do not normalize.",
+            sites=names,
+            evidence={"norm.swallowed": list(names)},
+            remedies=("Leave eps at 1e-5, torch's default, or at 1e-3.",),
         )
 
     def _alone(self, names: tuple[str, ...]) -> Finding:
