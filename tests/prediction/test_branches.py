@@ -208,3 +208,25 @@ def test_a_transposed_matrix_gives_back_what_it_has_read(by_linear: bool) -> Non
         energies.append(known.series["forward.rms"][-1] ** 2)
     found = isograd.predict(lambda: _Decoder(by_linear=by_linear), x).series["forward.rms"][-1]
     assert found == pytest.approx((sum(energies) / len(energies)) ** 0.5, rel=0.04)
+
+
+class _Short(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = torch.nn.Linear(128, 256)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.tanh(self.a(x)) @ self.a.weight
+
+
+def test_an_autoencoder_that_gives_back_its_inputs_has_less_to_learn() -> None:
+    x, other = torch.randn(64, 128), torch.randn(64, 128)
+    loss = torch.nn.functional.mse_loss
+    for target in (x, other):
+        energies = []
+        for seed in range(6):
+            torch.manual_seed(seed)
+            known = isograd.measure(_Short(), (x, target), loss, seed=seed)
+            energies.append(known.series["backward.rms"][-1] ** 2)
+        found = isograd.predict(_Short, (x, target), loss=loss).series["backward.rms"][-1]
+        assert found == pytest.approx((sum(energies) / len(energies)) ** 0.5, rel=0.03)

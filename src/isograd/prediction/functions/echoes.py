@@ -8,7 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
+from torch import Tensor
+
 from isograd.prediction.functions.proportions import FACTORS
+from isograd.prediction.given import GIVEN
 from isograd.prediction.moments.sums import summed
 
 if TYPE_CHECKING:
@@ -18,6 +22,8 @@ if TYPE_CHECKING:
 ECHO = "echo"
 """Note of an output: (what it holds, how many times)."""
 _FAR = 40
+_UNSURE = 0.6
+"""Both ends of the matrix hold what it has read: weight gradients come out up to half too low."""
 
 
 def echoed(call: Call, out: Field) -> Field:
@@ -54,6 +60,28 @@ def echoed(call: Call, out: Field) -> Field:
     found.notes.update(out.notes)
     found.notes[ECHO] = x, share
     return found
+
+
+def share_of(out: Field, values: Tensor) -> float:
+    """How many times an output holds an input of these values."""
+    x, share = out.notes.get(ECHO, (None, 0.0))
+    given = None if x is None else x.notes.get(GIVEN)
+    if given is None or given.shape != values.shape:
+        return 0.0
+    with torch._C.DisableTorchFunction():
+        return float(share) if bool((given == values).all()) else 0.0
+
+
+def doubt(out: Field) -> float:
+    """Variance of ln energy of gradients in front of an output: it is in them as well.
+
+    Args:
+        out: of a product, before its bias.
+    """
+    x, share = out.notes.get(ECHO, (None, 0.0))
+    if x is None or out.energy <= 0:
+        return 0.0
+    return float(_UNSURE * min(share * share * x.energy / out.energy, 1.0))
 
 
 def _weights_of(call: Call, out: Field) -> tuple[Field, int, int, Field, int] | None:

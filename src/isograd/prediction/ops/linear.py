@@ -27,7 +27,7 @@ from isograd.prediction.backward.responses import (
     varied,
 )
 from isograd.prediction.functions.biases import biased
-from isograd.prediction.functions.echoes import ECHO, echoed
+from isograd.prediction.functions.echoes import ECHO, doubt, echoed
 from isograd.prediction.functions.grams import FEATURES, KEYS, attended
 from isograd.prediction.functions.hiding import hiding_of
 from isograd.prediction.functions.proportions import FACTORS, by_own_products
@@ -324,6 +324,7 @@ def product(
                     turned(found, other, _places(other, of_other, own))
                 if not learned and of_out and of_out[-1] not in labels:
                     of_few_terms(gradient, found, mine, out)
+            found.noise += doubt(inner)
             result.append((mine, _unspread(found, mine)))
         return result
 

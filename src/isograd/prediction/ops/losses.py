@@ -14,6 +14,7 @@ from isograd.prediction import targets
 from isograd.prediction.backward.links import Link
 from isograd.prediction.backward.responses import RESPONSE
 from isograd.prediction.functions.classes import agreement, log_of_sum, participation
+from isograd.prediction.functions.echoes import share_of
 from isograd.prediction.functions.proportions import FACTORS
 from isograd.prediction.moments.aligning import aligned
 from isograd.prediction.moments.fields import Field
@@ -325,6 +326,9 @@ def _difference(call: Call, x: Field, target: Any, given: dict[str, Any]) -> Out
         return _between_two(call, x, target, y, given)
     apart = combined(call, "sub", x, y)
     d = apart.out.like(apart.out.second, apart.out.mean)
+    if call.known(target) and (share := share_of(x, target)):
+        whole, own = aligned(d, y)
+        d = whole.like(whole.second - 2 * share * (own.second - own.products()), whole.mean)
     each = of_one(call, d, function)
     slope = of_one(call, d, _twice).out if call.name == "mse_loss" else None
     if slope is None:
