@@ -52,3 +52,20 @@ def test_a_real_table_is_asked_for_its_row_of_padding() -> None:
     found = isograd.predict(model, batch).series["forward.rms"][0]
     known = isograd.measure(model, batch).series["forward.rms"][0]
     assert found == pytest.approx(known, rel=0.02)
+
+
+def test_only_f_embedding_counts_padding_from_the_end() -> None:
+    class Direct(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table = nn.Embedding(50, 32, padding_idx=49)
+            self.head = nn.Linear(32, 3)
+
+        def forward(self, ids: torch.Tensor) -> torch.Tensor:
+            return self.head(torch.embedding(self.table.weight, ids, -1))
+
+    ids = torch.full((4, 8), 49)
+    found = isograd.predict(Direct, ids)
+    assert found.series["weight.grad_rms"][0] > 0
+    none = isograd.predict(lambda: nn.Sequential(nn.Embedding(50, 32, -1), nn.Linear(32, 3)), ids)
+    assert none.series["weight.grad_rms"][0] == none.series["forward.rms"][0] == 0

@@ -37,6 +37,8 @@ class Embedding(Op):
         else:
             indices, weight = args[0], args[1] if len(args) > 1 else kwargs["weight"]
         padding = args[2] if len(args) > 2 else kwargs.get("padding_idx")
+        if call.function is torch.embedding and padding is not None and padding < 0:
+            padding = None  # of F.embedding it is counted from the end
         if not call.known(indices):
             raise call.refuse(
                 "looks up indices that are never computed",
