@@ -6,6 +6,7 @@ the middle leaves everything committed before it.
 
 import os
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -105,7 +106,7 @@ def open_to_write(
         run.execute("PRAGMA foreign_keys = ON")
         if run.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
             _check(run, file)
-        run.execute("PRAGMA journal_mode = WAL")
+        _log_ahead(run, patience)
         run.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
         with transaction(run):  # two writers may both have seen an empty file
             if not _tables(run):
@@ -117,6 +118,20 @@ def open_to_write(
         run.close()
         raise
     return run
+
+
+def _log_ahead(run: sqlite3.Connection, patience: float | None) -> None:
+    """Turns the write-ahead log on; two that do so at once do not wait for each other in SQLite."""
+    last = time.monotonic() + (LOCK_SECONDS if patience is None else patience)
+    while True:
+        try:
+            run.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > last:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 @contextmanager
