@@ -15,6 +15,7 @@ from torch import Tensor, nn
 import isograd
 from isograd.remedies import REMEDIES, Plan, Remedy
 from isograd.remedies._examples import classes, plain
+from isograd.sites import batches
 from isograd.sites.batches import beside
 from patients.ill import stack
 
@@ -210,3 +211,14 @@ def test_the_command_line_takes_a_device(
     with pytest.raises(SystemExit) as end:
         main(["check", target, "--data", str(tmp_path / "data.npz"), "--device", WHERE.type])
     assert end.value.code in (0, 1), capsys.readouterr().err
+
+
+def test_a_batch_goes_where_the_model_is() -> None:
+    """Whatever it is made of; to a device that every machine has."""
+    pair = nn.utils.rnn.pack_sequence([torch.ones(3, 2), torch.ones(1, 2)])
+    batch = {"x": torch.ones(2), "more": (torch.ones(1), [torch.ones(3), "name"]), "packed": pair}
+    meta = torch.device("meta")
+    there = batches.sent(batch, meta)
+    assert there["x"].device == there["more"][1][0].device == there["packed"].data.device == meta
+    assert (there["more"][1][1], batch["x"].device.type) == ("name", "cpu")
+    assert beside(batch, nn.Linear(2, 2)) is batch

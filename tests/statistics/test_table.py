@@ -132,8 +132,8 @@ def test_reads_become_part_of_a_graph(backend: str) -> None:
 
 def test_parts_are_read_together_when_somebody_asks() -> None:
     """Without a short cut, as on a GPU: what a part says is that of `part`, without its units."""
-    x = torch.randn(4096, 32, generator=torch.Generator().manual_seed(1))
-    table = Table([Place(0.0, units=32)] * 2, "cpu", backend="graph")
+    x = torch.randn(64, 4096, generator=torch.Generator().manual_seed(1))
+    table = Table([Place(0.0, units=4096)] * 2, "cpu", backend="graph")  # as many as a part has
     for row in (0, 1, 1):
         table.read_part(row, x)
     x.zero_()  # what waits is a copy

@@ -1,7 +1,7 @@
 """Numbers of a record that a judgement can rest on: finite, or None."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from statistics import median
 from typing import Any
 
@@ -62,3 +62,8 @@ def sizes(value: Any) -> tuple[int, ...]:
 def words(value: Any) -> tuple[str, ...]:
     """A fact that is a list of words, empty where it is anything else."""
     return tuple(str(word) for word in value) if isinstance(value, (list, tuple)) else ()
+
+
+def some(names: Sequence[str], shown: int = 3) -> str:
+    """The first few of several names, for a message; evidence holds them all."""
+    return ", ".join(names[:shown]) + (", …" if len(names) > shown else "")

@@ -6,7 +6,7 @@ from typing import ClassVar
 from isograd.findings import Finding, Severity
 from isograd.records import Reading
 from isograd.rules._examples import chain
-from isograd.rules._numbers import fact, words
+from isograd.rules._numbers import fact, some, words
 from isograd.rules._rule import NotApplicable, Outcome, Passed, Rule
 from isograd.rules._symptoms import OF_TRAINING, OVER_DEPTH
 
@@ -85,26 +85,25 @@ class BatchNormValues(Rule):
         )
 
     def _swallowed(self, names: tuple[str, ...]) -> Finding:
-        some = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
         return Finding(
             self.code,
             Severity.INFO,
             "norm-mode",
-            f"{len(names)} batch norm{'s' if len(names) > 1 else ''} ({some}) add an eps that is "
-            "larger than the variance of what goes in: they make it smaller, and do not normalize.",
+            f"{len(names)} batch norm{'s' if len(names) > 1 else ''} ({some(names)}) add an eps "
+            "that is larger than the variance of what goes in: they make it smaller, and do not "
+            "normalize.",
             sites=names,
             evidence={"norm.swallowed": list(names)},
             remedies=("Leave eps at 1e-5, torch's default, or at 1e-3.",),
         )
 
     def _alone(self, names: tuple[str, ...]) -> Finding:
-        some = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
         return Finding(
             self.code,
             Severity.ERROR,
             "norm-mode",
-            f"{len(names)} norm{'s' if len(names) > 1 else ''} ({some}) take mean and variance of "
-            "a single value: what comes out does not depend on what goes in.",
+            f"{len(names)} norm{'s' if len(names) > 1 else ''} ({some(names)}) take mean and "
+            "variance of a single value: what comes out does not depend on what goes in.",
             sites=names,
             evidence={"norm.alone": list(names)},
             remedies=(

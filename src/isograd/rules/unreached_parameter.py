@@ -9,7 +9,7 @@ from isograd.records import Reading, Record
 from isograd.rules._causes import hidden_layers, initializer
 from isograd.rules._course import course
 from isograd.rules._examples import reading
-from isograd.rules._numbers import words
+from isograd.rules._numbers import some, words
 from isograd.rules._profile import PATIENCE, outcome
 from isograd.rules._rule import NotApplicable, Outcome, Passed, Rule
 from isograd.rules._symptoms import OVER_DEPTH
@@ -63,7 +63,7 @@ class UnreachedParameter(Rule):
         if strangers:
             return self._frozen(
                 strangers,
-                f"The trainable weights of {len(strangers)} layers ({_some(strangers)}) are no "
+                f"The trainable weights of {len(strangers)} layers ({some(strangers)}) are no "
                 "parameters of the model, so that model.parameters() does not list them",
                 "Put the layers into nn.ModuleList, nn.ModuleDict or nn.Sequential in place of a "
                 "list or dict; wrap tensors in nn.Parameter.",
@@ -73,7 +73,7 @@ class UnreachedParameter(Rule):
             return self._frozen(
                 missing,
                 f"The optimizer does not hold {len(missing)} of {len(trainable)} trainable "
-                f"parameters ({_some(missing)})",
+                f"parameters ({some(missing)})",
                 "Give the optimizer all parameters: Optimizer(model.parameters(), …), after the "
                 "last layer has been added or replaced.",
             )
@@ -84,7 +84,7 @@ class UnreachedParameter(Rule):
                 Severity.INFO,
                 "frozen-parameters",
                 f"No operation of this forward uses {len(unused)} of {len(trainable)} trainable "
-                f"parameters ({_some(unused)}).",
+                f"parameters ({some(unused)}).",
                 unused,
                 {"unused": list(unused)},
                 (f"If {unused[0]} is meant to take part, call its module in forward().",),
@@ -93,7 +93,7 @@ class UnreachedParameter(Rule):
         if idle:
             return self._frozen(
                 idle,
-                f"{len(idle)} layers are frozen as they were drawn ({_some(idle)}), and the rest "
+                f"{len(idle)} layers are frozen as they were drawn ({some(idle)}), and the rest "
                 "does not learn from what they give",
                 "Set requires_grad back, or load the weights that they were to have.",
                 Severity.WARNING,
@@ -128,7 +128,7 @@ class UnreachedParameter(Rule):
             Severity.ERROR,
             "graph-cut",
             f"{len(unreached)} of {trainable} trainable parameters are used but get no gradient "
-            f"({_some(unreached)}){where}.",
+            f"({some(unreached)}){where}.",
             unreached,
             {"unreached": list(unreached), "cuts": cuts},
             (first,),
@@ -164,10 +164,6 @@ class UnreachedParameter(Rule):
     def well() -> Reading:
         """The same network without it."""
         return reading(3, facts={"model.unreached": [], "model.unused": [], "graph.cuts": []})
-
-
-def _some(names: tuple[str, ...]) -> str:
-    return ", ".join(names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
 
 
 def _at(cut: Mapping[str, object], record: Record) -> str:

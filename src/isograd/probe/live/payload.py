@@ -86,6 +86,18 @@ class Payload:
                 self.facts[key] = theirs
 
 
+def _brought(*numbers: Tensor) -> tuple[list[Tensor], Any]:
+    """Copies in the host's memory, and the event after which they are there (None: now)."""
+    if not numbers[0].is_cuda:
+        return [x.to("cpu", copy=True) for x in numbers], None
+    here = [torch.empty(x.shape, dtype=x.dtype, pin_memory=True) for x in numbers]
+    for mine, x in zip(here, numbers, strict=True):
+        mine.copy_(x, non_blocking=True)
+    event = torch.cuda.Event()
+    event.record()
+    return here, event
+
+
 class Later:
     """Tensors on their way from a device: nobody waits for them.
 
@@ -107,18 +119,7 @@ class Later:
         device = next(iter(rows.values())).device
         numbers = [v.detach().reshape(1).double().to(device) for v in waiting.values()]
         flat = torch.cat([*(v.flatten() for v in rows.values()), *numbers])
-        self._event: Any = None
-        if device.type == "cpu":
-            self._flat, self._flags = flat, flags.clone()
-            return
-        pinned = device.type == "cuda"
-        self._flat = torch.empty(flat.shape, dtype=flat.dtype, pin_memory=pinned)
-        self._flags = torch.empty(flags.shape, dtype=flags.dtype, pin_memory=pinned)
-        self._flat.copy_(flat, non_blocking=pinned)
-        self._flags.copy_(flags, non_blocking=pinned)
-        if pinned:
-            self._event = torch.cuda.Event()
-            self._event.record()
+        (self._flat, self._flags), self._event = _brought(flat, flags)
 
     def ready(self) -> bool:
         """Whether everything has arrived."""
@@ -142,32 +143,26 @@ class Losses:
     """Losses of steps, some of them on their way from a device."""
 
     def __init__(self) -> None:
-        self._waiting: deque[tuple[int, Any]] = deque()
+        self._waiting: deque[tuple[int, Any, Any]] = deque()
+        """Steps, values, and events after which a value that was on a GPU has arrived."""
 
     def add(self, step: int, value: Any) -> None:
         """Takes the loss of a step: a number, a tensor of one, or None."""
         if isinstance(value, Tensor) and value.is_cuda:
             # Read from the device later on, it would wait for all that was launched until then.
-            value = value.float()
-            here = torch.empty(value.shape, pin_memory=True)
-            here.copy_(value, non_blocking=True)
-            event = torch.cuda.Event()
-            event.record()
-            self._waiting.append((step, (here, event)))
+            (here,), event = _brought(value.float())
+            self._waiting.append((step, here.numpy(), event))
         elif value is not None:
-            self._waiting.append((step, value))
+            self._waiting.append((step, value, None))
 
     def arrived(self, now: int, until: int, *, wait: bool) -> Iterator[tuple[int, float]]:
         """Those up to a step that can be read without waiting for their device, in order."""
         while self._waiting and self._waiting[0][0] <= until:
-            step, value = self._waiting[0]
-            arrived, event = not isinstance(value, Tensor), None
-            if isinstance(value, tuple):
-                value, event = value
-                arrived = event.query()
+            step, value, event = self._waiting[0]
+            arrived = not isinstance(value, Tensor) if event is None else event.query()
             if not (arrived or wait or now - step >= LAG):
                 break
-            if not arrived and event is not None:
+            if event is not None:
                 event.synchronize()
             self._waiting.popleft()
-            yield step, float(value if event is None else value.numpy())
+            yield step, float(value)
