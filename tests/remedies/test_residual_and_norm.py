@@ -11,6 +11,9 @@ from isograd.errors import InputError, RemedyError
 from isograd.probe.measuring import measure
 from isograd.remedies import Scaled, Skip, WeightStandardized
 from isograd.remedies._examples import classes, plain, residual
+from isograd.remedies.normalization_statistics import NormalizationStatistics
+from isograd.repairs.choosing import structural
+from isograd.repairs.treatments import treatment
 from isograd.theory import gains
 from patients.zoo import HEALTHY
 
@@ -299,6 +302,17 @@ def test_channels_of_vectors_are_normalized_all_together() -> None:
     norm = change.model.get_submodule("1")
     assert isinstance(norm, nn.GroupNorm)
     assert norm.num_groups == 1
+
+
+def test_a_momentum_is_a_value_and_another_norm_is_architecture() -> None:
+    momentum, group = NormalizationStatistics().variants()
+    case = momentum.sick()
+    kinds = []
+    for one in (momentum, group):
+        plan = one.plan(case)
+        assert not isinstance(plan, str), plan
+        kinds.append(structural(treatment(one, plan, 0, aside=False, pressing=False)))
+    assert kinds == [False, True]
 
 
 def test_a_transformers_layer_keeps_its_norms() -> None:

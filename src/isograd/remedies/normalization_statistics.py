@@ -8,7 +8,7 @@ from torch import nn
 from isograd.remedies._activations import aliases_of
 from isograd.remedies._code import loop, number, program, where
 from isograd.remedies._examples import classes, example
-from isograd.remedies._remedy import Case, Plan, Remedy
+from isograd.remedies._remedy import FAMILIES, Case, Plan, Remedy
 
 _Norm = nn.modules.batchnorm._BatchNorm
 
@@ -100,6 +100,11 @@ class NormalizationStatistics(Remedy):
             program(loop("name", names, "model.set_submodule(name, nn.Identity())")),
             keys="weight and bias of these norms are gone.",
         )
+
+    @property
+    def invasive(self) -> int:
+        """A momentum is a value; norms of another kind are another architecture."""
+        return FAMILIES.index("optimizer" if self.by == "momentum" else self.family)
 
     def variants(self) -> tuple[Remedy, ...]:
         """A larger momentum first."""
