@@ -89,8 +89,8 @@ THEORY_KEYS = {
 
 JSON_KEYS = "findings healthy reading schema severity tool verdicts".split()
 REPAIR_KEYS = """
-    after before code comparison cost effects measure notes reason remedies schema skipped tool
-    trials verdict
+    after before code comparison cost effects learned measure notes reason remedies schema skipped
+    tool trials verdict
 """.split()
 FINDING_KEYS = "cause code evidence explains message remedies severity sites symptoms".split()
 

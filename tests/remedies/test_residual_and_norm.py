@@ -321,3 +321,15 @@ def test_a_transformers_layer_keeps_its_norms() -> None:
     batch = torch.randn(8, 6, 1), torch.randn(8, 1)
     with pytest.raises(RemedyError, match="TransformerEncoderLayer, which needs it"):
         remedies.apply("normalization-statistics", model, batch)
+
+
+def test_an_eps_that_swallows_the_variance_becomes_a_rounding() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(20, 32), nn.BatchNorm1d(32, eps=50.0), nn.ReLU())
+    model.append(nn.Linear(32, 7))
+    batch = torch.randn(64, 20), torch.randint(7, (64,))
+    change = remedies.apply("normalization-statistics", model, batch)
+    out = change.model[1](change.model[0](batch[0]))  # type: ignore[operator]
+    assert float(out.detach().std(0, correction=0).mean()) == pytest.approx(1.0, abs=1e-3)
+    change.undo()
+    assert model[1].eps == 50.0

@@ -71,7 +71,18 @@ def make_left() -> Repair:
     return Repair("healthy", "Nothing.", nn.Identity(), None, None, make_healthy())
 
 
-MAKERS = {"repaired": make_repaired, "broken": make_broken, "left": make_left}
+def make_unlearned() -> Repair:
+    """Nothing was found, and no copy learned."""
+    reason = "No finding asks for a change, but no copy learned."
+    return Repair("healthy", reason, nn.Identity(), None, None, make_healthy(), learned=False)
+
+
+MAKERS = {
+    "repaired": make_repaired,
+    "broken": make_broken,
+    "left": make_left,
+    "unlearned": make_unlearned,
+}
 
 
 @pytest.mark.parametrize("form", REPAIR_FORMS)
@@ -83,6 +94,14 @@ def test_every_form_tells_every_repair(made: str, form: str) -> None:
     if form.startswith("html"):
         Page(told)
         assert "<b>" not in told.replace("<b>isograd</b>", "")
+
+
+@pytest.mark.parametrize("form", ["text", "html", "markdown"])
+def test_what_did_not_learn_is_not_called_healthy(form: str) -> None:
+    assert "nothing found, but it did not learn" in render(make_unlearned(), form)
+    assert "healthy: leave" not in render(make_unlearned(), form)
+    assert "healthy: leave" in render(make_left(), form)
+    assert "healthy: leave" in render(replace(make_left(), learned=True), form)
 
 
 @pytest.mark.parametrize("form", ["text", "html", "markdown", "json"])

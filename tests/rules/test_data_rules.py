@@ -4,16 +4,13 @@ import math
 from dataclasses import replace
 
 import pytest
-import torch
 from threshold_readings import FLAT, batch, large_head, narrow_logits, targets, unabsorbed
 
 from isograd.diagnosis import diagnose
 from isograd.findings import Finding, Severity
 from isograd.records import Reading
 from isograd.rules import RULES, NotApplicable, Outcome, Passed
-from isograd.rules._course import least_loss
 from isograd.rules._examples import chain, with_history
-from isograd.rules._profile import learnt
 from isograd.rules.divergence import Divergence
 from isograd.rules.initial_loss import InitialLoss, _loss
 from isograd.rules.inputs import Inputs, _batch
@@ -113,36 +110,6 @@ def test_a_loss_with_its_sign_turned_is_told(value: float) -> None:
 )
 def test_other_negative_losses_are_not(value: float, kind: str) -> None:
     assert not isinstance(InitialLoss().judge(_loss(value, kind=kind, chance=2.303)), Finding)
-
-
-@pytest.mark.parametrize("classes", [2, 5, 1000])
-def test_the_least_loss_is_that_of_the_clearest_answer(classes: int) -> None:
-    logits = torch.full((3, classes), -0.7, dtype=torch.double)
-    logits[:, 1] = 1.1
-    least = float(torch.nn.functional.cross_entropy(logits, torch.ones(3, dtype=torch.long)))
-    facts = {"output.min": -0.7, "output.max": 1.1, "target.classes": classes}
-    seen = _loss(1.0, kind="cross_entropy", chance=2.0, **facts).seen
-    assert least_loss(seen) == pytest.approx(least, rel=1e-12)
-
-
-@pytest.mark.parametrize(
-    ("value", "ends", "why"),
-    [
-        (2.3e-6, 0.5, "loss-mismatch"),
-        (2.3e-6, 20.0, "data-bug"),  # so clear an answer is right
-        (0.5, 0.5, "data-bug"),  # a quarter, as of gradients that are added up
-    ],
-)
-def test_a_loss_that_its_outputs_cannot_have_is_made_small(
-    value: float, ends: float, why: str
-) -> None:
-    facts = {"output.min": -ends, "output.max": ends, "target.classes": 10, "batch.size": 64}
-    reading = _loss(value, kind="cross_entropy", chance=2.303, **facts)
-    finding = InitialLoss().judge(reading)
-    assert isinstance(finding, Finding)
-    assert finding.cause == why
-    assert severity(finding) is Severity.INFO
-    assert learnt(reading.seen) is (why == "data-bug")
 
 
 def test_initial_loss_of_a_sum_is_judged_per_sample() -> None:

@@ -19,10 +19,12 @@ class NormalizationStatistics(Remedy):
 
     Does: sets the momentum of batch norms whose running statistics arrive too late to `momentum`;
         or (`by="group"`) replaces batch norms by group norms, which need no statistics of a batch.
-        Norms that average over a single value, so that nothing of their input is left, go.
+        Norms that average over a single value, so that nothing of their input is left, go; an eps
+        above the variance of what a norm gets is set to `eps`.
 
     Needs: batch norms with running statistics and a momentum below `slow`, batches of fewer than
-        eight values per channel, norms of single values, or a finding about the two modes.
+        eight values per channel, norms of single values, an eps that swallows the variance, or a
+        finding about the two modes.
 
     Source: Ioffe and Szegedy 2015, Batch normalization; Wu and Johnson 2021, Rethinking "batch" in
         BatchNorm; Wu and He 2018, Group normalization.
@@ -38,6 +40,8 @@ class NormalizationStatistics(Remedy):
     """torch's default: statistics arrive within thirty batches."""
     slow: float = 0.01
     """Below this they take hundreds of batches."""
+    eps: float = 1e-5
+    """torch's default."""
     few: int = 8
     """Values per channel below which the mean is off by a third of a standard deviation."""
 
@@ -49,6 +53,9 @@ class NormalizationStatistics(Remedy):
         alone = case.record.fact("norm.alone") or ()
         if alone and self.by == "momentum":
             return self._without(case, [str(name) for name in alone])
+        large = case.record.fact("norm.swallowed") or ()
+        if large and self.by == "momentum":
+            return self._small_eps(case, [str(name) for name in large])
         least = case.record.fact("norm.min_values")
         small = least is not None and least < self.few
         slow = [n for n, m in norms if (m.momentum or 1.0) < self.slow]
@@ -83,6 +90,17 @@ class NormalizationStatistics(Remedy):
             "Every sample is normalized by its own statistics, in both modes alike.",
             program(*lines),
             keys="running_mean, running_var and num_batches_tracked of the norms are gone.",
+        )
+
+    def _small_eps(self, case: Case, found: list[str]) -> Plan | str:
+        known = dict(case.model.named_modules())
+        names = [name for name in found if isinstance(known.get(name), _Norm)]
+        if not names:
+            return f"{found[0]} is called in the forward, not a module: set its eps there"
+        return Plan(
+            self.code,
+            "What comes out of these norms has unit variance: eps is no more than a rounding.",
+            program(loop("name", names, f"model.get_submodule(name).eps = {number(self.eps)}")),
         )
 
     def _without(self, case: Case, found: list[str]) -> Plan | str:

@@ -13,7 +13,7 @@ from isograd.remedies import Case
 from isograd.repairs.budget import Budget
 from isograd.repairs.choosing import gained, structural
 from isograd.repairs.comparing import Comparison
-from isograd.repairs.planning import Candidates, candidates
+from isograd.repairs.planning import Candidates, candidates, flagged
 from isograd.repairs.proving import FEWEST, MOST_BYTES, Series, prove
 from isograd.repairs.racing import Race, Runner, affordable
 from isograd.repairs.rehearsing import looked_again, off_scale
@@ -56,6 +56,9 @@ MOST = 12
 """Changes that are tried at most, however large the budget."""
 
 
+STARTS_LARGE = ("IG603",)
+"""Findings about the size of the loss, which scores that take the outputs' scale out would forgive:
+what the user sees is what has to fall."""
 NOT_TRIED = "not tried: the budget allows fewer candidates"
 
 
@@ -234,7 +237,9 @@ class Attempt:
             scale=self.case.has("target-not-normalized", "output-activation", "dead-output"),
             training=training,
             seed=self.seed,
-            own=record.fact("loss.kind") == "other" or bool(record.fact("output.cosines")),
+            own=record.fact("loss.kind") == "other"
+            or bool(record.fact("output.cosines"))
+            or any(f.code in STARTS_LARGE for f in flagged(self.case.findings)),
         )
 
     def _settled(self, treatments: Sequence[Treatment]) -> list[Treatment]:

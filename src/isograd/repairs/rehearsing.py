@@ -19,6 +19,7 @@ from isograd.repairs.scoring import Judge
 from isograd.repairs.supply import Supply
 from isograd.repairs.treatments import Treatment
 from isograd.sites.batches import as_batch
+from isograd.sites.chance import uninformed
 from isograd.sites.rates import bold_rate, usual_rate
 
 SETTLED = 32
@@ -89,6 +90,26 @@ def rehearsed(
         steps, late = min(2 * steps, most), 0
 
 
+def came_to(runner: Runner, case: Case, learned: bool) -> str:
+    """`, and a copy learned in 8 steps`; or that none did, and what its loss came to.
+
+    Args:
+        runner: has trained the copy.
+        case: the network.
+        learned: whether it has learned.
+    """
+    steps = len(runner.losses)
+    if learned:
+        return f", and a copy learned in {steps} steps"
+    last = runner.losses[-max(steps // 4, 1) :]
+    chance, first = uninformed(case.record), runner.losses[0]
+    beside = f"it began with {first:.4g}" if chance is None else f"guessing has {chance:.4g}"
+    return (
+        f", but no copy learned in {steps} steps: its loss came to {sum(last) / len(last):.4g}, "
+        f"where {beside}. More steps may show why (budget=)"
+    )
+
+
 def _beside_calmer(runner: Runner, case: Case, supply: Supply) -> list[Finding]:
     """The unusually high rate of a network that learns, where a usual one learns far more.
 
@@ -106,7 +127,7 @@ def _beside_calmer(runner: Runner, case: Case, supply: Supply) -> list[Finding]:
         group["lr"] = factor * group["lr"]
     steps = len(runner.losses)
     calm.advance(supply, steps)
-    chance = case.record.fact("loss.chance")
+    chance = uninformed(case.record)
     own, other = (_learned_by(r.losses, chance) for r in (runner, calm))
     if calm.broke is not None or other <= BETTER * own:
         return []
@@ -131,14 +152,14 @@ def _escaped(runner: Runner) -> bool:
 
 def _learned(runner: Runner, case: Case) -> bool:
     """Whether the loss of the case's batch shows that its inputs are used by now."""
-    start, chance = (case.record.fact(key) for key in ("loss.value", "loss.chance"))
+    start, chance = case.record.fact("loss.value"), uninformed(case.record)
     if not isinstance(start, float):
         return False
     now = runner.trainee
     own = Stepper(now.model, now.optimizer, case.loss, runner.seed, "trial")
     with borrowed(own.model), torch.no_grad():
         loss = float(own.forward(as_batch(case.batch)))
-    if not isinstance(chance, float):
+    if chance is None:
         return loss < start - UNKNOWN * abs(start)
     return loss < LEARNED * min(start, chance)
 

@@ -25,7 +25,7 @@ from isograd.repairs.comparing import Comparison
 from isograd.repairs.planning import Candidates, candidates
 from isograd.repairs.proving import FEWEST
 from isograd.repairs.racing import Runner
-from isograd.repairs.rehearsing import FIRST, SETTLED, rehearsed
+from isograd.repairs.rehearsing import FIRST, SETTLED, came_to, rehearsed
 from isograd.repairs.result import Cost, Repair, Skipped, Trial
 from isograd.repairs.scoring import MEASURES
 from isograd.repairs.supply import Source, gather
@@ -97,7 +97,7 @@ def repair(
     start = case = Case(model, batch, diagnosis, loss, optimizer)
     source = None if data is None else Source(data, model)
     supply = functools.partial(gather, source, batch)
-    notes, spent, tried = list[str](), 0, "; nothing was trained"
+    notes, spent, tried, learned = list[str](), 0, "; nothing was trained", None
     able = _can_train(diagnosis) and any(p.requires_grad for p in model.parameters())
     if given is None and (able or not diagnosis.healthy):
         notes.append(f"optimizer: none was handed in; trials train with Adam, lr {DEFAULT_LR}")
@@ -120,9 +120,7 @@ def repair(
                 now = runner.trainee
                 start = replace(case, model=now.model, optimizer=now.optimizer)
             spent = len(runner.losses)
-            tried = f", and a copy learned in {spent} steps"
-            if not learned:
-                tried = f", but no copy learned in {spent} steps: more may show why (budget=)"
+            tried = came_to(runner, case, learned)
             bold = bold_rate(diagnosis.reading.seen)
             if spent > FIRST and bold and learned and diagnosis.healthy:
                 notes.append(
@@ -132,7 +130,7 @@ def repair(
     same = Repair("healthy", "", model, loss, _instance(given), diagnosis, notes=tuple(notes))
     if diagnosis.healthy:
         reason = f"No finding asks for a change{tried}."
-        return _closed(replace(same, reason=reason), spent, began, steps)
+        return _closed(replace(same, reason=reason, learned=learned), spent, began, steps)
     _check_can_train(diagnosis)
     supplied = supply(most)
     notes += supplied.notes

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import torch
 
 VERDICTS = {
-    "healthy": "nothing is wrong, so that nothing was changed",
+    "healthy": "nothing was found to be wrong, so that nothing was changed",
     "repaired": "a change was found that is really better",
     "improved": "a change was found that is really better, and an error stands all the same",
     "nothing-helps": "something is wrong, and nothing that was tried is really better",
@@ -87,6 +87,9 @@ class Repair:
     notes: tuple[str, ...] = ()
     """What was chosen for the user, what is lost, what the numbers rest on."""
     cost: Cost = field(default_factory=lambda: Cost(0, 0.0))
+    learned: bool | None = None
+    """Of a network in which nothing was found: whether a copy learned within the steps that it was
+    trained for. None where none was trained, and where something was found."""
 
     @property
     def changed(self) -> bool:

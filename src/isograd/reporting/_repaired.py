@@ -22,9 +22,18 @@ HEADLINES = {
 }
 
 
+UNKNOWN = "nothing found, but it did not learn"
+"""Where no finding asks for a change, and no copy learned: that is not called healthy."""
+
+
+def sign(repair: Repair) -> str:
+    """The sign in front of the headline."""
+    return "?" if repair.learned is False else SIGNS[repair.verdict]
+
+
 def level(repair: Repair) -> str:
     """Healthy, warning or error: what color it has."""
-    if repair.verdict == "improved":
+    if repair.verdict == "improved" or repair.learned is False:
         return "warning"
     return "healthy" if repair.verdict in ("healthy", "repaired") else "error"
 
@@ -36,7 +45,7 @@ def steps(repair: Repair) -> int:
 
 def headline(repair: Repair) -> str:
     """`repaired: init-gain`, `nothing helps`."""
-    words = HEADLINES[repair.verdict]
+    words = UNKNOWN if repair.learned is False else HEADLINES[repair.verdict]
     return f"{words}: {' + '.join(repair.remedies)}" if repair.remedies else words
 
 

@@ -43,7 +43,7 @@ def tell(repair: Repair, *, whole: bool = True) -> str:
 
 
 def _hero(repair: Repair) -> Markup:
-    sign = tag("span", words.SIGNS[repair.verdict], class_="sign", aria_hidden="true")
+    sign = tag("span", words.sign(repair), class_="sign", aria_hidden="true")
     notes = [
         tag("li", f"After the change: {f.code} {f.cause}; yours to do: {advice}")
         for f in words.left(repair)

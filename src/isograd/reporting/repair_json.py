@@ -18,6 +18,7 @@ def tell(repair: Repair) -> str:
         "schema": SCHEMA,
         "tool": {"name": "isograd", "version": version()},
         "verdict": repair.verdict,
+        "learned": repair.learned,
         "reason": repair.reason,
         "remedies": list(repair.remedies),
         "effects": list(repair.effects),

@@ -37,7 +37,7 @@ def tell(repair: Repair, *, width: int | None = None, color: bool = False) -> st
 
 
 def _verdict(repair: Repair, pen: Pen) -> str:
-    head = f"{words.SIGNS[repair.verdict]} {words.headline(repair)}"
+    head = f"{words.sign(repair)} {words.headline(repair)}"
     lines = [pen(head, words.level(repair)), pen.paragraph(repair.reason, indent=2)]
     lines.append(pen.paragraph(summary.subject(repair.before.reading.seen), indent=2))
     lines.append(pen.paragraph(words.cost(repair), label="cost", style="dim", indent=2))
@@ -53,7 +53,7 @@ def _found(repair: Repair, pen: Pen) -> Iterator[str]:
         label = f"{finding.code} {printable(finding.cause)}:"
         style = finding.severity.value
         yield pen.paragraph(finding.message, label=label, style=style, indent=2)
-        if not repair.changed and repair.verdict != "healthy":
+        if not repair.changed and words.level(repair) != "healthy":
             for advice in finding.remedies:
                 yield pen.paragraph(advice, label="do:", style="do", indent=4)
     if repair.after is not None:

@@ -7,13 +7,9 @@ from statistics import fmean, median, pstdev
 from typing import Any
 
 from isograd.records import Reading, Record
-from isograd.rules._numbers import fact, finite, sizes
+from isograd.rules._numbers import finite
 from isograd.rules._remembering import remembered
-
-_OF_LABELS = ("cross_entropy", "nll", "bce", "bce_logits")
-
-SHRUNK = 0.1
-"""Part of the least loss that its outputs can have below which a factor must make a loss small."""
+from isograd.sites.chance import uninformed
 
 _PORTIONS = 3
 """A stretch of losses is judged by comparing its first third with its last."""
@@ -131,40 +127,6 @@ def _watched(given: Any) -> Course | None:
     return Course(tuple(loss for _, loss in kept), broke, tuple(step for step, _ in kept))
 
 
-def uninformed(record: Record) -> float | None:
-    """The loss of the best constant prediction: chance, or the entropy of unequal labels.
-
-    For squared and absolute errors this is the spread of the targets. A loss that is summed over
-    the batch is that many times as large.
-    """
-    chance = fact(record, "loss.chance")
-    entropy = fact(record, "target.entropy")
-    if record.fact("loss.kind") in _OF_LABELS and entropy is not None:
-        chance = entropy if chance is None else min(chance, entropy)
-    return None if chance is None else chance * terms(record)
-
-
-def least_loss(record: Record) -> float | None:
-    """The least cross entropy [nats a sample] that outputs between such ends can have.
-
-    log(1 + (C - 1) exp(min - max)) of C classes: the right one at the upper end, the others at the
-    lower. None where the loss is another one, or the ends are not known.
-    """
-    low, high = fact(record, "output.min"), fact(record, "output.max")
-    classes = fact(record, "target.classes")
-    if record.fact("loss.kind") != "cross_entropy" or classes is None:
-        return None
-    if low is None or high is None:
-        return None
-    return math.log1p(max(classes - 1, 0.0) * math.exp(min(low - high, 0.0)))
-
-
-def shrunk(record: Record) -> bool:
-    """Whether the loss is so far below the least it could be that a factor makes it small."""
-    value, least = fact(record, "loss.value"), least_loss(record)
-    return value is not None and least is not None and 0 <= value < SHRUNK * least * terms(record)
-
-
 def known_chance(record: Record) -> float | None:
     """`uninformed`, where it is a level at all.
 
@@ -172,22 +134,3 @@ def known_chance(record: Record) -> float | None:
     """
     chance = uninformed(record)
     return chance if chance is not None and math.isfinite(chance) and chance > 0 else None
-
-
-def terms(record: Record) -> float:
-    """Over how many samples, or entries of the output, the loss is summed; 1 of a mean."""
-    elementwise = record.fact("loss.kind") in ("mse", "l1", "bce", "bce_logits")
-    entries = float(math.prod(sizes(record.fact("output.shape")) or (1,)))
-    samples = fact(record, "batch.size") or 1.0
-    if not record.fact("loss.summed"):
-        # Summed over the features of a sample, averaged over samples, as autoencoders have it.
-        value, chance = fact(record, "loss.value"), fact(record, "loss.chance")
-        features = entries / samples
-        if not elementwise or features <= 1 or not value or not chance:
-            return 1.0
-        summed = record.fact("loss.summed_entries")
-        if summed is not None:
-            return features if summed else 1.0
-        near = abs(math.log(abs(value) / chance / features)) < abs(math.log(abs(value) / chance))
-        return features if near and abs(value) > chance else 1.0
-    return entries if elementwise else samples

@@ -8,10 +8,11 @@ from typing import Literal
 
 from isograd.findings import Severity
 from isograd.records import WEIGHT_KINDS, Reading, Record
-from isograd.rules._course import course, noise, shrunk, uninformed
+from isograd.rules._course import course, noise
 from isograd.rules._numbers import dependence, fact
 from isograd.rules._remembering import remembered
 from isograd.rules._rule import NotApplicable
+from isograd.sites.chance import shrunk, uninformed
 
 UNDERFLOW = math.log(1e-20)
 """ln of a fraction from which a further fall to exactly zero is underflow, not a blocked path."""

@@ -7,6 +7,7 @@ from isograd.findings import Finding, Severity
 from isograd.records import Reading
 from isograd.rules._examples import chain
 from isograd.rules._numbers import fact, some, words
+from isograd.rules._profile import outcome, weighed
 from isograd.rules._rule import NotApplicable, Outcome, Passed, Rule
 from isograd.rules._symptoms import OF_TRAINING, OVER_DEPTH
 
@@ -57,7 +58,7 @@ class BatchNormValues(Rule):
         names = tuple(site.name for site in seen.sites if site.kind == "batch_norm")
         swallowed = words(seen.fact("norm.swallowed"))
         if least >= self.few and swallowed:
-            return self._swallowed(swallowed)
+            return self._swallowed(reading, swallowed)
         if least >= self.few:
             return Passed(f"every batch norm averages over at least {least:.0f} values")
         batch = fact(seen, "batch.size")
@@ -84,10 +85,10 @@ class BatchNormValues(Rule):
             explains=self.explains,
         )
 
-    def _swallowed(self, names: tuple[str, ...]) -> Finding:
+    def _swallowed(self, reading: Reading, names: tuple[str, ...]) -> Finding:
         return Finding(
             self.code,
-            Severity.INFO,
+            weighed(Severity.WARNING, outcome(reading)),
             "norm-mode",
             f"{len(names)} batch norm{'s' if len(names) > 1 else ''} ({some(names)}) add an eps "
             "that is larger than the variance of what goes in: they make it smaller, and do not "
@@ -95,6 +96,7 @@ class BatchNormValues(Rule):
             sites=names,
             evidence={"norm.swallowed": list(names)},
             remedies=("Leave eps at 1e-5, torch's default, or at 1e-3.",),
+            explains=(*self.explains, *OVER_DEPTH, *OF_TRAINING),
         )
 
     def _alone(self, names: tuple[str, ...]) -> Finding:

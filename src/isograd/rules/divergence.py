@@ -6,13 +6,14 @@ from typing import ClassVar
 
 from isograd.findings import Finding, Severity
 from isograd.records import Reading
-from isograd.rules._course import Course, course, uninformed
+from isograd.rules._course import Course, course
 from isograd.rules._examples import chain, with_history
 from isograd.rules._numbers import fact, show
 from isograd.rules._rates import lower
 from isograd.rules._rule import NotApplicable, Outcome, Passed, Rule
 from isograd.rules._symptoms import OVER_TIME
 from isograd.rules._watched import FEW, RECENT
+from isograd.sites.chance import uninformed
 
 SHOWN = 100
 """Losses that are handed on as evidence."""

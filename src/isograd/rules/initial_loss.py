@@ -8,12 +8,13 @@ from typing import ClassVar
 from isograd.findings import Finding, Severity
 from isograd.records import WEIGHT_KINDS, Reading, Record
 from isograd.rules._causes import UNSCALED
-from isograd.rules._course import course, least_loss, shrunk, terms
+from isograd.rules._course import course
 from isograd.rules._examples import chain
 from isograd.rules._graph import NORMS
 from isograd.rules._numbers import fact, first_update, show
 from isograd.rules._profile import outcome, weighed
 from isograd.rules._rule import NotApplicable, Outcome, Passed, Rule
+from isograd.sites.chance import least_loss, shrunk, terms
 
 _NEVER_NEGATIVE = ("cross_entropy", "mse", "l1")
 

@@ -6,13 +6,14 @@ from typing import ClassVar
 
 from isograd.findings import Finding, Severity
 from isograd.records import Reading, Record, Site
-from isograd.rules._course import course, uninformed
+from isograd.rules._course import course
 from isograd.rules._graph import NORMS, least_on_a_path, readers
 from isograd.rules._numbers import dependence, middle, show
 from isograd.rules._profile import effective_updates, outcome
 from isograd.rules._rule import NotApplicable, Outcome, Passed, Rule
 from isograd.rules._symptoms import OF_TRAINING, OVER_DEPTH
 from isograd.rules._watched import latest_with
+from isograd.sites.chance import uninformed
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,14 @@ from typing import ClassVar
 
 from isograd.findings import Finding, Severity
 from isograd.records import Reading, Record
-from isograd.rules._course import Course, course, terms, uninformed
+from isograd.rules._course import Course, course
 from isograd.rules._examples import chain, with_history
 from isograd.rules._numbers import dependence, fact, middle, show
 from isograd.rules._profile import effective_updates
 from isograd.rules._rates import LARGE, lower
 from isograd.rules._rule import NotApplicable, Outcome, Passed, Rule
 from isograd.rules._watched import latest, latest_with, warming
+from isograd.sites.chance import terms, uninformed
 from isograd.sites.rates import bold_rate
 
 

@@ -1,0 +1,65 @@
+"""What a loss can be at the least, and what is known of one that a factor makes small."""
+
+import pytest
+import torch
+
+from isograd.findings import Finding, Severity
+from isograd.rules._profile import learnt
+from isograd.rules.initial_loss import InitialLoss, _loss
+from isograd.sites.chance import least_loss, shrunk, uninformed
+
+
+@pytest.mark.parametrize("classes", [2, 5, 1000])
+def test_the_least_loss_is_that_of_the_clearest_answer(classes: int) -> None:
+    logits = torch.full((3, classes), -0.7, dtype=torch.double)
+    logits[:, 1] = 1.1
+    least = float(torch.nn.functional.cross_entropy(logits, torch.ones(3, dtype=torch.long)))
+    facts = {"output.min": -0.7, "output.max": 1.1, "target.classes": classes}
+    seen = _loss(1.0, kind="cross_entropy", chance=2.0, **facts).seen
+    assert least_loss(seen) == pytest.approx(least, rel=1e-7)
+
+
+def test_the_least_square_is_that_of_outputs_along_the_targets() -> None:
+    torch.manual_seed(0)
+    targets = torch.randn(500, dtype=torch.double) * 3 + 2
+    out = 0.4 * (targets - targets.mean()) / targets.std(correction=0) - 1  # of all such, the best
+    facts = {
+        "output.mean": float(out.mean()),
+        "output.rms": float(out.square().mean().sqrt()),
+        "target.mean": float(targets.mean()),
+        "target.std": float(targets.std(correction=0)),
+    }
+    seen = _loss(15.0, kind="mse", chance=9.0, **facts).seen
+    assert least_loss(seen) == pytest.approx(float((out - targets).square().mean()), rel=1e-7)
+    assert uninformed(seen) == 9.0
+    assert shrunk(_loss(1e-3, kind="mse", chance=9.0, **facts).seen)
+    assert uninformed(_loss(1e-3, kind="mse", chance=9.0, **facts).seen) is None
+
+
+def test_the_least_binary_loss_has_every_answer_at_its_end() -> None:
+    targets = torch.tensor([1.0, 1.0, 0.0, 1.0, 0.0], dtype=torch.double)
+    out = 1.1 * targets - 0.3
+    least = float(torch.nn.functional.binary_cross_entropy_with_logits(out, targets))
+    facts = {"output.min": -0.3, "output.max": 0.8, "target.mean": 0.6}
+    seen = _loss(1.0, kind="bce_logits", chance=0.7, **facts).seen
+    assert least_loss(seen) == pytest.approx(least, rel=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("value", "ends", "why"),
+    [
+        (2.3e-6, 0.5, "loss-mismatch"),
+        (2.3e-6, 20.0, "data-bug"),  # so clear an answer is right
+        (0.5, 0.5, "data-bug"),  # a quarter, as of gradients that are added up
+    ],
+)
+def test_a_loss_that_its_outputs_cannot_have_is_made_small(
+    value: float, ends: float, why: str
+) -> None:
+    facts = {"output.min": -ends, "output.max": ends, "target.classes": 10, "batch.size": 64}
+    reading = _loss(value, kind="cross_entropy", chance=2.303, **facts)
+    finding = InitialLoss().judge(reading)
+    assert isinstance(finding, Finding)
+    assert finding.cause == why
+    assert finding.severity is Severity.INFO
+    assert learnt(reading.seen) is (why == "data-bug")
