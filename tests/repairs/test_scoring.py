@@ -164,3 +164,18 @@ def test_what_is_only_off_in_scale_is_told() -> None:
         nn.Linear(4, 3), labels, None, new_loss=False, scale=True, training=True, seed=0
     )
     assert classes.off_scale(nn.Linear(4, 3)) is None
+
+
+@pytest.mark.parametrize(("noise", "measure"), [(0.1, "loss"), (3.0, "line")])
+def test_where_a_line_is_all_there_is_to_learn_scale_and_offset_count(
+    noise: float, measure: str
+) -> None:
+    torch.manual_seed(0)
+    model, x = nn.Linear(1, 1), torch.randn(64, 1)
+    targets = 2 * x - 1 + noise * torch.randn(64, 1)
+    supply = gather(None, (x, targets), steps=1)
+    score = judge(model, supply, F.mse_loss, new_loss=False, scale=False, training=True, seed=0)
+    assert score.measure == measure
+    assert float(torch.corrcoef(torch.cat([x, targets], 1).T)[0, 1] ** 2) == pytest.approx(
+        1 - beside_line(model(x), targets), rel=1e-5
+    )

@@ -110,3 +110,27 @@ def test_a_healthy_network_that_cannot_be_copied_is_left_alone() -> None:
     done = isograd.repair(model, digits()[0], optimizer=adam, data=digits())
     assert done.verdict == "healthy"
     assert any("attribute 'stream' of the model" in note for note in done.notes)
+
+
+class Length(nn.Module):
+    """Lengths of rectified vectors, whose derivative at 0 is infinite."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([x, (x * 0 + F.relu(x)).pow(2).sum(1, keepdim=True).sqrt()], 1)
+
+
+def test_what_breaks_on_another_batch_than_the_first_is_looked_at_there() -> None:
+    torch.manual_seed(3)
+    model = nn.Sequential(nn.Linear(64, 6), Length(), nn.Linear(7, 10))
+    x, y = data.digits(768)
+    with torch.no_grad():
+        off = model[0](x).amax(1) <= 0  # lengths of 0
+    assert bool(off.any())
+    first = x[~off][:64], y[~off][:64]
+    parts = zip(x[~off].split(64), y[~off].split(64), strict=True)
+    batches = [(torch.cat([x[off], xs]), torch.cat([y[off], ys])) for xs, ys in parts]
+    assert "local-nan" not in {f.cause for f in isograd.check(model, first).findings}
+    done = isograd.repair(model, first, F.cross_entropy, optimizer=adam, data=batches, budget=100)
+    assert done.before.findings[0].cause == "local-nan"
+    assert "backward pass of `sqrt` in 1" in done.before.findings[0].message
+    assert done.remedies == ("gradient-finite",)

@@ -1,6 +1,7 @@
 """Why the first non-finite value appeared, told from what went in."""
 
 import math
+from dataclasses import replace
 
 import pytest
 from threshold_readings import broken_weights, log_of_weights, overflow
@@ -79,6 +80,17 @@ def test_after_steps_a_loss_that_swelled_blames_the_learning_rate() -> None:
     assert found(broken_weights(losses=[2.3, 40.0, math.nan])).cause == "lr-too-high"
     assert found(broken_weights(losses=[2.3, 2.2, math.nan])).cause == "local-nan"
     assert found(log_of_weights()).cause == "lr-too-high"
+
+
+@pytest.mark.parametrize(("largest", "cause"), [(0.3, "local-nan"), (1e25, "lr-too-high")])
+def test_a_first_update_that_makes_nan_of_ordinary_gradients_is_a_local_fault(
+    largest: float, cause: str
+) -> None:
+    # The largest finite float32 is 3e38: with gradients of 0.3 a rate of 1e38 would be it.
+    broken = broken_weights(losses=[3.19])
+    seen = chain(3, series={"weight.grad_rms": largest})
+    assert found(replace(broken, seen=seen)).cause == cause
+    assert found(broken).cause == "lr-too-high"  # nothing is known of its gradients
 
 
 def test_a_weight_that_is_broken_from_the_start_is_a_data_bug() -> None:

@@ -13,6 +13,7 @@ from isograd.repairs.choosing import better_half, ranked
 from isograd.repairs.scoring import Judge, failed
 from isograd.repairs.supply import Supply
 from isograd.repairs.treatments import Trainee, Treatment
+from isograd.sites.batches import Batch
 from isograd.sites.randomness import reseed
 
 
@@ -29,6 +30,8 @@ class Runner:
     """Why it came to an early end."""
     scores: dict[int, float] = field(default_factory=dict)
     """Score after so many steps, where it was judged."""
+    batch: Batch | None = None
+    """That of its last step."""
 
     def advance(self, supply: Supply, steps: int) -> int:
         """Trains `steps` further steps; returns how many it took."""
@@ -44,7 +47,8 @@ class Runner:
             next(batches)
         reseed(self.seed + done)
         for step in range(done, done + steps):
-            value = own.forward(next(batches))
+            self.batch = next(batches)
+            value = own.forward(self.batch)
             self.losses.append(float(value.detach()))
             if not math.isfinite(self.losses[-1]):
                 self.broke = f"the loss was no finite number at step {step}"

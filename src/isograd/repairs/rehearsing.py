@@ -194,6 +194,20 @@ def looked_again(runner: Runner, case: Case, before: Diagnosis, seed: int) -> Di
     return diagnose(Reading(seen, history=(replace(last, facts={**last.facts, **facts}),)))
 
 
+def where_it_broke(runner: Runner, case: Case) -> Case:
+    """With the batch that made a copy's weights NaN, if the network as it is breaks on it, too.
+
+    There the operation is found, which a network whose weights are NaN no longer shows.
+    """
+    if runner.broke is None or runner.batch is None or not case.has("local-nan"):
+        return case
+    seen = measure(case.model, runner.batch, case.loss, seed=runner.seed)
+    known = {k: v for k, v in case.record.facts.items() if k.startswith("optimizer.")}
+    diagnosis = diagnose(replace(seen, facts={**seen.facts, **known}))
+    found = replace(case, batch=runner.batch, diagnosis=diagnosis)
+    return found if found.has("local-nan") else case
+
+
 def off_scale(runner: Runner, judge: Judge) -> list[Finding]:
     """What hardly anything but scale and offset of the targets is missing to."""
     shares = None if runner.broke else judge.off_scale(runner.trainee.model)

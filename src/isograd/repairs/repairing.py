@@ -25,7 +25,7 @@ from isograd.repairs.comparing import Comparison
 from isograd.repairs.planning import Candidates, candidates
 from isograd.repairs.proving import FEWEST
 from isograd.repairs.racing import Runner
-from isograd.repairs.rehearsing import FIRST, SETTLED, came_to, rehearsed
+from isograd.repairs.rehearsing import FIRST, SETTLED, came_to, rehearsed, where_it_broke
 from isograd.repairs.result import Cost, Repair, Skipped, Trial
 from isograd.repairs.scoring import MEASURES
 from isograd.repairs.supply import Source, gather
@@ -115,7 +115,8 @@ def repair(
                 raise
             notes.append(f"rehearsal: left out ({error})")
         else:
-            case = start = replace(case, diagnosis=diagnosis)
+            case = start = where_it_broke(runner, replace(case, diagnosis=diagnosis))
+            diagnosis = case.diagnosis
             if case.has("norm-mode"):  # from there it shows soonest
                 now = runner.trainee
                 start = replace(case, model=now.model, optimizer=now.optimizer)

@@ -19,6 +19,10 @@ FACTORS = tuple(2.0 ** (k / 4) for k in range(-43, 44))
 """Factors on logits, of which the best is looked for. Cross entropy is convex in the factor, and
 within an eighth of an octave of its minimum as good as there."""
 
+LINE = 0.5
+"""Share of the targets' variance below which the best line through the outputs of a network before
+its training leaves so little that scale and offset are most of what there is to learn."""
+
 MEASURES = {
     "classes": "cross entropy at the best temperature",
     "line": "share of the targets' variance that the best line through the outputs leaves",
@@ -35,7 +39,8 @@ class Judge:
     Where the targets are classes, by the cross entropy that is left when the scale of the outputs
     is taken out: a fresh initialization often starts with outputs that are too large, which a
     few steps mend, and a second softmax with ones that are too small. Where they are real numbers
-    likewise, scale and offset taken out, unless these are what is wrong. Otherwise by the user's
+    likewise, scale and offset taken out, unless these are what is wrong, or all that there is to
+    learn, as where a line is fitted. Otherwise by the user's
     loss; or, where that is at fault, by the variance that is not explained.
     """
 
@@ -125,8 +130,9 @@ def judge(
         measure = "loss" if own and not new_loss else "classes"
     except (TypeError, ValueError):
         if _comparable(outputs, batch.targets):
-            real = not _binary(batch.targets)
-            measure = "variance" if new_loss else "line" if real and not scale else "loss"
+            lines = not (scale or _binary(batch.targets))
+            lines = lines and beside_line(_signal(outputs), batch.targets) > LINE
+            measure = "variance" if new_loss else "line" if lines else "loss"
     return Judge(supply, loss, measure, training, seed)
 
 

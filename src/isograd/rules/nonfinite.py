@@ -227,9 +227,20 @@ class Nonfinite(Rule):
         return "lr-too-high" if step else _reason_of_overflow(event)
 
     def _swelled(self, reading: Reading) -> bool:
-        """Whether the loss grew before it broke, as it does when updates are too large."""
+        """Whether the loss grew before it broke, as it does when updates are too large.
+
+        A first update that leaves NaN behind a finite loss tells as much: with gradients of
+        ordinary size no rate is that high.
+        """
         path = course(reading)
-        return path is None or path.steps < 2 or max(path.losses) > self.swell * path.start
+        if path is None or not path.steps:
+            return True
+        if path.steps == 1:
+            sizes = [largest(reading.seen, way) or 0.0 for way in ("forward", "backward")]
+            grads = [rms for _, rms in reading.seen.pairs("weight.grad_rms")]
+            top = max((*sizes, *grads))
+            return not top or math.log(top) >= self.huge * math.log(FULL.largest)
+        return max(path.losses) > self.swell * path.start
 
     def _latent(self, event: Event) -> Finding:
         return Finding(

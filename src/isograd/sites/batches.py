@@ -51,6 +51,8 @@ def as_batch(batch: Any) -> Batch:
     Raises:
         DataError: it is none of these.
     """
+    if isinstance(batch, Batch):  # taken apart already
+        return batch
     if isinstance(batch, Tensor):
         return Batch((batch,), {})
     if isinstance(batch, Mapping) or (hasattr(batch, "keys") and hasattr(batch, "__getitem__")):
