@@ -300,3 +300,27 @@ def test_forget_gates_stay_open_for_the_length_of_the_sequence(
     if by == "length":
         with pytest.raises(RemedyError, match=r"of 120 steps 1 would leave 5e-17"):
             remedies.apply("init-forget-bias", _Reader(), batch)
+
+
+def test_tables_of_tiny_vectors_become_of_a_size_that_learns() -> None:
+    class Bag(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.words, self.kinds = nn.Embedding(30, 8, padding_idx=0), nn.Embedding(4, 8)
+            self.head = nn.Linear(8, 3)
+            with torch.no_grad():
+                self.words.weight.mul_(1e-4)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            out: torch.Tensor = self.head(self.words(x).mean(1) + self.kinds(x[:, 0] % 4))
+            return out
+
+    torch.manual_seed(0)
+    model = Bag()
+    kept, drawn = model.kinds.weight.clone(), model.words.weight.clone()
+    remedies.apply("init-embedding", model, (torch.randint(30, (16, 5)), torch.randint(3, (16,))))
+    assert float(model.words.weight.detach().square().mean().sqrt()) == pytest.approx(0.3, rel=1e-5)
+    assert torch.equal(model.words.weight[0], torch.zeros(8))  # of padding
+    ratio = model.words.weight[1:] / drawn[1:]
+    assert float(ratio.detach().std()) < 1e-3 * float(ratio.detach().mean())  # as they were drawn
+    assert torch.equal(model.kinds.weight, kept)

@@ -179,3 +179,17 @@ def test_where_a_line_is_all_there_is_to_learn_scale_and_offset_count(
     assert float(torch.corrcoef(torch.cat([x, targets], 1).T)[0, 1] ** 2) == pytest.approx(
         1 - beside_line(model(x), targets), rel=1e-5
     )
+
+
+def test_labels_of_which_the_loss_takes_a_part_are_judged_by_it() -> None:
+    torch.manual_seed(0)
+    x, y = torch.randn(8, 6, 5), torch.randint(5, (8, 7))  # the first label has no output
+    supply = gather([(x, y)] * 5, (x, y), 4)
+
+    def loss(out: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        return F.cross_entropy(out.flatten(0, 1), labels[:, 1:].flatten())
+
+    options = {"new_loss": False, "scale": False, "training": True, "seed": 0}
+    score = judge(nn.Identity(), supply, loss, **options)
+    assert score.measure == "loss"
+    assert score(nn.Identity()) == pytest.approx(float(loss(x, y)), rel=1e-6)

@@ -6,7 +6,7 @@ import torch
 from isograd.findings import Finding, Severity
 from isograd.rules._profile import learnt
 from isograd.rules.initial_loss import InitialLoss, _loss
-from isograd.sites.chance import least_loss, shrunk, uninformed
+from isograd.sites.chance import chance, least_loss, shrunk, uninformed
 
 
 @pytest.mark.parametrize("classes", [2, 5, 1000])
@@ -63,3 +63,10 @@ def test_a_loss_that_its_outputs_cannot_have_is_made_small(
     assert finding.cause == why
     assert finding.severity is Severity.INFO
     assert learnt(reading.seen) is (why == "data-bug")
+
+
+def test_what_a_constant_answer_has_is_of_as_many_terms_as_the_loss() -> None:
+    facts = {"batch.size": 64, "loss.summed": True, "target.entropy": 2.0}
+    seen = _loss(150.0, kind="cross_entropy", chance=2.303, **facts).seen
+    assert chance(seen) == pytest.approx(64 * 2.303)
+    assert uninformed(seen) == 128.0  # labels that are not equally frequent

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import torch
 
@@ -19,7 +18,7 @@ from isograd.repairs.scoring import Judge
 from isograd.repairs.supply import Supply
 from isograd.repairs.treatments import Treatment
 from isograd.sites.batches import as_batch
-from isograd.sites.chance import uninformed
+from isograd.sites.chance import chance, uninformed
 from isograd.sites.rates import bold_rate, usual_rate
 
 SETTLED = 32
@@ -102,8 +101,8 @@ def came_to(runner: Runner, case: Case, learned: bool) -> str:
     if learned:
         return f", and a copy learned in {steps} steps"
     last = runner.losses[-max(steps // 4, 1) :]
-    chance, first = uninformed(case.record), runner.losses[0]
-    beside = f"it began with {first:.4g}" if chance is None else f"guessing has {chance:.4g}"
+    blind, first = uninformed(case.record), runner.losses[0]
+    beside = f"it began with {first:.4g}" if blind is None else f"guessing has {blind:.4g}"
     return (
         f", but no copy learned in {steps} steps: its loss came to {sum(last) / len(last):.4g}, "
         f"where {beside}. More steps may show why (budget=)"
@@ -127,8 +126,7 @@ def _beside_calmer(runner: Runner, case: Case, supply: Supply) -> list[Finding]:
         group["lr"] = factor * group["lr"]
     steps = len(runner.losses)
     calm.advance(supply, steps)
-    chance = uninformed(case.record)
-    own, other = (_learned_by(r.losses, chance) for r in (runner, calm))
+    own, other = (_learned_by(r.losses, chance(case.record)) for r in (runner, calm))
     if calm.broke is not None or other <= BETTER * own:
         return []
     message = (
@@ -139,10 +137,10 @@ def _beside_calmer(runner: Runner, case: Case, supply: Supply) -> list[Finding]:
     return [Finding("IG304", Severity.WARNING, "lr-too-high", message, remedies=(advice,))]
 
 
-def _learned_by(losses: list[float], chance: Any) -> float:
+def _learned_by(losses: list[float], blind: float | None) -> float:
     """From the first loss, or that of a constant answer, to the mean over the last quarter."""
     last = losses[-max(len(losses) // 4, 1) :]
-    start = min(losses[0], chance) if isinstance(chance, float) else losses[0]
+    start = losses[0] if blind is None else min(losses[0], blind)
     return start - sum(last) / len(last)
 
 
@@ -152,16 +150,16 @@ def _escaped(runner: Runner) -> bool:
 
 def _learned(runner: Runner, case: Case) -> bool:
     """Whether the loss of the case's batch shows that its inputs are used by now."""
-    start, chance = case.record.fact("loss.value"), uninformed(case.record)
+    start, blind = case.record.fact("loss.value"), chance(case.record)
     if not isinstance(start, float):
         return False
     now = runner.trainee
     own = Stepper(now.model, now.optimizer, case.loss, runner.seed, "trial")
     with borrowed(own.model), torch.no_grad():
         loss = float(own.forward(as_batch(case.batch)))
-    if chance is None:
+    if blind is None:
         return loss < start - UNKNOWN * abs(start)
-    return loss < LEARNED * min(start, chance)
+    return loss < LEARNED * min(start, blind)
 
 
 def _late_trouble(diagnosis: Diagnosis) -> int:

@@ -222,6 +222,8 @@ def _classes(out: Tensor, targets: Any) -> tuple[Tensor, Tensor]:
         raise ValueError("no class axis")
     last = targets.ndim > 1 and out.shape[:-1] == targets.shape
     logits = out if last else out.movedim(1, -1)
+    if logits.shape[:-1] != targets.shape:  # the loss takes parts of them
+        raise ValueError("outputs and labels do not fit one to one")
     logits, labels = logits.flatten(0, -2), targets.long().flatten()
     kept = (labels >= 0) & (labels < logits.shape[1])
     if not bool(kept.any()):

@@ -11,17 +11,26 @@ SHRUNK = 0.1
 """Part of the least loss that its outputs can have below which a factor must make a loss small."""
 
 
+def chance(record: Record) -> float | None:
+    """The loss of an answer that knows nothing, of as many terms as the loss is summed over.
+
+    None where it is not known, and for a loss that a factor makes small.
+    """
+    one = _fact(record, "loss.chance")
+    return None if one is None or shrunk(record) else one * terms(record)
+
+
 def uninformed(record: Record) -> float | None:
     """The loss of the best constant prediction: chance, or the entropy of unequal labels.
 
     For squared and absolute errors this is the spread of the targets. A loss that is summed over
     the batch is that many times as large; of one that a factor makes small nothing is known.
     """
-    chance = _fact(record, "loss.chance")
-    entropy = _fact(record, "target.entropy")
-    if record.fact("loss.kind") in _OF_LABELS and entropy is not None:
-        chance = entropy if chance is None else min(chance, entropy)
-    return None if chance is None or shrunk(record) else chance * terms(record)
+    blind, entropy = chance(record), _fact(record, "target.entropy")
+    if record.fact("loss.kind") not in _OF_LABELS or entropy is None or shrunk(record):
+        return blind
+    of_labels = entropy * terms(record)
+    return of_labels if blind is None else min(blind, of_labels)
 
 
 def least_loss(record: Record) -> float | None:
