@@ -1,6 +1,6 @@
 """Repairs every set-up of a folder of practitioners' cases and says what came of it.
 
-    python benchmarks/repairs.py FOLDER [--seeds 3] [--only Q01 Q03] [--write]
+    python benchmarks/repairs.py FOLDER [--seeds 3] [--first-seed 0] [--only Q01 Q03] [--write]
 
 FOLDER is as in benchmarks/cases.py. Each variant is trained as its case says; an ill one counts
 where it ends clearly above the documented fix that does worst. It is then repaired, with three
@@ -45,7 +45,7 @@ def main() -> int:
     for case in setups.load():
         if options.only and case["id"] not in options.only:
             continue
-        for seed in range(options.seeds):
+        for seed in range(options.first_seed, options.first_seed + options.seeds):
             for row in _case(setups, case, seed, options.budget):
                 rows.append(row)
                 print(_line(row), flush=True)
@@ -62,6 +62,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--budget", type=float, default=0.75, help="steps over those of a training")
     parser.add_argument("--only", nargs="*", default=[])
     parser.add_argument("--write", action="store_true")

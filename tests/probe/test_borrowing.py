@@ -158,3 +158,20 @@ def test_generators_of_its_own_go_on_where_they_were() -> None:
     with borrowed(model):
         first = draws()
     assert draws() == first
+
+
+def test_who_borrows_first_puts_the_generators_of_numpy_and_python_back() -> None:
+    model = nn.Linear(2, 2)
+    numpy, python = np.random.get_state()[1].copy(), random.getstate()  # noqa: NPY002
+    with borrowed(model):
+        with borrowed(model):
+            np.random.rand(700)  # noqa: NPY002
+            random.random()
+        assert (np.random.get_state()[1] != numpy).any()  # noqa: NPY002
+    assert (np.random.get_state()[1] == numpy).all()  # noqa: NPY002
+    assert random.getstate() == python
+    np.random.rand(700)  # noqa: NPY002
+    now = np.random.get_state()[1].copy()  # noqa: NPY002
+    with borrowed(model):  # the one before has ended
+        np.random.rand(700)  # noqa: NPY002
+    assert (np.random.get_state()[1] == now).all()  # noqa: NPY002

@@ -55,6 +55,29 @@ def test_a_help_of_different_size_is_a_help_if_every_run_is_better() -> None:
     assert found.p == pytest.approx(ranks.pvalue)
 
 
+def test_to_learn_at_all_is_told_from_a_bar_that_stood_before() -> None:
+    before, after = (2.302, 2.3026, 2.3012), (2.28, 2.247, 2.09)
+    found = Comparison(before, after, smallest=0.005, bar=2.298)
+    two = stats.barnard_exact([[0, 3], [3, 0]], alternative="less", pooled=True)
+    assert found.p == pytest.approx(two.pvalue, rel=1e-3)
+    assert found.p == 1 / 64
+    assert found.better
+    assert not Comparison(before, after, smallest=0.005).better
+    assert not Comparison(before, after, smallest=0.005, bar=2.25).better  # one has not learned
+    assert not Comparison(before, after, smallest=0.005, bar=2.302).better  # one had learned before
+
+
+def test_a_bar_makes_no_luck_of_chance() -> None:
+    draws = np.random.default_rng(0).normal(size=(4000, 2, 3))
+    # Half of the runs learn: who does is luck.
+    scores = np.where(draws < 0, 2 + 0.2 * draws, 2.3)
+    wrong = sum(
+        Comparison(tuple(before), tuple(after), smallest=0.0, bar=2.1).p < 0.05
+        for before, after in scores
+    )
+    assert wrong / 4000 < 0.05
+
+
 def test_a_gain_of_one_percent_is_none_however_sure() -> None:
     tiny = Comparison((1.0, 1.01, 1.02), (0.99, 1.0, 1.01))
     assert tiny.p < 0.001

@@ -3,7 +3,8 @@
 import random
 from collections import deque
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,14 @@ _SMALL = 2**24
 books, moving averages); larger ones are frozen backbones, which nothing writes to."""
 
 _TABLES = ("_parameters", "_buffers", "_modules")
-_OWN = (*_TABLES, "training")
+_OWN = frozenset((*_TABLES, "training", *(n for n in vars(nn.Module()) if n.endswith("_hooks"))))
+"""Attributes that are put back by other means, and hooks."""
+_PLAIN = frozenset({int, bool, float, str, tuple, type(None)})
+"""Types of attributes that hold nothing that could be changed in them."""
+
+_within: ContextVar[bool] = ContextVar("_within", default=False)
+"""Whether a model is borrowed already: whoever did so puts numpy's and Python's generators back,
+whose states take as long to copy as all the rest of a small network."""
 
 
 @contextmanager
@@ -36,8 +44,9 @@ def borrowed(model: nn.Module) -> Iterator[None]:
         ModelError: the model has lazy parameters without a shape yet, or some of inference mode.
     """
     modules = list(model.modules())
-    parameters = list(model.parameters())
-    for name, parameter in model.named_parameters():
+    named = list(model.named_parameters())
+    parameters = [parameter for _, parameter in named]
+    for name, parameter in named:
         if isinstance(parameter, UninitializedParameter):
             raise ModelError(
                 f"model: parameter {name!r} is lazy and has no shape yet; run the model on one "
@@ -48,7 +57,7 @@ def borrowed(model: nn.Module) -> Iterator[None]:
                 f"model: parameter {name!r} is an inference tensor, which no gradient reaches; "
                 "build the model outside of torch.inference_mode()"
             )
-    generators = _generators()
+    drawn, generators = random_states(), None if _within.get() else _generators()
     modes = [module.training for module in modules]
     gradients = [parameter.grad for parameter in parameters]
     asks = [parameter.requires_grad for parameter in parameters]
@@ -57,12 +66,12 @@ def borrowed(model: nn.Module) -> Iterator[None]:
     buffers = [(b, b.detach().clone()) for m in modules for b in _held(m)]
     frozen = [(p, p.detach().clone()) for p in parameters if not p.requires_grad and _small(p)]
     attributes = [(module, _attributes(module)) for module in plain]
-    versions = ExitStack()
-    for tensor, _ in (*buffers, *frozen):
-        if not tensor.is_inference():
-            versions.enter_context(_unsafe_preserve_version_counter(tensor))
+    counted = tuple(t for t, _ in (*buffers, *frozen) if not t.is_inference())
+    versions = _unsafe_preserve_version_counter(counted)
     for parameter in parameters:
         parameter.grad = None
+    outer = _within.get()
+    _within.set(True)
     try:
         with eagerly():
             yield
@@ -76,13 +85,16 @@ def borrowed(model: nn.Module) -> Iterator[None]:
         for tensor, copy in (*buffers, *frozen):
             _put_back(tensor, copy)
         # A backward may be due that has saved them, and they are what it saved again.
-        versions.close()
+        versions.__exit__(None, None, None)
         for module, before in attributes:
             _restore_attributes(module, before)
         for module, training in zip(modules, modes, strict=True):
             if module.training != training:
                 module.training = training
-        _restore_generators(generators)
+        put_random_states(drawn)
+        if generators is not None:
+            _restore_generators(generators)
+        _within.set(outer)
 
 
 def _small(tensor: Tensor) -> bool:
@@ -90,6 +102,8 @@ def _small(tensor: Tensor) -> bool:
 
 
 def _held(module: nn.Module) -> list[Tensor]:
+    if not module._buffers and not isinstance(module, torch.jit.ScriptModule):
+        return []
     buffers = module.named_buffers(recurse=False)
     return [b for _, b in buffers if not isinstance(b, UninitializedBuffer)]
 
@@ -105,17 +119,19 @@ def _put_back(tensor: Tensor, copy: Tensor) -> None:
 def _same(tensor: Tensor, copy: Tensor) -> bool:
     if tensor.shape != copy.shape or tensor.dtype != copy.dtype:
         return False
+    if torch.equal(tensor, copy):
+        return True
     if tensor.is_floating_point() or tensor.is_complex():
         return bool(((tensor == copy) | ((tensor != tensor) & (copy != copy))).all())
-    return bool(torch.equal(tensor, copy))
+    return False
 
 
 def _attributes(module: nn.Module) -> dict[str, tuple[Any, Any]]:
     """Plain attributes of a module: the object, and a copy of what it holds."""
     return {
-        name: (value, _content(value))
+        name: (value, None if type(value) in _PLAIN else _content(value))
         for name, value in vars(module).items()
-        if name not in _OWN and not name.endswith("_hooks")
+        if name not in _OWN
     }
 
 
@@ -135,7 +151,7 @@ def _content(value: Any) -> Any:
 
 def _restore_attributes(module: nn.Module, before: dict[str, tuple[Any, Any]]) -> None:
     now = vars(module)
-    for name in [n for n in now if n not in before and n not in _OWN and not n.endswith("_hooks")]:
+    for name in [n for n in now if n not in before and n not in _OWN]:
         del now[name]
     for name, (value, content) in before.items():
         now[name] = value
@@ -154,11 +170,10 @@ def _restore_attributes(module: nn.Module, before: dict[str, tuple[Any, Any]]) -
 
 
 def _generators() -> tuple[Any, ...]:
-    return random_states(), np.random.get_state(), random.getstate()  # noqa: NPY002
+    return np.random.get_state(), random.getstate()  # noqa: NPY002
 
 
 def _restore_generators(states: tuple[Any, ...]) -> None:
-    torch_states, numpy_state, python_state = states
-    put_random_states(torch_states)
+    numpy_state, python_state = states
     np.random.set_state(numpy_state)  # noqa: NPY002  # the user's code may draw from it
     random.setstate(python_state)

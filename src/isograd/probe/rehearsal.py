@@ -18,7 +18,7 @@ from isograd.probe.borrowing import borrowed
 from isograd.probe.facts import optimizer_facts
 from isograd.probe.measuring import measure
 from isograd.probe.sharpness import lambda_max
-from isograd.probe.stepping import Stepper, awake, empty_dicts
+from isograd.probe.stepping import Stepper, awake, known_copies
 from isograd.records import Number, Reading, Record
 from isograd.sites.batches import Batch, as_batch, beside, check_batched, check_finite
 from isograd.sites.losses import Loss
@@ -98,9 +98,9 @@ def _copies(
         )
     try:
         if isinstance(optimizer, torch.optim.Optimizer):
-            twin, its = copy.deepcopy((model, optimizer), empty_dicts(model))
+            twin, its = copy.deepcopy((model, optimizer), known_copies(model))
         else:
-            twin = copy.deepcopy(model, empty_dicts(model))
+            twin = copy.deepcopy(model, known_copies(model))
     except Exception as error:  # whatever the user's classes raise when copied
         return f"rehearsal: left out, the model cannot be copied ({type(error).__name__}: {error})"
     if not all(p.is_leaf for p in twin.parameters()):

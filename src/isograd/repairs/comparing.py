@@ -23,8 +23,12 @@ class Comparison:
 
     The differences are judged by Student's paired t-test, one-sided; where every score after is
     below every one before, by that as well (a rank-sum test), since a change that helps much, but
-    not always as much, has a spread that hides it from the first. Scores are finite: who makes
-    them puts the score of an untrained network in the place of a run that broke.
+    not always as much, has a spread that hides it from the first. Where every run after has learned
+    and none before has (a `bar` that stood before the runs lies between them), by that (Barnard
+    1945, Nature 156, 177): if it made no difference who learns with probability q, that would
+    happen with probability (q (1 - q))^n. All three together are wrong in up to 5.8 percent of
+    simulated cases, where Student's alone is in 5. Scores are finite: who makes them puts the score
+    of an untrained network in the place of a run that broke.
     """
 
     before: tuple[float, ...]
@@ -33,6 +37,8 @@ class Comparison:
     """Below this `p` the gain counts."""
     smallest: float = SMALLEST
     """Part of the score that a gain must be."""
+    bar: float = math.nan
+    """A score that was named before any run: who is below it has learned something."""
 
     @property
     def gain(self) -> float:
@@ -52,9 +58,12 @@ class Comparison:
         count = len(self.before)
         if count < 2:
             return 1.0
+        found = self._student(stdtr)
         if max(self.after) < min(self.before):
-            return min(self._student(stdtr), 1 / math.comb(2 * count, count))
-        return self._student(stdtr)
+            found = min(found, 1 / math.comb(2 * count, count))
+        if max(self.after) < self.bar <= min(self.before):
+            found = min(found, 0.25**count)
+        return found
 
     def _student(self, stdtr: Callable[[int, float], float]) -> float:
         count = len(self.before)

@@ -20,6 +20,9 @@ LOOKS = 4, 2
 """A proof is looked at after a quarter and after half of its steps."""
 EARLY = 0.005
 """Chance of error that these looks may take together; the rest is left for the end."""
+TELLS = 0.002
+"""Part of the score of who has learned nothing that 256 samples tell from it: who is below by more
+has learned."""
 HOPE = 0.25
 """Above this `p` further seeds would be wasted."""
 CLEAR = 0.1
@@ -171,6 +174,7 @@ def compared(
         tuple(min(score, worst) for score in after.scores),
         level,
         smallest,
+        worst - TELLS * abs(worst),
     )
 
 

@@ -1,6 +1,5 @@
 """Score: one number for how well a network does, by the same measure for every candidate."""
 
-import functools
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -164,21 +163,25 @@ def calibrated(logits: Tensor, labels: Tensor) -> float:
         return math.inf
     x = x - x.amax(1, keepdim=True)
     if labels.ndim == 1:
-        right, least = x.gather(1, labels[:, None]).mean(), 0.0
+        right, least = float(x.gather(1, labels[:, None]).mean()), 0.0
     else:
-        right = (x * labels).sum(1).mean()
+        right = float((x * labels).sum(1).mean())
         least = float(torch.special.entr(labels.double()).sum(1).mean())
 
-    @functools.cache
-    def left(place: int) -> float:
-        factor = FACTORS[place]
-        return float(torch.logsumexp(x * factor, 1).mean() - factor * right)
+    def left(factor: float) -> tuple[float, bool]:
+        """What is left with a factor, and whether a larger one would leave no less."""
+        part = (x * factor).exp_()  # the largest logit is 0: no exponential overflows
+        whole = part.sum(1)
+        value = float(whole.log().mean()) - factor * right
+        return value, float((part.mul_(x).sum(1) / whole).mean()) >= right
 
-    low, high = 0, len(FACTORS) - 1
-    while high > low:  # downhill: convex, so that one valley is all there is
+    low, high, lowest = -1, len(FACTORS), math.inf
+    while high - low > 1:  # downhill: convex, so that one valley is all there is
         middle = (low + high) // 2
-        low, high = (low, middle) if left(middle) <= left(middle + 1) else (middle + 1, high)
-    return left(low) - least
+        value, uphill = left(FACTORS[middle])
+        lowest = min(lowest, value)
+        low, high = (low, middle) if uphill else (middle, high)
+    return lowest - least
 
 
 def unexplained(out: Tensor, targets: Tensor) -> float:

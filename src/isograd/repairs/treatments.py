@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from isograd.errors import InputError
-from isograd.probe.stepping import awake, empty_dicts
+from isograd.probe.stepping import awake, known_copies
 from isograd.remedies import Case, Plan, Remedy
 
 AS_IT_IS = "as it is"
@@ -118,10 +118,10 @@ def copied(case: Case) -> tuple[nn.Module, Any]:
     given = case.optimizer
     try:
         if isinstance(given, torch.optim.Optimizer):
-            model, optimizer = copy.deepcopy((case.model, given), empty_dicts(case.model))
+            model, optimizer = copy.deepcopy((case.model, given), known_copies(case.model))
             awake(optimizer)
             return model, optimizer
-        return copy.deepcopy(case.model, empty_dicts(case.model)), given
+        return copy.deepcopy(case.model, known_copies(case.model)), given
     except Exception as error:  # whatever the user's classes raise when copied
         raise InputError(
             f"repair: the model cannot be copied ({type(error).__name__}: {error}"

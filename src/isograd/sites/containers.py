@@ -8,6 +8,8 @@ def differs(value: Any, content: Any) -> bool:
     """Whether a container holds other objects than its copy, compared by identity."""
     if len(value) != len(content):
         return True
+    if not content:
+        return False
     if isinstance(value, dict):
         return any(k not in value or value[k] is not item for k, item in content.items())
     if isinstance(value, set):
