@@ -36,6 +36,7 @@ ACCEPTED = {
     "INPUT_SCALE": "input-not-normalized",
     "TARGET_SCALE": "target-not-normalized",
     "LOSS_MISMATCH": "loss-mismatch output-activation",
+    "LOSS_WEIGHT": "loss-mismatch",
     "SHAPE_BROADCAST": "shape-broadcast",
     "GRAPH_CUT": "graph-cut frozen-parameters",
     "NAN_LOCAL": "local-nan",

@@ -86,6 +86,7 @@ HEAVY: dict[str, set[str]] = {
     "statistics.backends._kernels": {"torch", "triton"},
     "sites._noting": {"torch"},
     "sites.batches": {"numpy", "torch"},
+    "sites.codes": {"torch"},
     "sites.facts": {"torch"},
     "sites.graph": {"torch"},
     "sites.losses": {"torch"},

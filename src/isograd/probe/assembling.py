@@ -234,6 +234,9 @@ def _facts(
         facts["loss.summed"] = done.summed
     if done.summed_entries is not None:
         facts["loss.summed_entries"] = done.summed_entries
+    if done.code is not None:
+        facts["loss.code"] = [list(place) for place in done.code.places]
+        facts["loss.code_weight"], facts["loss.code_reach"] = done.code.weight, done.code.reach
     if done.loss is not None:
         facts["loss.value"] = float(done.loss.detach())
     if recorder.batch_norms:

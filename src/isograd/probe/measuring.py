@@ -19,6 +19,7 @@ from isograd.probe.nonfinite import locate
 from isograd.probe.recorder import Recorder
 from isograd.records import Record
 from isograd.sites.batches import Batch, as_batch, beside, check_finite, is_signal, misread, tensors
+from isograd.sites.codes import Code, gaussian_code
 from isograd.sites.losses import Loss, as_scalar, choose, describe
 from isograd.sites.randomness import put_random_states, random_states
 from isograd.sites.tape import Listener, Node, Tape
@@ -40,6 +41,7 @@ class Pass:
     """Whether the loss is a sum over the batch, where that can be told."""
     summed_entries: bool | None = None
     """The same over the entries of a sample."""
+    code: Code | None = None
     notes: list[str] = field(default_factory=list)
     gradients: list[Tensor | None] = field(default_factory=list)
     """dLoss/dp per parameter of the model."""
@@ -161,6 +163,7 @@ def run(
         with tape.quiet():
             given = loss, done.outputs, batch.targets, float(done.loss.detach())
             done.summed, done.summed_entries = is_summed(*given), sums_entries(*given)
+            done.code = gaussian_code(*given[:3])
     _backward(model, done)
     return done
 

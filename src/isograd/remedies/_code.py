@@ -25,6 +25,7 @@ _HOMES = {
         "Skip",
         "Standardize",
         "WeightStandardized",
+        "WeightedCode",
         "Whiten",
         "lsuv_",
     ),

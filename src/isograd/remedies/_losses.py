@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from isograd.remedies._remedy import Case
+from isograd.sites.codes import Places, at_prior, code_alone
 
 _FUNCTIONS = (F.cross_entropy, F.binary_cross_entropy_with_logits, F.nll_loss)
 _MODULES = (nn.CrossEntropyLoss, nn.BCEWithLogitsLoss, nn.NLLLoss)
@@ -51,3 +52,27 @@ class InUnitsOfTargets(nn.Module):
     def forward(self, outputs: Tensor, targets: Tensor) -> Any:
         """The loss of the two, in units of the targets' spread."""
         return self.loss(outputs / self.std, targets / self.std)
+
+
+class WeightedCode(nn.Module):
+    """A loss whose divergence of a Gaussian code counts less, or more.
+
+    What the divergence adds is the loss with the code as it is less that with the code at N(0, 1);
+    its gradient is taken to the code alone.
+
+    Args:
+        loss: of outputs and targets.
+        weight: what the divergence is multiplied with.
+        code: entries of the outputs that are its mean and log-variance: index of the tensor, first
+            entry of a sample's, the one past the last.
+    """
+
+    def __init__(self, loss: Callable[[Any, Any], Any], weight: float, code: Places) -> None:
+        super().__init__()
+        self.loss, self.weight, self.code = loss, weight, code
+
+    def forward(self, outputs: Any, targets: Any) -> Any:
+        """The loss of the two."""
+        alone = code_alone(outputs, self.code)
+        divergence = self.loss(alone, targets) - self.loss(at_prior(alone, self.code), targets)
+        return self.loss(outputs, targets) - (1 - self.weight) * divergence

@@ -98,4 +98,5 @@ class _Factors(nn.Module):
             nn.init.normal_(table.weight, std=std)
 
     def forward(self, x: Tensor) -> Tensor:
-        return (self.users(x[:, 0]) * self.things(x[:, 1])).sum(1)
+        out: Tensor = (self.users(x[:, 0]) * self.things(x[:, 1])).sum(1)
+        return out

@@ -224,7 +224,7 @@ class Attempt:
         return self._after[change.name]
 
     def _judge(self, treatments: Collection[Treatment]) -> Judge:
-        record = self.case.record
+        record, found = self.case.record, flagged(self.case.findings)
         # A loss that is itself at fault is no measure; other changes keep the user's units.
         new_loss = any("loss" in t.families for t in treatments)
         stale = self.case.has("norm-mode")  # shows in evaluation mode only
@@ -239,7 +239,8 @@ class Attempt:
             seed=self.seed,
             own=record.fact("loss.kind") == "other"
             or bool(record.fact("output.cosines"))
-            or any(f.code in STARTS_LARGE for f in flagged(self.case.findings)),
+            or any(f.code in STARTS_LARGE for f in found),
+            code=record.fact("loss.code") if any(f.code == "IG612" for f in found) else (),
         )
 
     def _settled(self, treatments: Sequence[Treatment]) -> list[Treatment]:

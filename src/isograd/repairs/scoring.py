@@ -11,6 +11,7 @@ from isograd.errors import DataError, IsogradError
 from isograd.probe.borrowing import borrowed
 from isograd.repairs.supply import Supply
 from isograd.sites.batches import Batch, tensors
+from isograd.sites.codes import Places, at_prior
 from isograd.sites.losses import as_scalar, choose, form_of
 from isograd.sites.randomness import reseed
 
@@ -27,6 +28,7 @@ MEASURES = {
     "line": "share of the targets' variance that the best line through the outputs leaves",
     "variance": "share of the targets' variance that is left",
     "loss": "loss",
+    "answer": "loss without the divergence of the code",
 }
 """What a score is, in words; lower is better in all of them."""
 
@@ -51,6 +53,8 @@ class Judge:
     training: bool
     """The mode of the network while it is judged."""
     seed: int
+    code: Places = ()
+    """Entries of the outputs that are a Gaussian code, whose divergence is what weighs too much."""
 
     def __call__(self, model: nn.Module) -> float:
         """The score; infinite where the network gives no finite numbers."""
@@ -89,7 +93,8 @@ class Judge:
         return _classes(_signal(outputs), batch.targets)
 
     def _one(self, outputs: Any, batch: Batch) -> float:
-        if self.measure == "loss":
+        if self.measure in ("loss", "answer"):
+            outputs = at_prior(outputs, self.code) if self.measure == "answer" else outputs
             chosen = choose(outputs, batch.targets, self.loss, self.seed)
             return float(as_scalar(chosen.compute(), chosen.name))
         out = _signal(outputs)
@@ -106,6 +111,7 @@ def judge(
     training: bool,
     seed: int,
     own: bool = False,
+    code: Places = (),
 ) -> Judge:
     """The judge for one network and its candidates.
 
@@ -119,7 +125,10 @@ def judge(
         seed: of what is random in a forward.
         own: whether the user's loss measures outputs that could be logits, too: because they are
             none, as those of an embedder, or because it is their scale that is at fault.
+        code: of the outputs, where it is the weight of its divergence that is at fault.
     """
+    if code:
+        return Judge(supply, loss, "answer", training, seed, code)
     batch = supply.held[0]
     with borrowed(model), torch.no_grad():
         outputs = _called(model, batch)
