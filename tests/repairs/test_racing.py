@@ -154,9 +154,9 @@ def test_worse_than_a_constant_answer_is_as_bad_as_that() -> None:
     assert told((2.9e4, 5.9e3))
 
 
-def rehearsal(case: Case, most: int = 40) -> tuple[Runner, Diagnosis, bool]:
+def rehearsal(case: Case, most: int = 40, longest: int = 0) -> tuple[Runner, Diagnosis, bool]:
     runner = Runner(Treatment(), Treatment().start(case, 0), 0)
-    return runner, *rehearsed(runner, case, lambda _: race_of(case).supply, most)
+    return runner, *rehearsed(runner, case, lambda _: race_of(case).supply, most, longest)
 
 
 def test_to_run_away_is_to_be_lost() -> None:
@@ -242,6 +242,15 @@ def test_a_network_that_looks_well_but_does_not_learn_is_trained_for_longer() ->
     assert len(runner.losses) == 40
     assert not learned
     assert diagnosis.reading.last.fact("rehearsal.losses") == runner.losses
+
+
+@pytest.mark.parametrize(("lr", "longest", "steps"), [(1e-5, 90, 90), (1e-5, 0, 40), (0.02, 90, 8)])
+def test_where_nothing_was_found_it_is_trained_on(lr: float, longest: int, steps: int) -> None:
+    torch.manual_seed(0)
+    runner, diagnosis, learned = rehearsal(case_of(he(mlp(64, 40, 10)), lr=lr), 40, longest)
+    assert len(runner.losses) == steps
+    assert learned is (steps == FIRST)
+    assert diagnosis.healthy
 
 
 def test_a_run_whose_first_step_leaves_no_numbers_ends_there() -> None:

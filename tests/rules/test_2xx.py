@@ -150,6 +150,12 @@ def test_likeness_worries_only_beyond_what_training_undoes() -> None:
     for last, severity in ((0.9994, Severity.INFO), (0.9999999, Severity.WARNING)):
         record = chain(4, series={"forward.correlation": [0.3, 0.9, last, 0.5]})
         assert judged("IG207", Reading(record)).severity is severity
+    still = chain(
+        4, series={"forward.correlation": [0.3, 0.9, 0.9994, 0.5]}, facts={"loss.chance": 2.303}
+    )
+    for losses, severity in ((FLAT, Severity.WARNING), (FALLING, Severity.INFO)):
+        reading = with_history(still, replace(still, step=30), losses=losses)
+        assert judged("IG207", reading).severity is severity
     record = chain(4, series={"forward.correlation": [0.97, 0.99, 0.9999999, 0.5]})
     assert isinstance(RULES["IG207"].judge(Reading(record)), Passed)
 

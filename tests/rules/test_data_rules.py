@@ -4,7 +4,15 @@ import math
 from dataclasses import replace
 
 import pytest
-from threshold_readings import FLAT, batch, large_head, narrow_logits, targets, unabsorbed
+from threshold_readings import (
+    FLAT,
+    batch,
+    large_head,
+    narrow_logits,
+    squared_sigmoids,
+    targets,
+    unabsorbed,
+)
 
 from isograd.diagnosis import diagnose
 from isograd.findings import Finding, Severity
@@ -240,6 +248,22 @@ def test_output_activation(activation: str, low: float, high: float, expected: s
     }
     look = chain(3, activation=activation, facts=facts)
     assert cause(OutputActivation().judge(Reading(look))) == expected
+
+
+@pytest.mark.parametrize(
+    ("steps", "level", "told"),
+    [
+        (40, 0.1, Severity.WARNING),
+        (40, 0.06, Severity.INFO),
+        (20, 0.1, Severity.INFO),
+    ],
+)
+def test_sigmoids_under_a_squared_error_that_teaches_nothing_are_to_blame(
+    steps: int, level: float, told: Severity
+) -> None:
+    reading = squared_sigmoids(steps, level=level)
+    assert severity(OutputActivation().judge(reading)) is told
+    assert severity(OutputActivation().judge(Reading(reading.seen))) is Severity.INFO
 
 
 def test_an_output_that_is_scaled_afterwards_is_not_judged() -> None:

@@ -100,6 +100,13 @@ def narrow_logits(classes: int) -> Reading:
     return Reading(chain(3, facts={**facts, "output.min": -0.4, "output.max": 0.5}))
 
 
+def squared_sigmoids(steps: int, *, level: float) -> Reading:
+    """A squared error of sigmoids on labels, whose constant answer has 0.09, and its rehearsal."""
+    facts = {"loss.kind": "mse", "loss.input_site": 3, "loss.chance": 0.09, "target.kind": "class"}
+    first = chain(3, activation="sigmoid", facts=facts)
+    return with_history(first, replace(first, step=steps), losses=[level] * steps)
+
+
 def unrolled(*, growth: float) -> Reading:
     """One layer called twelve times."""
     look = chain(12, activation=None)
@@ -282,7 +289,11 @@ FURTHER: dict[str, tuple[Reading, ...]] = {
         unabsorbed(60.0),
         large_head(11.0),
     ),
-    "IG606": (narrow_logits(4),),
+    "IG606": (
+        narrow_logits(4),
+        *(squared_sigmoids(n, level=0.088) for n in (20, 40)),
+        squared_sigmoids(40, level=0.08),
+    ),
     "IG609": (adversarial(),),
     "IG604": (
         plateau(FLAT, spread=0.5),

@@ -50,7 +50,7 @@ WRONG = 0.1
 
 
 def rehearsed(
-    runner: Runner, case: Case, supply: Callable[[int], Supply], most: int
+    runner: Runner, case: Case, supply: Callable[[int], Supply], most: int, longest: int = 0
 ) -> tuple[Diagnosis, bool]:
     """Trains a copy of a network that looks healthy, until it learns or shows that it does not.
 
@@ -62,6 +62,7 @@ def rehearsed(
         case: the network, whose diagnosis found nothing serious.
         supply: what it is trained on for so many steps.
         most: steps after which one that has not learned is looked at.
+        longest: steps after which that is done once more where nothing was found.
 
     Returns:
         What the rules say in the light of the training, and whether the network learned.
@@ -71,9 +72,9 @@ def rehearsed(
     """
     diagnosis, late = case.diagnosis, _late_trouble(case.diagnosis)
     bold = bold_rate(case.record) is not None
-    steps = late or min(FIRST, most)
+    steps, batches = late or min(FIRST, most), most
     while True:
-        own = supply(steps if steps <= FIRST and not late else most)
+        own = supply(steps if steps <= FIRST and not late else batches)
         runner.advance(own, steps - len(runner.losses))
         learned = runner.broke is None and _learned(runner, case)
         if learned and not late and not bold:
@@ -84,6 +85,9 @@ def rehearsed(
         if last and learned and bold and diagnosis.healthy:
             found = _beside_calmer(runner, case, own)
             diagnosis = replace(diagnosis, findings=(*found, *diagnosis.findings))
+        if last and not learned and runner.broke is None and diagnosis.healthy and steps < longest:
+            steps = most = longest
+            continue
         if last or not diagnosis.healthy:
             return diagnosis, learned
         steps, late = min(2 * steps, most), 0

@@ -102,11 +102,12 @@ def repair(
     if given is None and (able or not diagnosis.healthy):
         notes.append(f"optimizer: none was handed in; trials train with Adam, lr {DEFAULT_LR}")
     if diagnosis.healthy and able:
-        longest, runner = min(most, LONGEST_REHEARSAL), None
+        looks = [min(n, LONGEST_REHEARSAL) for n in (most, max(steps // 2, most))]
+        runner = None
         try:
             runner = Runner(Treatment(), Treatment().start(case, seed), seed)
             with borrowed(model), torch.enable_grad():
-                diagnosis, learned = rehearsed(runner, case, supply, longest)
+                diagnosis, learned = rehearsed(runner, case, supply, *looks)
         except (DataError, ModelError):
             raise
         except InputError as error:

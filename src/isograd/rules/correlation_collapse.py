@@ -8,7 +8,7 @@ from isograd.records import Reading, Record
 from isograd.rules._causes import why_lost
 from isograd.rules._examples import reading
 from isograd.rules._numbers import show
-from isograd.rules._profile import hidden_sites, idle_norms, names, needs, outcome, slope
+from isograd.rules._profile import hidden_sites, idle_norms, names, needs, outcome, rescued, slope
 from isograd.rules._rule import NotApplicable, Outcome, Passed, Rule
 
 
@@ -38,7 +38,8 @@ class CorrelationCollapse(Rule):
     alike: float = 0.999
     """Angles below 2.6 degrees. Three hidden sigmoid layers reach it and learn."""
     lost: float = 0.999999
-    """Angles below 0.08 degrees: spread over rms of 1e-3, where six sigmoid layers stand still."""
+    """Angles below 0.08 degrees: spread over rms of 1e-3, where six sigmoid layers stand still. In
+    a rehearsal that stands still, `alike` is enough of a reason."""
     different: float = 0.95
     """Cosine at the first weight layer above which the samples were alike to begin with."""
 
@@ -61,9 +62,10 @@ class CorrelationCollapse(Rule):
         cause = why_lost(seen)
         result = outcome(reading)
         rising = slope([seen.sites[i].depth for i, _ in cosines], [c for _, c in cosines]) >= 0
-        ill = last > self.lost and rising and result != "trains"
-        rescued = bool(seen.fact("optimizer.adaptive")) and result != "flat"
-        severity = Severity.WARNING if ill and not rescued else Severity.INFO
+        stands = result == "flat" and not rescued(reading, 1 - last)
+        ill = rising and result != "trains" and (last > self.lost or stands)
+        saved = bool(seen.fact("optimizer.adaptive")) and result != "flat"
+        severity = Severity.WARNING if ill and not saved else Severity.INFO
         return Finding(
             self.code,
             severity,

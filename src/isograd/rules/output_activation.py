@@ -6,11 +6,13 @@ from typing import ClassVar
 
 from isograd.findings import Finding, Severity
 from isograd.records import Reading, Record
+from isograd.rules._course import course
 from isograd.rules._examples import chain
 from isograd.rules._numbers import fact, show, words
 from isograd.rules._profile import outcome, weighed
 from isograd.rules._rule import NotApplicable, Outcome, Passed, Rule
 from isograd.rules._symptoms import OVER_DEPTH
+from isograd.sites.chance import uninformed
 
 _RANGES = {
     "relu": (0.0, math.inf),
@@ -64,6 +66,11 @@ class OutputActivation(Rule):
     floor: float = 0.25
     """Least loss that logits in [-1, 1] come to, over that of chance: two classes have 0.18 and may
     be told apart all the same, ten 0.34."""
+    steps: int = 30
+    """Steps of a rehearsal after which a sigmoid under a squared error has recovered, if it does:
+    behind a cross entropy nothing slows it."""
+    near: float = 0.95
+    """Level over that of a constant answer from which nothing has been learned from the input."""
 
     def judge(self, reading: Reading) -> Outcome:
         """Judges the activation that enters the loss."""
@@ -89,7 +96,7 @@ class OutputActivation(Rule):
         if missed > self.beyond:
             return self._out_of_range(reading, place, missed)
         if seen.fact("target.kind") in ("class", "binary") and site.kind == "sigmoid":
-            return self._squared(seen, place)
+            return self._squared(reading, place)
         return Passed(f"{site.kind} reaches all but {missed:.0%} of the targets' range")
 
     def _missed(self, seen: Record, activation: str) -> float:
@@ -176,14 +183,19 @@ class OutputActivation(Rule):
             explains=("IG604",),
         )
 
-    def _squared(self, seen: Record, place: int) -> Finding:
-        site = seen.sites[place]
+    def _squared(self, reading: Reading, place: int) -> Finding:
+        seen = reading.seen
+        site, path, chance = seen.sites[place], course(reading), uninformed(seen)
+        told = ""
+        if path and chance and not path.watched and path.steps >= self.steps:
+            slow = path.level >= self.near * chance
+            told = f" In {path.steps} steps the loss has not come below chance." if slow else ""
         return Finding(
             self.code,
-            Severity.INFO,
+            Severity.WARNING if told else Severity.INFO,
             "output-activation",
             f"{site.name} (sigmoid) feeds a squared error on {seen.fact('target.kind')} targets: "
-            "where it is sure and wrong, its derivative is near 0 and it does not recover.",
+            f"where it is sure and wrong, its derivative is near 0 and it does not recover.{told}",
             sites=(site.name,),
             evidence={
                 "activation": "sigmoid",

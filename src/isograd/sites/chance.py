@@ -11,6 +11,10 @@ SHRUNK = 0.1
 """Part of the least loss that its outputs can have below which a factor must make a loss small."""
 
 
+EXACT = 0.01
+"""Part of a number within which two that are equal but for rounding lie."""
+
+
 def chance(record: Record) -> float | None:
     """The loss of an answer that knows nothing, of as many terms as the loss is summed over.
 
@@ -89,11 +93,33 @@ def terms(record: Record) -> float:
         if not elementwise or features <= 1 or not value or not chance:
             return 1.0
         summed = record.fact("loss.summed_entries")
+        summed = _sums_squares(record, value, features) if summed is None else summed
         if summed is not None:
             return features if summed else 1.0
         near = abs(math.log(abs(value) / chance / features)) < abs(math.log(abs(value) / chance))
         return features if near and abs(value) > chance else 1.0
     return entries if elementwise else samples
+
+
+def _sums_squares(record: Record, value: float, features: float) -> bool | None:
+    """Whether a squared error sums over the features of a sample, told by its gradient.
+
+    Of L = c sum (x - y)^2 the gradient at x has the squares 4 c L in all. Times the samples, c is 1
+    of such a sum, and 1 / features of a mean; None where it is neither, as where something stands
+    between the site and the loss.
+    """
+    site = record.fact("loss.input_site")
+    if record.fact("loss.kind") != "mse" or not isinstance(site, int):
+        return None
+    rms = record.value("backward.rms", site) if 0 <= site < len(record.sites) else None
+    samples = _fact(record, "batch.size") or 1.0
+    times = (rms or 0.0) ** 2 * features * samples**2 / (4 * value)
+    fits = [summed for summed, c in ((True, 1.0), (False, 1 / features)) if _near(times, c)]
+    return fits[0] if len(fits) == 1 else None
+
+
+def _near(one: float, other: float) -> bool:
+    return abs(one - other) < EXACT * other
 
 
 def _fact(record: Record, key: str) -> float | None:
