@@ -9,11 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+import isograd
 from isograd import remedies
 from isograd.errors import RemedyError
 from isograd.findings import Diagnosis, Finding, Severity
 from isograd.remedies import REMEDIES, Case, Plan, case_of
 from isograd.remedies._examples import classes, plain
+from patients import data
 
 
 def paired(model: nn.Module, loss: Any) -> Case:
@@ -138,3 +140,33 @@ def test_of_a_likelihood_of_ones_own_the_line_is_told() -> None:
     assert "give nll_loss F.log_softmax(outputs, 1) in place of outputs" in told
     right = paired(Squashed(nn.LogSoftmax(1)), F.nll_loss)
     assert isinstance(REMEDIES["loss-logits"].plan(right), str)
+
+
+@pytest.mark.parametrize("probabilities", [True, False])
+def test_class_numbers_in_a_binary_cross_entropy_get_an_output_each(probabilities: bool) -> None:
+    x, y = data.digits(640)
+    batches = [(a, b.float()[:, None]) for a, b in zip(x.split(64), y.split(64), strict=True)]
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 1))
+    model.append(nn.Sigmoid() if probabilities else nn.Identity())
+
+    def binary(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        p = outputs.clamp(1e-6, 1 - 1e-6) if probabilities else outputs.sigmoid()
+        return -(targets * p.log() + (1 - targets) * (1 - p).log()).mean()
+
+    loss = binary if probabilities else F.binary_cross_entropy_with_logits
+    adam = functools.partial(torch.optim.Adam, lr=3e-3)
+    done = isograd.repair(model, batches[0], loss, optimizer=adam, data=batches)
+    assert done.verdict == "repaired", str(done)
+    assert done.remedies[0] == "loss-classes"
+    assert done.measure == "cross entropy of the labels"
+    logits = done.model(x).detach()
+    assert logits.shape == (640, 10)
+    expected = F.cross_entropy(logits, y)
+    assert float(done.loss(logits, y.float()[:, None])) == pytest.approx(float(expected), rel=1e-6)
+    for _ in range(20):
+        for inputs, targets in batches:
+            done.optimizer.zero_grad()
+            done.loss(done.model(inputs), targets).backward()
+            done.optimizer.step()
+    assert float((done.model(x).argmax(1) == y).float().mean()) > 0.9

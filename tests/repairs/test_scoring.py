@@ -193,3 +193,24 @@ def test_labels_of_which_the_loss_takes_a_part_are_judged_by_it() -> None:
     score = judge(nn.Identity(), supply, loss, **options)
     assert score.measure == "loss"
     assert score(nn.Identity()) == pytest.approx(float(loss(x, y)), rel=1e-6)
+
+
+def test_one_output_tells_of_class_numbers_what_its_correlation_can() -> None:
+    torch.manual_seed(0)
+    y = torch.randint(4, (4000, 1)).float()
+    supply = gather([(y, y)] * 5, (y, y), 4)
+    options = {"new_loss": True, "scale": False, "training": True, "seed": 0, "labels": True}
+    score = judge(nn.Identity(), supply, None, **options)
+
+    class Noisy(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x + 5.0 * torch.randn_like(x)
+
+    class Logits(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return 9.0 * F.one_hot(x.flatten().long(), 4).float()
+
+    # ln 4, and of a Gaussian channel of signal 1.25 in noise 25 its capacity.
+    expected = math.log(4) - math.log(1 + 1.25 / 25) / 2
+    assert score(Noisy()) == pytest.approx(expected, abs=0.01)
+    assert score(Logits()) == pytest.approx(0, abs=1e-3)

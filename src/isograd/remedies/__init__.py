@@ -2,7 +2,7 @@
 
 from isograd.catalogue import Catalogue
 from isograd.remedies._applying import apply, case_of
-from isograd.remedies._losses import AlignedTargets, InUnitsOfTargets, WeightedCode
+from isograd.remedies._losses import AlignedTargets, ClassLabels, InUnitsOfTargets, WeightedCode
 from isograd.remedies._lsuv import lsuv_
 from isograd.remedies._modules import Autocast, FiniteGradient, Scaled, Skip, WeightStandardized
 from isograd.remedies._preprocessing import Preprocessed, ScaledOutputs, Standardize, Whiten
@@ -17,6 +17,7 @@ __all__ = [
     "Autocast",
     "Case",
     "Change",
+    "ClassLabels",
     "FiniteGradient",
     "InUnitsOfTargets",
     "Plan",

@@ -17,6 +17,7 @@ _HOMES = {
     "isograd.remedies": (
         "AlignedTargets",
         "Autocast",
+        "ClassLabels",
         "FiniteGradient",
         "InUnitsOfTargets",
         "Preprocessed",

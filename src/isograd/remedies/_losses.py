@@ -54,6 +54,14 @@ class InUnitsOfTargets(nn.Module):
         return self.loss(outputs / self.std, targets / self.std)
 
 
+class ClassLabels(nn.Module):
+    """Cross entropy of logits [samples, classes] and class numbers of any type and shape."""
+
+    def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """The mean over the samples, in nats."""
+        return F.cross_entropy(outputs, targets.flatten().long())
+
+
 class WeightedCode(nn.Module):
     """A loss whose divergence of a Gaussian code counts less, or more.
 

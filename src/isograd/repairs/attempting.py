@@ -240,6 +240,7 @@ class Attempt:
             own=record.fact("loss.kind") == "other"
             or bool(record.fact("output.cosines"))
             or any(f.code in STARTS_LARGE for f in found),
+            labels=any(plan.remedy == "loss-classes" for t in treatments for plan in t.plans),
             code=record.fact("loss.code") if any(f.code == "IG612" for f in found) else (),
         )
 

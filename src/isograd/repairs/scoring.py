@@ -28,6 +28,7 @@ MEASURES = {
     "line": "share of the targets' variance that the best line through the outputs leaves",
     "variance": "share of the targets' variance that is left",
     "loss": "loss",
+    "labels": "cross entropy of the labels",
     "answer": "loss without the divergence of the code",
 }
 """What a score is, in words; lower is better in all of them."""
@@ -98,6 +99,8 @@ class Judge:
             chosen = choose(outputs, batch.targets, self.loss, self.seed)
             return float(as_scalar(chosen.compute(), chosen.name))
         out = _signal(outputs)
+        if self.measure == "labels":
+            return _of_labels(out, batch.targets)
         return (beside_line if self.measure == "line" else unexplained)(out, batch.targets)
 
 
@@ -112,6 +115,7 @@ def judge(
     seed: int,
     own: bool = False,
     code: Places = (),
+    labels: bool = False,
 ) -> Judge:
     """The judge for one network and its candidates.
 
@@ -125,10 +129,14 @@ def judge(
         seed: of what is random in a forward.
         own: whether the user's loss measures outputs that could be logits, too: because they are
             none, as those of an embedder, or because it is their scale that is at fault.
+        labels: whether the targets are numbers of classes, which the user's loss takes for
+            probabilities.
         code: of the outputs, where it is the weight of its divergence that is at fault.
     """
     if code:
         return Judge(supply, loss, "answer", training, seed, code)
+    if labels:
+        return Judge(supply, loss, "labels", training, seed)
     batch = supply.held[0]
     with borrowed(model), torch.no_grad():
         outputs = _called(model, batch)
@@ -191,6 +199,19 @@ def calibrated(logits: Tensor, labels: Tensor) -> float:
         lowest = min(lowest, value)
         low, high = (low, middle) if uphill else (middle, high)
     return lowest - least
+
+
+def _of_labels(out: Tensor, targets: Tensor) -> float:
+    """Cross entropy of class numbers [nats]: of logits, or of what one output tells of them.
+
+    One number tells at most -ln(1 - r^2)/2 nats where the two are Gaussian, r their correlation.
+    """
+    labels = targets.flatten().long()
+    if out.numel() > len(labels):
+        return calibrated(out.flatten(1), labels)
+    shares = torch.bincount(labels).double() / len(labels)
+    left = max(beside_line(out, targets), 1e-12)
+    return float(torch.special.entr(shares).sum()) + math.log(left) / 2
 
 
 def unexplained(out: Tensor, targets: Tensor) -> float:
