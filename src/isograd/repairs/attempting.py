@@ -115,6 +115,8 @@ class Attempt:
         self._able = self._settled(found.treatments)
         self._shown = True
         """Whether the race was long enough for somebody to gain; if not, proofs need it all."""
+        self._edge: list[str] = []
+        """Names of changes that stand at the edge of stability."""
         self._after: dict[str, tuple[Trainee, Diagnosis]] = {}
 
     def find(self) -> list[Treatment]:
@@ -152,7 +154,8 @@ class Attempt:
             if not order or order[0].treatment not in both:
                 break
         self._not_tried(tried)
-        return [runner.treatment for runner in self._calm_first(ahead)]
+        changes = [runner.treatment for runner in self._calm_first(ahead)]
+        return [*self._slower(changes[0]), *changes]
 
     def prove(self, changes: Sequence[Treatment]) -> Proof:
         """Puts the first change to the proof, and if it fails the next, as long as steps are left.
@@ -291,16 +294,14 @@ class Attempt:
             found = (*found, *off_scale(runner, self.judge))
         except IsogradError:
             return [], True
-        case = replace(
-            self.case,
-            model=trainee.model,
-            diagnosis=replace(diagnosis, findings=found),
-            loss=trainee.loss,
-            optimizer=trainee.optimizer,
-        )
+        case = self._with(trainee, replace(diagnosis, findings=found))
         done = {plan.remedy for plan in change.plans}
         more = candidates(case, self.allow).treatments
         return [t for t in more if t.plans[0].remedy not in done], runner.broke is not None
+
+    def _with(self, now: Trainee, diagnosis: Diagnosis) -> Case:
+        own = replace(self.case, model=now.model, loss=now.loss, optimizer=now.optimizer)
+        return replace(own, diagnosis=diagnosis)
 
     def _troubles(self, change: Treatment, after: Diagnosis, steps: int) -> tuple[Finding, ...]:
         """What was found; a new trouble of the learning rate is an error if it is near.
@@ -324,6 +325,16 @@ class Attempt:
             group["lr"] = STRESS * group["lr"]
         self.budget.spend(runner.advance(self.supply, steps))
         return runner.judged(self.judge)
+
+    def _slower(self, change: Treatment) -> list[Treatment]:
+        """The change with a lower learning rate, if it stands at the edge of stability."""
+        if change.name not in self._edge:
+            return []
+        trainee, diagnosis = self.after(change)
+        told = Finding("IG305", Severity.ERROR, "lr-too-high", self.dropped[change.name])
+        case = self._with(trainee, replace(diagnosis, findings=(told,)))
+        rates = [t for t in candidates(case, self.allow).treatments if _of_rate(t)]
+        return [change.then(rates[0])] if rates else []
 
     def _calm_first(self, ahead: list[Runner]) -> list[Runner]:
         """Other activations behind the next best if they stand at the edge of stability.
@@ -352,6 +363,7 @@ class Attempt:
                 kept = (start - self._stressed(runner.treatment, steps)) / gain
                 if kept < CALM:
                     edge.append(runner)
+                    self._edge.append(runner.treatment.name)
                     self.dropped[runner.treatment.name] = (
                         f"at {STRESS:g} times the learning rate it keeps {max(kept, 0.0):.0%} of "
                         f"its gain after {steps} steps: it may break later"
@@ -359,6 +371,10 @@ class Attempt:
                     continue
             return [runner, *(one for one in ahead if one is not runner)]
         return ahead
+
+
+def _of_rate(one: Treatment) -> bool:
+    return one.plans[0].remedy == "optimizer-lr"
 
 
 def _akin(one: Treatment, other: Treatment) -> bool:
