@@ -393,3 +393,15 @@ def test_outputs_that_start_too_large_are_judged_by_the_loss_that_the_user_sees(
     done = isograd.repair(model, batches[0], F.cross_entropy, optimizer=sgd, data=batches)
     assert done.measure == "loss"
     assert any(name.startswith("init-") for name in done.remedies), done.reason
+
+
+def test_hooks_of_parameters_are_named_since_copies_have_none() -> None:
+    batch = data.digits(64)
+    model = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
+    for hooked in (False, True):
+        if hooked:
+            model[0].weight.register_hook(lambda gradient: 0 * gradient)
+        done = isograd.repair(model, batch, F.cross_entropy)
+        foreseen = isograd.predict(model, batch)
+        for notes in (done.notes, foreseen.notes):
+            assert any("hooks of parameters (0.weight" in note for note in notes) is hooked

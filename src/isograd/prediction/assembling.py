@@ -23,6 +23,7 @@ from isograd.sites.parameters import (
     fans,
     feeding,
     following,
+    hooked,
     model_facts,
     parameters_of,
     uses,
@@ -192,6 +193,8 @@ def _notes(traced: Trace, facts: dict[str, Any]) -> list[str]:
         else:
             said += " (an unstable length map); two draws of the weights will differ by as much"
         notes.append(f"not predictable: {said}")
+    if found := hooked(traced.model):
+        notes.append(f"hooks of parameters ({found[0]}{', …' * (len(found) > 1)}) are not followed")
     if traced.run.twins.lost:
         notes.append(
             "gradients that meet the same weights again make more pairs than are followed (a long "

@@ -43,7 +43,7 @@ class LossClasses(Remedy):
             return f"the loss is {kind or 'none'}, not a binary cross entropy of targets"
         values = targets.detach().double()
         whole = bool((values == values.round()).all()) and bool((values >= 0).all())
-        if not whole or not 1 < float(values.max()) <= self.most:
+        if not whole or not 1 < float(values.max()) <= self.most or len(values.unique()) < 3:
             return "the targets are not the numbers of more than two classes"
         if values.numel() != len(targets):
             return "a sample has more than one target"

@@ -21,8 +21,10 @@ from isograd.sites.randomness import reseed
 
 _LOSSES = {"mse": F.mse_loss, "l1": F.l1_loss}
 _UNITS = {
-    "mse": "The loss is in units of the targets' variance.",
-    "l1": "The loss is in units of the targets' standard deviation.",
+    "mse": "In training, as in the curves of the proof, the loss is in units of the targets' "
+    "variance; scores are in yours.",
+    "l1": "In training, as in the curves of the proof, the loss is in units of the targets' "
+    "standard deviation; scores are in yours.",
 }
 _KEYS = "The model's keys begin with `model.`; new are `mean` and `std`."
 
@@ -90,10 +92,7 @@ class PreprocessTargets(Remedy):
         own = math.isclose(mean, float(targets.double().mean()), abs_tol=self.alike * rms)
         if ends is not None:
             return self._onto_range(case, kind, targets, ends, own=own)
-        effect = (
-            f"The model learns targets of mean 0 and unit variance in place of {number(mean)} and "
-            f"{number(std)}."
-        )
+        effect = _effect(mean, std)
         if not own:
             return Plan(
                 self.code,
@@ -110,7 +109,10 @@ class PreprocessTargets(Remedy):
             )
         if targets.ndim > 1 and targets.shape[-1] > self.written:
             return self._fitted(case, kind, effect, f"({targets.ndim - 1},)")
-        mean_told, std_told, count = _numbers_of(case, targets, self.samples)
+        parts = _parts_of(case, targets, self.samples)
+        mean_told, std_told = _numbers_of(parts)
+        values = torch.cat([part.double().flatten() for part in parts])
+        effect = _effect(float(values.mean()), float(values.std(correction=0)))
         loss = "loss" if case.loss else f"F.{_LOSSES[kind].__name__}"
         return Plan(
             self.code,
@@ -124,7 +126,7 @@ class PreprocessTargets(Remedy):
             given={"loss": case.loss},
             notes=(
                 _UNITS[kind],
-                f"Mean and standard deviation are those of {count} samples.",
+                f"Mean and standard deviation are those of {sum(map(len, parts))} samples.",
             ),
         )
 
@@ -239,12 +241,18 @@ def _parts_of(case: Case, targets: Tensor, samples: int) -> list[Tensor]:
     return parts or [targets]
 
 
-def _numbers_of(case: Case, targets: Tensor, samples: int) -> tuple[str, str, int]:
-    """Mean and standard deviation of the columns as code, and of how many samples they are."""
-    parts = _parts_of(case, targets, samples)
-    count = sum(map(len, parts))
-    units = Standardize.fit(parts, keep=(targets.ndim - 1,) if targets.ndim > 1 else ())
-    like = f', device="{targets.device}"' if targets.device.type != "cpu" else ""
+def _effect(mean: float, std: float) -> str:
+    return (
+        f"The model learns targets of mean 0 and unit variance in place of {number(mean)} and "
+        f"{number(std)}."
+    )
+
+
+def _numbers_of(parts: list[Tensor]) -> tuple[str, str]:
+    """Mean and standard deviation of the columns as code."""
+    first = parts[0]
+    units = Standardize.fit(parts, keep=(first.ndim - 1,) if first.ndim > 1 else ())
+    like = f', device="{first.device}"' if first.device.type != "cpu" else ""
     like += f", dtype={units.mean.dtype}" if units.mean.dtype != torch.float32 else ""
 
     def told(values: Tensor) -> str:
@@ -253,4 +261,4 @@ def _numbers_of(case: Case, targets: Tensor, samples: int) -> tuple[str, str, in
         each = [v if {".", "e", "n"} & set(v) else f"{v}.0" for v in each]
         return f"torch.tensor({each[0] if len(each) == 1 else '[' + ', '.join(each) + ']'}{like})"
 
-    return told(units.mean), told(units.std), count
+    return told(units.mean), told(units.std)

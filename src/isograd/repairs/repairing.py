@@ -32,6 +32,7 @@ from isograd.repairs.supply import Source, gather
 from isograd.repairs.treatments import AS_IT_IS, Treatment, copied
 from isograd.sites import NORMS
 from isograd.sites.batches import beside
+from isograd.sites.parameters import hooked
 from isograd.sites.rates import bold_rate
 
 DEFAULT_LR = 1e-3
@@ -101,6 +102,8 @@ def repair(
     able = _can_train(diagnosis) and any(p.requires_grad for p in model.parameters())
     if given is None and (able or not diagnosis.healthy):
         notes.append(f"optimizer: none was handed in; trials train with Adam, lr {DEFAULT_LR}")
+    if hooks := hooked(model)[:3]:
+        notes.append(f"hooks of parameters ({', '.join(hooks)}): trials train copies without them")
     if diagnosis.healthy and able:
         looks = [min(n, LONGEST_REHEARSAL) for n in (most, max(steps // 2, most))]
         runner = None

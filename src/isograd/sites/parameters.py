@@ -22,6 +22,12 @@ _NORM_MODULES = (
 )
 
 
+def hooked(model: nn.Module) -> list[str]:
+    """Names of the parameters whose gradient a hook of their own changes or reads."""
+    kinds = ("_backward_hooks", "_post_accumulate_grad_hooks")
+    return [n for n, p in model.named_parameters() if any(getattr(p, k, None) for k in kinds)]
+
+
 def uses(tape: Tape) -> tuple[dict[int, set[str]], dict[int, tuple[bool, int]]]:
     """What the operations of a tape make of its model's parameters.
 
