@@ -61,9 +61,9 @@ class PreprocessTargets(Remedy):
     3.5, two values over 2; 64 Gaussian ones over 4.7."""
     alike: float = 1e-3
     """Part of their rms by which the means of two sets of numbers differ that are not the same."""
-    samples: int = 256
+    samples: int = 1024
     """Of which mean and standard deviation are taken, if the data has as many: they are known to a
-    sixteenth of the standard deviation."""
+    thirty-second of the standard deviation, which is also the unit of the loss."""
     written: int = 16
     """Columns whose numbers stand in the code; those of more are fitted where the code runs."""
 
