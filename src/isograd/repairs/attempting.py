@@ -248,12 +248,17 @@ class Attempt:
         )
 
     def _settled(self, treatments: Sequence[Treatment]) -> list[Treatment]:
-        """Those whose effect shows within the first two rungs."""
-        able = []
-        for one in treatments:
+        """Those whose effect shows within two rungs; of the others the next of the family."""
+        able, waiting = list[Treatment](), list(treatments)
+        while waiting:
+            one = waiting.pop(0)
             if one.settles <= 2 * self._first:
                 able.append(one)
                 continue
+            heir = next((t for t in waiting if t.families == one.families), one)
+            if heir in waiting:
+                waiting.remove(heir)
+                waiting.insert(0, heir)
             why = f"its effect shows after {one.settles} steps, which the budget does not allow"
             self.dropped[one.name] = f"not tried: {why}"
         return able
