@@ -95,7 +95,38 @@ def mean_distance(out: Tensor, targets: Tensor) -> Tensor:
     return (same * apart + (1 - same) * F.relu(1 - apart)).mean()
 
 
+class Variational(nn.Module):
+    """An autoencoder with a Gaussian code of eight numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.into, self.back = mlp(64, 60, 16), mlp(8, 60, 64)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        mean, spread = self.into(x).chunk(2, 1)
+        drawn = mean + torch.randn_like(mean) * (spread / 2).exp()
+        return self.back(drawn), mean, spread
+
+
+def evidence(out: tuple[Tensor, Tensor, Tensor], x: Tensor, terms: int) -> Tensor:
+    """Squares, summed over so many entries, and the divergence of the code."""
+    answer, mean, spread = out
+    divergence = 0.5 * (mean.square() + spread.exp() - 1 - spread).sum(1).mean()
+    return terms * F.mse_loss(answer, x) + divergence
+
+
+def pictures() -> tuple[Tensor, Tensor]:
+    x, _ = data.digits(128)
+    return x, x
+
+
 ASKED: dict[str, Ill] = {
+    "squares averaged, divergence summed": Ill(
+        ill(Variational, pictures, lambda out, x: evidence(out, x, 1)),
+        "IG612",
+        "loss-mismatch",
+        "warning",
+    ),
     "softmax over the samples": Ill(
         ill(over_samples, digits, F.nll_loss), "IG605", "loss-mismatch"
     ),
@@ -197,6 +228,12 @@ def scaled_back_by_the_loss() -> Patient:
     return Patient(
         mlp(20, 50, 1), (x, 900 * y + 4000), lambda out, t: F.mse_loss(out, (t - 4000) / 900)
     )
+
+
+@seeded
+def variational_autoencoder() -> Patient:
+    """Its squares are summed over the pixels, as its divergence is over the code."""
+    return Patient(Variational(), pictures(), lambda out, x: evidence(out, x, 64))
 
 
 @seeded

@@ -64,6 +64,7 @@ HEALTHY: dict[str, Build] = {
         asked.tied_embeddings,
         asked.normed_features,
         asked.scaled_back_by_the_loss,
+        asked.variational_autoencoder,
         asked.contrastive_pairs,
         asked.attention_over_words,
     )

@@ -354,32 +354,3 @@ def test_half_precision_and_raw_targets_are_mended_together() -> None:
     case = Case(model, batch, diagnose(measure(model, batch, loss)), loss)
     found = [t.name for t in candidates(case, FAMILIES).treatments]
     assert found[0] == "preprocess-targets + optimizer-precision", found
-
-
-@pytest.mark.parametrize("place", [-1, 0])
-def test_outputs_that_start_too_large_are_judged_by_the_loss_that_the_user_sees(place: int) -> None:
-    # The best temperature forgives what is at fault: of such a head, scores said that it had
-    # learned, and a higher rate was kept, where the user's loss was 34.
-    x, y = data.digits(640)
-    torch.manual_seed(0)
-    model = nn.Sequential(
-        nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10)
-    )
-    nn.init.normal_(model[place].weight, std=20.0)
-    batches = list(zip(x.split(64), y.split(64), strict=True))
-    sgd = functools.partial(torch.optim.SGD, lr=0.05)
-    done = isograd.repair(model, batches[0], F.cross_entropy, optimizer=sgd, data=batches)
-    assert done.measure == "loss"
-    assert any(name.startswith("init-") for name in done.remedies), done.reason
-
-
-def test_hooks_of_parameters_are_named_since_copies_have_none() -> None:
-    batch = data.digits(64)
-    model = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
-    for hooked in (False, True):
-        if hooked:
-            model[0].weight.register_hook(lambda gradient: 0 * gradient)
-        done = isograd.repair(model, batch, F.cross_entropy)
-        foreseen = isograd.predict(model, batch)
-        for notes in (done.notes, foreseen.notes):
-            assert any("hooks of parameters (0.weight" in note for note in notes) is hooked

@@ -2,7 +2,9 @@
 
 import pytest
 import torch
+from torch import Tensor
 
+import isograd
 from isograd.findings import Finding, Severity
 from isograd.rules._profile import learnt
 from isograd.rules.initial_loss import InitialLoss, _loss
@@ -19,21 +21,40 @@ def test_the_least_loss_is_that_of_the_clearest_answer(classes: int) -> None:
     assert least_loss(seen) == pytest.approx(least, rel=1e-7)
 
 
-def test_the_least_square_is_that_of_outputs_along_the_targets() -> None:
+@pytest.mark.parametrize("factor", [1.0, 1e-6])
+def test_the_least_square_is_that_of_outputs_along_the_targets(factor: float) -> None:
     torch.manual_seed(0)
-    targets = torch.randn(500, dtype=torch.double) * 3 + 2
-    out = 0.4 * (targets - targets.mean()) / targets.std(correction=0) - 1  # of all such, the best
-    facts = {
-        "output.mean": float(out.mean()),
-        "output.rms": float(out.square().mean().sqrt()),
-        "target.mean": float(targets.mean()),
-        "target.std": float(targets.std(correction=0)),
-    }
-    seen = _loss(15.0, kind="mse", chance=9.0, **facts).seen
-    assert least_loss(seen) == pytest.approx(float((out - targets).square().mean()), rel=1e-7)
-    assert uninformed(seen) == 9.0
-    assert shrunk(_loss(1e-3, kind="mse", chance=9.0, **facts).seen)
-    assert uninformed(_loss(1e-3, kind="mse", chance=9.0, **facts).seen) is None
+    targets = torch.randn(500, 1) * 3 + 2
+    along = (targets - targets.mean()) / targets.std(correction=0)
+    model = torch.nn.Linear(1, 1)
+    with torch.no_grad():
+        model.weight.fill_(0.4)
+        model.bias.fill_(-1.0)
+
+    def loss(outputs: Tensor, wanted: Tensor) -> Tensor:
+        return factor * torch.nn.functional.mse_loss(outputs, wanted)
+
+    seen = isograd.measure(model, (along, targets), loss)  # of all such outputs the best
+    square = float((model(along) - targets).detach().square().mean())
+    assert least_loss(seen) == pytest.approx(square, rel=1e-5)
+    assert shrunk(seen) is (factor < 1)
+    variance = float(targets.var(correction=0))
+    assert uninformed(seen) == (pytest.approx(variance, rel=1e-5) if factor == 1 else None)
+
+
+def test_targets_that_the_loss_scales_itself_are_no_factor() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(128, 20)
+    targets = 900 * x[:, :1] + 4000
+    model = torch.nn.Sequential(torch.nn.Linear(20, 50), torch.nn.ReLU(), torch.nn.Linear(50, 1))
+
+    def loss(outputs: Tensor, wanted: Tensor) -> Tensor:
+        return (outputs - (wanted - 4000) / 900).square().mean()
+
+    seen = isograd.measure(model, (x, targets), loss)
+    assert least_loss(seen) is None
+    assert not shrunk(seen)
+    assert isograd.diagnose(seen).healthy
 
 
 def test_the_least_binary_loss_has_every_answer_at_its_end() -> None:

@@ -68,7 +68,24 @@ def _least_square(record: Record) -> float | None:
     if mean is None or rms is None or middle is None or deviation is None:
         return None
     spread = math.sqrt(max(rms**2 - mean**2, 0.0))
-    return (mean - middle) ** 2 + (spread - deviation) ** 2
+    least = (mean - middle) ** 2 + (spread - deviation) ** 2
+    square = _square(record)
+    # Where the errors are smaller the loss compares with something that it makes of the targets.
+    return least if square is not None and square > (1 - EXACT) * least else None
+
+
+def _square(record: Record) -> float | None:
+    """Mean square of the errors of L = c sum (x - y)^2, whatever the c.
+
+    The gradients 2 c (x - y) of n entries have a mean square of 4 c L / n, and the errors of
+    L / (c n).
+    """
+    value, place = _fact(record, "loss.value"), record.fact("loss.input_site")
+    if value is None or not isinstance(place, int) or not 0 <= place < len(record.sites):
+        return None
+    entries = float(math.prod(_sizes(record.fact("output.shape")) or (1,)))
+    rms = record.value("backward.rms", place)
+    return (2 * value / (rms * entries)) ** 2 if rms else None
 
 
 def _softplus(x: float) -> float:
