@@ -5,7 +5,7 @@ from typing import Any
 import torch
 
 from isograd.remedies import Plan
-from isograd.repairs.choosing import better_half, gained, ranked
+from isograd.repairs.choosing import better_half, gained, ranked, shown_after
 from isograd.repairs.racing import Runner
 from isograd.repairs.treatments import Trainee, Treatment
 
@@ -28,6 +28,14 @@ def test_scores_within_noise_leave_the_order_of_the_plan() -> None:
     assert order(a, b, c) == ["a", "b", "c"]
     assert [r.treatment.name for r in better_half((a, b, c), (2.3,))] == ["a", "b"]
     assert order(a, runner("b", 2.28), c) == ["b", "c", "a"]
+
+
+def test_a_gain_that_counts_in_a_proof_has_the_steps_that_it_took() -> None:
+    late = runner("late", 1.0)
+    late.scores = {6: 2.28, 12: 2.25, 24: 1.0}
+    assert shown_after(late, 2.3) == 12
+    assert shown_after(late, 1.01) == 0
+    assert shown_after(late, None) == 0
 
 
 def test_what_was_made_for_a_cause_comes_before_what_helps_too() -> None:

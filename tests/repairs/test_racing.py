@@ -66,6 +66,16 @@ def test_a_race_ends_where_its_budget_does() -> None:
     assert race.steps == 12
 
 
+def test_of_two_that_show_nothing_none_is_dropped() -> None:
+    torch.manual_seed(0)
+    race = race_of(case_of(he(mlp(64, 40, 10)), lr=1e-9))
+    order = race.run([Treatment(labels=(name,)) for name in "ab"], 25)
+    assert [len(runner.losses) for runner in order] == [12, 12]
+    race = race_of(case_of(he(mlp(64, 40, 10))))  # who learns is told from the other at once
+    order = race.run([Treatment(labels=(name,)) for name in "ab"], 25)
+    assert [len(runner.losses) for runner in order] == [3, 3]
+
+
 @pytest.mark.parametrize(("steps", "most"), [(10, 2), (39, 4), (78, 8), (1000, 12)])
 def test_as_many_race_as_can_be_afforded(steps: int, most: int) -> None:
     found = affordable(steps, 6, 12)

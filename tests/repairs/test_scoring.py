@@ -1,6 +1,7 @@
 """Scores: what a network knows of the targets, whatever the scale of its outputs."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -214,3 +215,43 @@ def test_one_output_tells_of_class_numbers_what_its_correlation_can() -> None:
     expected = math.log(4) - math.log(1 + 1.25 / 25) / 2
     assert score(Noisy()) == pytest.approx(expected, abs=0.01)
     assert score(Logits()) == pytest.approx(0, abs=1e-3)
+
+
+class Pooled(nn.Module):
+    """Samples that change one another's outputs without a batch norm."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = self.layer(x - x.mean(0))
+        return out
+
+
+@pytest.mark.parametrize(
+    ("model", "training", "as_one"),
+    [
+        (nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3)), True, True),
+        (nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3)), True, False),
+        (nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3)), False, True),
+        (nn.Sequential(nn.Linear(4, 3), nn.Dropout(0.5)), True, False),
+        (Pooled(), True, False),
+    ],
+)
+def test_batches_are_judged_as_one_where_that_says_the_same(
+    model: nn.Module, training: bool, as_one: bool
+) -> None:
+    torch.manual_seed(0)
+    batches = [(torch.randn(16, 4), torch.randint(3, (16,))) for _ in range(30)]
+    supply = gather(batches, batches[0], 20)
+    score = judge(
+        model, supply, F.cross_entropy, new_loss=False, scale=True, training=training, seed=0
+    )
+    assert len(supply.held) > 1
+    assert (score.whole is not None) is as_one
+    apart = replace(score, whole=None)
+    assert score(model) == pytest.approx(apart(model), rel=1e-6)
+    # A candidate may have got batch norms, whose samples belong to their batch.
+    normed = nn.Sequential(nn.BatchNorm1d(4), nn.Linear(4, 3))
+    assert score(normed) == apart(normed)

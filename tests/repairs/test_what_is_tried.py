@@ -2,6 +2,7 @@
 
 import functools
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -14,13 +15,14 @@ import isograd
 from isograd.diagnosis import diagnose
 from isograd.probe.measuring import measure
 from isograd.remedies import FAMILIES, Case
-from isograd.repairs.attempting import NOT_TRIED, Attempt, _akin
+from isograd.remedies.activation_swap import ActivationSwap
+from isograd.repairs.attempting import NOT_TRIED, Attempt
 from isograd.repairs.budget import Budget
-from isograd.repairs.comparing import Comparison
+from isograd.repairs.choosing import akin
 from isograd.repairs.planning import candidates
 from isograd.repairs.racing import Runner
 from isograd.repairs.repairing import _added_up, _to_do
-from isograd.repairs.result import Trial
+from isograd.repairs.supply import gather
 from isograd.repairs.treatments import Trainee, Treatment
 from patients import data
 from patients.dense import mlp
@@ -93,56 +95,6 @@ def test_an_error_that_is_maximized_is_minimized(make: Any, line: str) -> None:
     assert done.code.endswith(f"optimizer = torch.optim.{line.format('model.parameters()')}")
 
 
-def proved(left: int, *, better: bool, kinds: str) -> tuple[list[str], int, str]:
-    """Names that were put to the proof, the length of its runs, and the one that was kept.
-
-    Args:
-        left: steps of the budget.
-        better: whether the last of the changes passes.
-        kinds: of the changes, `v` of values and `a` of the architecture; named a0, v1, …
-    """
-    changes = [
-        Treatment(
-            labels=(f"{kind}{i}",), invasive=FAMILIES.index("init" if kind == "v" else "residual")
-        )
-        for i, kind in enumerate(kinds)
-    ]
-    budget, asked, lengths = Budget(left), list[str](), set[int]()
-
-    def prove(_: Any, change: Treatment, *, steps: int, **rest: Any) -> Any:
-        passes = better and change is changes[-1]
-        rest["spend"](3 * steps * (1 if asked else 2))
-        asked.append(change.name)
-        lengths.add(steps)
-        trial = Trial(change.name, (), (), ())
-        after = (1.0, 1.1, 1.0) if passes else (2.3, 2.2, 2.3)
-        return trial, trial, Comparison((2.3, 2.2, 2.3), after)
-
-    over = SimpleNamespace(
-        budget=budget,
-        _shown=True,
-        seed=0,
-        _edge=[],
-        _starts=(2.3,),
-        dropped={},
-        _series=lambda one: one,
-        case=SimpleNamespace(model=nn.Linear(1, 1)),
-    )
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("isograd.repairs.attempting.prove", prove)
-        kept = Attempt.prove(cast(Attempt, over), changes)
-    assert budget.left >= 0
-    return asked, lengths.pop(), kept.change.name
-
-
-def test_where_the_first_fails_the_next_is_proved() -> None:
-    assert proved(156, better=True, kinds="va") == (["v0", "a1"], 17, "a1")
-    assert proved(156, better=True, kinds="vv") == (["v0", "v1"], 17, "v1")
-    assert proved(156, better=False, kinds="vvav") == (["v0", "a2"], 17, "v0")
-    assert proved(45, better=False, kinds="va")[:2] == (["v0"], 7)  # no room for two
-    assert proved(156, better=True, kinds="v") == (["v0"], 19, "v0")
-
-
 def calm_first(
     *runners: tuple[str, str, float, float], left: int = 200, adaptive: bool = False
 ) -> list[str]:
@@ -192,13 +144,32 @@ def test_other_activations_at_the_edge_of_stability_come_behind_what_is_calm() -
     assert calm_first(edge, second, norm, left=60)[0] == "norm"  # none to ask the second of a kind
 
 
+def test_what_stands_at_the_edge_goes_on_with_a_lower_rate() -> None:
+    torch.manual_seed(0)
+    x, y = data.digits(64)
+    model = mlp(64, 100, 100, 10, act=nn.Sigmoid)
+    sgd = functools.partial(torch.optim.SGD, lr=2.0, momentum=0.9)
+    case = Case(model, (x, y), diagnose(measure(model, (x, y))), F.cross_entropy, sgd)
+    found = replace(candidates(case, FAMILIES), treatments=())
+    supply, budget = gather(None, (x, y), 1), Budget(300)
+    attempt = Attempt(case, case, supply, found, allow=FAMILIES, budget=budget, seed=0)
+    swap = Treatment((ActivationSwap().plan(case),), ("activation-swap",), ("activation",))
+    assert attempt._slower(swap) == []  # it is calm
+    attempt._edge.append(swap.name)
+    attempt.dropped[swap.name] = "it may break later"
+    (slower,) = attempt._slower(swap)
+    assert slower.name == "activation-swap + optimizer-lr"
+    rates = [t.start(case, 0).optimizer.param_groups[0]["lr"] for t in (swap, slower)]
+    assert rates[0] == 2.0 > 3 * rates[1]
+
+
 def test_what_was_made_for_a_cause_has_no_kin_that_was_made_for_another() -> None:
     rate, adam = (Treatment(families=("optimizer",), aside=aside) for aside in (False, True))
-    assert _akin(rate, rate)
-    assert not _akin(adam, rate)  # a higher rate helps: no other optimizer
-    assert _akin(rate, adam)
-    assert _akin(adam, adam)
-    assert not _akin(Treatment(families=("init",)), rate)
+    assert akin(rate, rate)
+    assert not akin(adam, rate)  # a higher rate helps: no other optimizer
+    assert akin(rate, adam)
+    assert akin(adam, adam)
+    assert not akin(Treatment(families=("init",)), rate)
 
 
 def test_a_rate_that_is_too_low_is_raised() -> None:

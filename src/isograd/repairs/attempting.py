@@ -11,7 +11,7 @@ from isograd.probe.measuring import measure
 from isograd.probe.rehearsal import rehearse
 from isograd.remedies import Case
 from isograd.repairs.budget import Budget
-from isograd.repairs.choosing import gained, structural
+from isograd.repairs.choosing import akin, gained, shown_after, structural
 from isograd.repairs.comparing import Comparison
 from isograd.repairs.planning import Candidates, candidates, flagged
 from isograd.repairs.proving import FEWEST, MOST_BYTES, Series, prove
@@ -50,6 +50,9 @@ RUNGS = 25
 """The lowest rung of a race takes this part of the whole budget for each candidate."""
 MOST_STEPS_A_RUNG = 100
 """And at most so many steps: the rest of a large budget serves the proof."""
+MOSTLY = 0.5
+"""Part of the score of who has learned nothing below which a network is not measured again after
+its training: of 168 ill ones none below got a second change."""
 SMALL = 100
 """Steps of a budget below which looking again would take as long as all the rest."""
 MOST = 12
@@ -117,6 +120,8 @@ class Attempt:
         """Whether the race was long enough for somebody to gain; if not, proofs need it all."""
         self._edge: list[str] = []
         """Names of changes that stand at the edge of stability."""
+        self._shows = 0
+        """Steps of the race after which the best had gained what counts in a proof."""
         self._after: dict[str, tuple[Trainee, Diagnosis]] = {}
 
     def find(self) -> list[Treatment]:
@@ -141,7 +146,7 @@ class Attempt:
             rest, broke = self._left_over(best)
             both = [best.treatment.then(other) for other in rest]
             if best.treatment in chosen and self._shown:  # what it stands for may be done better
-                kin = [t for t in able if t not in tried and _akin(t, best.treatment)]
+                kin = [t for t in able if t not in tried and akin(t, best.treatment)]
             share = min(int(self.budget.steps * COMBINE), self.budget.left - SHORT_PROOF)
             new = _in_turn(both, kin)[: affordable(share, first, MOST) - 1]
             tried = [*tried, *new]
@@ -154,15 +159,18 @@ class Attempt:
             if not order or order[0].treatment not in both:
                 break
         self._not_tried(tried)
-        changes = [runner.treatment for runner in self._calm_first(ahead)]
+        ahead = self._calm_first(ahead)
+        self._shows = shown_after(ahead[0], gained(ahead, self._starts))
+        changes = [runner.treatment for runner in ahead]
         return [*self._slower(changes[0]), *changes]
 
     def prove(self, changes: Sequence[Treatment]) -> Proof:
         """Puts the first change to the proof, and if it fails the next, as long as steps are left.
 
         After the first comes the first of the other kind: the two are changes of the architecture,
-        and changes of values and settings. Runs are made so short that two proofs fit, where that
-        leaves them FEWEST_STEPS, and where scores told the changes apart.
+        and changes of values and settings. Runs are made so short that all seeds can be had, or two
+        proofs, where that leaves them FEWEST_STEPS, and where scores told the changes apart; but as
+        long as it took the first to gain what counts in the race, as far as FEWEST seeds allow.
 
         Returns:
             Of the change that passed, or else came nearest.
@@ -170,11 +178,14 @@ class Attempt:
         left, first = self.budget.left, changes[0]
         others = [c for c in changes[1:] if structural(c) is not structural(first)][:1]
         changes = [first, *others, *(c for c in changes[1:] if c not in others)]
-        most, steps = MOST_SEEDS, left // (3 * FEWEST)
+        most, steps = MOST_SEEDS, left // (2 * MOST_SEEDS)
         if len(changes) == 1 or not self._shown or steps < FEWEST_STEPS:
             few = FEWEST + (self._shown and left >= 2 * (FEWEST + 1) * FEWEST_STEPS)
             most = min(max(left // (2 * SHORTEST), few), MOST_SEEDS)
             steps = max(1, left // (2 * most))
+        if steps < self._shows:
+            steps = max(steps, min(self._shows, left // (2 * FEWEST)))
+            most = max(FEWEST, min(most, left // (2 * steps)))
         seeds = [self.seed + 101 * k for k in range(1, most + 1)]  # none of the race's
         before = self._series(Treatment())
         size = sum(p.numel() * p.element_size() for p in self.case.model.parameters())
@@ -248,17 +259,12 @@ class Attempt:
         )
 
     def _settled(self, treatments: Sequence[Treatment]) -> list[Treatment]:
-        """Those whose effect shows within two rungs; of the others the next of the family."""
-        able, waiting = list[Treatment](), list(treatments)
-        while waiting:
-            one = waiting.pop(0)
+        """Those whose effect shows within the first two rungs."""
+        able = []
+        for one in treatments:
             if one.settles <= 2 * self._first:
                 able.append(one)
                 continue
-            heir = next((t for t in waiting if t.families == one.families), one)
-            if heir in waiting:
-                waiting.remove(heir)
-                waiting.insert(0, heir)
             why = f"its effect shows after {one.settles} steps, which the budget does not allow"
             self.dropped[one.name] = f"not tried: {why}"
         return able
@@ -294,15 +300,16 @@ class Attempt:
         self.budget.spend(race.steps - before)
         try:
             trainee, diagnosis = self.after(change, curvature=True)
-            now = looked_again(runner, self.case, diagnosis, self.seed)
-            found = self._troubles(change, now, rung)
-            found = (*found, *off_scale(runner, self.judge))
+            # Who has learned most of what there is has nothing that only training brings out.
+            done = self.judge.measure == "classes" and runner.score < MOSTLY * self._starts[0]
+            now = diagnosis if done else looked_again(runner, self.case, diagnosis, self.seed)
+            found = (*self._troubles(change, now, rung), *off_scale(runner, self.judge))
         except IsogradError:
             return [], True
         case = self._with(trainee, replace(diagnosis, findings=found))
-        done = {plan.remedy for plan in change.plans}
+        made = {plan.remedy for plan in change.plans}
         more = candidates(case, self.allow).treatments
-        return [t for t in more if t.plans[0].remedy not in done], runner.broke is not None
+        return [t for t in more if t.plans[0].remedy not in made], runner.broke is not None
 
     def _with(self, now: Trainee, diagnosis: Diagnosis) -> Case:
         own = replace(self.case, model=now.model, loss=now.loss, optimizer=now.optimizer)
@@ -380,16 +387,6 @@ class Attempt:
 
 def _of_rate(one: Treatment) -> bool:
     return one.plans[0].remedy == "optimizer-lr"
-
-
-def _akin(one: Treatment, other: Treatment) -> bool:
-    """Whether one is of the other's family, against the same cause: it may do the same better.
-
-    What was made for the cause has no kin that was made for another: where a higher rate helps,
-    no other optimizer is asked for.
-    """
-    same = one.families == other.families and one.cause == other.cause
-    return same and (other.aside or not one.aside)
 
 
 def _in_turn(one: Sequence[Treatment], other: Sequence[Treatment]) -> list[Treatment]:

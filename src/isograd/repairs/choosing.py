@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from isograd.remedies import FAMILIES
+from isograd.repairs.comparing import SMALLEST
 
 if TYPE_CHECKING:
     from isograd.repairs.racing import Runner
@@ -84,9 +85,32 @@ def gained(runners: Sequence["Runner"], starts: Sequence[float]) -> float | None
     return next((s for s in starts if lowest < s - NOISE * abs(s)), None)
 
 
+def shown_after(runner: "Runner", start: float | None) -> int:
+    """Steps after which a runner had gained SMALLEST of a start; 0 where it never had.
+
+    Args:
+        runner: with scores of a race.
+        start: score of who has learned nothing.
+    """
+    if start is None:
+        return 0
+    enough = start - SMALLEST * abs(start)
+    return min((steps for steps, score in runner.scores.items() if score < enough), default=0)
+
+
 def structural(treatment: "Treatment") -> bool:
     """Whether it changes the architecture rather than values and settings."""
     return treatment.invasive >= FAMILIES.index("activation")
+
+
+def akin(one: "Treatment", other: "Treatment") -> bool:
+    """Whether one is of the other's family, against the same cause: it may do the same better.
+
+    What was made for the cause has no kin that was made for another: where a higher rate helps,
+    no other optimizer is asked for.
+    """
+    same = one.families == other.families and one.cause == other.cause
+    return same and (other.aside or not one.aside)
 
 
 def _with_data(treatment: "Treatment") -> bool:

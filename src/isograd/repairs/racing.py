@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from isograd.probe.stepping import Stepper
 from isograd.remedies import Case
-from isograd.repairs.choosing import better_half, ranked
+from isograd.repairs.choosing import better_half, gained, ranked
 from isograd.repairs.scoring import Judge, failed
 from isograd.repairs.supply import Supply
 from isograd.repairs.treatments import Trainee, Treatment
@@ -107,10 +107,12 @@ class Race:
         rung, end = self.first, self.steps + budget
         while True:
             runners = [r for r in runners if self.climb(r, rung)]
-            ahead = runners[: -(-len(runners) // 2)]
-            if len(ahead) < 2 or self.steps + len(ahead) * rung > end:
+            # Of two neither of which shows anything none is dropped.
+            both = len(runners) == 2 and gained(runners, self.starts) is None
+            ahead = 2 if both else -(-len(runners) // 2)
+            if ahead < 2 or self.steps + ahead * rung > end:
                 return ranked(runners, self.starts)
-            runners = self._better_half(runners, rung)
+            runners = runners if both else self._better_half(runners, rung)
             rung *= 2
 
     def climb(self, runner: Runner, rung: int) -> bool:

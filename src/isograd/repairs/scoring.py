@@ -1,11 +1,13 @@
 """Score: one number for how well a network does, by the same measure for every candidate."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from isograd.errors import DataError, IsogradError
 from isograd.probe.borrowing import borrowed
@@ -23,6 +25,8 @@ LINE = 0.5
 """Share of the targets' variance below which the best line through the outputs of a network before
 its training leaves so little that scale and offset are most of what there is to learn."""
 
+SAME = 1e-5
+"""Part of the largest output that batches as one may differ from each by itself: rounding."""
 MEASURES = {
     "classes": "cross entropy at the best temperature",
     "line": "share of the targets' variance that the best line through the outputs leaves",
@@ -56,15 +60,20 @@ class Judge:
     seed: int
     code: Places = ()
     """Entries of the outputs that are a Gaussian code, whose divergence is what weighs too much."""
+    whole: Batch | None = None
+    """What is held out as one batch, where that was seen to make no difference but in time."""
 
     def __call__(self, model: nn.Module) -> float:
         """The score; infinite where the network gives no finite numbers."""
         with borrowed(model), torch.no_grad():
             reseed(self.seed)
             model.train(self.training) if self.training != model.training else None
-            outputs = [_called(model, batch) for batch in self.supply.held]
+            held = self.supply.held
+            if self.whole is not None and not _mixes(model):
+                held = (self.whole,)
+            outputs = [_called(model, batch) for batch in held]
             if self.measure == "classes":  # one temperature for all
-                logits, labels = zip(*map(self._classes, outputs, self.supply.held), strict=True)
+                logits, labels = zip(*map(self._classes, outputs, held), strict=True)
                 return calibrated(torch.cat(logits), torch.cat(labels))
             values = list(map(self._one, outputs, self.supply.held))
         weights = [batch.size for batch in self.supply.held]
@@ -149,7 +158,36 @@ def judge(
             lines = not (scale or _binary(batch.targets))
             lines = lines and beside_line(_signal(outputs), batch.targets) > LINE
             measure = "variance" if new_loss else "line" if lines else "loss"
-    return Judge(supply, loss, measure, training, seed)
+    one = _as_one(model, supply.held, training) if measure == "classes" else None
+    return Judge(supply, loss, measure, training, seed, whole=one)
+
+
+def _mixes(model: nn.Module) -> bool:
+    """Whether samples of a batch change one another's outputs by batch norms."""
+    return any(m.training for m in model.modules() if isinstance(m, _BatchNorm))
+
+
+def _as_one(model: nn.Module, held: Sequence[Batch], training: bool) -> Batch | None:
+    """Batches as one, if the model says the same of each sample there."""
+    with borrowed(model), torch.no_grad():
+        model.train(training) if training != model.training else None
+        if len(held) < 2 or _mixes(model):
+            return None
+        try:
+            columns = zip(*(batch.args for batch in held), strict=True)
+            whole = Batch(
+                tuple(torch.cat(column) for column in columns),
+                {key: torch.cat([batch.kwargs[key] for batch in held]) for key in held[0].kwargs},
+                torch.cat([batch.targets for batch in held]),
+            )
+            apart = torch.cat([_signal(batch.call(model)) for batch in held])
+            together = _signal(whole.call(model))
+        except Exception:  # whatever does not go together: they are judged one by one
+            return None
+    if apart.shape != together.shape or len(apart) != sum(batch.size for batch in held):
+        return None
+    near = SAME * float(apart.abs().max())
+    return whole if torch.allclose(apart, together, rtol=0.0, atol=near) else None
 
 
 def _called(model: nn.Module, batch: Batch) -> Any:

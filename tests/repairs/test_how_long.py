@@ -1,0 +1,72 @@
+"""How long the runs of a proof are, and how many changes are put to it."""
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from torch import nn
+
+from isograd.remedies import FAMILIES
+from isograd.repairs.attempting import Attempt
+from isograd.repairs.budget import Budget
+from isograd.repairs.comparing import Comparison
+from isograd.repairs.result import Trial
+from isograd.repairs.treatments import Treatment
+
+
+def proved(left: int, *, better: bool, kinds: str, shows: int = 0) -> tuple[list[str], int, str]:
+    """Names that were put to the proof, the length of its runs, and the one that was kept.
+
+    Args:
+        left: steps of the budget.
+        better: whether the last of the changes passes.
+        kinds: of the changes, `v` of values and `a` of the architecture; named a0, v1, …
+        shows: steps after which the first had gained in the race.
+    """
+    changes = [
+        Treatment(
+            labels=(f"{kind}{i}",), invasive=FAMILIES.index("init" if kind == "v" else "residual")
+        )
+        for i, kind in enumerate(kinds)
+    ]
+    budget, asked, lengths = Budget(left), list[str](), set[int]()
+
+    def prove(_: Any, change: Treatment, *, steps: int, **rest: Any) -> Any:
+        passes = better and change is changes[-1]
+        rest["spend"](3 * steps * (1 if asked else 2))
+        asked.append(change.name)
+        lengths.add(steps)
+        trial = Trial(change.name, (), (), ())
+        after = (1.0, 1.1, 1.0) if passes else (2.3, 2.2, 2.3)
+        return trial, trial, Comparison((2.3, 2.2, 2.3), after)
+
+    over = SimpleNamespace(
+        budget=budget,
+        _shown=True,
+        _shows=shows,
+        seed=0,
+        _edge=[],
+        _starts=(2.3,),
+        dropped={},
+        _series=lambda one: one,
+        case=SimpleNamespace(model=nn.Linear(1, 1)),
+    )
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("isograd.repairs.attempting.prove", prove)
+        kept = Attempt.prove(cast(Attempt, over), changes)
+    assert budget.left >= 0
+    return asked, lengths.pop(), kept.change.name
+
+
+def test_where_the_first_fails_the_next_is_proved() -> None:
+    assert proved(156, better=True, kinds="va") == (["v0", "a1"], 15, "a1")
+    assert proved(156, better=True, kinds="vv") == (["v0", "v1"], 15, "v1")
+    assert proved(156, better=False, kinds="vvav") == (["v0", "a2"], 15, "v0")
+    assert proved(45, better=False, kinds="va")[:2] == (["v0"], 7)  # no room for two
+    assert proved(156, better=True, kinds="v") == (["v0"], 19, "v0")
+
+
+def test_a_proof_is_as_long_as_the_race_took_to_show_something() -> None:
+    assert proved(156, better=True, kinds="va", shows=12)[1] == 15
+    assert proved(156, better=True, kinds="v", shows=24) == (["v0"], 24, "v0")
+    assert proved(156, better=True, kinds="v", shows=48)[1] == 26  # three seeds are needed
