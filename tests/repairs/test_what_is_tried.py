@@ -2,7 +2,6 @@
 
 import functools
 import math
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -15,14 +14,12 @@ import isograd
 from isograd.diagnosis import diagnose
 from isograd.probe.measuring import measure
 from isograd.remedies import FAMILIES, Case
-from isograd.remedies.activation_swap import ActivationSwap
 from isograd.repairs.attempting import NOT_TRIED, Attempt
 from isograd.repairs.budget import Budget
 from isograd.repairs.choosing import akin
 from isograd.repairs.planning import candidates
 from isograd.repairs.racing import Runner
 from isograd.repairs.repairing import _added_up, _to_do
-from isograd.repairs.supply import gather
 from isograd.repairs.treatments import Trainee, Treatment
 from patients import data
 from patients.dense import mlp
@@ -142,25 +139,6 @@ def test_other_activations_at_the_edge_of_stability_come_behind_what_is_calm() -
     assert calm_first(edge, norm, adaptive=True)[0] == "dks"
     assert calm_first(edge, norm, left=50)[0] == "dks"  # no steps to ask
     assert calm_first(edge, second, norm, left=60)[0] == "norm"  # none to ask the second of a kind
-
-
-def test_what_stands_at_the_edge_goes_on_with_a_lower_rate() -> None:
-    torch.manual_seed(0)
-    x, y = data.digits(64)
-    model = mlp(64, 100, 100, 10, act=nn.Sigmoid)
-    sgd = functools.partial(torch.optim.SGD, lr=2.0, momentum=0.9)
-    case = Case(model, (x, y), diagnose(measure(model, (x, y))), F.cross_entropy, sgd)
-    found = replace(candidates(case, FAMILIES), treatments=())
-    supply, budget = gather(None, (x, y), 1), Budget(300)
-    attempt = Attempt(case, case, supply, found, allow=FAMILIES, budget=budget, seed=0)
-    swap = Treatment((ActivationSwap().plan(case),), ("activation-swap",), ("activation",))
-    assert attempt._slower(swap) == []  # it is calm
-    attempt._edge.append(swap.name)
-    attempt.dropped[swap.name] = "it may break later"
-    (slower,) = attempt._slower(swap)
-    assert slower.name == "activation-swap + optimizer-lr"
-    rates = [t.start(case, 0).optimizer.param_groups[0]["lr"] for t in (swap, slower)]
-    assert rates[0] == 2.0 > 3 * rates[1]
 
 
 def test_what_was_made_for_a_cause_has_no_kin_that_was_made_for_another() -> None:

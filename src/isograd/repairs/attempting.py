@@ -13,12 +13,12 @@ from isograd.remedies import Case
 from isograd.repairs.budget import Budget
 from isograd.repairs.choosing import akin, gained, shown_after, structural
 from isograd.repairs.comparing import Comparison
-from isograd.repairs.planning import Candidates, candidates, flagged
+from isograd.repairs.judging import judge_of, starts
+from isograd.repairs.planning import Candidates, candidates
 from isograd.repairs.proving import FEWEST, MOST_BYTES, Series, prove
 from isograd.repairs.racing import Race, Runner, affordable
 from isograd.repairs.rehearsing import looked_again, off_scale
 from isograd.repairs.result import Trial
-from isograd.repairs.scoring import Judge, judge
 from isograd.repairs.supply import Supply
 from isograd.repairs.treatments import Trainee, Treatment
 
@@ -57,11 +57,6 @@ SMALL = 100
 """Steps of a budget below which looking again would take as long as all the rest."""
 MOST = 12
 """Changes that are tried at most, however large the budget."""
-
-
-STARTS_LARGE = ("IG603",)
-"""Findings about the size of the loss, which scores that take the outputs' scale out would forgive:
-what the user sees is what has to fall."""
 NOT_TRIED = "not tried: the budget allows fewer candidates"
 
 
@@ -108,11 +103,9 @@ class Attempt:
         self.case, self.start, self.supply, self.allow = case, start, supply, allow
         self.budget, self.seed = budget, seed
         self.dropped: dict[str, str] = {}
-        self.judge = self._judge(found.treatments)
-        untrained = self.judge(case.model)
+        self.judge = judge_of(case, supply, found.treatments, seed)
         self.chance = case.record.fact("loss.chance") if self.judge.measure == "loss" else None
-        self._starts = min(untrained, self.chance or untrained), untrained
-        """Scores of who has learned nothing: a constant answer, the network before training."""
+        self._starts = starts(case, self.judge)
         self._first = min(max(budget.steps // RUNGS, FEWEST_STEPS), MOST_STEPS_A_RUNG)
         self._race = Race(start, supply, self.judge, seed, self._starts, self._first)
         self._able = self._settled(found.treatments)
@@ -198,7 +191,7 @@ class Attempt:
                 self._series(change),
                 seeds=seeds,
                 steps=steps,
-                untrained=self._starts,
+                untrained=self._starts[2:] or self._starts,
                 afford=lambda asked: self.budget.left >= asked,
                 spend=self.budget.spend,
                 early=2 * FEWEST * size <= MOST_BYTES,
@@ -237,34 +230,18 @@ class Attempt:
             self._after[change.name] = (done, diagnose(reading))
         return self._after[change.name]
 
-    def _judge(self, treatments: Collection[Treatment]) -> Judge:
-        record, found = self.case.record, flagged(self.case.findings)
-        # A loss that is itself at fault is no measure; other changes keep the user's units.
-        new_loss = any("loss" in t.families for t in treatments)
-        stale = self.case.has("norm-mode")  # shows in evaluation mode only
-        training = self.case.model.training and not stale
-        return judge(
-            self.case.model,
-            self.supply,
-            self.case.loss,
-            new_loss=new_loss,
-            scale=self.case.has("target-not-normalized", "output-activation", "dead-output"),
-            training=training,
-            seed=self.seed,
-            own=record.fact("loss.kind") == "other"
-            or bool(record.fact("output.cosines"))
-            or any(f.code in STARTS_LARGE for f in found),
-            labels=any(plan.remedy == "loss-classes" for t in treatments for plan in t.plans),
-            code=record.fact("loss.code") if any(f.code == "IG612" for f in found) else (),
-        )
-
     def _settled(self, treatments: Sequence[Treatment]) -> list[Treatment]:
-        """Those whose effect shows within the first two rungs."""
-        able = []
-        for one in treatments:
+        """Those whose effect shows within two rungs; of the others the next of the family."""
+        able, waiting = list[Treatment](), list(treatments)
+        while waiting:
+            one = waiting.pop(0)
             if one.settles <= 2 * self._first:
                 able.append(one)
                 continue
+            heir = next((t for t in waiting if t.families == one.families), one)
+            if heir in waiting:
+                waiting.remove(heir)
+                waiting.insert(0, heir)
             why = f"its effect shows after {one.settles} steps, which the budget does not allow"
             self.dropped[one.name] = f"not tried: {why}"
         return able

@@ -1,6 +1,7 @@
 """repair(): diagnose, plan, try, prove, and keep the least invasive change that really helps."""
 
 import functools
+import math
 import re
 import time
 from collections.abc import Callable, Collection, Iterable
@@ -248,12 +249,11 @@ def _yours(finding: Finding) -> str:
 
 def _words(attempt: Attempt, comparison: Comparison, trials: tuple[Trial, Trial]) -> str:
     """`loss 2.3 -> 0.41 after 30 steps, mean of 3 seeds (p = 0.002)`."""
-    before = sum(comparison.before) / len(comparison.before)
     after = sum(comparison.after) / len(comparison.after)
     steps = max(len(curve) for trial in trials for curve in trial.losses)
     told = (
         f"{MEASURES[attempt.judge.measure]} {after:.4g} after {steps} steps, where the network "
-        f"{AS_IT_IS} comes to {before:.4g} (means of {len(comparison.before)} seeds; "
+        f"{AS_IT_IS} {_end(trials[0])} (means of {len(comparison.before)} seeds; "
         f"{comparison.told})."
     )
     most = max((*comparison.before, *comparison.after))
@@ -269,6 +269,16 @@ def _words(attempt: Attempt, comparison: Comparison, trials: tuple[Trial, Trial]
     if not comparison.better and steps < FEWEST_STEPS:
         told += f" So few steps tell little: give a budget of {ENOUGH_BUDGET} steps or more."
     return told
+
+
+def _end(trial: Trial) -> str:
+    """`comes to 2.3`, `breaks`, `comes to 2.3 and breaks in 1 of 3 runs`."""
+    whole = [score for score in trial.scores if math.isfinite(score)]
+    if not whole:
+        return "breaks"
+    broke = len(trial.scores) - len(whole)
+    told = f" and breaks in {broke} of {len(trial.scores)} runs" if broke else ""
+    return f"comes to {sum(whole) / len(whole):.4g}{told}"
 
 
 def _to_do(attempt: Attempt, late: int, steps: int) -> str:

@@ -1,0 +1,60 @@
+"""repair(): whose turn it is, and what stands at the edge of stability."""
+
+import functools
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from isograd.diagnosis import diagnose
+from isograd.probe.measuring import measure
+from isograd.remedies import FAMILIES, Case
+from isograd.remedies.activation_swap import ActivationSwap
+from isograd.repairs.attempting import Attempt
+from isograd.repairs.budget import Budget
+from isograd.repairs.planning import candidates
+from isograd.repairs.supply import gather
+from isograd.repairs.treatments import Treatment
+from patients import data
+from patients.dense import mlp
+
+
+def test_the_next_of_a_family_takes_the_turn_of_who_shows_too_late() -> None:
+    def one(name: str, family: str, settles: int = 0) -> Treatment:
+        plan = SimpleNamespace(settles=settles, remedy=name)
+        return Treatment((cast(Any, plan),), (name,), (family,))
+
+    order = [
+        one("deepnorm", "residual"),
+        one("warmup", "optimizer", 200),
+        one("prenorm", "residual"),
+        one("lr", "optimizer"),
+        one("timid", "optimizer"),
+        one("slow", "init", 200),
+    ]
+    over = SimpleNamespace(_first=6, dropped={})
+    able = Attempt._settled(cast(Attempt, over), order)
+    assert [t.name for t in able] == ["deepnorm", "lr", "prenorm", "timid"]
+    assert set(over.dropped) == {"warmup", "slow"}
+
+
+def test_what_stands_at_the_edge_goes_on_with_a_lower_rate() -> None:
+    torch.manual_seed(0)
+    x, y = data.digits(64)
+    model = mlp(64, 100, 100, 10, act=nn.Sigmoid)
+    sgd = functools.partial(torch.optim.SGD, lr=2.0, momentum=0.9)
+    case = Case(model, (x, y), diagnose(measure(model, (x, y))), F.cross_entropy, sgd)
+    found = replace(candidates(case, FAMILIES), treatments=())
+    supply, budget = gather(None, (x, y), 1), Budget(300)
+    attempt = Attempt(case, case, supply, found, allow=FAMILIES, budget=budget, seed=0)
+    swap = Treatment((ActivationSwap().plan(case),), ("activation-swap",), ("activation",))
+    assert attempt._slower(swap) == []  # it is calm
+    attempt._edge.append(swap.name)
+    attempt.dropped[swap.name] = "it may break later"
+    (slower,) = attempt._slower(swap)
+    assert slower.name == "activation-swap + optimizer-lr"
+    rates = [t.start(case, 0).optimizer.param_groups[0]["lr"] for t in (swap, slower)]
+    assert rates[0] == 2.0 > 3 * rates[1]
