@@ -38,3 +38,20 @@ def test_hooks_of_parameters_are_named_since_copies_have_none() -> None:
         foreseen = isograd.predict(model, batch)
         for notes in (done.notes, foreseen.notes):
             assert any("hooks of parameters (0.weight" in note for note in notes) is hooked
+
+
+def test_what_never_learns_is_told_with_its_loss_beside_guessing() -> None:
+    torch.manual_seed(0)
+    x, y = torch.randn(640, 20), torch.randint(5, (640,))  # labels that are noise
+    batches = list(zip(x.split(64), y.split(64), strict=True))
+    model = nn.Sequential(nn.Linear(20, 32), nn.ReLU(), nn.Linear(32, 5))
+    for budget, told in ((100, "More steps may show why (budget=)"), (3000, "a longer training")):
+        sgd = functools.partial(torch.optim.SGD, lr=0.02)
+        done = isograd.repair(
+            model, batches[0], F.cross_entropy, optimizer=sgd, data=batches, budget=budget
+        )
+        assert done.learned is False
+        assert not done.changed
+        assert told in done.reason
+        assert "by the targets of one batch" in done.reason
+        assert str(done).startswith("? nothing found, but it did not learn")

@@ -78,8 +78,11 @@ class OptimizerClip(Remedy):
             f"No step is larger than one with a gradient of norm {self.max_norm:g}; this one has "
             f"{number(norm)}.",
             training=program(
-                "# in the loop, after loss.backward():",
-                f"torch.nn.utils.clip_grad_norm_(model.parameters(), {number(self.max_norm)})",
+                "def clip(optimizer, args, kwargs):  # before every optimizer.step()",
+                '    held = [p for group in optimizer.param_groups for p in group["params"]]',
+                f"    torch.nn.utils.clip_grad_norm_(held, {number(self.max_norm)})",
+                "",
+                "optimizer.register_step_pre_hook(clip)",
             ),
             optimizer=Clipped(make, self.max_norm),
         )

@@ -61,7 +61,7 @@ class OptimizerWarmup(Remedy):
                 f"    optimizer, start_factor={number(1 / self.steps)}, "
                 f"total_iters={self.steps - 1}",
                 ")",
-                "# in the loop, after optimizer.step(): scheduler.step()",
+                "optimizer.register_step_post_hook(lambda *_: scheduler.step())  # after each step",
             ),
             optimizer=Warmed(make, self.steps),
             settles=2 * self.steps,  # while it rises, any network looks calm

@@ -29,6 +29,8 @@ then is it worth looking, for the usual 0.1 leaves three percent."""
 FIRST = 8
 """Steps of a training after which a healthy network mostly has begun to learn; if not, twice as
 many, and so on."""
+LONGEST_REHEARSAL = 100
+"""Steps for which a network that looks healthy, but does not learn, is trained at most."""
 LEARNED = 0.95
 """Part of the loss of a constant answer below which the loss of a batch is no luck, and more than
 how often each class occurs."""
@@ -106,10 +108,14 @@ def came_to(runner: Runner, case: Case, learned: bool) -> str:
         return f", and a copy learned in {steps} steps"
     last = runner.losses[-max(steps // 4, 1) :]
     blind, first = uninformed(case.record), runner.losses[0]
-    beside = f"it began with {first:.4g}" if blind is None else f"guessing has {blind:.4g}"
+    beside = f"it began with {first:.4g}"
+    if blind is not None:
+        beside = f"guessing has {blind:.4g} by the targets of one batch"
+    more = "What is remarked about it is for you to try, and a longer training"
     return (
         f", but no copy learned in {steps} steps: its loss came to {sum(last) / len(last):.4g}, "
-        f"where {beside}. More steps may show why (budget=)"
+        f"where {beside}. "
+        + ("More steps may show why (budget=)" if steps < LONGEST_REHEARSAL else more)
     )
 
 

@@ -2,7 +2,6 @@
 
 import functools
 import math
-import re
 import time
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
@@ -21,12 +20,19 @@ from isograd.remedies import FAMILIES, REMEDIES, Case
 from isograd.remedies._code import together
 from isograd.remedies._optimizers import optimizer_again
 from isograd.repairs.attempting import FEWEST_STEPS, NOT_TRIED, Attempt
-from isograd.repairs.budget import Budget, steps_until
+from isograd.repairs.budget import Budget, asked_for, steps_until
 from isograd.repairs.comparing import Comparison
 from isograd.repairs.planning import Candidates, candidates
 from isograd.repairs.proving import FEWEST
 from isograd.repairs.racing import Runner
-from isograd.repairs.rehearsing import FIRST, SETTLED, came_to, rehearsed, where_it_broke
+from isograd.repairs.rehearsing import (
+    FIRST,
+    LONGEST_REHEARSAL,
+    SETTLED,
+    came_to,
+    rehearsed,
+    where_it_broke,
+)
 from isograd.repairs.result import Cost, Repair, Skipped, Trial
 from isograd.repairs.scoring import MEASURES
 from isograd.repairs.supply import Source, gather
@@ -45,8 +51,6 @@ TOLD = 1.05
 """Times what a lost run counts at which its own score is worth a word."""
 ENOUGH_BUDGET = 100
 """Steps from which a repair races, combines and proves."""
-LONGEST_REHEARSAL = 100
-"""Steps for which a network that looks healthy, but does not learn, is trained at most."""
 LATE = 20
 """Steps of a budget for each step after which trouble shows, so that runs of the proof reach it."""
 OWN = "What the findings advise is for you to do."
@@ -87,7 +91,7 @@ def repair(
         InputError: an argument cannot be used; of an ill network, that it cannot be copied.
     """
     began = time.perf_counter()
-    steps, seconds = _budget(budget)
+    steps, seconds = asked_for(budget)
     seed = checked_seed(seed, "repair")
     allow = _families(allow)
     most = MOST_BATCHES if seconds else max(steps // 4, SETTLED)
@@ -383,18 +387,3 @@ def _families(allow: Collection[str]) -> tuple[str, ...]:
     if not names:
         raise InputError("repair: allow is empty, so that nothing could be tried; use check()")
     return names
-
-
-def _budget(budget: int | str) -> tuple[int, float | None]:
-    """(steps, seconds) of a budget; seconds are None where steps were given."""
-    if isinstance(budget, str):
-        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|min)?", budget.strip())
-        if match and match[2] and float(match[1]) > 0:
-            return 0, float(match[1]) * (60 if match[2] == "min" else 1)
-        budget = int(match[1]) if match and match[1].isdigit() else budget
-    if isinstance(budget, bool) or not isinstance(budget, int) or budget < 1:
-        raise InputError(
-            f"repair: budget={budget!r}; give a whole number of optimizer steps, or a time such "
-            "as '30s' or '2min'"
-        )
-    return budget, None

@@ -89,7 +89,7 @@ def command(
 
     TARGET is as in `isograd check`. Changes are made on copies, tried on your data and told as
     code. Exit code: 0 healthy or repaired, 1 an error stays (nothing helps, or
-    not against all), 2 bad input.
+    not against all) or nothing was found and no copy learned, 2 bad input.
     """
     # Every word is judged before anything runs: a typo must not cost the import of torch.
     place = _targets.locate(target)
@@ -128,7 +128,7 @@ def command(
             progress=tell,
         )
     _output.write(done, form, output)
-    return int(done.verdict not in ("healthy", "repaired"))
+    return int(done.verdict not in ("healthy", "repaired") or done.learned is False)
 
 
 def _budget(text: str) -> int | str:
