@@ -254,7 +254,7 @@ def test_output_activation(activation: str, low: float, high: float, expected: s
     ("steps", "level", "told"),
     [
         (40, 0.1, Severity.WARNING),
-        (40, 0.06, Severity.INFO),
+        (40, 0.088, Severity.INFO),  # slowly, but from its inputs
         (20, 0.1, Severity.INFO),
     ],
 )

@@ -291,8 +291,7 @@ FURTHER: dict[str, tuple[Reading, ...]] = {
     ),
     "IG606": (
         narrow_logits(4),
-        *(squared_sigmoids(n, level=0.088) for n in (20, 40)),
-        squared_sigmoids(40, level=0.08),
+        *(squared_sigmoids(n, level=0.1) for n in (20, 40)),
     ),
     "IG609": (adversarial(),),
     "IG604": (

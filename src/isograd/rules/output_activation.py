@@ -69,8 +69,6 @@ class OutputActivation(Rule):
     steps: int = 30
     """Steps of a rehearsal after which a sigmoid under a squared error has recovered, if it does:
     behind a cross entropy nothing slows it."""
-    near: float = 0.95
-    """Level over that of a constant answer from which nothing has been learned from the input."""
 
     def judge(self, reading: Reading) -> Outcome:
         """Judges the activation that enters the loss."""
@@ -188,7 +186,7 @@ class OutputActivation(Rule):
         site, path, chance = seen.sites[place], course(reading), uninformed(seen)
         told = ""
         if path and chance and not path.watched and path.steps >= self.steps:
-            slow = path.level >= self.near * chance
+            slow = path.level >= chance
             told = f" In {path.steps} steps the loss has not come below chance." if slow else ""
         return Finding(
             self.code,
