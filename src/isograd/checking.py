@@ -98,13 +98,13 @@ def _predicted(
     model: "torch.nn.Module", batch: Any, loss: Callable[[Any, Any], Any] | None, seed: int
 ) -> tuple[Record | None, list[str]]:
     """The prediction, or a note that says why there is none: it must not cost the measurement."""
-    from isograd.probe.borrowing import borrowed
+    from isograd.probe.borrowing import borrowed, left_alone
 
     try:
         from isograd.prediction.predicting import predict
 
         # A forward may keep what it computed (a hidden state), here tensors without values.
-        with borrowed(getattr(model, "_orig_mod", model)):
+        with borrowed(getattr(model, "_orig_mod", model)), left_alone(loss):
             return predict(model, batch, loss=loss, seed=seed), []
     except Exception as error:
         first = (str(error).strip() or "no message").splitlines()[0]

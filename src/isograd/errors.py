@@ -68,6 +68,10 @@ def a_kind(value: object) -> str:
     return f"{'an' if name[:1].lower() in tuple('aeio') else 'a'} {name}"
 
 
+MOST_SEEDS = 2**62
+"""Torch seeds with 64 bits; a few seeds beside the one that was handed in are used, too."""
+
+
 def checked_seed(seed: Any, who: str) -> int:
     """A seed that was handed in, as an int.
 
@@ -76,14 +80,19 @@ def checked_seed(seed: Any, who: str) -> int:
         who: the function that it was handed to.
 
     Raises:
-        InputError: it is none.
+        InputError: it is none, or one that torch does not seed with.
     """
     try:
-        return operator.index(seed)
+        number = operator.index(seed)
     except TypeError:
         raise InputError(
             f"{who}: seed={seed!r} is {a_kind(seed)}; give a whole number, such as 0"
         ) from None
+    if not 0 <= number < MOST_SEEDS:
+        raise InputError(
+            f"{who}: seed={seed!r} is out of range; give a whole number from 0 to 2**62 - 1"
+        )
+    return number
 
 
 def warn(message: str) -> None:

@@ -228,3 +228,32 @@ def test_the_witness_sees_a_trace(trace: str) -> None:
     assert changes(before, snapshot(model)) == []
     TRACES[trace](model)
     assert changes(before, snapshot(model)) != []
+
+
+class Stateful(nn.Module):
+    """A loss with a count, a moving average and a weight of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+        self.register_buffer("average", torch.zeros(()))
+        self.weight = nn.Parameter(torch.ones(()))
+
+    def forward(self, out: Tensor, labels: Tensor) -> Tensor:
+        self.calls += 1
+        value = nn.functional.cross_entropy(out, labels)
+        self.average.mul_(0.9).add_(0.1 * value.detach())
+        return value * self.weight
+
+
+@pytest.mark.parametrize("what", ["check", "repair"])
+def test_a_loss_with_a_state_is_as_it_was(what: str) -> None:
+    torch.manual_seed(0)
+    layers = [layer for _ in range(12) for layer in (nn.Linear(8, 8), nn.Sigmoid())]
+    batch = torch.randn(16, 8), torch.randint(3, (16,))
+    loss = Stateful()
+    loss.weight.grad = torch.tensor(7.0)
+    more = {"budget": 40} if what == "repair" else {}
+    done = getattr(isograd, what)(nn.Sequential(*layers, nn.Linear(8, 3)), batch, loss, **more)
+    assert what == "check" or done.verdict != "healthy"  # it was tried
+    assert (loss.calls, float(loss.average), float(loss.weight.grad)) == (0, 0.0, 7.0)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 import isograd
-from isograd.repairs import repairing
+from isograd.repairs import wording
 from isograd.repairs.result import Trial
 
 
@@ -48,7 +48,7 @@ def test_a_rate_that_destroys_what_was_learned_is_lowered(seed: int) -> None:
 
 def test_what_runs_came_to_is_told_as_it_was() -> None:
     def end(*scores: float) -> str:
-        return repairing._end(Trial("as it is", ((),), scores, (None,)))
+        return wording._end(Trial("as it is", ((),), scores, (None,)))
 
     assert end(2.0, 4.0) == "comes to 3"
     assert end(1e9, 3e9) == "comes to 2e+09"

@@ -19,8 +19,9 @@ from isograd.repairs.budget import Budget
 from isograd.repairs.choosing import akin
 from isograd.repairs.planning import candidates
 from isograd.repairs.racing import Runner
-from isograd.repairs.repairing import _added_up, _to_do
+from isograd.repairs.repairing import _added_up
 from isograd.repairs.treatments import Trainee, Treatment
+from isograd.repairs.wording import to_do
 from patients import data
 from patients.dense import mlp
 
@@ -231,7 +232,7 @@ def test_what_is_left_to_do_where_nothing_helps(
     late: int, dropped: dict[str, str], told: tuple[str, ...]
 ) -> None:
     over = cast(Attempt, SimpleNamespace(dropped=dropped, budget=Budget(300)))
-    found = _to_do(over, late, 20)
+    found = to_do(over, late, 20)
     assert all(part in found for part in told)
     assert found.count("budget=") == (NOT_TRIED in dropped.values()) + (late == 75)
     assert found.endswith("What the findings advise is for you to do.")

@@ -181,3 +181,13 @@ def test_what_is_left_after_the_change_is_named_with_its_advice(form: str) -> No
         assert "ours to do: " in rest[:20]
     none = render(replace(repaired, after=make_healthy()), form)
     assert "ours to do" not in none
+
+
+@pytest.mark.parametrize("form", ["text", "markdown", "html"])
+def test_what_was_not_kept_for_one_reason_stands_together(form: str) -> None:
+    untried = [Skipped(name, "no room left") for name in ("init-lsuv", "init-gain")]
+    other = Skipped("init-head", "no head")
+    told = render(replace(make_repaired(), skipped=(untried[0], other, untried[1])), form)
+    assert told.count("no room left") == 1
+    assert "init-lsuv, init-gain" in told
+    assert told.index("no room left") < told.index("no head")

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from isograd.errors import IsogradError, LossError, ModelError, a_kind
 from isograd.probe.assembling import assemble
-from isograd.probe.borrowing import borrowed
+from isograd.probe.borrowing import borrowed, left_alone
 from isograd.probe.facts import norm_facts
 from isograd.probe.losses import is_summed, sums_entries
 from isograd.probe.modes import eval_gap, running
@@ -84,6 +84,7 @@ def measure(
         plain = model
     with ExitStack() as stack:
         stack.enter_context(borrowed(plain))
+        stack.enter_context(left_alone(loss))
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
         stack.enter_context(torch.inference_mode(False))

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from isograd.errors import DataError, InputError, a_kind
-from isograd.probe.borrowing import borrowed
+from isograd.probe.borrowing import borrowed, left_alone
 from isograd.probe.facts import optimizer_facts
 from isograd.probe.measuring import measure
 from isograd.probe.sharpness import lambda_max
@@ -63,6 +63,7 @@ def rehearse(
     batch = beside(batch, model)
     with ExitStack() as stack:
         stack.enter_context(borrowed(model))
+        stack.enter_context(left_alone(loss))
         stack.enter_context(torch.enable_grad())
         made = _copies(model, optimizer)
         if isinstance(made, str):

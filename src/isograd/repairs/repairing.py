@@ -1,7 +1,6 @@
 """repair(): diagnose, plan, try, prove, and keep the least invasive change that really helps."""
 
 import functools
-import math
 import time
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
@@ -13,15 +12,14 @@ from torch import nn
 from isograd.diagnosis import diagnose
 from isograd.errors import DataError, InputError, ModelError, checked_seed
 from isograd.findings import Diagnosis, Finding, Severity
-from isograd.probe.borrowing import borrowed
+from isograd.probe.borrowing import borrowed, left_alone
 from isograd.probe.measuring import measure
 from isograd.probe.rehearsal import rehearse
 from isograd.remedies import FAMILIES, REMEDIES, Case
 from isograd.remedies._code import together
 from isograd.remedies._optimizers import optimizer_again
-from isograd.repairs.attempting import FEWEST_STEPS, NOT_TRIED, Attempt
+from isograd.repairs.attempting import Attempt
 from isograd.repairs.budget import Budget, asked_for, steps_until
-from isograd.repairs.comparing import Comparison
 from isograd.repairs.planning import Candidates, candidates
 from isograd.repairs.proving import FEWEST
 from isograd.repairs.racing import Runner
@@ -33,10 +31,11 @@ from isograd.repairs.rehearsing import (
     rehearsed,
     where_it_broke,
 )
-from isograd.repairs.result import Cost, Repair, Skipped, Trial
+from isograd.repairs.result import Cost, Repair, Skipped
 from isograd.repairs.scoring import MEASURES
 from isograd.repairs.supply import Source, gather
-from isograd.repairs.treatments import AS_IT_IS, Treatment, copied
+from isograd.repairs.treatments import Treatment, copied
+from isograd.repairs.wording import outcome, to_do, untried, yours
 from isograd.sites import NORMS
 from isograd.sites.batches import beside
 from isograd.sites.parameters import hooked
@@ -46,14 +45,6 @@ DEFAULT_LR = 1e-3
 """Of Adam, with which trials train where no optimizer is handed in."""
 MOST_BATCHES = 1000
 """Taken from the data where the budget is a time; with steps, no trial takes a quarter of them."""
-
-TOLD = 1.05
-"""Times what a lost run counts at which its own score is worth a word."""
-ENOUGH_BUDGET = 100
-"""Steps from which a repair races, combines and proves."""
-LATE = 20
-"""Steps of a budget for each step after which trouble shows, so that runs of the proof reach it."""
-OWN = "What the findings advise is for you to do."
 
 
 def repair(
@@ -80,7 +71,7 @@ def repair(
         optimizer: the model's optimizer, or a factory that takes parameters; Adam in the trials
             where it is left out.
         data: batches to train on, some of which are held out to judge by; the one batch where
-            left out. An iterator loses the batches that are taken.
+            left out. An iterator loses the batches that are taken; generators of its own move on.
         budget: how many optimizer steps all trials may take together, or a time such as `"30s"`.
         allow: families of changes that may be used: init, activation, normalization, residual,
             preprocessing, optimizer, loss.
@@ -114,7 +105,7 @@ def repair(
         runner = None
         try:
             runner = Runner(Treatment(), Treatment().start(case, seed), seed)
-            with borrowed(model), torch.enable_grad():
+            with borrowed(model), left_alone(loss), torch.enable_grad():
                 diagnosis, learned = rehearsed(runner, case, supply, *looks)
         except (DataError, ModelError):
             raise
@@ -148,11 +139,11 @@ def repair(
     if start.model is model or not supplied.apart:
         start = case
     same = replace(same, notes=tuple(notes))
-    with borrowed(model), torch.enable_grad():
+    with borrowed(model), left_alone(loss), torch.enable_grad():
         found = candidates(case, allow)
         same = replace(same, skipped=found.skipped)
         if not found.treatments:
-            nothing = replace(same, verdict="no-remedy", reason=_untried(found))
+            nothing = replace(same, verdict="no-remedy", reason=untried(found))
             return _closed(nothing, spent, began, steps)
         # Steps that all trials go on from are theirs.
         ahead = spent if start.model is not case.model else 0
@@ -182,7 +173,7 @@ def _tried(attempt: Attempt, found: Candidates, same: Repair, *, late: int) -> R
         return replace(
             same,
             verdict="nothing-helps",
-            reason=f"{reason} {_to_do(attempt, late, 0)}",
+            reason=f"{reason} {to_do(attempt, late, 0)}",
             skipped=_skipped(attempt, found),
         )
     proof = attempt.prove(changes)
@@ -198,18 +189,18 @@ def _tried(attempt: Attempt, found: Candidates, same: Repair, *, late: int) -> R
         return replace(
             told,
             verdict="nothing-helps",
-            reason=f"{change.name} came nearest: {_words(attempt, comparison, trials)} "
-            f"{_to_do(attempt, late, max(len(x) for x in trials[0].losses))}",
+            reason=f"{change.name} came nearest: {outcome(attempt, comparison, trials)} "
+            f"{to_do(attempt, late, max(len(x) for x in trials[0].losses))}",
             skipped=_skipped(attempt, found),
         )
     attempt.dropped.pop(change.name, None)
     trainee, diagnosis = attempt.after(change)
     stand = _standing(change, same.before, diagnosis)
-    reason = f"{change.name}: {_words(attempt, comparison, trials)}"
+    reason = f"{change.name}: {outcome(attempt, comparison, trials)}"
     return replace(
         told,
         verdict="improved" if stand else "repaired",
-        reason=" ".join((reason, *map(_yours, stand))),
+        reason=" ".join((reason, *map(yours, stand))),
         model=trainee.model,
         loss=trainee.loss,
         optimizer=trainee.optimizer,
@@ -246,69 +237,6 @@ def _standing(change: Treatment, before: Diagnosis, after: Diagnosis) -> list[Fi
     ]
 
 
-def _yours(finding: Finding) -> str:
-    advice = f"; yours to do: {finding.remedies[0]}" if finding.remedies else "."
-    return f"{finding.code} {finding.cause} stands, which this does not mend{advice}"
-
-
-def _words(attempt: Attempt, comparison: Comparison, trials: tuple[Trial, Trial]) -> str:
-    """`loss 2.3 -> 0.41 after 30 steps, mean of 3 seeds (p = 0.002)`."""
-    after = sum(comparison.after) / len(comparison.after)
-    steps = max(len(curve) for trial in trials for curve in trial.losses)
-    told = (
-        f"{MEASURES[attempt.judge.measure]} {after:.4g} after {steps} steps, where the network "
-        f"{AS_IT_IS} {_end(trials[0])} (means of {len(comparison.before)} seeds; "
-        f"{comparison.told})."
-    )
-    most = max((*comparison.before, *comparison.after))
-    if any(score > TOLD * most for trial in trials for score in trial.scores):
-        told += (
-            f" A run that broke, or ended worse than who has learned nothing, counts {most:.4g}."
-        )
-    if comparison.better and attempt.chance is not None and after >= attempt.chance:
-        told += (
-            f" A constant answer comes to {attempt.chance:.4g}: whether it learns more than that "
-            "shows in more steps only."
-        )
-    if not comparison.better and steps < FEWEST_STEPS:
-        told += f" So few steps tell little: give a budget of {ENOUGH_BUDGET} steps or more."
-    return told
-
-
-def _end(trial: Trial) -> str:
-    """`comes to 2.3`, `breaks`, `comes to 2.3 and breaks in 1 of 3 runs`."""
-    whole = [score for score in trial.scores if math.isfinite(score)]
-    if not whole:
-        return "breaks"
-    broke = len(trial.scores) - len(whole)
-    told = f" and breaks in {broke} of {len(trial.scores)} runs" if broke else ""
-    return f"comes to {sum(whole) / len(whole):.4g}{told}"
-
-
-def _to_do(attempt: Attempt, late: int, steps: int) -> str:
-    """What is left to the user where nothing helped.
-
-    Args:
-        attempt: is over.
-        late: steps after which what is wrong shows.
-        steps: of a run of the proof; 0 without one.
-    """
-    untried = sum(why == NOT_TRIED for why in attempt.dropped.values())
-    told = []
-    if untried:
-        room = max(2 * attempt.budget.steps, ENOUGH_BUDGET)
-        told.append(
-            f"{untried} further change{'s were' if untried > 1 else ' was'} not tried: budget="
-            f"{room} has room for more."
-        )
-    if 0 < steps < late:
-        told.append(
-            f"What was found shows after {late} steps, and a run of the proof had {steps}: budget="
-            f"{LATE * late} has room for longer ones."
-        )
-    return " ".join((*told, OWN))
-
-
 def _code(change: Treatment, case: Case, *, grown: bool) -> str:
     """What is done to the model before what is said of the optimizer, which is made last."""
     after = [plan.training for plan in change.plans]
@@ -326,12 +254,6 @@ def _notes(change: Treatment) -> tuple[str, ...]:
 def _skipped(attempt: Attempt, found: Candidates) -> tuple[Skipped, ...]:
     tried = (Skipped(name, reason) for name, reason in attempt.dropped.items())
     return (*tried, *found.skipped)
-
-
-def _untried(found: Candidates) -> str:
-    if found.skipped:
-        return f"No remedy fits: see why each was skipped. {OWN}"
-    return f"No remedy addresses what was found. {OWN}"
 
 
 def _closed(done: Repair, taken: int, began: float, asked: int) -> Repair:
@@ -379,7 +301,8 @@ def _check_can_train(diagnosis: Diagnosis) -> None:
 
 
 def _families(allow: Collection[str]) -> tuple[str, ...]:
-    names = (allow,) if isinstance(allow, str) else tuple(allow)
+    one = isinstance(allow, str) or not isinstance(allow, Iterable)
+    names: tuple[Any, ...] = (allow,) if one else tuple(allow)
     for name in names:
         if name not in FAMILIES:
             known = ", ".join(FAMILIES)

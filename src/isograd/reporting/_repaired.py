@@ -55,6 +55,14 @@ def left(repair: Repair) -> tuple[Finding, ...]:
     return tuple(f for f in found if f.severity is not Severity.INFO)
 
 
+def not_kept(repair: Repair) -> dict[str, str]:
+    """Names of the remedies that were not kept, and why: those for one reason together."""
+    together: dict[str, list[str]] = {}
+    for one in repair.skipped:
+        together.setdefault(one.reason, []).append(one.remedy)
+    return {", ".join(names): reason for reason, names in together.items()}
+
+
 def cost(repair: Repair) -> str:
     """`300 steps of training in 2.1 s`."""
     return f"{counted(repair.cost.steps, 'step')} of training, {repair.cost.seconds:.2g} s in all"

@@ -151,7 +151,7 @@ def _skipped(repair: Repair) -> list[Markup]:
     if not repair.skipped:
         return []
     rows = [
-        tag("tr", tag("th", one.remedy, scope="row"), tag("td", one.reason))
-        for one in repair.skipped
+        tag("tr", tag("th", names, scope="row"), tag("td", why))
+        for names, why in words.not_kept(repair).items()
     ]
     return [tag("div", tag("table", tag("tbody", *rows)), class_="scroll")]

@@ -68,4 +68,4 @@ def _left(repair: Repair) -> Iterator[str]:
 
 
 def _skipped(repair: Repair) -> list[str]:
-    return [f"- {plain(one.remedy)}: {plain(one.reason)}" for one in repair.skipped]
+    return [f"- {plain(names)}: {plain(why)}" for names, why in words.not_kept(repair).items()]

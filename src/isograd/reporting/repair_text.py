@@ -96,5 +96,5 @@ def _skipped(repair: Repair, pen: Pen) -> Iterator[str]:
     if not repair.skipped:
         return
     yield pen("Not kept", "bold")
-    for one in repair.skipped:
-        yield pen.paragraph(one.reason, label=f"{one.remedy}:", style="dim", indent=2)
+    for names, reason in words.not_kept(repair).items():
+        yield pen.paragraph(f"{names}: {reason}", style="dim", indent=2)
