@@ -255,3 +255,15 @@ def test_batches_are_judged_as_one_where_that_says_the_same(
     # A candidate may have got batch norms, whose samples belong to their batch.
     normed = nn.Sequential(nn.BatchNorm1d(4), nn.Linear(4, 3))
     assert score(normed) == apart(normed)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_outputs_that_are_not_finite_are_judged_without_an_error(bad: float) -> None:
+    class Divided(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x + torch.where(x.sum(1, keepdim=True) > 0, bad, 0.0)
+
+    x, y = logits()
+    supply = gather([(x, y)] * 9, (x, y), 8)
+    options = {"new_loss": False, "scale": False, "training": True, "seed": 0}
+    assert judge(Divided(), supply, None, **options)(Divided()) == math.inf
