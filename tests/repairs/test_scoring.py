@@ -264,6 +264,9 @@ def test_outputs_that_are_not_finite_are_judged_without_an_error(bad: float) -> 
             return x + torch.where(x.sum(1, keepdim=True) > 0, bad, 0.0)
 
     x, y = logits()
-    supply = gather([(x, y)] * 9, (x, y), 8)
+    supply = gather(
+        [(x[k : k + 20], y[k : k + 20]) for k in range(0, 200, 20)], (x[:20], y[:20]), 6
+    )
+    assert len(supply.held) > 1  # which are tried as one
     options = {"new_loss": False, "scale": False, "training": True, "seed": 0}
     assert judge(Divided(), supply, None, **options)(Divided()) == math.inf
