@@ -11,8 +11,8 @@ from isograd.probe.measuring import measure
 from isograd.probe.rehearsal import rehearse
 from isograd.remedies import Case
 from isograd.repairs.budget import Budget
-from isograd.repairs.choosing import akin, gained, shown_after, structural
-from isograd.repairs.comparing import Comparison
+from isograd.repairs.choosing import akin, gained, mends_loss, shown_after, structural
+from isograd.repairs.comparing import SMALLEST, Comparison
 from isograd.repairs.judging import judge_of, starts
 from isograd.repairs.planning import Candidates, candidates
 from isograd.repairs.proving import FEWEST, MOST_BYTES, Series, prove
@@ -195,6 +195,8 @@ class Attempt:
                 afford=lambda asked: self.budget.left >= asked,
                 spend=self.budget.spend,
                 early=2 * FEWEST * size <= MOST_BYTES,
+                # What is wrong by definition is worth a change as soon as that is sure.
+                smallest=0.0 if mends_loss(change) else SMALLEST,
             )
             done.append(Proof(change, *trials))
             if done[-1].comparison.better:

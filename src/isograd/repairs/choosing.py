@@ -39,7 +39,8 @@ def ranked(runners: Sequence["Runner"], starts: Sequence[float]) -> list["Runner
 
     Where a loss that is wrong is the first cause, and an error, changes that leave it as it is come
     last: they may learn faster at first, on top of what stays wrong. So do, where an optimizer that
-    does not hold the parameters is that cause, changes that do not hand them over. Where the data
+    does not hold the parameters is that cause, changes that do not hand them over, and, where it is
+    an activation behind the last layer, those that leave that where it is. Where the data
     are the first cause, changes of the architecture that leave them as they are come last if a
     change of the data alone gains DATA of what these do. Changes of values and settings come before
     changes of the architecture if the best of them gains MODEST of what the best of all gains over
@@ -63,10 +64,10 @@ def ranked(runners: Sequence["Runner"], starts: Sequence[float]) -> list["Runner
         return max((start - r.score for r in of), default=0.0)
 
     last = list["Runner"]()
-    if best([r for r in runners if _of_loss(r.treatment)]) > 0:
-        last = [r for r in runners if "loss" not in r.treatment.families]
-    elif best([r for r in runners if _first(r.treatment) and _covers(r.treatment)]) > 0:
-        last = [r for r in runners if not _covers(r.treatment)]
+    for mends in (_of_loss, _covers, _opens):
+        if best([r for r in runners if _first(r.treatment) and mends(r.treatment)]) > 0:
+            last = [r for r in runners if not mends(r.treatment)]
+            break
     groups = [_without(runners, last)]
     data = [r for r in groups[0] if _of_data(r.treatment)]
     raw = [r for r in groups[0] if structural(r.treatment) and not _with_data(r.treatment)]
@@ -123,9 +124,13 @@ def _of_data(treatment: "Treatment") -> bool:
     return first and set(treatment.families) == {"preprocessing"}
 
 
+def mends_loss(treatment: "Treatment") -> bool:
+    """Whether it mends the loss, which is the first cause, and an error."""
+    return _first(treatment) and _of_loss(treatment)
+
+
 def _of_loss(treatment: "Treatment") -> bool:
-    """Whether it mends the loss, which is the first cause, and an error, and nothing else."""
-    return _first(treatment) and set(treatment.families) == {"loss"}
+    return "loss" in treatment.families
 
 
 def _first(treatment: "Treatment") -> bool:
@@ -136,6 +141,11 @@ def _first(treatment: "Treatment") -> bool:
 def _covers(treatment: "Treatment") -> bool:
     """Whether it hands all parameters to the user's own optimizer."""
     return any(plan.remedy == "optimizer-coverage" for plan in treatment.plans)
+
+
+def _opens(treatment: "Treatment") -> bool:
+    """Whether it takes away what stands between the last layer and the loss."""
+    return any(plan.remedy == "output-activation" for plan in treatment.plans)
 
 
 def _without(runners: Sequence["Runner"], those: Sequence["Runner"]) -> list["Runner"]:

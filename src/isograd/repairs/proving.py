@@ -97,6 +97,7 @@ def prove(
     afford: Callable[[int], bool],
     spend: Callable[[int], None],
     early: bool = True,
+    smallest: float = SMALLEST,
 ) -> tuple[Trial, Trial, Comparison]:
     """Trains both from seed after seed, until the change is known to be better or seeds run out.
 
@@ -109,6 +110,7 @@ def prove(
         afford: whether so many more steps may be taken.
         spend: told the steps that were taken.
         early: whether to look before the end, where a clear gain ends the proof.
+        smallest: part of the score that a gain must be.
     """
     level = LEVEL if len(seeds) <= FEWEST else REPEATED
     looks = [steps // part for part in LOOKS if steps // part >= SHORTEST_LOOK]
@@ -133,12 +135,12 @@ def prove(
                 spend(series.run(seed, steps))
         if FEWEST <= place + 1 < len(seeds):
             both = before.first(place + 1), after.first(place + 1)
-            found = compared(*both, untrained, level)
+            found = compared(*both, untrained, level, smallest)
             if found.better or found.negligible or found.p > HOPE:
                 break
     count = min(len(before), len(after))
     both = before.first(count), after.first(count)
-    return *both, compared(*both, untrained, level)
+    return *both, compared(*both, untrained, level, smallest)
 
 
 def compared(
