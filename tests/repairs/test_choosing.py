@@ -5,7 +5,7 @@ from typing import Any
 import torch
 
 from isograd.remedies import Plan
-from isograd.repairs.choosing import better_half, gained, ranked, shown_after
+from isograd.repairs.choosing import better_half, gained, mends_loss, ranked, shown_after
 from isograd.repairs.racing import Runner
 from isograd.repairs.treatments import Trainee, Treatment
 
@@ -109,3 +109,19 @@ def test_an_optimizer_is_given_the_parameters_before_another_one_takes_its_place
     assert order(adam, cover) == ["cover", "adam"]
     second = runner("cover", 2.1, plans=(plan,), families=("optimizer",), pressing=True, cause=1)
     assert order(adam, second)[0] == "adam"
+
+
+def test_an_activation_behind_the_logits_is_taken_away_before_what_learns_beside_it() -> None:
+    plan = Plan("output-activation", "none stands before the loss", "")
+    opened = runner("open", 2.2, plans=(plan,), families=("activation",), invasive=4, pressing=True)
+    scaled = runner("scaled", 1.0, families=("init",), invasive=2, pressing=True)
+    assert order(scaled, opened) == ["open", "scaled"]
+    mild = runner("open", 2.2, plans=(plan,), families=("activation",), invasive=4)
+    assert order(scaled, mild)[0] == "scaled"  # no error: both may stand
+
+
+def test_a_loss_that_is_wrong_is_mended_as_soon_as_that_is_sure() -> None:
+    assert mends_loss(Treatment(families=("loss",), pressing=True))
+    assert not mends_loss(Treatment(families=("loss",)))
+    assert not mends_loss(Treatment(families=("loss",), pressing=True, cause=1))
+    assert not mends_loss(Treatment(families=("init",), pressing=True))

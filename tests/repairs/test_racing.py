@@ -108,14 +108,16 @@ class Told:
         return Trial("told", ((0.0,),) * count, scores, (None,) * count)
 
 
-def proof(before: Told, after: Told, seeds: int = 5) -> tuple[bool, int, int]:
+def proof(
+    before: Told, after: Told, seeds: int = 5, untrained: tuple[float, ...] = (2.4,)
+) -> tuple[bool, int, int]:
     spent: list[int] = []
     *_, found = prove(
         cast("Series", before),
         cast("Series", after),
         seeds=range(seeds),
         steps=20,
-        untrained=(2.4,),
+        untrained=untrained,
         afford=lambda _: True,
         spend=spent.append,
     )
@@ -135,6 +137,17 @@ def test_a_gain_that_shows_late_takes_the_whole_length() -> None:
     before = Told(NOT_YET, (10, (2.3,) * 3), (20, (2.3,) * 3))
     after = Told(NOT_YET, (10, (2.3, 2.2, 2.3)), (20, (1.1, 1.2, 1.15)))
     assert proof(before, after) == (True, 3, 120)
+
+
+def test_who_is_no_better_than_a_constant_answer_has_to_show_more() -> None:
+    # 2.2 is that of a constant answer: a proof does not end before somebody is below it.
+    def looked(chance: float) -> tuple[bool, int, int]:
+        before = Told(NOT_YET, (10, (9.0,) * 3), (20, (9.0,) * 3))
+        after = Told(NOT_YET, (10, (2.3, 2.4, 2.35)), (20, (2.3, 2.4, 2.35)))
+        return proof(before, after, untrained=(chance, 9.0))
+
+    assert looked(2.2) == (True, 3, 120)
+    assert looked(3.0) == (True, 3, 60)
 
 
 def test_a_gain_of_changing_size_gets_further_seeds_and_none_gets_none() -> None:
@@ -192,6 +205,7 @@ def test_where_nothing_was_learned_more_than_noise_is_a_gain() -> None:
     assert not better(2.3, 2.295)  # 0.2 %, which 256 samples do not tell
     assert not better(1.3, 1.28)  # it learns: 1.5 % are not worth a change
     assert not better(2.3, 2.27, smallest=0.1)  # too little to end a proof early
+    assert better(2.3, 2.295, smallest=0.0)  # of what is wrong by definition
 
 
 def test_a_change_that_fails_when_it_is_judged_broke() -> None:

@@ -13,6 +13,7 @@ from isograd.diagnosis import diagnose
 from isograd.probe.measuring import measure
 from isograd.remedies import FAMILIES, Case
 from isograd.remedies.activation_swap import ActivationSwap
+from isograd.remedies.optimizer_lr import OptimizerLr
 from isograd.repairs.attempting import Attempt
 from isograd.repairs.budget import Budget
 from isograd.repairs.planning import candidates
@@ -58,3 +59,27 @@ def test_what_stands_at_the_edge_goes_on_with_a_lower_rate() -> None:
     assert slower.name == "activation-swap + optimizer-lr"
     rates = [t.start(case, 0).optimizer.param_groups[0]["lr"] for t in (swap, slower)]
     assert rates[0] == 2.0 > 3 * rates[1]
+
+
+def test_the_last_layer_is_not_scaled_for_what_hidden_layers_have() -> None:
+    torch.manual_seed(0)
+    batch = data.digits(64)
+
+    def first(hidden: float, head: float) -> Treatment:
+        model = mlp(64, 100, 100, 100, 10, act=nn.Tanh)
+        layers = [m for m in model.modules() if isinstance(m, nn.Linear)]
+        for layer in layers:
+            size = head if layer is layers[-1] else hidden
+            nn.init.normal_(layer.weight, 0, size * layer.in_features**-0.5)
+        found = diagnose(measure(model, batch))
+        sgd = functools.partial(torch.optim.SGD, lr=0.01)
+        tried = candidates(Case(model, batch, found, F.cross_entropy, sgd), FAMILIES).treatments
+        return next(t for t in tried if t.families == ("init",))
+
+    assert first(1.4, 30.0).name == "init-head"
+    assert first(10.0, 10.0).name == "init-critical"
+
+
+def test_a_bold_rate_is_tried_second() -> None:
+    steps = [one.step for one in OptimizerLr().variants()]  # type: ignore[attr-defined]
+    assert steps == [0.03, 0.09, 0.009, 0.003]

@@ -67,7 +67,7 @@ def test_what_stands_behind_an_error_is_mended_with_it(seed: int, second: str) -
     assert float(model(x).detach().max()) == 0.0
     adam = functools.partial(torch.optim.Adam, lr=1e-3)
     done = isograd.repair(model, batch, F.mse_loss, optimizer=adam, data=[batch] * 8)
-    assert done.verdict == "repaired", str(done)
+    assert done.verdict == "improved", str(done)  # not yet better than a constant answer
     assert done.remedies == ("output-activation", second)
     # 16 is the variance of the targets.
     assert "A constant answer comes to 16:" in done.reason

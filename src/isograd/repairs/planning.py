@@ -9,6 +9,11 @@ from isograd.repairs.result import Skipped
 from isograd.repairs.scoring import failed
 from isograd.repairs.treatments import Treatment, treatment
 
+OF_HIDDEN = ("IG204",)
+"""Findings about the weights of hidden layers; where only their gain is remarked upon (IG302), it
+may be the loss that starts too high all the same."""
+OF_ENDS = ("init-head", "init-embedding")
+"""Remedies of the first or last layer alone."""
 STATES = {"IG204": "saturating-activation", "IG205": "dead-units"}
 """What a finding says of the units, whatever its cause: that may be mended as well as the cause."""
 
@@ -90,12 +95,15 @@ def _wanted(case: Case) -> Iterator[tuple[int, bool, Severity, Remedy]]:
     Made for a cause are those that name it as early as any other does: `optimizer-lr` was made for
     rates that are too low as well as for those that are too high.
     """
+    hidden = any(f.code in OF_HIDDEN for f in flagged(case.findings))
     for place, (cause, severity) in enumerate(_causes(case).items()):
-        made_for = [r for r in REMEDIES if cause in r.addresses]
-        made_for.sort(key=lambda r: (r.addresses.index(cause), r.invasive))
+        ranks = {r.code: r.addresses.index(cause) for r in REMEDIES if cause in r.addresses}
+        if cause == "init-too-large" and hidden:
+            ranks |= dict.fromkeys(OF_ENDS, len(REMEDIES))  # made for another place
+        made_for = [r for r in REMEDIES if r.code in ranks]
+        made_for.sort(key=lambda r: (ranks[r.code], r.invasive))
         for remedy in made_for:
-            aside = remedy.addresses.index(cause) > made_for[0].addresses.index(cause)
-            yield place, aside, severity, remedy
+            yield place, ranks[remedy.code] > min(ranks.values()), severity, remedy
 
 
 def _planned(remedy: Remedy, case: Case) -> tuple[list[tuple[Remedy, Plan]], str]:

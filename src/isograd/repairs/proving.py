@@ -121,7 +121,8 @@ def prove(
         for further in (*looks[1:], steps):
             both = before.first(FEWEST), after.first(FEWEST)
             found = compared(*both, untrained, EARLY / len(LOOKS), CLEAR)
-            if found.better:
+            # Who is no better than a constant answer has to show more before that is enough.
+            if found.better and max(found.after) < min(untrained):
                 return *both, found
             level -= EARLY / len(LOOKS) * level / LEVEL  # the share of the looks at the end
             for series in (before, after):

@@ -35,7 +35,7 @@ from isograd.repairs.result import Cost, Repair, Skipped
 from isograd.repairs.scoring import MEASURES
 from isograd.repairs.supply import Source, gather
 from isograd.repairs.treatments import Treatment, copied
-from isograd.repairs.wording import outcome, to_do, untried, yours
+from isograd.repairs.wording import outcome, to_do, unshown, untried, yours
 from isograd.sites import NORMS
 from isograd.sites.batches import beside
 from isograd.sites.parameters import hooked
@@ -199,7 +199,7 @@ def _tried(attempt: Attempt, found: Candidates, same: Repair, *, late: int) -> R
     reason = f"{change.name}: {outcome(attempt, comparison, trials)}"
     return replace(
         told,
-        verdict="improved" if stand else "repaired",
+        verdict="improved" if stand or unshown(attempt, comparison) else "repaired",
         reason=" ".join((reason, *map(yours, stand))),
         model=trainee.model,
         loss=trainee.loss,

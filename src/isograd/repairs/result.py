@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 VERDICTS = {
     "healthy": "nothing was found to be wrong, so that nothing was changed",
     "repaired": "a change was found that is really better",
-    "improved": "a change was found that is really better, and an error stands all the same",
+    "improved": "a change was found that is really better, but an error stands, or a constant "
+    "answer is still as good",
     "nothing-helps": "something is wrong, and nothing that was tried is really better",
     "no-remedy": "something is wrong, and there was nothing to try",
 }

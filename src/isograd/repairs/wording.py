@@ -39,7 +39,7 @@ def outcome(attempt: Attempt, comparison: Comparison, trials: tuple[Trial, Trial
         told += (
             f" A run that broke, or ended worse than who has learned nothing, counts {most:.4g}."
         )
-    if comparison.better and attempt.chance is not None and after >= attempt.chance:
+    if comparison.better and unshown(attempt, comparison):
         told += (
             f" A constant answer comes to {attempt.chance:.4g}: whether it learns more than that "
             "shows in more steps only."
@@ -47,6 +47,12 @@ def outcome(attempt: Attempt, comparison: Comparison, trials: tuple[Trial, Trial
     if not comparison.better and steps < FEWEST_STEPS:
         told += f" So few steps tell little: give a budget of {ENOUGH_BUDGET} steps or more."
     return told
+
+
+def unshown(attempt: Attempt, comparison: Comparison) -> bool:
+    """Whether a change that is better has not come below a constant answer yet."""
+    after = sum(comparison.after) / len(comparison.after)
+    return attempt.chance is not None and after >= attempt.chance
 
 
 def _end(trial: Trial) -> str:
