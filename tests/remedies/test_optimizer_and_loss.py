@@ -122,6 +122,18 @@ def test_the_rate_follows_the_finding() -> None:
     assert "which no finding asks for" in refused
 
 
+def test_rmsprop_gets_the_rate_of_its_later_steps() -> None:
+    # Both move every weight by the rate where gradients keep their size; RMSprop's first step is
+    # ten times that, for its average starts at zero.
+    def rate(make: type[torch.optim.Optimizer]) -> float:
+        case = case_of(plain(2, gain=1.0), classes(), optimizer=functools.partial(make, lr=1.0))
+        plan = plan_of("optimizer-lr", found(case, "lr-too-high"))
+        assert plan.optimizer is not None
+        return float(plan.optimizer(plain(2).parameters()).param_groups[0]["lr"])
+
+    assert rate(torch.optim.RMSprop) == pytest.approx(rate(torch.optim.Adam), rel=0.1)
+
+
 def test_adam_where_the_signal_is_alive_alone() -> None:
     make = functools.partial(torch.optim.SGD, lr=0.1, weight_decay=0.02)
     change = remedies.apply("optimizer-adam", plain(4, nn.Sigmoid), classes(), optimizer=make)

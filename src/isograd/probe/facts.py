@@ -67,6 +67,9 @@ def optimizer_facts(
         facts["optimizer.betas"] = [float(b) for b in betas]
     if group.get("eps") is not None and not isinstance(group["eps"], (tuple, list)):
         facts["optimizer.eps"] = float(group["eps"])
+    if isinstance(optimizer, torch.optim.RMSprop) and group["alpha"] < 1:
+        # Its average starts at zero, and nothing corrects that.
+        facts["optimizer.first_step"] = (1 - float(group["alpha"])) ** -0.5
     return facts
 
 

@@ -19,7 +19,8 @@ class OptimizerLr(Remedy):
     """Set the learning rate by the curvature and by the size of the steps.
 
     Does: multiplies the learning rate so that a typical weight moves by `step` of its size at the
-        first step; for optimizers whose steps follow the gradient at most to `margin` times the
+        first step (of RMSprop, whose first is 1/sqrt(1 - alpha) times as large, at those that
+        follow); for optimizers whose steps follow the gradient at most to `margin` times the
         2 (1 + momentum)/lambda_max beyond which they overshoot in the sharpest direction.
 
     Needs: the optimizer; a learning rate that is off by more than `worth` from this, on the side
@@ -69,7 +70,7 @@ class OptimizerLr(Remedy):
             )
         adaptive = bool(record.fact("optimizer.adaptive"))
         momentum = 0.0 if adaptive else record.fact("optimizer.momentum") or 0.0
-        step = median(moved) / max(1 - momentum, 0.01)
+        step = median(moved) / max(1 - momentum, 0.01) / (record.fact("optimizer.first_step") or 1)
         wanted = rate * self.step / step
         sharp = record.fact("sharpness.lambda_max")
         limit = math.inf
