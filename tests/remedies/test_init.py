@@ -324,3 +324,17 @@ def test_tables_of_tiny_vectors_become_of_a_size_that_learns() -> None:
     ratio = model.words.weight[1:] / drawn[1:]
     assert float(ratio.detach().std()) < 1e-3 * float(ratio.detach().mean())  # as they were drawn
     assert torch.equal(model.kinds.weight, kept)
+
+
+def test_what_all_outputs_have_in_common_is_not_added_to_the_mean_of_the_targets() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 32), nn.ReLU(), nn.Linear(32, 1))
+    with torch.no_grad():
+        model[0].weight.mul_(0.1)
+        model[0].bias.fill_(3.0)  # type: ignore[operator]  # hidden units are about 3 for everybody
+        model[2].weight.fill_(1.0)
+    x = torch.randn(256, 4)
+    y = 5 + x[:, :1]
+    change = remedies.apply("init-head", model, (x, y), torch.nn.functional.mse_loss)
+    start = float(torch.nn.functional.mse_loss(change.model(x), y).detach())
+    assert 0.5 < start < 1.5  # the variance of the targets is 1

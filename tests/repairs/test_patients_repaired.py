@@ -122,16 +122,16 @@ def test_a_modern_network_is_left_alone_for_less_than_twenty_steps(make: Callabl
     isograd.repair(model, (x, y), optimizer=factory)  # what is imported at first use
     twin = copy.deepcopy(model)
     optimizer = factory(twin.parameters())
-    ratios = []
-    for _ in range(5):  # in turn; the least, since others share the machine
+    looks, trainings = [], []
+    for _ in range(5):  # in turn, and the least of each: others share the machine
         began = time.process_time()
         done = isograd.repair(model, (x, y), optimizer=factory)
-        cost = time.process_time() - began
+        looks.append(time.process_time() - began)
         assert done.verdict == "healthy"
         began = time.process_time()
-        for _ in range(10):
+        for _ in range(20):
             optimizer.zero_grad()
             F.cross_entropy(twin(x), y).backward()
             optimizer.step()
-        ratios.append(cost / (time.process_time() - began))
-    assert min(ratios) < 2, ratios
+        trainings.append(time.process_time() - began)
+    assert min(looks) < min(trainings)

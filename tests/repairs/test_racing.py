@@ -1,6 +1,7 @@
 """The race: a ladder on which nobody is trained twice; the proof: when it ends."""
 
 import functools
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, cast
@@ -148,6 +149,27 @@ def test_who_is_no_better_than_a_constant_answer_has_to_show_more() -> None:
 
     assert looked(2.2) == (True, 3, 120)
     assert looked(3.0) == (True, 3, 60)
+
+
+def test_who_learned_at_all_is_asked_where_there_are_no_more_seeds() -> None:
+    # Every run learns and none did before: 1.25/64. Student's test alone gives 0.1 for three.
+    def told(seeds: int) -> tuple[bool, bool]:
+        before = Told((20, (2.302, 2.3026, 2.3012, 2.302, 2.302)))
+        after = Told((20, (2.28, 2.247, 2.09, 2.302, 2.302)))
+        *_, found = prove(
+            cast("Series", before),
+            cast("Series", after),
+            seeds=range(seeds),
+            steps=20,
+            untrained=(2.3026,),
+            afford=lambda _: True,
+            spend=lambda _: None,
+            early=False,
+        )
+        return found.better, math.isnan(found.bar)
+
+    assert told(3) == (True, False)
+    assert told(5) == (False, True)  # looking in several ways would cost what more seeds tell
 
 
 def test_a_gain_of_changing_size_gets_further_seeds_and_none_gets_none() -> None:

@@ -60,9 +60,12 @@ class InitHead(Remedy):
             return "the targets of the batch do not fit the outputs one to one"
         if value is None or not value > self.above * guess:
             return f"the loss starts at {number(value or 0.0)}, where guessing has {number(guess)}"
-        spread = record.fact("output.spread") or record.fact("output.rms") or 1.0
-        unit = math.sqrt(guess) if kind == "mse" else 1.0  # that of the targets
-        factor = min(1.0, self.size * unit / spread)
+        size = record.fact("output.rms") or 1.0
+        if kind == "mse":  # all that the samples' outputs have in common is off the new bias
+            unit = math.sqrt(guess)  # that of the targets
+        else:
+            size, unit = record.fact("output.spread") or size, 1.0
+        factor = min(1.0, self.size * unit / size)
         told = tensor_of(case.batch, None)
         lines = [
             f"targets = {told}  # of the batch; those of the whole training set are better"

@@ -121,7 +121,10 @@ class NormalizationStatistics(Remedy):
 
     @property
     def invasive(self) -> int:
-        """A momentum is a value; norms of another kind are another architecture."""
+        """Norms of another kind are another architecture; momentum and eps are values.
+
+        What a norm of single values passes on is a constant: without it nothing is lost.
+        """
         return FAMILIES.index("optimizer" if self.by == "momentum" else self.family)
 
     def variants(self) -> tuple[Remedy, ...]:

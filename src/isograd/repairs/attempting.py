@@ -13,7 +13,7 @@ from isograd.remedies import Case
 from isograd.repairs.budget import Budget
 from isograd.repairs.choosing import akin, gained, mends_loss, shown_after, structural
 from isograd.repairs.comparing import SMALLEST, Comparison
-from isograd.repairs.judging import judge_of, starts
+from isograd.repairs.judging import chance_of, judge_of, starts
 from isograd.repairs.planning import Candidates, candidates
 from isograd.repairs.proving import FEWEST, MOST_BYTES, Series, prove
 from isograd.repairs.racing import Race, Runner, affordable
@@ -104,7 +104,7 @@ class Attempt:
         self.budget, self.seed = budget, seed
         self.dropped: dict[str, str] = {}
         self.judge = judge_of(case, supply, found.treatments, seed)
-        self.chance = case.record.fact("loss.chance") if self.judge.measure == "loss" else None
+        self.chance = chance_of(case, self.judge)
         self._starts = starts(case, self.judge)
         self._first = min(max(budget.steps // RUNGS, FEWEST_STEPS), MOST_STEPS_A_RUNG)
         self._race = Race(start, supply, self.judge, seed, self._starts, self._first)

@@ -37,14 +37,18 @@ def judge_of(case: Case, supply: Supply, treatments: Collection[Treatment], seed
     )
 
 
+def chance_of(case: Case, by: Judge) -> float | None:
+    """Score of a constant answer, where scores are losses and it is known."""
+    return case.record.fact("loss.chance") if by.measure == "loss" else None
+
+
 def starts(case: Case, by: Judge) -> tuple[float, ...]:
     """Scores of who has learned nothing: a constant answer, the network before training.
 
     A third, of a constant answer again, for a network that was trained before: what it has learned
     can be lost.
     """
-    untrained = by(case.model)
-    chance = case.record.fact("loss.chance") if by.measure == "loss" else None
+    untrained, chance = by(case.model), chance_of(case, by)
     known = {"line": 1.0, "variance": 1.0}
     known["classes"] = math.log(case.record.fact("target.classes") or 1)
     blind = known.get(by.measure, chance)

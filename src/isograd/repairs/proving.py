@@ -141,7 +141,9 @@ def prove(
                 break
     count = min(len(before), len(after))
     both = before.first(count), after.first(count)
-    return *both, compared(*both, untrained, level, smallest)
+    # More seeds tell more than a bar does; with the fewest it is what there is.
+    bar = len(seeds) <= FEWEST
+    return *both, compared(*both, untrained, level, smallest, bar=bar)
 
 
 def compared(
@@ -150,6 +152,8 @@ def compared(
     untrained: Sequence[float],
     level: float,
     smallest: float = SMALLEST,
+    *,
+    bar: bool = False,
 ) -> Comparison:
     """Two trials on the same seeds.
 
@@ -161,6 +165,7 @@ def compared(
             run does not decide. The lowest that the change is below in every run.
         level: of the test.
         smallest: part of the score that a gain must be.
+        bar: whether to judge by who has learned at all, too.
     """
     finite = [u for u in untrained if math.isfinite(u)]
     worst = next(
@@ -177,7 +182,7 @@ def compared(
         tuple(min(score, worst) for score in after.scores),
         level,
         smallest,
-        worst - TELLS * abs(worst),
+        worst - TELLS * abs(worst) if bar else math.nan,
     )
 
 
