@@ -9,7 +9,7 @@ from isograd.errors import IsogradError
 from isograd.findings import Diagnosis, Finding, Severity
 from isograd.probe.measuring import measure
 from isograd.probe.rehearsal import rehearse
-from isograd.remedies import Case
+from isograd.remedies import REMEDIES, Case
 from isograd.repairs.budget import Budget
 from isograd.repairs.choosing import akin, gained, mends_loss, shown_after, structural
 from isograd.repairs.comparing import SMALLEST, Comparison
@@ -20,7 +20,7 @@ from isograd.repairs.racing import Race, Runner, affordable
 from isograd.repairs.rehearsing import looked_again, off_scale
 from isograd.repairs.result import Trial
 from isograd.repairs.supply import Supply
-from isograd.repairs.treatments import Trainee, Treatment
+from isograd.repairs.treatments import Trainee, Treatment, treatment
 
 MOST_SEEDS = 5
 """Runs of the proof: more seeds prove more than longer runs do."""
@@ -57,6 +57,8 @@ SMALL = 100
 """Steps of a budget below which looking again would take as long as all the rest."""
 MOST = 12
 """Changes that are tried at most, however large the budget."""
+RATES = ("lr-too-low", "lr-too-high")
+"""What a learning rate can be."""
 NOT_TRIED = "not tried: the budget allows fewer candidates"
 
 
@@ -287,8 +289,28 @@ class Attempt:
             return [], True
         case = self._with(trainee, replace(diagnosis, findings=found))
         made = {plan.remedy for plan in change.plans}
-        more = candidates(case, self.allow).treatments
+        more = list(candidates(case, self.allow).treatments)
+        if not any(_of_rate(t) for t in more):
+            more += self._other_rate(case)
         return [t for t in more if t.plans[0].remedy not in made], runner.broke is not None
+
+    def _other_rate(self, case: Case) -> list[Treatment]:
+        """The learning rate that fits a changed network, where the one of the old does not.
+
+        Findings about rates are about what cannot be right. What was chosen for weights ten times
+        as large, or for raw inputs, may be right and slow; a race tells.
+
+        Args:
+            case: the changed network.
+        """
+        if "optimizer" not in self.allow:
+            return []
+        off = tuple(Finding("IG304", Severity.WARNING, cause, "") for cause in RATES)
+        remedy = next(r for r in REMEDIES if r.code == "optimizer-lr")
+        plan = remedy.plan(replace(case, diagnosis=replace(case.diagnosis, findings=off)))
+        if isinstance(plan, str):
+            return []
+        return [treatment(remedy, plan, len(RATES), aside=False, pressing=False)]
 
     def _with(self, now: Trainee, diagnosis: Diagnosis) -> Case:
         own = replace(self.case, model=now.model, loss=now.loss, optimizer=now.optimizer)

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from isograd.remedies import FAMILIES
@@ -60,12 +60,17 @@ def ranked(runners: Sequence["Runner"], starts: Sequence[float]) -> list["Runner
     if start is None:
         return list(runners)
 
+    blind = start == starts[1] > starts[0]
+    gain = _gain_from(start, runners, blind=blind)
+
     def best(of: Sequence["Runner"]) -> float:
-        return max((start - r.score for r in of), default=0.0)
+        return max(map(gain, of), default=0.0)
 
     last = list["Runner"]()
     for mends in (_of_loss, _covers, _opens):
-        if best([r for r in runners if _first(r.treatment) and mends(r.treatment)]) > 0:
+        those = [r for r in runners if _first(r.treatment) and mends(r.treatment)]
+        # Outputs that were all zero and are random now cost something at first.
+        if those and (mends is _opens or best(those) > 0):
             last = [r for r in runners if not mends(r.treatment)]
             break
     groups = [_without(runners, last)]
@@ -74,10 +79,10 @@ def ranked(runners: Sequence["Runner"], starts: Sequence[float]) -> list["Runner
     if data and best(data) >= DATA * best(raw):
         groups = [_without(groups[0], raw), raw]
     modest = [r for r in groups[0] if not structural(r.treatment)]
-    if modest and best(modest) >= MODEST * best(groups[0]):
+    if modest and not blind and best(modest) >= MODEST * best(groups[0]):
         groups[:1] = [modest, _without(groups[0], modest)]
     groups.append(last)
-    return [r for group in groups for r in _ranked(group, start, best(group))]
+    return [r for group in groups for r in _ranked(group, gain)]
 
 
 def gained(runners: Sequence["Runner"], starts: Sequence[float]) -> float | None:
@@ -163,10 +168,29 @@ def better_half(runners: Sequence["Runner"], starts: Sequence[float]) -> list["R
     return kept
 
 
-def _ranked(runners: Sequence["Runner"], start: float, best: float) -> list["Runner"]:
+def _gain_from(
+    start: float, runners: Sequence["Runner"], *, blind: bool
+) -> Callable[["Runner"], float]:
+    """What a runner gained from a start.
+
+    Args:
+        start: score of who has learned nothing.
+        runners: all of them.
+        blind: whether nobody is below a constant answer's score yet, and the untrained network's,
+            the start, is above it. Then by the logarithm: from 2500, where chance is 2.3, those
+            that come to 240 and to 2.7 have gained 90 and 99.9 percent, and are not alike.
+    """
+    if blind and min(r.score for r in runners) > 0 and math.isfinite(start):
+        return lambda runner: math.log(start / runner.score)
+    return lambda runner: start - runner.score
+
+
+def _ranked(runners: Sequence["Runner"], gain: Callable[["Runner"], float]) -> list["Runner"]:
+    best = max(map(gain, runners), default=0.0)
+
     def near(runner: "Runner") -> bool:
         part = COMPLETE if runner.treatment.completes else ENOUGH
-        return start - runner.score >= part * best
+        return gain(runner) >= part * best
 
     def key(runner: "Runner") -> tuple[int, ...]:
         what = runner.treatment
@@ -175,11 +199,9 @@ def _ranked(runners: Sequence["Runner"], start: float, best: float) -> list["Run
     found: list[Runner] = []
     for _, alike in itertools.groupby(sorted(filter(near, runners), key=key), key):
         of_kind = list(alike)
-        most = max(start - r.score for r in of_kind)
+        most = max(map(gain, of_kind))
         equal = [
-            r
-            for r in of_kind
-            if start - r.score >= (1 - EQUAL * ("init" in r.treatment.families)) * most
+            r for r in of_kind if gain(r) >= (1 - EQUAL * ("init" in r.treatment.families)) * most
         ]
         found += equal + sorted(_without(of_kind, equal), key=lambda r: r.score)
     return found + sorted(_without(runners, found), key=lambda r: r.score)

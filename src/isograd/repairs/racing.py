@@ -112,7 +112,11 @@ class Race:
             ahead = 2 if both else -(-len(runners) // 2)
             if ahead < 2 or self.steps + ahead * rung > end:
                 return ranked(runners, self.starts)
-            runners = runners if both else self._better_half(runners, rung)
+            if not both:
+                # Who has been on the next rung before goes there at no cost.
+                free = [r for r in runners if 2 * rung in r.scores]
+                kept = self._better_half(runners, rung)
+                runners = [r for r in runners if any(r is one for one in (*kept, *free))]
             rung *= 2
 
     def climb(self, runner: Runner, rung: int) -> bool:

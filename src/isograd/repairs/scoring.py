@@ -208,7 +208,7 @@ def _called(model: nn.Module, batch: Batch) -> Any:
 
 
 def calibrated(logits: Tensor, labels: Tensor) -> float:
-    """Smallest mean divergence from the labels [nats] over factors on the logits.
+    """Smallest mean divergence from the labels [nats] over factors on the logits, 0 among them.
 
     Args:
         logits: [samples, classes]
@@ -231,7 +231,7 @@ def calibrated(logits: Tensor, labels: Tensor) -> float:
         value = float(whole.log().mean()) - factor * right
         return value, float((part.mul_(x).sum(1) / whole).mean()) >= right
 
-    low, high, lowest = -1, len(FACTORS), math.inf
+    low, high, lowest = -1, len(FACTORS), math.log(x.shape[1])  # of the factor 0
     while high - low > 1:  # downhill: convex, so that one valley is all there is
         middle = (low + high) // 2
         value, uphill = left(FACTORS[middle])
