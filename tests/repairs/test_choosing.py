@@ -55,6 +55,18 @@ def test_values_are_preferred_to_architecture_unless_that_gains_much_more() -> N
     assert [r.treatment.name for r in both] == ["x", "values"]
 
 
+def test_scores_that_have_blown_up_are_told_apart_by_their_logarithm() -> None:
+    head, whole = runner("head", 235.0, invasive=2), runner("whole", 2.7, invasive=2, aside=True)
+    assert [r.treatment.name for r in ranked((head, whole), (2.3, 2534.0))] == ["whole", "head"]
+    # Nobody has learned: that values are changed and nothing else is no merit yet.
+    completes = runner("completes", 0.093, invasive=4, completes=True)
+    values = runner("values", 0.1, invasive=2)
+    assert ranked((values, completes), (0.09, 467.0))[0] is completes
+    # What is below a constant answer counts from there, and as it is.
+    learned = runner("learned", 1.0, invasive=2, aside=True)
+    assert ranked((runner("own", 1.2, invasive=2), learned), (2.3, 2534.0))[1] is learned
+
+
 def test_data_that_are_the_first_cause_are_mended_before_a_norm_that_bears_them() -> None:
     norm = runner("norm", 0.5, invasive=6, families=("normalization",))
     data = runner("data", 1.8, invasive=1, families=("preprocessing",))
@@ -116,6 +128,9 @@ def test_an_activation_behind_the_logits_is_taken_away_before_what_learns_beside
     opened = runner("open", 2.2, plans=(plan,), families=("activation",), invasive=4, pressing=True)
     scaled = runner("scaled", 1.0, families=("init",), invasive=2, pressing=True)
     assert order(scaled, opened) == ["open", "scaled"]
+    # Outputs that were all zero are random at first, which costs something.
+    dear = runner("open", 2.9, plans=(plan,), families=("activation",), invasive=4, pressing=True)
+    assert order(scaled, dear) == ["open", "scaled"]
     mild = runner("open", 2.2, plans=(plan,), families=("activation",), invasive=4)
     assert order(scaled, mild)[0] == "scaled"  # no error: both may stand
 

@@ -59,6 +59,17 @@ def test_nobody_is_trained_twice() -> None:
     assert best.score == best.scores[6]
 
 
+def test_who_was_on_the_next_rung_goes_there_whatever_the_score_on_this_one() -> None:
+    torch.manual_seed(0)
+    race = race_of(case_of(he(mlp(64, 40, 10))))
+    known = race.run([Treatment(labels=(name,)) for name in "ab"], 0)[0]
+    assert race.climb(known, 3)
+    assert race.climb(known, 6)
+    known.scores[3] = 9.0
+    order = race.run([Treatment(labels=(name,)) for name in "cde"], 100, [known])
+    assert any(one is known for one in order)
+
+
 def test_a_race_ends_where_its_budget_does() -> None:
     torch.manual_seed(0)
     race = race_of(case_of(he(mlp(64, 40, 10))))

@@ -66,6 +66,7 @@ def test_a_scale_of_the_outputs_does_not_count(scale: float) -> None:
 def test_no_network_is_worse_than_chance_and_no_number_is_worst() -> None:
     x, y = logits()
     assert calibrated(-x, y) <= math.log(5) + 1e-3
+    assert calibrated(-1e6 * x, y) <= math.log(5)  # however large the outputs
     assert calibrated(x * float("nan"), y) == math.inf
 
 

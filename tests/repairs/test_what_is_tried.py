@@ -67,10 +67,10 @@ def test_what_stands_behind_an_error_is_mended_with_it(seed: int, second: str) -
     assert float(model(x).detach().max()) == 0.0
     adam = functools.partial(torch.optim.Adam, lr=1e-3)
     done = isograd.repair(model, batch, F.mse_loss, optimizer=adam, data=[batch] * 8)
-    assert done.verdict == "improved", str(done)  # not yet better than a constant answer
-    assert done.remedies == ("output-activation", second)
+    assert done.verdict in ("improved", "repaired"), str(done)  # 16 is a constant answer
+    assert done.remedies[:2] == ("output-activation", second)
     # 16 is the variance of the targets.
-    assert "A constant answer comes to 16:" in done.reason
+    assert ("A constant answer comes to 16:" in done.reason) is (done.verdict == "improved")
 
 
 @pytest.mark.parametrize(
@@ -304,3 +304,32 @@ def test_half_precision_and_raw_targets_are_mended_together() -> None:
     case = Case(model, batch, diagnose(measure(model, batch, loss)), loss)
     found = [t.name for t in candidates(case, FAMILIES).treatments]
     assert found[0] == "preprocess-targets + optimizer-precision", found
+
+
+def test_a_rate_that_was_chosen_for_other_weights_is_changed_with_them() -> None:
+    torch.manual_seed(0)
+    model = mlp(64, 64, 64, 64, 10)
+    for p in model.parameters():
+        nn.init.normal_(p) if p.ndim > 1 else nn.init.zeros_(p)
+    x, y = data.digits(1024)
+    batches = list(zip(x.split(64), y.split(64), strict=True))
+    done = isograd.repair(
+        model,
+        batches[0],
+        F.cross_entropy,
+        optimizer=torch.optim.SGD(model.parameters(), lr=0.001),
+        data=batches,
+        budget=190,
+    )
+    assert done.remedies[0].startswith("init-")
+    assert done.remedies[1:] == ("optimizer-lr",)
+    assert done.optimizer is not None
+    assert done.optimizer.param_groups[0]["lr"] > 0.01
+    # Nobody asked for it where changes of the optimizer are not allowed.
+    allow = [family for family in FAMILIES if family != "optimizer"]
+    kept = isograd.repair(
+        model, batches[0], F.cross_entropy,
+        optimizer=torch.optim.SGD(model.parameters(), lr=0.001),
+        data=batches, budget=190, allow=allow,
+    )  # fmt: skip
+    assert "optimizer-lr" not in kept.remedies

@@ -57,6 +57,8 @@ SMALL = 100
 """Steps of a budget below which looking again would take as long as all the rest."""
 MOST = 12
 """Changes that are tried at most, however large the budget."""
+RESCALING = "init", "normalization", "preprocessing"
+"""Families of changes after which weights or what they read have another size."""
 RATES = ("lr-too-low", "lr-too-high")
 """What a learning rate can be."""
 NOT_TRIED = "not tried: the budget allows fewer candidates"
@@ -290,7 +292,7 @@ class Attempt:
         case = self._with(trainee, replace(diagnosis, findings=found))
         made = {plan.remedy for plan in change.plans}
         more = list(candidates(case, self.allow).treatments)
-        if not any(_of_rate(t) for t in more):
+        if set(RESCALING) & set(change.families) and not any(_of_rate(t) for t in more):
             more += self._other_rate(case)
         return [t for t in more if t.plans[0].remedy not in made], runner.broke is not None
 

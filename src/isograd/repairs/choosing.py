@@ -60,7 +60,7 @@ def ranked(runners: Sequence["Runner"], starts: Sequence[float]) -> list["Runner
     if start is None:
         return list(runners)
 
-    blind = start == starts[1] > starts[0]
+    blind = len(starts) > 1 and start == starts[1] > starts[0]
     gain = _gain_from(start, runners, blind=blind)
 
     def best(of: Sequence["Runner"]) -> float:
