@@ -1,5 +1,6 @@
 """The choice: what is kept of those that do about as well."""
 
+import math
 from typing import Any
 
 import torch
@@ -58,6 +59,9 @@ def test_values_are_preferred_to_architecture_unless_that_gains_much_more() -> N
 def test_scores_that_have_blown_up_are_told_apart_by_their_logarithm() -> None:
     head, whole = runner("head", 235.0, invasive=2), runner("whole", 2.7, invasive=2, aside=True)
     assert [r.treatment.name for r in ranked((head, whole), (2.3, 2534.0))] == ["whole", "head"]
+    # What gives no finite number on what is held out comes last.
+    lost = runner("lost", math.inf, invasive=2)
+    assert ranked((lost, head, whole), (2.3, 2534.0))[2] is lost
     # Nobody has learned: that values are changed and nothing else is no merit yet.
     completes = runner("completes", 0.093, invasive=4, completes=True)
     values = runner("values", 0.1, invasive=2)
@@ -131,6 +135,8 @@ def test_an_activation_behind_the_logits_is_taken_away_before_what_learns_beside
     # Outputs that were all zero are random at first, which costs something.
     dear = runner("open", 2.9, plans=(plan,), families=("activation",), invasive=4, pressing=True)
     assert order(scaled, dear) == ["open", "scaled"]
+    lost = runner("open", math.inf, plans=(plan,), families=("activation",), pressing=True)
+    assert order(scaled, lost)[0] == "scaled"
     mild = runner("open", 2.2, plans=(plan,), families=("activation",), invasive=4)
     assert order(scaled, mild)[0] == "scaled"  # no error: both may stand
 

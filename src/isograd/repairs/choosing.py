@@ -40,16 +40,17 @@ def ranked(runners: Sequence["Runner"], starts: Sequence[float]) -> list["Runner
     Where a loss that is wrong is the first cause, and an error, changes that leave it as it is come
     last: they may learn faster at first, on top of what stays wrong. So do, where an optimizer that
     does not hold the parameters is that cause, changes that do not hand them over, and, where it is
-    an activation behind the last layer, those that leave that where it is. Where the data
-    are the first cause, changes of the architecture that leave them as they are come last if a
-    change of the data alone gains DATA of what these do. Changes of values and settings come before
-    changes of the architecture if the best of them gains MODEST of what the best of all gains over
-    the untrained network. Otherwise, and among themselves, those that gain ENOUGH of what the best
-    does come first; of them those that complete another, then those that address the first cause,
-    of these those that were made for it, and of these the least invasive. Where they are equally
-    invasive, by their scores; of initializations that gain about the same as the best, the first of
-    the plan. Where nobody gained more than noise, scores say nothing yet, and all keep the plan's
-    order.
+    an activation behind the last layer, those that leave that where it is. Where the data are the
+    first cause, changes of the architecture that leave them as they are come last if a change of
+    the data alone gains DATA of what these do. Changes of values and settings come before changes
+    of the architecture if the best of them gains MODEST of what the best of all gains over the
+    untrained network, unless nobody has learned anything yet (is below a constant answer, where the
+    untrained network was above). Otherwise, and among themselves, those that gain ENOUGH of what
+    the best does come first; of them those that complete another, then those that address the first
+    cause, of these those that were made for it, and of these the least invasive. Where they are
+    equally invasive, by their scores; of initializations that gain about the same as the best, the
+    first of the plan. Where nobody gained more than noise, scores say nothing yet, and all keep the
+    plan's order.
 
     Args:
         runners: in the order in which they were planned.
@@ -70,7 +71,8 @@ def ranked(runners: Sequence["Runner"], starts: Sequence[float]) -> list["Runner
     for mends in (_of_loss, _covers, _opens):
         those = [r for r in runners if _first(r.treatment) and mends(r.treatment)]
         # Outputs that were all zero and are random now cost something at first.
-        if those and (mends is _opens or best(those) > 0):
+        least = -math.inf if mends is _opens else 0.0
+        if those and best(those) > least:
             last = [r for r in runners if not mends(r.treatment)]
             break
     groups = [_without(runners, last)]
@@ -181,7 +183,7 @@ def _gain_from(
             that come to 240 and to 2.7 have gained 90 and 99.9 percent, and are not alike.
     """
     if blind and min(r.score for r in runners) > 0 and math.isfinite(start):
-        return lambda runner: math.log(start / runner.score)
+        return lambda runner: -math.log(runner.score / start)  # of an infinite score: -inf
     return lambda runner: start - runner.score
 
 
