@@ -102,7 +102,10 @@ def test_an_error_that_is_maximized_is_minimized(make: Any, line: str) -> None:
 
 
 def calm_first(
-    *runners: tuple[str, str, float, float], left: int = 200, adaptive: bool = False
+    *runners: tuple[str, str, float, float],
+    left: int = 200,
+    adaptive: bool = False,
+    rungs: tuple[int, ...] = (10,),
 ) -> list[str]:
     """Names in the order that is left.
 
@@ -110,11 +113,13 @@ def calm_first(
         runners: name, family, score after 10 steps, and after 20 at twice the rate.
         left: steps of the budget.
         adaptive: whether the optimizer is.
+        rungs: steps after which they were judged.
     """
     budget, ahead = Budget(left), list[Runner]()
     for name, family, score, _ in runners:
         change = Treatment(labels=(name,), families=(family,))
-        ahead.append(Runner(change, cast(Trainee, None), 0, score=score, scores={10: score}))
+        scores = dict.fromkeys(rungs, score)
+        ahead.append(Runner(change, cast(Trainee, None), 0, score=score, scores=scores))
 
     def stressed(change: Treatment, steps: int) -> float:
         assert (steps, len(ahead) > 1) == (20, True)  # one alone has no rival
@@ -147,6 +152,8 @@ def test_other_activations_at_the_edge_of_stability_come_behind_what_is_calm() -
     assert calm_first(edge, ("norm", "normalization", 2.0, 0.0))[0] == "dks"  # it gains too little
     assert calm_first(edge, norm, adaptive=True)[0] == "dks"
     assert calm_first(edge, norm, left=50)[0] == "dks"  # no steps to ask
+    # What has been trained for 40 steps is asked for as many as there are left.
+    assert calm_first(edge, norm, left=80, rungs=(10, 40))[0] == "norm"
     assert calm_first(edge, second, norm, left=60)[0] == "norm"  # none to ask the second of a kind
 
 

@@ -364,7 +364,9 @@ class Attempt:
             return ahead
         most, edge = 0.0, list[Runner]()
         for runner in ahead:
-            done = max(runner.scores)
+            # As long as there are steps for: a shorter test is better than none.
+            room = [n for n in runner.scores if self.budget.left - 2 * n >= SHORT_PROOF]
+            done = max(room or runner.scores)
             steps, gain = 2 * done, start - runner.scores[done]
             most = most or gain
             if gain < WORTH * most:
