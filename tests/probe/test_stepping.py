@@ -5,7 +5,8 @@ import copy
 import torch
 from torch import nn
 
-from isograd.probe.stepping import Stepper, known_copies
+from isograd.probe.copying import known_copies
+from isograd.probe.stepping import Stepper
 
 
 class Shared(nn.Module):
@@ -53,3 +54,61 @@ def test_weights_that_are_no_numbers_are_seen_whatever_their_type() -> None:
         assert finite(1.0, dtype)
         assert not finite(float("nan"), dtype)
         assert not finite(float("inf"), dtype)
+
+
+class Odd(nn.Module):
+    """Attributes of every kind, among them other modules, and modules that copy themselves."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(4, 4)
+        self.last = nn.Linear(4, 4)
+        self.last.weight = self.first.weight
+        self.again = self.first
+        self.memory = nn.LSTM(4, 4)
+        self.shaped = nn.utils.parametrizations.weight_norm(nn.Linear(4, 4))
+        self.own = CopiesItself()
+        self.seen = [self.first, torch.ones(2)]
+        self.named = {"last": self.last, (1, 2): [0]}
+        self.size = (4, torch.ones(1))
+        self.hooked = nn.Identity()
+        self.hooked.register_forward_hook(self.count)
+        self.counted = 0
+
+    def count(self, *_: object) -> None:
+        self.counted += 1
+
+
+class CopiesItself(nn.Module):
+    def __deepcopy__(self, _: object) -> "CopiesItself":
+        made = CopiesItself()
+        made.copied = True
+        return made
+
+
+def test_modules_are_copied_as_a_deep_copy_would_whatever_they_hold() -> None:
+    model = Odd()
+    made = copy.deepcopy(model, known_copies(model))
+    assert type(made) is Odd
+    assert made.again is made.first is made.seen[0]
+    assert made.named["last"] is made.last
+    assert made.last.weight is made.first.weight
+    assert made.first.weight is not model.first.weight
+    assert made.own.copied
+    assert not hasattr(model.own, "copied")
+    mine = {id(m) for m in model.modules()} | {id(p) for p in model.parameters()}
+    assert not mine & ({id(m) for m in made.modules()} | {id(p) for p in made.parameters()})
+    x = torch.randn(3, 4)
+    made.hooked(x)  # a bound method is that of the copy
+    assert (made.counted, model.counted) == (1, 0)
+    for part in ("first", "last", "shaped"):
+        assert torch.equal(made.get_submodule(part)(x), model.get_submodule(part)(x))
+    assert torch.equal(made.memory(x)[0], model.memory(x)[0])
+    made.named[1, 2].append(1)
+    made.size[1].zero_()
+    assert model.named[1, 2] == [0]
+    assert model.size[1] == 1
+    with torch.no_grad():
+        made.first.weight.zero_()
+    assert bool(model.first.weight.any())
+    assert list(vars(made)) == list(vars(copy.deepcopy(model)))

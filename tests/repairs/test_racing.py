@@ -14,7 +14,7 @@ from isograd.diagnosis import diagnose
 from isograd.findings import Diagnosis
 from isograd.probe.measuring import measure
 from isograd.remedies import Case, Plan
-from isograd.repairs.comparing import SMALLEST
+from isograd.repairs.comparing import LEVEL, SMALLEST
 from isograd.repairs.proving import Series, compared, prove
 from isograd.repairs.racing import Race, Runner, affordable
 from isograd.repairs.rehearsing import FIRST, SETTLED, rehearsed
@@ -160,6 +160,48 @@ def test_who_is_no_better_than_a_constant_answer_has_to_show_more() -> None:
 
     assert looked(2.2) == (True, 3, 120)
     assert looked(3.0) == (True, 3, 60)
+
+
+class Broken(Told):
+    """Runs that all break."""
+
+    def first(self, count: int) -> Trial:
+        return Trial("told", ((math.nan,),) * count, (math.inf,) * count, ("broke",) * count)
+
+
+def test_what_mends_a_break_is_known_by_half_of_the_steps() -> None:
+    # Chance of error of both looks together is still 5 percent: half of it for each.
+    def looked(before: Told, *after: tuple[int, tuple[float, ...]]) -> tuple[bool, float, int, int]:
+        spent: list[int] = []
+        half: Any = Half(*after)
+        *_, found = prove(
+            cast("Series", before),
+            half,
+            seeds=range(3),
+            steps=6,
+            untrained=(2.3,),
+            afford=lambda _: True,
+            spend=spent.append,
+            defined=True,
+        )
+        return found.better, found.level, half.lengths[0], sum(spent)
+
+    learned, not_yet = (2.2, 2.1, 2.25), (2.2, 2.3, 2.25)
+    assert looked(Broken(), (3, learned)) == (True, LEVEL / 2, 3, 27)
+    assert looked(Broken(), (3, not_yet), (6, learned)) == (True, LEVEL / 2, 6, 36)
+    assert looked(Broken(), (3, not_yet), (6, not_yet))[0] is False
+    # Where some run as it is did not break, nothing is shortened.
+    assert looked(Told((6, (2.3,) * 3)), (6, learned)) == (True, LEVEL, 6, 36)
+
+
+class Half(Told):
+    """Runs that can be continued after half of six steps."""
+
+    def go_on(self, steps: int, *, keep: bool) -> int:
+        assert not keep
+        more = sum(steps - done for done in self.lengths)
+        self.lengths = [steps] * len(self.lengths)
+        return more
 
 
 def test_who_learned_at_all_is_asked_where_there_are_no_more_seeds() -> None:

@@ -15,10 +15,11 @@ from torch import nn
 
 from isograd.errors import DataError, InputError, a_kind
 from isograd.probe.borrowing import borrowed, left_alone
+from isograd.probe.copying import known_copies
 from isograd.probe.facts import optimizer_facts
 from isograd.probe.measuring import measure
 from isograd.probe.sharpness import lambda_max
-from isograd.probe.stepping import Stepper, awake, known_copies
+from isograd.probe.stepping import Stepper, awake
 from isograd.records import Number, Reading, Record
 from isograd.sites.batches import Batch, as_batch, beside, check_batched, check_finite
 from isograd.sites.losses import Loss

@@ -1,8 +1,6 @@
 """One step of a training, as everybody who trains a copy does it."""
 
 import cmath
-from collections import OrderedDict
-from typing import Any
 
 import torch
 from torch import nn
@@ -22,42 +20,6 @@ def awake(optimizer: torch.optim.Optimizer) -> str | None:
     rate = max(float(group["lr"]) for group in asleep)
     return (
         f"optimizer: a schedule holds its rate at 0; the copy is trained at initial_lr, {rate:.3g}"
-    )
-
-
-def known_copies(model: nn.Module) -> dict[Any, Any]:
-    """What a deep copy of a model need not look into, as its memo: half of its time.
-
-    Copies of the empty dicts of all modules, mostly of hooks, and of buffers, each with the memory
-    that it fills: what shares that memory shares that of the copy.
-    """
-    memo: dict[Any, Any] = {"torch": {}}  # where torch looks for the memory that it has copied
-    for module in model.modules():
-        for value in vars(module).values():
-            if type(value) in (dict, OrderedDict) and not value:
-                memo[id(value)] = type(value)()
-        for value in vars(module).get("_buffers", {}).values():
-            if type(value) is not torch.Tensor or not _plain(value):
-                continue
-            memory = value.untyped_storage()._cdata
-            if memory not in memo["torch"]:
-                twin = memo[id(value)] = value.clone()
-                memo["torch"][memory] = twin.untyped_storage()
-    return memo
-
-
-def _plain(tensor: torch.Tensor) -> bool:
-    """Whether a clone is all that a deep copy would make of a tensor."""
-    return (
-        tensor.layout == torch.strided
-        and tensor.device.type in ("cpu", "cuda")
-        and not tensor.requires_grad
-        and not tensor.is_quantized
-        and not tensor.is_inference()
-        and not tensor.is_conj()
-        and not tensor.is_neg()
-        and not vars(tensor)
-        and tensor.untyped_storage().nbytes() == tensor.numel() * tensor.element_size()
     )
 
 

@@ -7,11 +7,9 @@ from dataclasses import dataclass, replace
 from isograd.diagnosis import diagnose
 from isograd.errors import IsogradError
 from isograd.findings import Diagnosis, Finding, Severity
-from isograd.probe.measuring import measure
-from isograd.probe.rehearsal import rehearse
 from isograd.remedies import REMEDIES, Case
 from isograd.repairs.budget import Budget
-from isograd.repairs.choosing import akin, gained, mends_loss, shown_after, structural
+from isograd.repairs.choosing import akin, gained, mends_break, mends_loss, shown_after, structural
 from isograd.repairs.comparing import SMALLEST, Comparison
 from isograd.repairs.judging import chance_of, judge_of, starts
 from isograd.repairs.planning import Candidates, candidates
@@ -21,6 +19,7 @@ from isograd.repairs.rehearsing import looked_again, off_scale
 from isograd.repairs.result import Trial
 from isograd.repairs.supply import Supply
 from isograd.repairs.treatments import Trainee, Treatment, treatment
+from isograd.repairs.untouched import look_after
 
 MOST_SEEDS = 5
 """Runs of the proof: more seeds prove more than longer runs do."""
@@ -199,6 +198,7 @@ class Attempt:
                 early=2 * FEWEST * size <= MOST_BYTES,
                 # What is wrong by definition is worth a change as soon as that is sure.
                 smallest=0.0 if mends_loss(change) else SMALLEST,
+                defined=mends_break(change),
             )
             done.append(Proof(change, *trials))
             if done[-1].comparison.better:
@@ -219,18 +219,7 @@ class Attempt:
         """
         if change.name not in self._after:
             done = change.start(self.case, self.seed)
-            seen = measure(done.model, self.case.batch, done.loss, seed=self.seed)
-            reading = rehearse(
-                done.model,
-                self.case.batch,
-                done.loss,
-                seen,
-                optimizer=done.optimizer,
-                data=None,
-                steps=0,
-                seed=self.seed,
-                sharpness=curvature,
-            )
+            reading = look_after(self.case, change, done, curvature=curvature, seed=self.seed)
             self._after[change.name] = (done, diagnose(reading))
         return self._after[change.name]
 

@@ -136,6 +136,11 @@ def mends_loss(treatment: "Treatment") -> bool:
     return _first(treatment) and _of_loss(treatment)
 
 
+def mends_break(treatment: "Treatment") -> bool:
+    """Whether it mends values or gradients that are no numbers, the first cause."""
+    return _first(treatment) and any(p.remedy == "gradient-finite" for p in treatment.plans)
+
+
 def _of_loss(treatment: "Treatment") -> bool:
     return "loss" in treatment.families
 

@@ -98,6 +98,7 @@ def prove(
     spend: Callable[[int], None],
     early: bool = True,
     smallest: float = SMALLEST,
+    defined: bool = False,
 ) -> tuple[Trial, Trial, Comparison]:
     """Trains both from seed after seed, until the change is known to be better or seeds run out.
 
@@ -111,6 +112,8 @@ def prove(
         spend: told the steps that were taken.
         early: whether to look before the end, where a clear gain ends the proof.
         smallest: part of the score that a gain must be.
+        defined: whether it mends what is wrong by definition: if then every run as it is breaks,
+            which is known before any with the change begins, half of the steps may do.
     """
     level = LEVEL if len(seeds) <= FEWEST else REPEATED
     looks = [steps // part for part in LOOKS if steps // part >= SHORTEST_LOOK]
@@ -127,6 +130,18 @@ def prove(
             level -= EARLY / len(LOOKS) * level / LEVEL  # the share of the looks at the end
             for series in (before, after):
                 spend(series.go_on(further, keep=further < steps))
+    if defined and len(seeds) <= FEWEST and not len(after) and steps >= SHORTEST_LOOK:
+        for seed in seeds[len(before) :]:
+            spend(before.run(seed, steps))
+        if all(before.first(len(seeds)).broke):
+            for seed in seeds:
+                spend(after.run(seed, steps // 2, keep=True))
+            both = before.first(len(seeds)), after.first(len(seeds))
+            level /= 2  # one half for this look, the other for that at the end
+            found = compared(*both, untrained, level, smallest, bar=True)
+            if found.better:
+                return *both, found
+            spend(after.go_on(steps, keep=False))
     for place, seed in enumerate(seeds):
         missing = (len(before) <= place) + (len(after) <= place)
         if place >= FEWEST and not afford(missing * steps):

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from isograd.errors import InputError
-from isograd.probe.stepping import awake, known_copies
+from isograd.probe.copying import known_copies
+from isograd.probe.stepping import awake
 from isograd.remedies import Case, Plan, Remedy
 
 AS_IT_IS = "as it is"
