@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from isograd.remedies import Plan
-from isograd.repairs.choosing import better_half, gained, mends_loss, ranked, shown_after
+from isograd.repairs.choosing import better_half, by_definition, gained, ranked, shown_after
 from isograd.repairs.racing import Runner
 from isograd.repairs.treatments import Trainee, Treatment
 
@@ -142,7 +142,18 @@ def test_an_activation_behind_the_logits_is_taken_away_before_what_learns_beside
 
 
 def test_a_loss_that_is_wrong_is_mended_as_soon_as_that_is_sure() -> None:
-    assert mends_loss(Treatment(families=("loss",), pressing=True))
-    assert not mends_loss(Treatment(families=("loss",)))
-    assert not mends_loss(Treatment(families=("loss",), pressing=True, cause=1))
-    assert not mends_loss(Treatment(families=("init",), pressing=True))
+    assert by_definition(Treatment(families=("loss",), pressing=True))
+    assert not by_definition(Treatment(families=("loss",)))
+    assert not by_definition(Treatment(families=("loss",), pressing=True, cause=1))
+    assert not by_definition(Treatment(families=("init",), pressing=True))
+
+
+def test_a_format_in_which_updates_round_to_nothing_is_changed_as_soon_as_that_is_sure() -> None:
+    def one(*remedies: str, cause: int = 0) -> Treatment:
+        plans = tuple(Plan(remedy, "") for remedy in remedies)
+        return Treatment(families=("optimizer",), cause=cause, plans=plans)
+
+    assert by_definition(one("optimizer-precision"))
+    assert not by_definition(one("optimizer-precision", cause=1))
+    assert not by_definition(one("optimizer-lr"))
+    assert not by_definition(one("optimizer-precision", "init-critical"))

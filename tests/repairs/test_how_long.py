@@ -14,7 +14,9 @@ from isograd.repairs.result import Trial
 from isograd.repairs.treatments import Treatment
 
 
-def proved(left: int, *, better: bool, kinds: str, shows: int = 0) -> tuple[list[str], int, str]:
+def proved(
+    left: int, *, better: bool, kinds: str, shows: int = 0, late: int = 0
+) -> tuple[list[str], int, str]:
     """Names that were put to the proof, the length of its runs, and the one that was kept.
 
     Args:
@@ -22,6 +24,7 @@ def proved(left: int, *, better: bool, kinds: str, shows: int = 0) -> tuple[list
         better: whether the last of the changes passes.
         kinds: of the changes, `v` of values and `a` of the architecture; named a0, v1, …
         shows: steps after which the first had gained in the race.
+        late: steps over which what was found adds up.
     """
     changes = [
         Treatment(
@@ -53,7 +56,7 @@ def proved(left: int, *, better: bool, kinds: str, shows: int = 0) -> tuple[list
     )
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("isograd.repairs.attempting.prove", prove)
-        kept = Attempt.prove(cast(Attempt, over), changes)
+        kept = Attempt.prove(cast(Attempt, over), changes, late=late)
     assert budget.left >= 0
     return asked, lengths.pop(), kept.change.name
 
@@ -70,3 +73,9 @@ def test_a_proof_is_as_long_as_the_race_took_to_show_something() -> None:
     assert proved(156, better=True, kinds="va", shows=12)[1] == 15
     assert proved(156, better=True, kinds="v", shows=24) == (["v0"], 24, "v0")
     assert proved(156, better=True, kinds="v", shows=48)[1] == 26  # three seeds are needed
+
+
+def test_what_adds_up_over_steps_takes_runs_as_long_as_three_seeds_allow() -> None:
+    assert proved(156, better=True, kinds="v", late=10) == (["v0"], 19, "v0")
+    assert proved(156, better=True, kinds="v", late=24)[1] == 24
+    assert proved(156, better=True, kinds="va", late=100, shows=12) == (["v0"], 26, "v0")

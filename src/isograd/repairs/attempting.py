@@ -9,11 +9,18 @@ from isograd.errors import IsogradError
 from isograd.findings import Diagnosis, Finding, Severity
 from isograd.remedies import REMEDIES, Case
 from isograd.repairs.budget import Budget
-from isograd.repairs.choosing import akin, gained, mends_break, mends_loss, shown_after, structural
+from isograd.repairs.choosing import (
+    akin,
+    by_definition,
+    gained,
+    mends_break,
+    shown_after,
+    structural,
+)
 from isograd.repairs.comparing import SMALLEST, Comparison
 from isograd.repairs.judging import chance_of, judge_of, starts
 from isograd.repairs.planning import Candidates, candidates
-from isograd.repairs.proving import FEWEST, MOST_BYTES, Series, prove
+from isograd.repairs.proving import FEWEST, FEWEST_STEPS, MOST_BYTES, Series, prove, shape
 from isograd.repairs.racing import Race, Runner, affordable
 from isograd.repairs.rehearsing import looked_again, off_scale
 from isograd.repairs.result import Trial
@@ -21,12 +28,6 @@ from isograd.repairs.supply import Supply
 from isograd.repairs.treatments import Trainee, Treatment, treatment
 from isograd.repairs.untouched import look_after
 
-MOST_SEEDS = 5
-"""Runs of the proof: more seeds prove more than longer runs do."""
-SHORTEST = 20
-"""Steps of a run of the proof below which fewer seeds are better."""
-FEWEST_STEPS = 6
-"""Steps below which a first rung of a race, or a run of the proof, says nothing."""
 RACE = 0.35
 """Part of the budget for finding a change."""
 COMBINE = 0.2
@@ -158,28 +159,24 @@ class Attempt:
         changes = [runner.treatment for runner in ahead]
         return [*self._slower(changes[0]), *changes]
 
-    def prove(self, changes: Sequence[Treatment]) -> Proof:
+    def prove(self, changes: Sequence[Treatment], *, late: int = 0) -> Proof:
         """Puts the first change to the proof, and if it fails the next, as long as steps are left.
 
         After the first comes the first of the other kind: the two are changes of the architecture,
-        and changes of values and settings. Runs are made so short that all seeds can be had, or two
-        proofs, where that leaves them FEWEST_STEPS, and where scores told the changes apart; but as
-        long as it took the first to gain what counts in the race, as far as FEWEST seeds allow.
+        and changes of values and settings.
+
+        Args:
+            changes: in the order of promise.
+            late: steps of training over which what was found adds up.
 
         Returns:
             Of the change that passed, or else came nearest.
         """
-        left, first = self.budget.left, changes[0]
+        first = changes[0]
         others = [c for c in changes[1:] if structural(c) is not structural(first)][:1]
         changes = [first, *others, *(c for c in changes[1:] if c not in others)]
-        most, steps = MOST_SEEDS, left // (2 * MOST_SEEDS)
-        if len(changes) == 1 or not self._shown or steps < FEWEST_STEPS:
-            few = FEWEST + (self._shown and left >= 2 * (FEWEST + 1) * FEWEST_STEPS)
-            most = min(max(left // (2 * SHORTEST), few), MOST_SEEDS)
-            steps = max(1, left // (2 * most))
-        if steps < self._shows:
-            steps = max(steps, min(self._shows, left // (2 * FEWEST)))
-            most = max(FEWEST, min(most, left // (2 * steps)))
+        alone, long = len(changes) == 1 or not self._shown, max(self._shows, late)
+        most, steps = shape(self.budget.left, alone=alone, shown=self._shown, long=long)
         seeds = [self.seed + 101 * k for k in range(1, most + 1)]  # none of the race's
         before = self._series(Treatment())
         size = sum(p.numel() * p.element_size() for p in self.case.model.parameters())
@@ -197,7 +194,7 @@ class Attempt:
                 spend=self.budget.spend,
                 early=2 * FEWEST * size <= MOST_BYTES,
                 # What is wrong by definition is worth a change as soon as that is sure.
-                smallest=0.0 if mends_loss(change) else SMALLEST,
+                smallest=0.0 if by_definition(change) else SMALLEST,
                 defined=mends_break(change),
             )
             done.append(Proof(change, *trials))

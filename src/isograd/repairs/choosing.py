@@ -131,9 +131,13 @@ def _of_data(treatment: "Treatment") -> bool:
     return first and set(treatment.families) == {"preprocessing"}
 
 
-def mends_loss(treatment: "Treatment") -> bool:
-    """Whether it mends the loss, which is the first cause, and an error."""
-    return _first(treatment) and _of_loss(treatment)
+def by_definition(treatment: "Treatment") -> bool:
+    """Whether what it mends is the first cause, and wrong whatever it does to a short training.
+
+    That is a loss that is an error, and a format of numbers in which updates round to nothing.
+    """
+    of_format = treatment.cause == 0 and _of_format(treatment)
+    return of_format or (_first(treatment) and _of_loss(treatment))
 
 
 def mends_break(treatment: "Treatment") -> bool:
@@ -153,6 +157,10 @@ def _first(treatment: "Treatment") -> bool:
 def _covers(treatment: "Treatment") -> bool:
     """Whether it hands all parameters to the user's own optimizer."""
     return any(plan.remedy == "optimizer-coverage" for plan in treatment.plans)
+
+
+def _of_format(treatment: "Treatment") -> bool:
+    return [plan.remedy for plan in treatment.plans] == ["optimizer-precision"]
 
 
 def _opens(treatment: "Treatment") -> bool:

@@ -14,8 +14,12 @@ from isograd.repairs.treatments import Treatment
 
 FEWEST = 3
 """Seeds before anything is concluded."""
-
-
+MOST_SEEDS = 5
+"""Runs of the proof: more seeds prove more than longer runs do."""
+SHORTEST = 20
+"""Steps of a run of the proof below which fewer seeds are better."""
+FEWEST_STEPS = 6
+"""Steps below which a first rung of a race, or a run of the proof, says nothing."""
 LOOKS = 4, 2
 """A proof is looked at after a quarter and after half of its steps."""
 EARLY = 0.005
@@ -85,6 +89,30 @@ class Series:
         losses = tuple(tuple(r.losses) for r in runs)
         scores = tuple(r.score for r in runs)
         return Trial(self.treatment.name, losses, scores, tuple(r.broke for r in runs))
+
+
+def shape(left: int, *, alone: bool, shown: bool, long: int) -> tuple[int, int]:
+    """Seeds of a proof at most, and the steps of each of its runs.
+
+    Runs are made so short that all seeds can be had, or two proofs, where that leaves them
+    FEWEST_STEPS, and where scores told the changes apart; but as long as it takes to show
+    something, as far as FEWEST seeds allow.
+
+    Args:
+        left: steps of the budget.
+        alone: whether no other change will be put to the proof.
+        shown: whether a race told the changes apart.
+        long: steps after which the change showed in the race, or what was found adds up.
+    """
+    most, steps = MOST_SEEDS, left // (2 * MOST_SEEDS)
+    if alone or steps < FEWEST_STEPS:
+        few = FEWEST + (shown and left >= 2 * (FEWEST + 1) * FEWEST_STEPS)
+        most = min(max(left // (2 * SHORTEST), few), MOST_SEEDS)
+        steps = max(1, left // (2 * most))
+    if steps < long:
+        steps = max(steps, min(long, left // (2 * FEWEST)))
+        most = max(FEWEST, min(most, left // (2 * steps)))
+    return most, steps
 
 
 def prove(

@@ -176,7 +176,7 @@ def _tried(attempt: Attempt, found: Candidates, same: Repair, *, late: int) -> R
             reason=f"{reason} {to_do(attempt, late, 0)}",
             skipped=_skipped(attempt, found),
         )
-    proof = attempt.prove(changes)
+    proof = attempt.prove(changes, late=_added_up(attempt.case))
     change, comparison = proof.change, proof.comparison
     trials = proof.before, proof.after
     told = replace(

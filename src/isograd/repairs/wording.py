@@ -3,9 +3,10 @@
 import math
 
 from isograd.findings import Finding
-from isograd.repairs.attempting import FEWEST_STEPS, NOT_TRIED, Attempt
+from isograd.repairs.attempting import NOT_TRIED, Attempt
 from isograd.repairs.comparing import Comparison
 from isograd.repairs.planning import Candidates
+from isograd.repairs.proving import FEWEST_STEPS
 from isograd.repairs.result import Trial
 from isograd.repairs.scoring import MEASURES
 from isograd.repairs.treatments import AS_IT_IS
