@@ -298,6 +298,10 @@ def test_forget_gates_stay_open_for_the_length_of_the_sequence(
     assert gate.tolist() == pytest.approx([value] * 11, rel=1e-3)
     assert float(gate[0].sigmoid()) ** steps > 1 / 300  # 1 / e where it is told by the length
     if by == "length":
+        assert (own + given)[:11].tolist() == pytest.approx([-value / 2] * 11, rel=1e-3)
+        # With whole steps it is above 8: the biases of what enters add up, too.
+        state = change.model.get_submodule("layer")(batch[0])[1][1]
+        assert 0.3 < float(state.detach().square().mean().sqrt()) < 3
         with pytest.raises(RemedyError, match=r"of 120 steps 1 would leave 5e-17"):
             remedies.apply("init-forget-bias", _Reader(), batch)
 

@@ -19,7 +19,9 @@ class InitForgetBias(Remedy):
     Does: sets the forget gate's part of the hidden biases to `value` and of the input biases to
         zero: torch adds the two, and draws both around zero, so that half of the state is
         forgotten at every step. `by="length"` sets them to ln(T - 1) for sequences of T steps, of
-        which the state then forgets 1 / T at each.
+        which the state then forgets 1 / T at each, and the input gate's to minus half of that:
+        T values, each of which enters with T ** -0.5, add up to the variance of one, where the
+        sum of whole ones leaves the range of tanh behind.
 
     Needs: an LSTM (nn.LSTM or nn.LSTMCell) with biases whose forget gate starts below half of
         `value`, which leaves more than `nothing` of the state after the whole sequence; by the
@@ -61,14 +63,18 @@ class InitForgetBias(Remedy):
             return "it has no LSTM with biases"
         if not biases:
             return f"the forget gates of its {found} LSTMs start open"
-        body = "\n".join(
-            (
-                "forget = model.get_parameter(name).detach().chunk(4)[1]",
-                'given = model.get_parameter(name.replace("bias_hh", "bias_ih")).detach()',
-                f"nn.init.constant_(forget, {number(value)})",
-                "nn.init.zeros_(given.chunk(4)[1])",
-            )
-        )
+        lines = [
+            "biases = model.get_parameter(name).detach().chunk(4)  # input, forget, cell, output",
+            'given = model.get_parameter(name.replace("bias_hh", "bias_ih")).detach().chunk(4)',
+            f"nn.init.constant_(biases[1], {number(value)})",
+            "nn.init.zeros_(given[1])",
+        ]
+        if self.by == "length":
+            lines += [
+                f"nn.init.constant_(biases[0], {number(-value / 2)})",
+                "nn.init.zeros_(given[0])",
+            ]
+        body = "\n".join(lines)
         kept = float(torch.sigmoid(torch.tensor(value)))
         return Plan(
             self.code,
