@@ -43,6 +43,7 @@ def proved(
         after = (1.0, 1.1, 1.0) if passes else (2.3, 2.2, 2.3)
         return trial, trial, Comparison((2.3, 2.2, 2.3), after)
 
+    case = SimpleNamespace(model=nn.Linear(1, 1))
     over = SimpleNamespace(
         budget=budget,
         _shown=True,
@@ -52,7 +53,8 @@ def proved(
         _starts=(2.3,),
         dropped={},
         _series=lambda one: one,
-        case=SimpleNamespace(model=nn.Linear(1, 1)),
+        case=case,
+        start=case,
     )
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("isograd.repairs.attempting.prove", prove)

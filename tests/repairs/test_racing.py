@@ -17,7 +17,7 @@ from isograd.remedies import Case, Plan
 from isograd.repairs.comparing import LEVEL, SMALLEST
 from isograd.repairs.proving import Series, compared, prove
 from isograd.repairs.racing import Race, Runner, affordable
-from isograd.repairs.rehearsing import FIRST, SETTLED, rehearsed
+from isograd.repairs.rehearsing import FIRST, SETTLED, STALE, rehearsed
 from isograd.repairs.result import Trial
 from isograd.repairs.scoring import Judge, judge
 from isograd.repairs.supply import gather
@@ -171,7 +171,9 @@ class Broken(Told):
 
 def test_what_mends_a_break_is_known_by_half_of_the_steps() -> None:
     # Chance of error of both looks together is still 5 percent: half of it for each.
-    def looked(before: Told, *after: tuple[int, tuple[float, ...]]) -> tuple[bool, float, int, int]:
+    def looked(
+        before: Told, *after: tuple[int, tuple[float, ...]], shows: bool = False
+    ) -> tuple[bool, float, int, int]:
         spent: list[int] = []
         half: Any = Half(*after)
         *_, found = prove(
@@ -182,7 +184,8 @@ def test_what_mends_a_break_is_known_by_half_of_the_steps() -> None:
             untrained=(2.3,),
             afford=lambda _: True,
             spend=spent.append,
-            defined=True,
+            defined=not shows,
+            shows=shows,
         )
         return found.better, found.level, half.lengths[0], sum(spent)
 
@@ -192,6 +195,11 @@ def test_what_mends_a_break_is_known_by_half_of_the_steps() -> None:
     assert looked(Broken(), (3, not_yet), (6, not_yet))[0] is False
     # Where some run as it is did not break, nothing is shortened.
     assert looked(Told((6, (2.3,) * 3)), (6, learned)) == (True, LEVEL, 6, 36)
+    # But where runs go on from where it shows, both are shorter.
+    as_it_is = (3, (2.3,) * 3), (6, (2.3,) * 3)
+    assert looked(Half(*as_it_is[:1]), (3, learned), shows=True) == (True, LEVEL / 2, 3, 18)
+    longer = (3, not_yet), (6, learned)
+    assert looked(Half(*as_it_is), *longer, shows=True) == (True, LEVEL / 2, 6, 36)
 
 
 class Half(Told):
@@ -311,8 +319,15 @@ def test_trouble_that_comes_late_is_waited_for() -> None:
     norm = nn.BatchNorm1d(40, momentum=0.001)
     slow = case_of(nn.Sequential(nn.Linear(64, 40), norm, nn.ReLU(), nn.Linear(40, 10)))
     runner, diagnosis, learned = rehearsal(slow)
-    assert len(runner.losses) == SETTLED
+    assert len(runner.losses) == STALE
     assert diagnosis is not slow.diagnosis
+    assert diagnosis.findings[0].code == "IG502"
+    # What normalizes next to nothing is the same in both modes: it is looked at again.
+    for parameter in slow.model[0].parameters():
+        nn.init.normal_(parameter, std=64**-0.5)
+    runner, diagnosis, learned = rehearsal(slow)
+    assert len(runner.losses) == SETTLED
+    assert diagnosis.healthy
 
 
 @pytest.mark.parametrize(("rate", "steps"), [(0.02, FIRST), (0.3, 40)])

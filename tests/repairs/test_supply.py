@@ -31,6 +31,7 @@ def test_data_are_read_no_further_than_asked_and_not_twice() -> None:
     assert read == list(range(9))
     assert [first_value(b) for b in few.train] == [1, 2]
     assert [first_value(b) for b in more.train] == list(range(1, 9))
+    assert more.train[0] is few.train[0]  # taken apart and checked once
 
 
 def first_value(batch: object) -> int:
@@ -44,6 +45,15 @@ def test_what_is_held_out_is_never_trained_on() -> None:
     assert len(supply.held) * 64 == HELD_SAMPLES
     assert sorted([*held, *train]) == list(range(40))
     assert [int(y[0]) for _, y in supply.items] == [first_value(b) for b in supply.train]
+
+
+@pytest.mark.parametrize(("size", "longest", "taken"), [(64, 19, 23), (64, 8, 20), (256, 9, 10)])
+def test_short_trials_take_fewer_batches_but_as_much_is_held_out(
+    size: int, longest: int, taken: int
+) -> None:
+    supply = gather(batches(40, size), batches(1, size)[0], steps=32, longest=longest)
+    assert len(supply.train) + len(supply.held) == taken
+    assert len(supply.held) * size == HELD_SAMPLES
 
 
 @pytest.mark.parametrize(("count", "held"), [(2, 1), (4, 1), (10, 2)])

@@ -67,6 +67,19 @@ def test_two_steps_of_rehearsal_say_nothing_about_running_statistics() -> None:
     assert isinstance(RunningStatistics().judge(reading), NotApplicable)
 
 
+def test_the_momentum_tells_sooner_that_initial_statistics_stay_in_use() -> None:
+    def judged(momentum: float, batches: int) -> object:
+        facts = {"norm.momentum": momentum, "norm.tracked": batches, "norm.eval_gap": 0.5}
+        reading = with_history(chain(2), chain(2, facts=facts, step=batches), losses=[2.3, 2.2])
+        return RunningStatistics().judge(reading)
+
+    assert isinstance(judged(0.001, 16), Finding)
+    assert isinstance(judged(0.001, 15), NotApplicable)
+    # 0.01 leaves 85 % after 16 batches, but 74 % after thirty.
+    assert isinstance(judged(0.01, 16), NotApplicable)
+    assert isinstance(judged(0.01, 30), Passed)
+
+
 def test_dropout_takes_the_blame_for_a_gap_that_is_not_stale() -> None:
     reading = _rehearsed(momentum=0.1, gap=1.5)
     sites = (*reading.last.sites, Site("drop", "dropout", "Dropout", 3, (16, 7), (0,)))

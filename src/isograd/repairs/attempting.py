@@ -196,6 +196,7 @@ class Attempt:
                 # What is wrong by definition is worth a change as soon as that is sure.
                 smallest=0.0 if by_definition(change) else SMALLEST,
                 defined=mends_break(change),
+                shows=self.start is not self.case,
             )
             done.append(Proof(change, *trials))
             if done[-1].comparison.better:

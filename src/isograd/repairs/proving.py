@@ -127,6 +127,7 @@ def prove(
     early: bool = True,
     smallest: float = SMALLEST,
     defined: bool = False,
+    shows: bool = False,
 ) -> tuple[Trial, Trial, Comparison]:
     """Trains both from seed after seed, until the change is known to be better or seeds run out.
 
@@ -142,6 +143,7 @@ def prove(
         smallest: part of the score that a gain must be.
         defined: whether it mends what is wrong by definition: if then every run as it is breaks,
             which is known before any with the change begins, half of the steps may do.
+        shows: whether runs go on from where what is wrong shows: half of the steps may do as well.
     """
     level = LEVEL if len(seeds) <= FEWEST else REPEATED
     looks = [steps // part for part in LOOKS if steps // part >= SHORTEST_LOOK]
@@ -158,10 +160,12 @@ def prove(
             level -= EARLY / len(LOOKS) * level / LEVEL  # the share of the looks at the end
             for series in (before, after):
                 spend(series.go_on(further, keep=further < steps))
-    if defined and len(seeds) <= FEWEST and not len(after) and steps >= SHORTEST_LOOK:
+    may = len(seeds) <= FEWEST and not len(after) and steps >= SHORTEST_LOOK
+    if may and (defined or shows):
+        length = steps // 2 if shows else steps
         for seed in seeds[len(before) :]:
-            spend(before.run(seed, steps))
-        if all(before.first(len(seeds)).broke):
+            spend(before.run(seed, length, keep=length < steps))
+        if shows or all(before.first(len(seeds)).broke):
             for seed in seeds:
                 spend(after.run(seed, steps // 2, keep=True))
             both = before.first(len(seeds)), after.first(len(seeds))
@@ -169,7 +173,8 @@ def prove(
             found = compared(*both, untrained, level, smallest, bar=True)
             if found.better:
                 return *both, found
-            spend(after.go_on(steps, keep=False))
+            for series in (before, after) if shows else (after,):
+                spend(series.go_on(steps, keep=False))
     for place, seed in enumerate(seeds):
         missing = (len(before) <= place) + (len(after) <= place)
         if place >= FEWEST and not afford(missing * steps):

@@ -22,7 +22,9 @@ from isograd.sites.chance import chance, uninformed
 from isograd.sites.rates import bold_rate, usual_rate
 
 SETTLED = 32
-"""Steps after which stale running statistics of batch norms show (IG502 asks for thirty)."""
+"""Steps after which running statistics of batch norms that are not stale by then will not be."""
+STALE = 16
+"""Steps after which stale ones show (IG502 asks for as many)."""
 SLOW = 0.01
 """Momentum of a batch norm with which most of its initial statistics are left after so many; only
 then is it worth looking, for the usual 0.1 leaves three percent."""
@@ -73,15 +75,17 @@ def rehearsed(
         ModelError: it raised on a batch of the data.
     """
     diagnosis, late = case.diagnosis, _late_trouble(case.diagnosis)
+    settled = SETTLED if late == STALE else 0
     bold = bold_rate(case.record) is not None
     steps, batches = late or min(FIRST, most), most
     while True:
         own = supply(steps if steps <= FIRST and not late else batches)
         runner.advance(own, steps - len(runner.losses))
         learned = runner.broke is None and _learned(runner, case)
-        if learned and not late and not bold:
+        if learned and not late and not bold and not settled:
             return diagnosis, True
-        last = (learned and not bold) or runner.broke is not None or steps >= most
+        shown = learned and not bold and steps >= settled
+        last = shown or runner.broke is not None or steps >= most
         if late or last or _escaped(runner):
             diagnosis = looked_again(runner, case, diagnosis, runner.seed)
         if last and learned and bold and diagnosis.healthy:
@@ -176,7 +180,7 @@ def _late_trouble(diagnosis: Diagnosis) -> int:
     """Steps after which a network that looks healthy may show what is wrong; 0: none is likely."""
     seen = diagnosis.reading.seen
     if _slow_norms(seen):
-        return SETTLED
+        return STALE
     return EDGE if any(f.cause == "lr-too-high" for f in diagnosis.findings) else 0
 
 

@@ -93,7 +93,8 @@ def repair(
         optimizer = functools.partial(torch.optim.Adam, lr=DEFAULT_LR)
     start = case = Case(model, batch, diagnosis, loss, optimizer)
     source = None if data is None else Source(data, model)
-    supply = functools.partial(gather, source, batch)
+    longest = None if seconds else max(steps // 2, FIRST)
+    supply = functools.partial(gather, source, batch, longest=longest)
     notes, spent, tried, learned = list[str](), 0, "; nothing was trained", None
     able = _can_train(diagnosis) and any(p.requires_grad for p in model.parameters())
     if given is None and (able or not diagnosis.healthy):

@@ -1,6 +1,7 @@
 """Supply: the batches of all trials, in an order of each seed, and a portion held out."""
 
 import itertools
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -52,15 +53,16 @@ class Source:
 
     Args:
         data: batches.
-        model: they are put where it is.
+        model: they are put where it is, where one is given.
 
     Raises:
         DataError: the data cannot be gone through.
     """
 
-    def __init__(self, data: Iterable[Any], model: nn.Module) -> None:
+    def __init__(self, data: Iterable[Any], model: nn.Module | None = None) -> None:
         self._place = place_of(model)
         self._rest, self._taken = _through(data), list[Any]()
+        self._read = list[Batch]()
 
     def __iter__(self) -> Iterator[Any]:
         for place in itertools.count():
@@ -71,14 +73,28 @@ class Source:
                     return
             yield self._taken[place]
 
+    def read(self, like: Batch) -> Iterator[tuple[Any, Batch]]:
+        """The same with each taken apart, and checked when it is first met.
 
-def gather(data: Iterable[Any] | None, batch: Any, steps: int) -> Supply:
+        Raises:
+            DataError: one cannot be read.
+        """
+        for place, item in enumerate(self):
+            if place == len(self._read):
+                self._read.append(_read(item, place, like))
+            yield item, self._read[place]
+
+
+def gather(
+    data: Source | Iterable[Any] | None, batch: Any, steps: int, *, longest: int | None = None
+) -> Supply:
     """Takes batches from the user's data, once.
 
     Args:
         data: batches; the one batch where None. An iterator loses those that are taken.
         batch: what the network was measured on.
         steps: the longest trial; no more batches are taken than it can use.
+        longest: the same where it is known to be shorter, but HELD_SAMPLES are held out still.
 
     Raises:
         DataError: the data cannot be gone through, hold no batch, or one cannot be read.
@@ -88,12 +104,15 @@ def gather(data: Iterable[Any] | None, batch: Any, steps: int) -> Supply:
     taken: list[Batch] = []
     items: list[Any] = []
     held_most = max(1, -(-HELD_SAMPLES // max(first.size, 1)))
+    if longest is not None:
+        steps = min(steps, max(longest, math.ceil(held_most / HELD_SHARE) - held_most))
     if data is not None:
         room = MOST_BYTES
-        for place, item in enumerate(_through(data)):
-            taken.append(_read(item, place, first))
+        source = data if isinstance(data, Source) else Source(data)
+        for item, read in source.read(first):
+            taken.append(read)
             items.append(item)
-            room -= sum(t.numel() * t.element_size() for t in _all(taken[-1]))
+            room -= sum(t.numel() * t.element_size() for t in _all(read))
             if len(taken) >= steps + held_most or room < 0:
                 break
         if not taken:
