@@ -12,7 +12,7 @@ from isograd.probe.facts import optimizer_facts
 from isograd.probe.measuring import measure
 from isograd.probe.stepping import Stepper
 from isograd.records import Reading, Record
-from isograd.remedies import Case
+from isograd.remedies import REMEDIES, Case
 from isograd.repairs.racing import Runner
 from isograd.repairs.scoring import Judge
 from isograd.repairs.supply import Supply
@@ -43,6 +43,12 @@ ESCAPED = 3.0
 BETTER = 1.1
 """Times what was learned by which a calmer rate has to do better for an unusually high one to be at
 fault: where both learn all there is, they differ by less than a tenth of it."""
+FORGETFUL = 2.0
+"""Steps that a recurrence remembers below which it is forgetful: torch's own initialization, which
+passes on 3 ** -0.5, has 1.8 where nothing else helps."""
+LONGER = 2.0
+"""Times what was learned by which a longer memory has to do better for a forgetful recurrence to be
+at fault: where a task needs none, the two learn alike, and seeds differ by half of it."""
 EDGE = 6
 """Steps after which a learning rate beyond the limit of stability has thrown a network off, if it
 does."""
@@ -149,6 +155,51 @@ def _beside_calmer(runner: Runner, case: Case, supply: Supply) -> list[Finding]:
     )
     advice = f"Lower the learning rate from {rate:.3g} to about {factor * rate:.3g}."
     return [Finding("IG304", Severity.WARNING, "lr-too-high", message, remedies=(advice,))]
+
+
+def beside_longer_memory(
+    runner: Runner, case: Case, supply: Callable[[int], Supply], steps: int, diagnosis: Diagnosis
+) -> tuple[Diagnosis, int]:
+    """Where long sequences are forgotten within two steps: whether a longer memory learns far more.
+
+    The network may need no more than it remembers, and learns its last steps in any case; only a
+    training tells.
+
+    Args:
+        runner: has trained the network.
+        case: the network.
+        supply: what it is trained on for so many steps.
+        steps: of either training.
+        diagnosis: what the rules say of it, nothing serious.
+
+    Returns:
+        With a warning where it does, and the steps that the longer memory was trained for.
+    """
+    short = [f for f in diagnosis.findings if f.evidence.get("memory", FORGETFUL) < FORGETFUL]
+    if not short or not diagnosis.healthy:
+        return diagnosis, 0
+    plan = next(r for r in REMEDIES if r.code == "init-recurrent").plan(case)
+    if isinstance(plan, str):
+        return diagnosis, 0
+    longer = Treatment((plan,))
+    other, own = Runner(longer, longer.start(case, runner.seed), runner.seed), supply(steps)
+    runner.advance(own, steps - len(runner.losses))
+    if runner.broke is not None:
+        return looked_again(runner, case, diagnosis, runner.seed), 0
+    taken = other.advance(own, steps)
+    blind, start = chance(case.record), runner.losses[0]
+    less, more = (_learned_by(r.losses[:steps], blind) for r in (runner, other))
+    if other.broke or more <= LONGER * max(less, (1 - LEARNED) * abs(start)):
+        return diagnosis, taken
+    told = (
+        f" In {steps} steps the loss comes to {less:.3g} less than at the start, or than a "
+        f"constant answer; with orthogonal recurrent weights to {more:.3g} less."
+    )
+    found = [
+        replace(f, severity=Severity.WARNING, message=f.message + told) if f in short else f
+        for f in diagnosis.findings
+    ]
+    return replace(diagnosis, findings=tuple(found)), taken
 
 
 def _learned_by(losses: list[float], blind: float | None) -> float:

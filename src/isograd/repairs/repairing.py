@@ -27,6 +27,7 @@ from isograd.repairs.rehearsing import (
     FIRST,
     LONGEST_REHEARSAL,
     SETTLED,
+    beside_longer_memory,
     came_to,
     rehearsed,
     where_it_broke,
@@ -108,6 +109,7 @@ def repair(
             runner = Runner(Treatment(), Treatment().start(case, seed), seed)
             with borrowed(model), left_alone(loss), torch.enable_grad():
                 diagnosis, learned = rehearsed(runner, case, supply, *looks)
+                diagnosis, more = beside_longer_memory(runner, case, supply, looks[0], diagnosis)
         except (DataError, ModelError):
             raise
         except InputError as error:
@@ -121,13 +123,14 @@ def repair(
             if case.has("norm-mode"):  # from there it shows soonest
                 now = runner.trainee
                 start = replace(case, model=now.model, optimizer=now.optimizer)
-            spent = len(runner.losses)
+            own = len(runner.losses)
+            spent = own + more
             tried = came_to(runner, case, learned)
             bold = bold_rate(diagnosis.reading.seen)
-            if spent > FIRST and bold and learned and diagnosis.healthy:
+            if own > FIRST and bold and learned and diagnosis.healthy:
                 notes.append(
                     f"optimizer: the learning rate, {bold:.3g} with what momentum adds up, is "
-                    f"unusually high: what learns for {spent} steps may break later; watch it"
+                    f"unusually high: what learns for {own} steps may break later; watch it"
                 )
     same = Repair("healthy", "", model, loss, _instance(given), diagnosis, notes=tuple(notes))
     if diagnosis.healthy:

@@ -49,7 +49,8 @@ class Recurrence(Rule):
 
     Wrong when: the task needs no long memory; a vanishing gradient over time is then harmless,
         and every plain RNN and most gated ones show it. It becomes a warning only where
-        a rehearsal does not learn.
+        a rehearsal does not learn, and in a repair where a copy that remembers longer learns
+        twice as much.
 
     Do: initialize the recurrent weights orthogonally with gain 1, use an LSTM or GRU (forget
         bias 1), cut the sequence (truncated backpropagation), and clip the gradient norm.
