@@ -27,7 +27,7 @@ ACCEPTED = {
     "unscaled-residual",
     "FWD_COLLAPSE": "init-too-small gain-mismatch missing-normalization missing-residual",
     "SATURATION": "saturating-activation init-too-large dead-output",
-    "DEAD_UNITS": "dead-units lr-too-high",  # the documented cause is a step that was too large
+    "DEAD_UNITS": "dead-units narrow-layer lr-too-high",  # that of a step that was too large
     "DEAD_OUTPUT": "dead-output output-activation",
     "SYMMETRY": "init-constant",
     "RES_VARIANCE": "unscaled-residual",

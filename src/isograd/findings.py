@@ -37,6 +37,7 @@ CAUSES = (
     "exploding-activation",
     "dead-units",
     "dead-output",
+    "narrow-layer",
     "missing-normalization",
     "missing-residual",
     "unscaled-residual",

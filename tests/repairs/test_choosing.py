@@ -66,6 +66,10 @@ def test_scores_that_have_blown_up_are_told_apart_by_their_logarithm() -> None:
     completes = runner("completes", 0.093, invasive=4, completes=True)
     values = runner("values", 0.1, invasive=2)
     assert ranked((values, completes), (0.09, 467.0))[0] is completes
+    # That all outputs moved together is no merit either, beside what a change cannot do without.
+    shifted, leaky = runner("shifted", 16.8), runner("leaky", 24.0, completes=True, invasive=4)
+    assert ranked((shifted, leaky), (16.0, 25.0))[0] is leaky
+    assert ranked((shifted, leaky), (25.0,))[0] is shifted
     # What is below a constant answer counts from there, and as it is.
     learned = runner("learned", 1.0, invasive=2, aside=True)
     assert ranked((runner("own", 1.2, invasive=2), learned), (2.3, 2534.0))[1] is learned

@@ -58,16 +58,17 @@ def dead(seed: int) -> nn.Sequential:
 @pytest.mark.parametrize(
     ("seed", "second", "verdict"),
     [
-        (0, ("init-head", "optimizer-lr"), "repaired"),  # comes below a constant answer
-        (6, ("init-head", "optimizer-lr"), None),  # comes to one, but for roundings
-        (8, ("preprocess-targets",), "improved"),
+        (0, ("init-head", "activation-swap"), "improved"),
+        (6, ("init-head", "activation-swap"), "improved"),
+        (8, ("preprocess-targets", "activation-swap"), "repaired"),  # below a constant answer
     ],
 )
 def test_what_stands_behind_an_error_is_mended_with_it(
-    seed: int, second: tuple[str, ...], verdict: str | None
+    seed: int, second: tuple[str, ...], verdict: str
 ) -> None:
     # Alone, a linear output brings to light that the network starts far off: 17 to 61, where the
-    # dead one has 25; what takes that away does nothing behind a dead rectifier.
+    # dead one has 25; what takes that away does nothing behind a dead rectifier. And two rectifiers
+    # before it die with it: on seeds 6 and 8 the loss then stays at 16 for good.
     x = torch.arange(-1.0, 6.0)[:, None]
     batch = x, 2 * x - 1
     model = dead(seed)
@@ -75,10 +76,17 @@ def test_what_stands_behind_an_error_is_mended_with_it(
     adam = functools.partial(torch.optim.Adam, lr=1e-3)
     done = isograd.repair(model, batch, F.mse_loss, optimizer=adam, data=[batch] * 8)
     assert done.changed, str(done)
-    assert done.verdict == (verdict or done.verdict)
+    assert done.verdict == verdict
     assert done.remedies == ("output-activation", *second)
     # 16 is the variance of the targets.
     assert ("A constant answer comes to 16:" in done.reason) is (done.verdict == "improved")
+    assert done.optimizer is not None
+    for _ in range(1500):
+        done.optimizer.zero_grad()
+        loss = F.mse_loss(done.model(x), batch[1])
+        loss.backward()
+        done.optimizer.step()
+    assert float(loss.detach()) < 1
 
 
 @pytest.mark.parametrize(

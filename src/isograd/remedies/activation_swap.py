@@ -25,6 +25,8 @@ _MODULES = {
     "silu": "nn.SiLU()",
     "tanh": "nn.Tanh()",
 }
+_OF_WEIGHTS = ("saturating-activation", "exploding-activation", "dead-units", "gradient-sign")
+"""Causes in which the weights have a part: new ones are drawn."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,8 @@ class ActivationSwap(Remedy):
     Does: puts another activation in the place of every hidden activation module, and draws the
         weights of plain layers with the gain that the new one needs. The slope of a leaky ReLU is
         that of tailored rectifiers for this depth, or 0.2 where the network is too shallow for it.
-        For SELU, dropout becomes alpha dropout.
+        For SELU, dropout becomes alpha dropout. Weights are kept where all that is wrong is that a
+        layer has one or two rectifiers.
 
     Needs: hidden activations that are modules (a function called in the forward has to be exchanged
         there), no gates, and another kind than the new one.
@@ -49,10 +52,8 @@ class ActivationSwap(Remedy):
     code: ClassVar[str] = "activation-swap"
     family: ClassVar[str] = "activation"
     addresses: ClassVar[tuple[str, ...]] = (
-        "saturating-activation",
-        "exploding-activation",
-        "dead-units",
-        "gradient-sign",
+        *_OF_WEIGHTS,
+        "narrow-layer",
     )
 
     to: str = "relu"
@@ -78,6 +79,9 @@ class ActivationSwap(Remedy):
                     f"modules: write {_MODULES[self.to].split('(')[0]} there"
                 )
             return f"all of its {len(places)} hidden activations are {self.to} already, or gates"
+        narrow = case.has("narrow-layer") and not case.has(*_OF_WEIGHTS)
+        if narrow and self.to == "gelu":
+            return "a layer has few rectifiers, and gelu lets next to nothing through below zero"
         exchanged = {i for p in fitting for i in p.sites}
         slope = _slope(len(exchanged))
         leaky = {"negative_slope": slope} if self.to == "leaky_relu" else {}
@@ -94,7 +98,7 @@ class ActivationSwap(Remedy):
                 body = f"model.set_submodule(name, nn.AlphaDropout({number(p)}))"
                 lines.append(loop("name", [n for n, own in drops if own == p], body))
         act = activation(self.to, **leaky)
-        drawn = drawn_for(found, exchanged, act) if self.redraw else []
+        drawn = drawn_for(found, exchanged, act) if self.redraw and not narrow else []
         if drawn:
             lines.append(drawing(drawn))
             notes.append(LOST)

@@ -84,7 +84,7 @@ def ranked(runners: Sequence["Runner"], starts: Sequence[float]) -> list["Runner
     if modest and not blind and best(modest) >= MODEST * best(groups[0]):
         groups[:1] = [modest, _without(groups[0], modest)]
     groups.append(last)
-    return [r for group in groups for r in _ranked(group, gain)]
+    return [r for group in groups for r in _ranked(group, gain, blind=blind)]
 
 
 def gained(runners: Sequence["Runner"], starts: Sequence[float]) -> float | None:
@@ -200,11 +200,15 @@ def _gain_from(
     return lambda runner: start - runner.score
 
 
-def _ranked(runners: Sequence["Runner"], gain: Callable[["Runner"], float]) -> list["Runner"]:
+def _ranked(
+    runners: Sequence["Runner"], gain: Callable[["Runner"], float], *, blind: bool
+) -> list["Runner"]:
     best = max(map(gain, runners), default=0.0)
+    # Who has learned nothing gained by what all outputs have in common.
+    complete = 0.0 if blind else COMPLETE
 
     def near(runner: "Runner") -> bool:
-        part = COMPLETE if runner.treatment.completes else ENOUGH
+        part = complete if runner.treatment.completes else ENOUGH
         return gain(runner) >= part * best
 
     def key(runner: "Runner") -> tuple[int, ...]:

@@ -16,6 +16,8 @@ OF_ENDS = ("init-head", "init-embedding")
 """Remedies of the first or last layer alone."""
 STATES = {"IG204": "saturating-activation", "IG205": "dead-units"}
 """What a finding says of the units, whatever its cause: that may be mended as well as the cause."""
+NARROW = "narrow-layer"
+"""A cause that is a mere remark where a network learns, and else is mended with the others."""
 
 
 @dataclass(frozen=True)
@@ -43,10 +45,12 @@ def candidates(case: Case, allow: Collection[str]) -> Candidates:
     """
     found: list[Treatment] = []
     skipped: dict[str, str] = {}
-    for cause, aside, severity, remedy in _wanted(case):
+    for cause, aside, pressing, remedy in _wanted(case):
         known = any(t.plans[0].remedy == remedy.code for t in found)
         if known and not aside:  # a later cause is the one that it was made for
-            found = [_made_for(t, cause) if t.plans[0].remedy == remedy.code else t for t in found]
+            own = [t.plans[0].remedy == remedy.code for t in found]
+            made = [_made_for(t, cause, pressing) for t in found]
+            found = [new if is_own else t for t, new, is_own in zip(found, made, own, strict=True)]
         if known or remedy.code in skipped:
             continue
         if remedy.family not in allow:
@@ -55,7 +59,6 @@ def candidates(case: Case, allow: Collection[str]) -> Candidates:
         plans, reason = _planned(remedy, case)
         if not plans:
             skipped[remedy.code] = reason
-        pressing = severity is Severity.ERROR
         for variant, plan in plans:
             same = [t for t in found if t.plans[0].script == plan.script]
             if same:  # two ways to one and the same change
@@ -68,19 +71,21 @@ def candidates(case: Case, allow: Collection[str]) -> Candidates:
     )
 
 
-def _made_for(one: Treatment, cause: int) -> Treatment:
+def _made_for(one: Treatment, cause: int, pressing: bool) -> Treatment:
     """A treatment of a cause that it was made for, where it stands for another one so far."""
-    return replace(one, cause=cause, aside=False) if one.aside else one
+    return replace(one, cause=cause, aside=False, pressing=pressing) if one.aside else one
 
 
-def _causes(case: Case) -> dict[str, Severity]:
-    """What may have to be mended, the first first, and how bad it is."""
+def _causes(case: Case) -> dict[str, bool]:
+    """What may have to be mended, the first first, and whether other changes cannot do without."""
     serious = flagged(case.findings)
-    causes: dict[str, Severity] = {}
+    causes: dict[str, bool] = {}
     for finding in (*serious, *(s for f in serious for s in flagged(f.symptoms))):
         also = STATES.get(finding.code, finding.cause)
         for cause in (finding.cause, also):
-            causes.setdefault(cause, finding.severity)
+            causes.setdefault(cause, finding.severity is Severity.ERROR)
+    if any(f.cause == NARROW for f in case.findings):
+        causes[NARROW] = True
     return causes
 
 
@@ -89,21 +94,21 @@ def _roots(case: Case) -> int:
     return len({f.cause for f in flagged(case.findings)})
 
 
-def _wanted(case: Case) -> Iterator[tuple[int, bool, Severity, Remedy]]:
-    """(number of the cause, whether made for another, how bad it is, remedy), by promise.
+def _wanted(case: Case) -> Iterator[tuple[int, bool, bool, Remedy]]:
+    """(number of the cause, whether made for another, whether it presses, remedy), by promise.
 
     Made for a cause are those that name it as early as any other does: `optimizer-lr` was made for
     rates that are too low as well as for those that are too high.
     """
     hidden = any(f.code in OF_HIDDEN for f in flagged(case.findings))
-    for place, (cause, severity) in enumerate(_causes(case).items()):
+    for place, (cause, pressing) in enumerate(_causes(case).items()):
         ranks = {r.code: r.addresses.index(cause) for r in REMEDIES if cause in r.addresses}
         if cause == "init-too-large" and hidden:
             ranks |= dict.fromkeys(OF_ENDS, len(REMEDIES))  # made for another place
         made_for = [r for r in REMEDIES if r.code in ranks]
         made_for.sort(key=lambda r: (ranks[r.code], r.invasive))
         for remedy in made_for:
-            yield place, ranks[remedy.code] > min(ranks.values()), severity, remedy
+            yield place, ranks[remedy.code] > min(ranks.values()), pressing, remedy
 
 
 def _planned(remedy: Remedy, case: Case) -> tuple[list[tuple[Remedy, Plan]], str]:
