@@ -1,6 +1,7 @@
 """Skips, branches and norms: what they do to signal and gradient, and which weights they touch."""
 
 import copy
+import functools
 
 import pytest
 import torch
@@ -162,6 +163,52 @@ def test_deepnorm_is_the_papers() -> None:
     x, f = torch.randn(7, 16, dtype=torch.float64), torch.randn(7, 16, dtype=torch.float64)
     norm = nn.LayerNorm(16, eps=0.0).double()
     assert torch.allclose(norm(x + f / alpha), norm(alpha * x + f))
+
+
+class _Posts(nn.Module):
+    """Post-norm branches; alpha stands in front of the skips."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.ins = nn.ModuleList(nn.Linear(8, 12) for _ in range(count))
+        self.outs = nn.ModuleList(nn.Linear(12, 8) for _ in range(count))
+        self.norms = nn.ModuleList(nn.LayerNorm(8, eps=0.0) for _ in range(count))
+        self.alpha = 1.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        for into, out, norm in zip(self.ins, self.outs, self.norms, strict=True):
+            skip = x if self.alpha == 1.0 else self.alpha * x
+            x = norm(skip + out(torch.relu(into(x))))
+        return x
+
+
+@pytest.mark.parametrize("written", [False, True])
+def test_deepnorm_trains_as_the_papers_does(written: bool) -> None:
+    torch.manual_seed(0)
+    model, batch = _Posts(16), (torch.randn(9, 8), torch.randn(9, 8))
+    adam = functools.partial(torch.optim.Adam, lr=0.01, eps=1e-16)
+    change = remedies.apply("residual-deepnorm", model, batch, optimizer=adam)
+    papers = copy.deepcopy(model)
+    papers.alpha = 2.0  # of 16 branches
+    with torch.no_grad():
+        for p in papers.outs.parameters():
+            p.mul_(2.0)
+        before = model(batch[0])
+    ours, theirs = adam(model.parameters()), adam(papers.parameters())
+    if written:
+        exec(change.plan.training, {"model": model, "optimizer": ours})
+    else:
+        assert change.optimizer is not None
+        ours = change.optimizer(model.parameters())
+    for _ in range(5):
+        for network, optimizer in ((model, ours), (papers, theirs)):
+            optimizer.zero_grad()
+            (network(batch[0]) - batch[1]).square().mean().backward()
+            optimizer.step()
+    with torch.no_grad():
+        own, other = model(batch[0]), papers(batch[0])
+    assert float((own - before).abs().max()) > 0.1
+    assert float((own - other).abs().max()) < 1e-3
 
 
 def test_norms_move_into_the_branches() -> None:

@@ -1,7 +1,7 @@
 """Factories of optimizers, `params -> Optimizer`: picklable, and they say themselves as code."""
 
 import inspect
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,6 +50,35 @@ class Scaled:
         for group in made.param_groups:
             group["lr"] = group["lr"] * self.factor
         return made
+
+
+@dataclass(frozen=True)
+class Apart:
+    """An optimizer with other learning rates for some of the parameters."""
+
+    make: MakeOptimizer
+    places: tuple[int, ...]
+    """Of those parameters in `model.parameters()`."""
+    factor: float
+
+    def __call__(self, parameters: Iterable[Any]) -> torch.optim.Optimizer:
+        """The optimizer, which has those in a last group."""
+        given = list(parameters)
+        made, own = self.make(given), {id(given[place]) for place in self.places}
+        move_apart(made, [p for p in given if id(p) in own], self.factor)
+        return made
+
+
+def move_apart(optimizer: torch.optim.Optimizer, parameters: Sequence[Any], factor: float) -> None:
+    """Gives parameters of the first group a group with its settings, and its rate times a factor.
+
+    Those that the optimizer does not hold there stay as they are.
+    """
+    first, own = optimizer.param_groups[0], {id(p) for p in parameters}
+    held = [p for p in first["params"] if id(p) in own]
+    first["params"] = [p for p in first["params"] if id(p) not in own]
+    rate = {"lr": first["lr"] * factor, "params": held}
+    optimizer.add_param_group({**first, **rate})
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,12 @@
 """residual-deepnorm: an initialization that lets post-norm transformers be deep."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from isograd.remedies._branches import asks, branches, post_norm
-from isograd.remedies._code import loop, number, program
+from isograd.remedies._code import listing, loop, number, program
 from isograd.remedies._examples import encoder, example, sequences
+from isograd.remedies._optimizers import Apart, factory_of, settings_of
 from isograd.remedies._remedy import FAMILIES, Case, Plan, Remedy
 
 
@@ -17,7 +18,8 @@ class ResidualDeepnorm(Remedy):
         feed-forward layers with gain beta = (4N)^(-1/4), N the number of branches (twice the
         layers), and divides the branch's last layer by alpha = N^(1/4) besides: a norm behind the
         sum does not see a common factor, so that LN(x + f/alpha) is the paper's LN(alpha x + f).
-        Only values change.
+        Steps of an adaptive optimizer do not become smaller with what they change: there the last
+        layers get their learning rate divided by alpha, too. Only values and rates change.
 
     Needs: at least `fewest` residual additions that a norm alone reads (post-norm).
 
@@ -57,14 +59,25 @@ class ResidualDeepnorm(Remedy):
         stacked = [x.name for b in post for x in b.layers if x.blocks == 3]
         if stacked:
             lines.append(loop("name", stacked, _VALUES.format(beta=number(beta))))
-        lasts = list(dict.fromkeys(n for b in post for n in b.last if not _is_bias(n)))
+        lasts = list(dict.fromkeys(n for b in post for n in b.last))
         body = f"model.get_parameter(name).detach().div_({number(alpha)})"
         lines += [f"# alpha = {count}^(1/4)", loop("name", lasts, body)]
-        return Plan(
+        plan = Plan(
             self.code,
             f"The update of the outputs stays bounded over {count} post-norm sublayers.",
             program(*lines),
             notes=("The weights of the branches are drawn anew.",),
+        )
+        make, told = factory_of(case), settings_of(case)
+        if isinstance(make, str) or told is None or not case.record.fact("optimizer.adaptive"):
+            return plan
+        if told[2] > 1:
+            return replace(plan, notes=(*plan.notes, _RATES.format(alpha=number(alpha))))
+        places = {name: i for i, (name, _) in enumerate(case.model.named_parameters())}
+        return replace(
+            plan,
+            training=_APART.format(names=listing(lasts), alpha=number(alpha)),
+            optimizer=Apart(make, tuple(sorted(places[n] for n in lasts)), 1 / alpha),
         )
 
     @staticmethod
@@ -78,9 +91,15 @@ class ResidualDeepnorm(Remedy):
         return example(lambda: encoder(2), sequences)
 
 
-def _is_bias(name: str) -> bool:
-    return name.rpartition(".")[2].endswith("bias")
+_APART = """\
+# steps of Adam do not shrink with what they change: alpha divides them, too
+first = optimizer.param_groups[0]
+last = [model.get_parameter(name) for name in {names}]
+held = {{id(p) for p in last}}
+first["params"] = [p for p in first["params"] if id(p) not in held]
+optimizer.add_param_group({{**first, "params": last, "lr": first["lr"] / {alpha}}})"""
 
+_RATES = "The learning rate of the last layers of the branches has to be divided by {alpha}, too."
 
 _VALUES = """\
 # one above the other: torch's attention has all three in one matrix
