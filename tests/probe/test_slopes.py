@@ -184,16 +184,26 @@ def test_a_norm_has_no_slope_even_if_its_last_operation_has() -> None:
 def test_non_finite_inputs_are_left_out() -> None:
     inputs = torch.tensor([0.5, math.nan, math.inf, -0.25])
     expected = derivative(torch.tanh, torch.tensor([0.5, -0.25])).square().mean().sqrt()
-    found = slopes(Sample(torch.tanh, inputs, (), {}))
+    (found,) = slopes([Sample(torch.tanh, inputs, (), {})])
     assert found is not None
     assert found[0] == pytest.approx(float(expected), rel=1e-6)
-    assert slopes(Sample(torch.tanh, torch.tensor([math.nan]), (), {})) is None
+    assert slopes([Sample(torch.tanh, torch.tensor([math.nan]), (), {})]) == [None]
+
+
+def test_samples_of_like_calls_do_not_see_one_another() -> None:
+    near, far = torch.linspace(-1, 1, 30), torch.linspace(3, 9, 20)
+    leaky = [Sample(nn.functional.leaky_relu, near, (s,), {}) for s in (0.01, 0.3, 0.01)]
+    taken = [Sample(torch.tanh, near, (), {}), None, *leaky, Sample(torch.tanh, far, (), {})]
+    alone = [None if one is None else slopes([one])[0] for one in taken]
+    assert slopes(taken) == [None if pair is None else pytest.approx(pair) for pair in alone]
+    assert alone[2] != alone[3]
+    assert alone[0] != alone[5]
 
 
 def test_a_function_without_a_derivative_has_no_slope() -> None:
-    assert slopes(Sample(torch.floor, torch.tensor([0.5]), (), {})) is None  # zero everywhere
-    assert slopes(Sample(torch.detach, torch.tensor([0.5]), (), {})) is None
-    assert slopes(Sample(torch.tanh, torch.tensor([0.5]), (1, 2, 3), {})) is None
+    assert slopes([Sample(torch.floor, torch.tensor([0.5]), (), {})]) == [None]  # zero everywhere
+    assert slopes([Sample(torch.detach, torch.tensor([0.5]), (), {})]) == [None]
+    assert slopes([Sample(torch.tanh, torch.tensor([0.5]), (1, 2, 3), {})]) == [None]
 
 
 LOW = torch.tensor([0.0, -1.0, -0.3, 0.0, 0.2, 1.0, 6.0])

@@ -112,3 +112,23 @@ def test_modules_are_copied_as_a_deep_copy_would_whatever_they_hold() -> None:
         made.first.weight.zero_()
     assert bool(model.first.weight.any())
     assert list(vars(made)) == list(vars(copy.deepcopy(model)))
+
+
+def test_what_an_optimizer_remembers_is_copied_with_its_model() -> None:
+    model = nn.Linear(3, 2)
+    optimizer = torch.optim.Adam(model.parameters())
+    model(torch.randn(4, 3)).sum().backward()
+    optimizer.step()
+    twin, its = copy.deepcopy((model, optimizer), known_copies(model, optimizer))
+    assert its.param_groups[0]["params"][0] is twin.weight
+    for mine, copied in zip(model.parameters(), twin.parameters(), strict=True):
+        for name, value in optimizer.state[mine].items():
+            assert torch.equal(its.state[copied][name], value)
+            assert its.state[copied][name].data_ptr() != value.data_ptr()
+    plain, other = copy.deepcopy((model, optimizer))
+    for net, one in ((twin, its), (plain, other)):  # as if it had been copied by itself
+        for parameter, given in zip(net.parameters(), model.parameters(), strict=True):
+            parameter.grad = given.grad
+        one.step()
+    assert all(map(torch.equal, twin.parameters(), plain.parameters()))
+    assert not torch.equal(twin.weight, model.weight)

@@ -159,6 +159,10 @@ def test_a_guarded_gradient_is_that_of_the_safe_code() -> None:
     F.cross_entropy(model(x), y).backward()
     found = [p.grad for p in model.parameters()]
     assert all(torch.equal(a, b) for a, b in zip(expected, found, strict=True))  # type: ignore[arg-type]
+    # One sample at a time, as for differential privacy.
+    each = torch.func.vmap(torch.func.grad(lambda v: model(v[None]).square().sum()))(x)
+    whole = torch.autograd.grad(model(x.requires_grad_()).square().sum(), x)[0]
+    torch.testing.assert_close(each, whole)
 
 
 class Normed(nn.Module):

@@ -141,7 +141,7 @@ def _rate(norms: Tensor | None, sign: int) -> Number:
 
 
 def _slopes(recorder: Recorder) -> dict[str, list[Number]]:
-    found = [None if m.sample is None else slopes(m.sample) for m in recorder.measures]
+    found = slopes([m.sample for m in recorder.measures])
     known = [gains(r.kind) if r.kind in ELEMENTWISE else None for r in recorder.rows]
     return {
         "forward.slope": [None if pair is None else pair[0] for pair in found],

@@ -1,7 +1,7 @@
 """Leave the patient as found: everything a forward and backward may change is put back."""
 
 import random
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
@@ -27,6 +27,9 @@ _OWN = frozenset((*_TABLES, "training", *(n for n in vars(nn.Module()) if n.ends
 """Attributes that are put back by other means, and hooks."""
 _PLAIN = frozenset({int, bool, float, str, tuple, type(None)})
 """Types of attributes that hold nothing that could be changed in them."""
+
+_HOLDING = frozenset({list, set, deque, dict, OrderedDict})
+"""Types of attributes that hold others, as most of torch's own do."""
 
 _within: ContextVar[bool] = ContextVar("_within", default=False)
 """Whether a model is borrowed already: whoever did so puts numpy's and Python's generators back,
@@ -141,10 +144,10 @@ def _attributes(module: nn.Module) -> dict[str, tuple[Any, Any]]:
 
 
 def _content(value: Any) -> Any:
+    if type(value) in _HOLDING:
+        return value.copy()
     if isinstance(value, Tensor):
         return value.detach().clone() if value.layout == torch.strided and _small(value) else None
-    if type(value) in (list, set, deque):
-        return type(value)(value)
     if isinstance(value, dict):
         return dict(value)
     if isinstance(value, torch.Generator):
@@ -162,7 +165,9 @@ def _restore_attributes(module: nn.Module, before: dict[str, tuple[Any, Any]]) -
         now[name] = value
         if content is None:
             continue
-        if isinstance(value, Tensor):
+        if type(value) in _HOLDING:
+            put_back(value, content)
+        elif isinstance(value, Tensor):
             _put_back(value, content)
         elif isinstance(value, torch.Generator):
             value.set_state(content)

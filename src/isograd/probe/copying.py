@@ -2,6 +2,7 @@
 
 import copy
 import copyreg
+import itertools
 from collections import OrderedDict
 from typing import Any
 
@@ -16,25 +17,30 @@ _COMPILED = "_compiled_call_impl"
 """What torch itself leaves out of a module's state."""
 
 
-def known_copies(model: nn.Module) -> dict[Any, Any]:
+def known_copies(
+    model: nn.Module, optimizer: torch.optim.Optimizer | None = None
+) -> dict[Any, Any]:
     """What a deep copy of a model need not look into, as its memo: most of its time.
 
-    Copies of buffers, each with the memory that it fills: what shares that memory shares that of
-    the copy. And copies of all modules that are copied attribute by attribute, as torch's own are.
+    Copies of buffers and of what an optimizer of it remembers, each with the memory that it fills:
+    what shares that memory shares that of the copy. And copies of all modules that are copied
+    attribute by attribute, as torch's own are.
 
     Raises:
         Exception: whatever a deep copy of an attribute raises.
     """
     memo: dict[Any, Any] = {"torch": {}}  # where torch looks for the memory that it has copied
     modules = list(model.modules())
-    for module in modules:
-        for value in vars(module).get("_buffers", {}).values():
-            if type(value) is not torch.Tensor or not _plain(value):
-                continue
-            memory = value.untyped_storage()._cdata
-            if memory not in memo["torch"]:
-                twin = memo[id(value)] = value.clone()
-                memo["torch"][memory] = twin.untyped_storage()
+    kept = [vars(module).get("_buffers", {}) for module in modules]
+    if optimizer is not None:
+        kept += [state for state in optimizer.state.values() if type(state) is dict]
+    for value in itertools.chain.from_iterable(table.values() for table in kept):
+        if type(value) is not torch.Tensor or not _plain(value):
+            continue
+        memory = value.untyped_storage()._cdata
+        if memory not in memo["torch"]:
+            twin = memo[id(value)] = value.clone()
+            memo["torch"][memory] = twin.untyped_storage()
     usual, kinds = list[tuple[dict[str, Any], dict[str, Any]]](), dict[type, bool]()
     for module in modules:  # all of them first: an attribute may be another module
         kind = type(module)

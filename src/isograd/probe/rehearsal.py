@@ -100,7 +100,7 @@ def _copies(
         )
     try:
         if isinstance(optimizer, torch.optim.Optimizer):
-            twin, its = copy.deepcopy((model, optimizer), known_copies(model))
+            twin, its = copy.deepcopy((model, optimizer), known_copies(model, optimizer))
         else:
             twin = copy.deepcopy(model, known_copies(model))
     except Exception as error:  # whatever the user's classes raise when copied
@@ -221,5 +221,6 @@ class _Run:
 
 def _ratio(old: torch.Tensor, new: torch.Tensor) -> Number:
     exact = torch.complex128 if old.is_complex() else torch.float64
-    size = float(old.to(exact).norm())
-    return float((new.to(exact) - old.to(exact)).norm()) / size if size > 0 else None
+    size = float(torch.linalg.vector_norm(old, dtype=exact))
+    # The difference of two numbers of a format that is that format's to a rounding.
+    return float(torch.linalg.vector_norm(new - old, dtype=exact)) / size if size > 0 else None

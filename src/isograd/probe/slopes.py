@@ -1,6 +1,7 @@
 """Activation derivatives: a sample of an activation's inputs, and its slope there."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,25 +50,55 @@ def sample(name: str, call: Call) -> Sample | None:
     return Sample(function, statistics.thin(x, _ENTRIES).clone(), args, kwargs)
 
 
-def slopes(taken: Sample) -> tuple[float, float] | None:
-    """(rms of the derivative at the sample, share of flat entries); None if it has none there."""
-    inputs = taken.inputs.float()
-    inputs = inputs[torch.isfinite(inputs)]
-    grid = torch.linspace(-8, 8, _GRID, device=inputs.device)
+def slopes(taken: Sequence[Sample | None]) -> list[tuple[float, float] | None]:
+    """Per sample (rms of the derivative there, share of flat entries); None if it has none there.
+
+    Calls that differ in their inputs alone are made as one.
+    """
+    found: list[tuple[float, float] | None] = [None] * len(taken)
+    groups: dict[Any, list[int]] = {}
+    for place, one in enumerate(taken):
+        if one is not None:
+            groups.setdefault(_call_of(one, place), []).append(place)
+    for places in groups.values():
+        alike = [s for i in places if (s := taken[i]) is not None]
+        for place, pair in zip(places, _together(alike), strict=True):
+            found[place] = pair
+    return found
+
+
+def _call_of(one: Sample, place: int) -> Any:
+    """What calls that can be made as one have in common."""
+    values = (*one.args, *one.kwargs.values())
+    if not all(isinstance(v, (int, float, str, type(None))) for v in values):
+        return place
+    return one.function, one.inputs.device, one.args, tuple(one.kwargs.items())
+
+
+def _together(taken: Sequence[Sample]) -> list[tuple[float, float] | None]:
+    """The same of samples of one call."""
+    one, given = taken[0], [t.inputs.float() for t in taken]
+    parts = [x[torch.isfinite(x)] for x in given]
+    grid = torch.linspace(-8, 8, _GRID, device=parts[0].device)
     try:
-        with torch.enable_grad(), torch.autocast(inputs.device.type, enabled=False):
-            x = torch.cat([inputs, grid]).requires_grad_()
-            y = taken.function(x, *taken.args, **taken.kwargs)
+        with torch.enable_grad(), torch.autocast(grid.device.type, enabled=False):
+            x = torch.cat([*parts, grid]).requires_grad_()
+            y = one.function(x, *one.args, **one.kwargs)
             (derivative,) = torch.autograd.grad(y.sum(), x)
     except (RuntimeError, TypeError, ValueError):
+        return [None] * len(taken)
+    *each, there = derivative.abs().split([len(p) for p in (*parts, grid)])
+    largest = float(there.nan_to_num(0, 0, 0).max())
+    return [_pair(here, largest) for here in each]
+
+
+def _pair(here: Tensor, largest: float) -> tuple[float, float] | None:
+    if not here.numel() or largest == 0:
         return None
-    largest = float(derivative[inputs.numel() :].abs().nan_to_num(0, 0, 0).max())
-    here = derivative[: inputs.numel()].abs()
-    if not here.numel() or largest == 0 or not bool(torch.isfinite(here).all()):
+    rms = float(torch.linalg.vector_norm(here, dtype=torch.float64)) / math.sqrt(here.numel())
+    if not math.isfinite(rms):
         return None
-    return float(here.double().square().mean().sqrt()), float(
-        (here < _FLAT * largest).double().mean()
-    )
+    return rms, int((here < _FLAT * largest).sum()) / here.numel()
 
 
 def dead_units(kind: str, low: Tensor, high: Tensor, taken: Sample | None) -> Tensor | None:

@@ -48,7 +48,8 @@ def starts(case: Case, by: Judge) -> tuple[float, ...]:
     A third, of a constant answer again, for a network that was trained before: what it has learned
     can be lost.
     """
-    untrained, chance = by(case.model), chance_of(case, by)
+    untrained = by(case.model) if by.untrained is None else by.untrained
+    chance = chance_of(case, by)
     known = {"line": 1.0, "variance": 1.0}
     known["classes"] = math.log(case.record.fact("target.classes") or 1)
     blind = known.get(by.measure, chance)

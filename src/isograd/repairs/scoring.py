@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -62,6 +62,8 @@ class Judge:
     """Entries of the outputs that are a Gaussian code, whose divergence is what weighs too much."""
     whole: Batch | None = None
     """What is held out as one batch, where that was seen to make no difference but in time."""
+    untrained: float | None = None
+    """The score of the network as it is, where making the judge told it."""
 
     def __call__(self, model: nn.Module) -> float:
         """The score; infinite where the network gives no finite numbers."""
@@ -71,12 +73,14 @@ class Judge:
             held = self.supply.held
             if self.whole is not None and not _mixes(model):
                 held = (self.whole,)
-            outputs = [_called(model, batch) for batch in held]
-            if self.measure == "classes":  # one temperature for all
-                logits, labels = zip(*map(self._classes, outputs, held), strict=True)
-                return calibrated(torch.cat(logits), torch.cat(labels))
-            values = list(map(self._one, outputs, self.supply.held))
-        weights = [batch.size for batch in self.supply.held]
+            return self.score([_called(model, batch) for batch in held], held)
+
+    def score(self, outputs: Sequence[Any], held: Sequence[Batch]) -> float:
+        """The score of what a network makes of batches."""
+        if self.measure == "classes":  # one temperature for all
+            logits, labels = zip(*map(self._classes, outputs, held), strict=True)
+            return calibrated(torch.cat(logits), torch.cat(labels))
+        values, weights = list(map(self._one, outputs, held)), [batch.size for batch in held]
         total = sum(v * w for v, w in zip(values, weights, strict=True)) / sum(weights)
         return total if math.isfinite(total) else math.inf
 
@@ -146,20 +150,30 @@ def judge(
         return Judge(supply, loss, "answer", training, seed, code)
     if labels:
         return Judge(supply, loss, "labels", training, seed)
-    batch = supply.held[0]
+    held = supply.held
     with borrowed(model), torch.no_grad():
-        outputs = _called(model, batch)
-    measure = "loss"
+        reseed(seed)
+        model.train(training) if training != model.training else None
+        outputs = [_called(model, batch) for batch in held]
+        measure = _measure(outputs[0], held[0], own=own, new_loss=new_loss, scale=scale)
+        one = _as_one(model, held, outputs) if measure == "classes" else None
+        by = Judge(supply, loss, measure, training, seed, whole=one and one[1])
+        if one is not None:
+            outputs, held = [one[0]], (one[1],)
+        return replace(by, untrained=by.score(outputs, held))
+
+
+def _measure(outputs: Any, batch: Batch, *, own: bool, new_loss: bool, scale: bool) -> str:
+    """What tells networks apart, by what the one before training makes of a batch."""
     try:
         _classes(_signal(outputs), batch.targets)
-        measure = "loss" if own and not new_loss else "classes"
+        return "loss" if own and not new_loss else "classes"
     except (TypeError, ValueError):
-        if _comparable(outputs, batch.targets):
-            lines = not (scale or _binary(batch.targets))
-            lines = lines and beside_line(_signal(outputs), batch.targets) > LINE
-            measure = "variance" if new_loss else "line" if lines else "loss"
-    one = _as_one(model, supply.held, training) if measure == "classes" else None
-    return Judge(supply, loss, measure, training, seed, whole=one)
+        if not _comparable(outputs, batch.targets):
+            return "loss"
+    lines = not (scale or _binary(batch.targets))
+    lines = lines and beside_line(_signal(outputs), batch.targets) > LINE
+    return "variance" if new_loss else "line" if lines else "loss"
 
 
 def _mixes(model: nn.Module) -> bool:
@@ -167,28 +181,28 @@ def _mixes(model: nn.Module) -> bool:
     return any(m.training for m in model.modules() if isinstance(m, _BatchNorm))
 
 
-def _as_one(model: nn.Module, held: Sequence[Batch], training: bool) -> Batch | None:
-    """Batches as one, if the model says the same of each sample there."""
-    with borrowed(model), torch.no_grad():
-        model.train(training) if training != model.training else None
-        if len(held) < 2 or _mixes(model):
-            return None
-        try:
-            columns = zip(*(batch.args for batch in held), strict=True)
-            whole = Batch(
-                tuple(torch.cat(column) for column in columns),
-                {key: torch.cat([batch.kwargs[key] for batch in held]) for key in held[0].kwargs},
-                torch.cat([batch.targets for batch in held]),
-            )
-            apart = torch.cat([_signal(batch.call(model)) for batch in held])
-            together = _signal(whole.call(model))
-        except Exception:  # whatever does not go together: they are judged one by one
-            return None
+def _as_one(
+    model: nn.Module, held: Sequence[Batch], outputs: Sequence[Any]
+) -> tuple[Any, Batch] | None:
+    """Batches as one, and what the model says of it, if that is the same of each sample."""
+    if len(held) < 2 or _mixes(model):
+        return None
+    try:
+        columns = zip(*(batch.args for batch in held), strict=True)
+        whole = Batch(
+            tuple(torch.cat(column) for column in columns),
+            {key: torch.cat([batch.kwargs[key] for batch in held]) for key in held[0].kwargs},
+            torch.cat([batch.targets for batch in held]),
+        )
+        apart, given = torch.cat([_signal(one) for one in outputs]), whole.call(model)
+        together = _signal(given)
+    except Exception:  # whatever does not go together: they are judged one by one
+        return None
     if apart.shape != together.shape or len(apart) != sum(batch.size for batch in held):
         return None
     # No number that is NaN is near any other.
     same = (apart - together).abs().max() <= SAME * apart.abs().max() if apart.numel() else False
-    return whole if bool(same) else None
+    return (given, whole) if bool(same) else None
 
 
 def _called(model: nn.Module, batch: Batch) -> Any:

@@ -119,7 +119,7 @@ def copied(case: Case) -> tuple[nn.Module, Any]:
     given = case.optimizer
     try:
         if isinstance(given, torch.optim.Optimizer):
-            model, optimizer = copy.deepcopy((case.model, given), known_copies(case.model))
+            model, optimizer = copy.deepcopy((case.model, given), known_copies(case.model, given))
             awake(optimizer)
             return model, optimizer
         return copy.deepcopy(case.model, known_copies(case.model)), given

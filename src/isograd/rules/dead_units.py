@@ -167,9 +167,11 @@ def chance_dead(correlation: float, samples: float) -> float:
     c = min(max(correlation, 0.0), 1.0)
     if c >= 1.0:
         return 0.5
-    lean, step = math.sqrt(c / (1 - c)), 0.02
-    total = 0.0
-    for k in range(-400, 401):
+    lean = math.sqrt(c / (1 - c))
+    # Trapezoids converge like exp(-2 (π width/step)^2), the width being that of the power's slope.
+    step = max(0.1 / max(1.0, 2 * lean), 0.02)
+    total, most = 0.0, math.ceil(8 / step)
+    for k in range(-most, most + 1):
         z = k * step
         off = 0.5 * math.erfc(z * lean / math.sqrt(2))
         total += off**samples * math.exp(-z * z / 2)

@@ -10,6 +10,8 @@ from isograd.sites.batches import Batch, is_signal, tensors
 
 _MOST_COLUMNS = 2048
 """Above this many columns the condition number is left out: its cost grows with the cube."""
+_SAFE = (1e-100, 1e100)
+"""Largest magnitudes whose squares float64 holds, and those of what counts beside them."""
 
 
 def batch_facts(batch: Batch) -> dict[str, Any]:
@@ -26,7 +28,7 @@ def batch_facts(batch: Batch) -> dict[str, Any]:
         return facts
     x = x.detach().double()
     facts.update(_moments(x))
-    facts["batch.integer_like"] = bool((x == x.round()).all())
+    facts["batch.integer_like"] = _whole(x[:1]) and _whole(x)
     if x.ndim in (2, 4) and x.shape[0] > 1:
         facts.update(_feature_facts(x))
     return facts
@@ -34,19 +36,26 @@ def batch_facts(batch: Batch) -> dict[str, Any]:
 
 def _moments(x: Tensor) -> dict[str, Any]:
     """Size and range of the finite entries, and how many are not."""
-    finite = torch.isfinite(x)
-    kept = x if bool(finite.all()) else x[finite]
+    low, high = (float(end) for end in x.aminmax())
+    kept = x if math.isfinite(low) and math.isfinite(high) else x[torch.isfinite(x)]
     facts: dict[str, Any] = {"batch.nonfinite": x.numel() - kept.numel()}
     if not kept.numel():
         return facts | dict.fromkeys(("batch.mean", "batch.rms", "batch.min", "batch.max"))
+    if kept is not x:
+        low, high = (float(end) for end in kept.aminmax())
     # Divided by the largest, squares of the others neither overflow nor vanish.
-    largest = float(kept.abs().max()) or 1.0
-    scaled = kept / largest
-    mean, rms = (float(part) * largest for part in (scaled.mean(), scaled.square().mean().sqrt()))
-    low, high = (float(end) for end in kept.aminmax())
+    largest = max(-low, high)
+    largest = 1.0 if largest == 0 or _SAFE[0] < largest < _SAFE[1] else largest
+    kept = kept / largest if largest != 1.0 else kept
+    mean = float(kept.mean()) * largest
+    rms = float(torch.linalg.vector_norm(kept)) / math.sqrt(kept.numel()) * largest
     facts |= {"batch.mean": mean, "batch.rms": rms, "batch.min": low, "batch.max": high}
     facts["batch.std"] = math.sqrt(max(0.0, rms * rms - mean * mean))
     return facts
+
+
+def _whole(x: Tensor) -> bool:
+    return bool((x == x.round()).all())
 
 
 def _feature_facts(x: Tensor) -> dict[str, Any]:
