@@ -314,6 +314,21 @@ def test_an_optimizer(make: Any, expected: dict[str, Any]) -> None:
     assert facts["optimizer.missing"] == ["1.weight"]  # frozen ones need not be held
 
 
+def test_the_first_step_of_what_sums_all_gradients_is_ten_times_the_hundredth() -> None:
+    weight = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.Adagrad([weight], lr=0.1)
+    known = optimizer_facts(optimizer, [("weight", weight)])["optimizer.first_step"]
+    moved = []
+    for _ in range(100):
+        before = weight.detach().clone()
+        weight.grad = torch.ones(1)
+        optimizer.step()
+        moved.append(float(before - weight.detach()))
+    assert moved[0] / moved[-1] == pytest.approx(known, rel=1e-4)
+    begun = torch.optim.Adagrad([weight], initial_accumulator_value=1.0)
+    assert "optimizer.first_step" not in optimizer_facts(begun, [("weight", weight)])
+
+
 def test_groups_of_an_optimizer() -> None:
     groups = [
         {"params": LAYERS[0].parameters(), "lr": 0.1},

@@ -264,6 +264,13 @@ def test_norms_set_the_scale_whatever_the_weights(kind: str) -> None:
     assert {k for k in keys if k.startswith("0.")} == {"0.weight", "0.bias"}
 
 
+def test_a_norm_is_not_put_where_its_eps_swallows_what_varies() -> None:
+    x, y = classes()
+    with pytest.raises(RemedyError, match="swallows: scale the inputs first"):
+        remedies.apply("normalization-insert", plain(12), (2e-5 * x, y))
+    remedies.apply("normalization-insert", plain(12), (0.01 * x, y))
+
+
 def test_a_deep_stack_of_batch_norms_is_warned_of() -> None:
     model, batch = plain(40), classes(64)
     change = remedies.apply("normalization-insert", model, batch, kind="batch")

@@ -9,6 +9,9 @@ from torch import Tensor, nn
 from isograd import statistics
 from isograd.sites.batches import is_signal
 
+_SUMMED = 100
+"""Steps after which those of Adagrad count, which divides by the root of their number."""
+
 
 def output_facts(out: Tensor | None) -> dict[str, Any]:
     """Facts `output.*` of the tensor that enters the loss."""
@@ -70,6 +73,8 @@ def optimizer_facts(
     if isinstance(optimizer, torch.optim.RMSprop) and group["alpha"] < 1:
         # Its average starts at zero, and nothing corrects that.
         facts["optimizer.first_step"] = (1 - float(group["alpha"])) ** -0.5
+    if isinstance(optimizer, torch.optim.Adagrad) and not group["initial_accumulator_value"]:
+        facts["optimizer.first_step"] = _SUMMED**0.5
     return facts
 
 

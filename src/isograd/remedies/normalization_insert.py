@@ -15,6 +15,8 @@ from isograd.remedies._remedy import Case, Plan, Remedy
 from isograd.theory import norm_growth
 
 Kind = Literal["batch", "layer", "rms", "group"]
+_EPS = 1e-5
+"""What torch's norms add to the variance."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,8 @@ class NormalizationInsert(Remedy):
         which keeps gradients but not the differences between samples.
 
     Needs: hidden layers in modules of their own, used once, without a norm behind them, over which
-        the signal or the gradient changes by more than `worth`, or a finding about it. Without
+        the signal or the gradient changes by more than `worth`, or a finding about it, and more
+        variance over the samples than an eps swallows. Without
         skips the gradient's energy grows per layer by E phi'^2/Var phi behind a batch norm (x1.47
         with ReLU): deep plain stacks explode backward, which the plan says.
 
@@ -62,6 +65,9 @@ class NormalizationInsert(Remedy):
     ReLU networks do up to 30 layers (300), not at 50 (1e4)."""
     tells: float = 30.0
     """Growth that is worth a warning."""
+    swallowed: float = 0.01
+    """Variance over a norm's eps below which the norm hands on a tenth of unit variance at most,
+    and its running mean strays by more than what varies."""
 
     def plan(self, case: Case) -> Plan | str:
         """Finds layers without a norm, and what kind fits."""
@@ -72,6 +78,13 @@ class NormalizationInsert(Remedy):
         change = _range(case.record, fitting)
         if change < self.worth and not case.has(*self.addresses):
             return f"signal and gradient change by x{number(change)} over its layers, which is fine"
+        spread = case.record.value("forward.spread", fitting[0].site)
+        varies = math.inf if spread is None else spread**2
+        if varies < self.swallowed * _EPS:
+            return (
+                f"what {fitting[0].module} hands on has a variance of {number(varies)} over the "
+                f"samples, which a norm's eps of {number(_EPS)} swallows: scale the inputs first"
+            )
         kind: Kind = self._kind(case, fitting) if self.kind == "auto" else self.kind
         news = {x.module: _norm(case, x, kind) for x in fitting}
         if None in news.values():
