@@ -73,8 +73,8 @@ def test_the_momentum_tells_sooner_that_initial_statistics_stay_in_use() -> None
         reading = with_history(chain(2), chain(2, facts=facts, step=batches), losses=[2.3, 2.2])
         return RunningStatistics().judge(reading)
 
-    assert isinstance(judged(0.001, 16), Finding)
-    assert isinstance(judged(0.001, 15), NotApplicable)
+    assert isinstance(judged(0.001, 12), Finding)
+    assert isinstance(judged(0.001, 11), NotApplicable)
     # 0.01 leaves 85 % after 16 batches, but 74 % after thirty.
     assert isinstance(judged(0.01, 16), NotApplicable)
     assert isinstance(judged(0.01, 30), Passed)

@@ -23,7 +23,7 @@ from isograd.sites.rates import bold_rate, usual_rate
 
 SETTLED = 32
 """Steps after which running statistics of batch norms that are not stale by then will not be."""
-STALE = 16
+STALE = 12
 """Steps after which stale ones show (IG502 asks for as many)."""
 SLOW = 0.01
 """Momentum of a batch norm with which most of its initial statistics are left after so many; only
@@ -102,7 +102,7 @@ def rehearsed(
             continue
         if last or not diagnosis.healthy:
             return diagnosis, learned
-        steps, late = min(2 * steps, most), 0
+        steps, late = min(max(2 * steps, settled), most), 0
 
 
 def came_to(runner: Runner, case: Case, learned: bool) -> str:
