@@ -12,6 +12,7 @@ from isograd.rules._numbers import show
 from isograd.rules._profile import hidden_sites, needs
 from isograd.rules._rule import Outcome, Passed, Rule
 from isograd.rules._symptoms import OF_TRAINING, OVER_DEPTH
+from isograd.sites.paths import closed_norms
 
 
 @dataclass(frozen=True)
@@ -19,18 +20,21 @@ class SymmetricUnits(Rule):
     """The units of a layer are equal.
 
     Sees: how far the incoming weights of a layer's units differ from each other, relative to their
-        size, and whether the next weight layer is constant as well.
+        size, and whether the next weight layer is constant as well; which norms multiply by zero.
 
     Matters: units with equal weights in and equal weights out give the same output and get the
         same gradient, so they stay equal for ever: the layer is one unit wide. With zero weights
-        not even that is left, since gradient and signal are both multiplied by zero.
+        not even that is left, since gradient and signal are both multiplied by zero. So it is with
+        norms whose weights are zero, where nothing goes around them: two in a row, or one before
+        a rectifier, never move.
 
     Wrong when: one layer alone is zero, as the last layer of a network, of a residual branch or
         of an adapter on purpose is: its neighbors tell its units apart at the first step. Only
-        two constant layers in a row, without a skip connection, are an error.
+        two constant layers in a row, without a skip connection, are an error. The last norm of a
+        residual branch is zero on purpose.
 
     Do: draw the weights at random (nn.init.kaiming_normal_, nn.init.xavier_normal_); only biases
-        may start at zero.
+        may start at zero, and weights of norms at one.
     """
 
     code: ClassVar[str] = "IG301"
@@ -44,6 +48,9 @@ class SymmetricUnits(Rule):
     def judge(self, reading: Reading) -> Outcome:
         """Looks for constant weights that meet."""
         seen = reading.seen
+        closed = closed_norms(seen)
+        if closed:
+            return self._closed(seen, closed)
         lacking = needs(seen, "weight.row_spread")
         if lacking:
             return lacking
@@ -94,6 +101,21 @@ class SymmetricUnits(Rule):
                 f"Draw {names[0]} and its like at random: nn.init.kaiming_normal_(weight) before "
                 "ReLU, nn.init.xavier_normal_(weight) before tanh or sigmoid; biases may be zero.",
             ),
+            self.explains,
+        )
+
+    def _closed(self, record: Record, weights: Sequence[int]) -> Finding:
+        names = tuple(record.parameters[i].name for i in weights)
+        return Finding(
+            self.code,
+            Severity.ERROR,
+            "init-constant",
+            f"{len(names)} norm{'s' * (len(names) > 1)} that nothing goes around multiply by zero "
+            f"({', '.join(names[:3])}{', …' if len(names) > 3 else ''}): no signal and no gradient "
+            "passes.",
+            names,
+            {"rms": [0.0] * len(names)},
+            ("Start the weights of norms at one; zero is for the last norm of a residual branch.",),
             self.explains,
         )
 

@@ -1,6 +1,7 @@
-"""Ways through a network: which sites lie on all of them."""
+"""Ways through a network: which sites lie on all of them, and which of these are closed."""
 
 from isograd.records import Record
+from isograd.sites import NORMS
 
 
 def unavoidable(record: Record) -> set[int]:
@@ -19,3 +20,30 @@ def unavoidable(record: Record) -> set[int]:
         for i in sources[k]:
             leaving[i] += leaving[k]
     return {k for k in range(end + 1) if arriving[k] * leaving[k] == arriving[end]}
+
+
+def closed_norms(record: Record) -> list[int]:
+    """Weights of norms that are zero where nothing goes around them, so that no signal passes.
+
+    One alone that may move opens at the first step, as a last layer of zeros does, unless what
+    reads it is flat at what it gives. Two in a row keep each other from moving.
+
+    Returns:
+        Indices of the parameters, in order of execution.
+    """
+    everywhere = unavoidable(record)
+    found, shut = list[int](), False
+    for index, site in enumerate(record.sites):
+        if site.kind not in NORMS or index not in everywhere:
+            continue
+        rms = {p: record.value("weight.rms", p) for p in site.parameters}
+        zero = [p for p in rms if rms[p] == 0 and record.parameters[p].name.endswith("weight")]
+        out = record.value("forward.rms", index)
+        shift = max((r or 0.0 for r in rms.values()), default=0.0)
+        # A norm that multiplies by 1 + weight passes its input: more comes out than a bias.
+        if not zero or out is None or out > 1.001 * shift:
+            continue
+        found += [p for p in zero if p not in found]
+        shut |= not all(record.parameters[p].trainable for p in zero)
+        shut |= any(record.value("forward.dead", i) == 1 for i in record.consumers(index))
+    return found if shut or len(found) > 1 else []
