@@ -280,6 +280,25 @@ def test_logits_have_the_same_likelihood() -> None:
     assert change.loss is F.cross_entropy
 
 
+@pytest.mark.parametrize("ordinal", [False, True])
+def test_squared_errors_of_classes_behind_sigmoids_become_a_cross_entropy(ordinal: bool) -> None:
+    def squared(out: Tensor, labels: Tensor) -> Tensor:
+        columns = F.one_hot(labels, 7).float()
+        if ordinal:  # a class and all below: columns of their own
+            columns = columns.flip(1).cumsum(1).flip(1)
+        return F.mse_loss(out, columns)
+
+    model = nn.Sequential(*plain(2), nn.Sigmoid())
+    if ordinal:
+        with pytest.raises(RemedyError, match="sigmoid with targets that are class"):
+            remedies.apply("loss-logits", model, classes(), squared)
+        return
+    change = remedies.apply("loss-logits", model, classes(), squared)
+    assert change.loss is F.cross_entropy
+    assert isinstance(change.model[-1], nn.Identity)  # type: ignore[index]
+    assert "apply softmax" in change.plan.notes[0]
+
+
 def test_targets_are_compared_one_to_one() -> None:
     def squared(out: Tensor, targets: Tensor) -> Tensor:
         return (out - targets).square().mean()

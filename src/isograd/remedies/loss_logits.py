@@ -1,12 +1,14 @@
 """loss-logits: a likelihood computed from logits in place of probabilities."""
 
 from dataclasses import dataclass
+from math import isclose
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from isograd.records import Record
 from isograd.remedies._activations import aliases_of, last_activation
 from isograd.remedies._code import loop, program
 from isograd.remedies._examples import example, plain
@@ -23,13 +25,15 @@ class LossLogits(Remedy):
     Does: replaces the last sigmoid or softmax by the identity and the loss by
         `binary_cross_entropy_with_logits` or `cross_entropy`. With a likelihood computed from
         probabilities this is the same loss without its logarithm of 0; with a squared error
-        it is another one, whose gradient does not fade where the network is sure and wrong.
+        it is another one, whose gradient does not fade where the network is sure and wrong: of
+        sigmoids and class numbers, which such a loss spreads over a column for each class, too.
         Before a divergence (`kl_div`) the softmax becomes a `LogSoftmax`, and the loss stays.
         `nll_loss` of logits becomes `cross_entropy`; of probabilities, that of their logarithm.
 
     Needs: a sigmoid (softmax) module that ends the model, targets of zeros and ones (classes;
-        for `kl_div` numbers), a loss that is not one of the two already, and a reason: an output
-        that is saturated, a non-finite loss, a squared error, or a finding that names the pair.
+        for `kl_div` numbers) or class numbers of which a squared error makes one column for each
+        class, a loss that is not one of the two already, and a reason: an output that is
+        saturated, a non-finite loss, a squared error, or a finding that names the pair.
         Or `nll_loss` itself, as a function or module, of outputs that are no logarithms.
 
     Source: Bishop 1995, Neural networks for pattern recognition, section 6.9; Golik, Doetsch and
@@ -64,9 +68,10 @@ class LossLogits(Remedy):
             return f"the loss ({kind or 'none'}) takes logits or is not known"
         if kind == "kl" and site.kind == "softmax":
             return self._logarithm(case, site.name.split("#")[0])
-        fits = (site.kind, target) in (("sigmoid", "binary"), ("softmax", "class"))
-        fits = fits and (site.kind == "sigmoid" or len(site.shape) == 2)
-        if not fits:
+        fits = {"binary": site.kind == "sigmoid", "class": len(site.shape) == 2}
+        if target == "class" and site.kind == "sigmoid":
+            fits["class"] &= kind == "mse" and _one_hot(record, site.shape[-1])
+        if not fits.get(target or "", False):
             return f"{site.kind} with targets that are {target or 'absent'} is no likelihood"
         names = aliases_of(case.model, site.name.split("#")[0])
         uses = sum(s.name.split("#")[0] == site.name.split("#")[0] for s in record.sites)
@@ -76,10 +81,9 @@ class LossLogits(Remedy):
         broken = record.fact("event.forward") or record.fact("event.backward")
         if not (kind == "mse" or flat > self.flat or broken or case.has(*self.addresses)):
             return f"{site.kind} and {kind} fit each other, and {100 * flat:.0f} % is saturated"
-        new = {
-            "sigmoid": "F.binary_cross_entropy_with_logits",
-            "softmax": "F.cross_entropy",
-        }[site.kind]
+        new, probable = "F.cross_entropy", "softmax"
+        if target == "binary":
+            new, probable = "F.binary_cross_entropy_with_logits", "sigmoid"
         return Plan(
             self.code,
             "The gradient of the loss no longer fades where an answer is sure and wrong.",
@@ -87,7 +91,7 @@ class LossLogits(Remedy):
                 loop("name", names, "model.set_submodule(name, nn.Identity())"), f"loss = {new}"
             ),
             given={"loss": case.loss},
-            notes=(f"The model returns logits: apply {site.kind} to them to get probabilities.",),
+            notes=(f"The model returns logits: apply {probable} to them to get probabilities.",),
         )
 
     def _likelihood(self, case: Case) -> Plan | str:
@@ -160,6 +164,12 @@ class LossLogits(Remedy):
         return example(
             lambda: nn.Sequential(*plain(2, out=1), nn.Sigmoid()), _yes_no, F.binary_cross_entropy
         )
+
+
+def _one_hot(record: Record, columns: int) -> bool:
+    """Whether the loss compares outputs with a one and zeros for each sample, by their mean."""
+    mean = record.fact("target.mean") or 0.0
+    return record.fact("target.kind") == "binary" and columns > 1 and isclose(mean * columns, 1)
 
 
 def _yes_no() -> tuple[Tensor, Tensor]:
