@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+import isograd
 from isograd.diagnosis import diagnose
 from isograd.probe.measuring import measure
 from isograd.remedies import FAMILIES, Case
@@ -83,3 +84,19 @@ def test_the_last_layer_is_not_scaled_for_what_hidden_layers_have() -> None:
 def test_a_bold_rate_is_tried_second() -> None:
     steps = [one.step for one in OptimizerLr().variants()]  # type: ignore[attr-defined]
     assert steps == [0.03, 0.09, 0.009, 0.003]
+
+
+def test_another_loss_is_tried_with_a_rate_that_fits_it() -> None:
+    torch.manual_seed(0)
+    labels, middles = torch.randint(6, (1280,)), torch.randn(6, 12)
+    x = middles[labels] + 0.7 * torch.randn(1280, 12)
+    batches = list(zip(x.split(64), labels.split(64), strict=True))
+    done = isograd.repair(
+        nn.Sequential(nn.Linear(12, 32), nn.Sigmoid(), nn.Linear(32, 6), nn.Sigmoid()),
+        batches[0],
+        lambda out, given: F.mse_loss(out, F.one_hot(given, 6).float()),
+        optimizer=functools.partial(torch.optim.SGD, lr=0.02),
+        data=batches,
+    )
+    assert done.verdict == "repaired"
+    assert done.remedies == ("loss-logits", "optimizer-lr")

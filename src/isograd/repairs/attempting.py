@@ -58,7 +58,8 @@ SMALL = 100
 MOST = 12
 """Changes that are tried at most, however large the budget."""
 RESCALING = "init", "normalization", "preprocessing"
-"""Families of changes after which weights or what they read have another size."""
+"""Families of changes after which weights or what they read have another size; gradients have one
+after another loss."""
 NOT_TRIED = "not tried: the budget allows fewer candidates"
 
 
@@ -277,7 +278,8 @@ class Attempt:
         case = self._with(trainee, replace(diagnosis, findings=found))
         made = {plan.remedy for plan in change.plans}
         more = list(candidates(case, self.allow).treatments)
-        if set(RESCALING) & set(change.families) and not any(_of_rate(t) for t in more):
+        rescaled = trainee.new_loss or set(RESCALING) & set(change.families)
+        if rescaled and not any(_of_rate(t) for t in more):
             more += self._higher_rate(case)
         return [t for t in more if t.plans[0].remedy not in made], runner.broke is not None
 
