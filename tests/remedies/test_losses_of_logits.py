@@ -170,3 +170,21 @@ def test_class_numbers_in_a_binary_cross_entropy_get_an_output_each(probabilitie
             done.loss(done.model(inputs), targets).backward()
             done.optimizer.step()
     assert float((done.model(x).argmax(1) == y).float().mean()) > 0.9
+
+
+def test_labels_that_are_true_together_get_a_question_each() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(256, 20)
+    batch = x, (x @ torch.randn(20, 6) > 0).float()
+    model = plain(2, out=6)
+    change = remedies.apply("loss-logits", model, batch, F.cross_entropy)
+    assert change.loss is F.binary_cross_entropy_with_logits
+    change.undo()
+    done = isograd.repair(model, batch, F.cross_entropy, data=[batch] * 8)
+    assert done.remedies[:1] == ("loss-logits",), str(done)
+    with pytest.raises(RemedyError, match="no labels that are true or false"):
+        remedies.apply("loss-logits", model, (x, 3 * torch.rand(256, 6)), F.cross_entropy)
+    with pytest.raises(RemedyError, match="return the logits first"):
+        remedies.apply(
+            "loss-logits", Squashed(over_classes), (x, batch[1][:, [0] * 7]), F.cross_entropy
+        )

@@ -29,12 +29,14 @@ class LossLogits(Remedy):
         sigmoids and class numbers, which such a loss spreads over a column for each class, too.
         Before a divergence (`kl_div`) the softmax becomes a `LogSoftmax`, and the loss stays.
         `nll_loss` of logits becomes `cross_entropy`; of probabilities, that of their logarithm.
+        A cross entropy of several labels a sample becomes a binary one of each.
 
     Needs: a sigmoid (softmax) module that ends the model, targets of zeros and ones (classes;
         for `kl_div` numbers) or class numbers of which a squared error makes one column for each
         class, a loss that is not one of the two already, and a reason: an output that is
         saturated, a non-finite loss, a squared error, or a finding that names the pair.
-        Or `nll_loss` itself, as a function or module, of outputs that are no logarithms.
+        Or `nll_loss` itself, as a function or module, of outputs that are no logarithms; or a
+        cross entropy of logits with targets of zeros and ones that do not add up to one.
 
     Source: Bishop 1995, Neural networks for pattern recognition, section 6.9; Golik, Doetsch and
         Ney 2013, Cross-entropy vs. squared error training.
@@ -51,6 +53,8 @@ class LossLogits(Remedy):
 
     flat: float = 0.5
     """Share of saturated outputs from which the probability is in the way of the gradient."""
+    several: float = 0.05
+    """How far from 1 the targets of a sample add up to for being no probabilities of classes."""
 
     def plan(self, case: Case) -> Plan | str:
         """Looks at the last module, the targets and the loss."""
@@ -58,6 +62,8 @@ class LossLogits(Remedy):
         kind = record.fact("loss.kind")
         if kind == "nll" and case.has("loss-mismatch"):
             return self._likelihood(case)
+        if (record.fact("target.improper") or 0.0) > self.several:
+            return self._labels(case)
         # The new loss gets the targets of the batch, whatever the user's made of them.
         target = target_facts(as_batch(case.batch).targets, None, None).get("target.kind")
         last = last_activation(case)
@@ -92,6 +98,21 @@ class LossLogits(Remedy):
             ),
             given={"loss": case.loss},
             notes=(f"The model returns logits: apply {probable} to them to get probabilities.",),
+        )
+
+    def _labels(self, case: Case) -> Plan | str:
+        """Cross entropy of targets of which several are true at once."""
+        ops = set(case.record.fact("loss.input_ops") or ())
+        if case.record.fact("target.kind") != "binary":
+            return "the targets of a sample are no labels that are true or false"
+        if ops & {"softmax", "sigmoid"}:
+            return "what enters the loss went through a softmax or sigmoid: return the logits first"
+        return Plan(
+            self.code,
+            "Every label is a question of its own, and the loss is 0 at its best.",
+            program("loss = F.binary_cross_entropy_with_logits"),
+            given={"loss": case.loss},
+            notes=("The model returns logits: apply sigmoid to them to get probabilities.",),
         )
 
     def _likelihood(self, case: Case) -> Plan | str:

@@ -23,14 +23,16 @@ class LossPairing(Rule):
     Sees: the operations between the last weight layer and the loss: a softmax in front of
         cross_entropy (which applies it itself), a sigmoid in front of
         binary_cross_entropy_with_logits or cross_entropy, nll_loss without a logarithm, kl_div of
-        numbers above zero, BCE on numbers that are no probabilities, and a softmax over an axis of
-        length one, or over the samples of the batch.
+        numbers above zero, BCE on numbers that are no probabilities, a softmax over an axis of
+        length one, or over the samples of the batch, and several labels of a sample in a cross
+        entropy.
 
     Matters: applied twice, softmax squeezes ten logits into probabilities between 0 and 1, so
         that the loss can never go below 1.46 for ten classes, and its gradient is weak. A softmax
         over one unit is the constant 1: no gradient at all. Over the samples it says which of
         them a class fits best, and not which class fits a sample. nll_loss and kl_div without a
-        logarithm reward larger numbers without bound.
+        logarithm reward larger numbers without bound. A cross entropy of several labels wants the
+        same share for each of them, and says nothing of those that are false.
 
     Wrong when: the squeeze is wanted. log_softmax before cross_entropy changes nothing.
 
@@ -118,6 +120,13 @@ class LossPairing(Rule):
                 f"sigmoid stands before {kind}, which expects logits: it sees probabilities"
                 f"{inside}, and cannot fall to 0.",
                 logits.format("sigmoid"),
+            )
+        off = fact(seen, "target.improper")
+        if kind == "cross_entropy" and off is not None and off > self.unlike:
+            return (
+                "cross_entropy takes the targets of a sample for probabilities of classes that "
+                f"exclude each other, and they miss 1 by {show(off)} in all.",
+                "For labels that may be true together use binary_cross_entropy_with_logits.",
             )
         off = fact(seen, "loss.improper")
         alien = not any(op in _LOGARITHMS for op in ops)

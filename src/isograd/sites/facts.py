@@ -121,6 +121,8 @@ def target_facts(
         facts["target.classes"] = classes
         facts["target.out_of_range"] = int(((values < 0) | (values >= classes)).sum())
         facts["loss.chance"] = math.log(classes) if classes > 1 else None
+    elif loss_kind == "cross_entropy" and tuple(t.shape) == out and t.ndim > 1:
+        facts["target.improper"] = float((t.double().sum(1) - 1).abs().mean())
     elif loss_kind in ("bce", "bce_logits"):
         facts["target.classes"] = 2
         facts["target.out_of_range"] = int(((values < 0) | (values > 1)).sum())
