@@ -254,6 +254,17 @@ def test_dropout_that_leaves_nothing_is_lowered_and_what_is_usual_is_left() -> N
 
 def test_the_noise_of_several_dropouts_adds_up() -> None:
     layers = [m for _ in range(4) for m in (nn.Linear(20, 20), nn.ReLU(), nn.Dropout(0.9))]
-    change = remedies.apply("activation-dropout", nn.Sequential(*layers), classes())
+    model = nn.Sequential(*layers, nn.Linear(20, 7))
+    change = remedies.apply("activation-dropout", model, classes())
     kept = [m.p for m in change.model.modules() if isinstance(m, nn.Dropout)]
     assert kept == [0.2] * 4  # 4 * 0.2 / 0.8: as much noise as signal
+
+
+def test_outputs_are_not_dropped_and_what_is_before_them_stays() -> None:
+    layers = [nn.Linear(20, 30), nn.Dropout(0.4), nn.Linear(30, 7), nn.Dropout(0.2), nn.Sigmoid()]
+    model = nn.Sequential(*layers)
+    remedies.apply("activation-dropout", model, classes())
+    assert [model[1].p, model[3].p] == [0.4, 0.0]
+    model[1].p, model[3].p = 0.95, 0.95
+    remedies.apply("activation-dropout", model, classes())
+    assert [model[1].p, model[3].p] == [0.5, 0.0]

@@ -3,6 +3,7 @@
 import random
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from isograd.findings import Finding, Severity
@@ -205,3 +206,33 @@ def test_dropouts_in_a_row_by_what_they_leave_to_the_width(
         assert outcome.sites == ("drop", "drop#2", "drop#3")
         assert outcome.evidence["signal"] == pytest.approx(0.008)
         assert "leave 0.008 of the energy" in outcome.message
+
+
+@pytest.mark.parametrize(
+    ("p", "behind", "found"),
+    [
+        (0.3, (), True),
+        (0.1, (), False),
+        (0.3, (("sigmoid", (16, 50)),), True),
+        (0.3, (("linear", (16, 50)),), False),
+        (0.3, (("layer_norm", (16, 50)),), False),
+        (0.3, (("module", (16,)),), False),  # a mean over the units
+    ],
+)
+def test_dropout_of_the_outputs_themselves(
+    p: float, behind: tuple[tuple[str, tuple[int, ...]], ...], found: bool
+) -> None:
+    sites = [
+        Site("fc", "linear", "Linear", 1, (16, 50)),
+        Site("drop", "dropout", "Dropout", 1, (16, 50), (0,)),
+        *(Site(kind, kind, kind, 1, shape, (1,)) for kind, shape in behind),
+    ]
+    facts = {"model.dropout": [p], "model.dropout_at": ["drop"], "loss.input_site": len(sites) - 1}
+    outcome = RULES["IG211"].judge(Reading(Record(sites=tuple(sites), facts=facts)))
+    assert isinstance(outcome, Finding if found else Passed)
+    if isinstance(outcome, Finding):
+        assert "0.7 times the targets" in outcome.message
+        masks = (np.random.default_rng(3).random(100_000) < 0.7) / 0.7
+        tried = np.linspace(0.5, 1.2, 71)
+        errors = [((y * masks - 1.0) ** 2).mean() for y in tried]
+        assert tried[np.argmin(errors)] == pytest.approx(0.7, abs=0.011)

@@ -24,7 +24,7 @@ def normed(norm: Callable[[int], nn.Module], act: type[nn.Module], *zero: int) -
     return nn.Sequential(*body, nn.Linear(11, 4))
 
 
-class OnePlus(nn.Module):
+class OnePlusRMSNorm(nn.Module):
     """A norm that multiplies by 1 + weight."""
 
     def __init__(self, size: int) -> None:
@@ -58,7 +58,7 @@ BATCH, LAYER, TANH, RELU = nn.BatchNorm1d, nn.LayerNorm, nn.Tanh, nn.ReLU
         (lambda: normed(BATCH, RELU, 1), ["4.weight"]),
         (lambda: normed(BATCH, TANH, 1), []),  # alone, and nothing dies of it: it opens
         (lambda: normed(BATCH, RELU), []),
-        (lambda: normed(OnePlus, RELU, 0, 1), []),
+        (lambda: normed(OnePlusRMSNorm, RELU, 0, 1), []),
         (lambda: nn.Sequential(Around(), Around(), Around(), nn.Linear(9, 4)), []),
     ],
 )

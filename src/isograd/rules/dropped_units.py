@@ -11,26 +11,29 @@ from isograd.rules._examples import chain
 from isograd.rules._graph import least_on_a_path
 from isograd.rules._numbers import finite, show, words
 from isograd.rules._rule import NotApplicable, Outcome, Passed, Rule
+from isograd.sites.paths import dropped_outputs
 
 
 @dataclass(frozen=True)
 class DroppedUnits(Rule):
     """Dropout leaves less signal than a layer can tell from the noise of the masks.
 
-    Sees: the probabilities of the dropout modules that are in training mode, and which of them
-        follow one another without a skip connection around them.
+    Sees: the probabilities of the dropout modules that are in training mode, which of them follow
+        one another without a skip connection around them, and which drop the outputs themselves.
 
     Matters: what is kept of x is multiplied by 1/(1-p), so that its energy becomes x^2/(1-p) on
         average: x^2 of signal, and p/(1-p) times as much noise, which is 1 at p = 0.5 and 19 at
         p = 0.95. Layers multiply it: of the energy behind several, the product of their 1-p is
         signal. A layer of n units can make n times the part out; below one, every step follows
-        the noise of its mask.
+        the noise of its mask. Behind the last layer no weight mixes what the masks let through: a
+        squared error is least at 1-p times the targets, and the loss of classes has a floor.
 
     Wrong when: an input of many thousand redundant entries is thinned, as in a denoising
         autoencoder.
 
     Do: use 0.5 at most for hidden units, 0.1 to 0.2 in small networks, in many layers and for
-        inputs. If the probability of keeping was meant, hand in one minus it.
+        inputs, and none behind the last weight layer. If the probability of keeping was meant, hand
+        in one minus it.
     """
 
     code: ClassVar[str] = "IG211"
@@ -42,6 +45,10 @@ class DroppedUnits(Rule):
     """Units of the narrowest place times the part of the energy that is signal. Plain ReLU
     networks of 32 and 256 units with up to 8 dropouts of 0.5 to 0.9 get, in 400 steps of Adam, 65 %
     of the digits right and more above 2, 57 % and less below 1."""
+
+    outputs: float = 0.1
+    """Outputs are this part short of their targets: as much as the dropouts of recipes leave to
+    the noise."""
 
     def judge(self, reading: Reading) -> Outcome:
         """Judges every dropout by its probability, and those in a row by what they leave."""
@@ -56,7 +63,17 @@ class DroppedUnits(Rule):
             if p < 1:
                 noise = f"{p / (1 - p):.0f} times as much noise as signal"
             told = f"dropout sets {p:.3g} of all entries to zero and lets through {noise}"
-            return _finding(seen, high, told, {"dropout": p}, f"{1 - p:.3g}")
+            return _finding(seen, high, told, {"dropout": p}, _lower(p))
+        ends = [_module(seen.sites[i]) for i in dropped_outputs(seen)]
+        p = max((drops.get(name, 0.0) for name in ends), default=0.0)
+        if p > self.outputs:
+            told = (
+                f"dropout sets {p:.3g} of the outputs themselves to zero; no weight comes after "
+                f"it, and a squared error is least at {1 - p:.3g} times the targets"
+            )
+            mend = f"Remove {ends[0]}, or move it in front of the last weight layer."
+            return _finding(seen, ends, told, {"dropout": p}, mend)
+        p = max(drops.values())
         shares = [drops.get(_module(site), 0.0) for site in seen.sites]
         places = [site for site, p in zip(seen.sites, shares, strict=True) if p]
         logs = [-math.log1p(-p) for p in shares]
@@ -71,7 +88,7 @@ class DroppedUnits(Rule):
             list(dict.fromkeys(map(_module, places))),
             told,
             {"dropout": p, "signal": kept, "units": units},
-            f"{1 - p:.3g}",
+            _lower(p),
         )
 
     @staticmethod
@@ -104,8 +121,13 @@ def _units(site: Site) -> int:
     return math.prod(site.shape[1:]) if one_by_one else math.prod(site.shape[1:2])
 
 
+def _lower(p: float) -> str:
+    kept = f"{1 - p:.3g}"
+    return f"Set the probability to 0.5 or less; if the share that is kept was meant, to {kept}."
+
+
 def _finding(
-    record: Record, names: Sequence[str], told: str, evidence: Mapping[str, float], kept: str
+    record: Record, names: Sequence[str], told: str, evidence: Mapping[str, float], mend: str
 ) -> Finding:
     return Finding(
         DroppedUnits.code,
@@ -114,9 +136,7 @@ def _finding(
         f"{', '.join(names[:3])}{', …' if len(names) > 3 else ''}: {told}.",
         sites=tuple(site.name for site in record.sites if _module(site) in names),
         evidence=evidence,
-        remedies=(
-            f"Set the probability to 0.5 or less; if the share that is kept was meant, to {kept}.",
-        ),
+        remedies=(mend,),
     )
 
 

@@ -1,7 +1,7 @@
 """Ways through a network: which sites lie on all of them, and which of these are closed."""
 
 from isograd.records import Record
-from isograd.sites import NORMS
+from isograd.sites import NORMS, WEIGHTS
 
 
 def unavoidable(record: Record) -> set[int]:
@@ -47,3 +47,19 @@ def closed_norms(record: Record) -> list[int]:
         shut |= not all(record.parameters[p].trainable for p in zero)
         shut |= any(record.value("forward.dead", i) == 1 for i in record.consumers(index))
     return found if shut or len(found) > 1 else []
+
+
+def dropped_outputs(record: Record) -> list[int]:
+    """Sites of dropouts whose masks the loss sees entry by entry: no weight mixes them again."""
+    end = record.fact("loss.input_site")
+    if not isinstance(end, int) or not 0 <= end < len(record.sites):
+        return []
+    found, here, shape = list[int](), end, record.sites[end].shape
+    while True:
+        site = record.sites[here]
+        if site.kind in WEIGHTS | NORMS or site.parameters or site.shape != shape:
+            return found
+        found += [here] if site.kind == "dropout" else []
+        if len(site.inputs) != 1:
+            return found
+        here = site.inputs[0]
