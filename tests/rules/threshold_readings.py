@@ -173,6 +173,14 @@ def improper(off: float) -> Reading:
     return Reading(chain(3, facts=facts))
 
 
+def dropped_outputs() -> Reading:
+    """Dropout behind the last weight layer."""
+    facts = {"model.dropout": [0.3], "model.dropout_at": ["drop"], "loss.input_site": 3}
+    record = chain(2, facts=facts)
+    drop = replace(record.sites[-1], name="drop", kind="dropout", inputs=(2,), parameters=())
+    return Reading(replace(record, sites=(*record.sites, drop)))
+
+
 def dropped() -> Reading:
     """Three dropouts in a row over 32 units."""
     look = chain(6)
@@ -256,7 +264,7 @@ FURTHER: dict[str, tuple[Reading, ...]] = {
     ),
     "IG208": (dying(0.95, 0.5),),
     "IG210": (narrow(),),
-    "IG211": (dropped(),),
+    "IG211": (dropped(), dropped_outputs()),
     "IG307": (swelling(3.0, 1.3), swelling(1.3, 1.5)),
     "IG308": (late_layer(),),
     "IG403": (falling_scale(),),
