@@ -15,6 +15,7 @@ from isograd.probe.rehearsal import rehearse
 from isograd.records import Reading
 from isograd.remedies import Case, Plan
 from isograd.repairs import untouched as under_test
+from isograd.repairs.repairing import _look
 from isograd.repairs.treatments import Treatment
 from isograd.repairs.untouched import look_after, untouched
 
@@ -150,3 +151,25 @@ def test_whatever_was_touched_is_seen(touch: Callable[[Any], Any]) -> None:
     assert untouched(model, other)
     touch(other)
     assert not untouched(model, other)
+
+
+class Root(nn.Module):
+    def __init__(self, least: float) -> None:
+        super().__init__()
+        self.least = least
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.where(x > 0, x.clamp(min=self.least).sqrt(), torch.zeros_like(x))
+
+
+@pytest.mark.parametrize(("least", "asked"), [(1e-6, 1), (-torch.inf, 0)])
+def test_where_a_gradient_is_no_number_nobody_asks_for_the_curvature(
+    monkeypatch: pytest.MonkeyPatch, least: float, asked: int
+) -> None:
+    times: list[object] = []
+    monkeypatch.setattr("isograd.probe.rehearsal.lambda_max", lambda *_, **__: times.append(0))
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 8), Root(least), nn.Linear(8, 3))
+    batch = torch.randn(32, 6), torch.randint(3, (32,))
+    _look(model, batch, nn.CrossEntropyLoss(), sgd(0.1), 0)
+    assert len(times) == asked

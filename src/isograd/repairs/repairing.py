@@ -279,7 +279,7 @@ def _look(model: nn.Module, batch: Any, loss: Any, optimizer: Any, seed: int) ->
 
     Behind norms a learning rate beyond the curvature's limit is usual and harmless (IG305), and
     measuring it would cost more than all the rest; remedies for an ill network want it all the
-    same.
+    same. Where a weight's gradient is no number, there is no curvature.
     """
     seen = measure(model, batch, loss, seed=seed)
     if optimizer is None:
@@ -288,6 +288,8 @@ def _look(model: nn.Module, batch: Any, loss: Any, optimizer: Any, seed: int) ->
         rehearse, model, batch, loss, seen, optimizer=optimizer, data=None, steps=0, seed=seed
     )
     normalized = any(site.kind in NORMS for site in seen.sites)
+    if any(number for _, number in seen.pairs("weight.grad_nonfinite")):
+        return diagnose(look(sharpness=False))
     diagnosis = diagnose(look(sharpness=not normalized))
     return diagnose(look()) if normalized and not diagnosis.healthy else diagnosis
 

@@ -128,11 +128,11 @@ def tensors(value: Any, depth: int = 4) -> Iterator[Tensor]:
         yield value
     elif depth == 0:
         return
+    elif isinstance(value, (list, tuple)):  # mappings take longer to tell
+        for item in value:
+            yield from tensors(item, depth - 1)
     elif isinstance(value, Mapping):
         for item in value.values():
-            yield from tensors(item, depth - 1)
-    elif isinstance(value, (list, tuple)):
-        for item in value:
             yield from tensors(item, depth - 1)
     elif is_dataclass(value) and not isinstance(value, type):
         for entry in fields(value):
