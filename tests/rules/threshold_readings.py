@@ -80,11 +80,11 @@ def forgetful() -> Reading:
     return with_history(first, replace(first, step=120), losses=FLAT)
 
 
-def unabsorbed(level: float) -> Reading:
+def unabsorbed(level: float, value: float = 80.0, steps: int = 25) -> Reading:
     """A loss that starts high with an optimizer that could absorb it, and stays there."""
-    facts = {"loss.value": 80.0, "loss.kind": "cross_entropy", "loss.chance": math.log(10)}
+    facts = {"loss.value": value, "loss.kind": "cross_entropy", "loss.chance": math.log(10)}
     first = chain(3, facts={**facts, "optimizer.adaptive": True})
-    return with_history(first, replace(first, step=25), losses=[level] * 25)
+    return with_history(first, replace(first, step=steps), losses=[level] * steps)
 
 
 def large_head(out: float) -> Reading:
@@ -295,6 +295,7 @@ FURTHER: dict[str, tuple[Reading, ...]] = {
         _loss(1.5, kind="cross_entropy", chance=math.log(10)),
         _loss(36.0, kind="cross_entropy", chance=math.log(10), **{"loss.summed": True}),
         unabsorbed(60.0),
+        unabsorbed(3.0, 12.0, 80),
         large_head(11.0),
     ),
     "IG606": (
@@ -305,6 +306,7 @@ FURTHER: dict[str, tuple[Reading, ...]] = {
     "IG604": (
         plateau(FLAT, spread=0.5),
         plateau(FLAT * 3, spread=0.5),
+        plateau(FLAT * 3, spread=0.5, update=2e-4),
         plateau([2.3 - 0.001 * k for k in range(120)], spread=0.5),
     ),
     "IG605": (

@@ -47,12 +47,16 @@ class InitialLoss(Rule):
     above: float = 10.0
     """Loss over chance: a usual initialization (He, 20 layers) reaches 2.4, three unscaled
     residual blocks 6, and both learn; at 10 the wrong class leads by two dozen nats."""
+    unlearned: float = 3.0
+    """The same where a training has not come below chance, so that nothing was absorbed."""
     above_squared: float = 100.0
     """The same for squared errors: outputs ten times as large as the targets."""
     below: float = 0.3
     """Loss over chance: a fresh network that guesses no one does so well on a whole batch."""
     patience: int = 20
     """Steps of a training in which what can be absorbed has been, at least in part."""
+    long: int = 60
+    """Steps in which all of it has been."""
     amplified: float = 10.0
     """Rms of the outputs over that of what the last layer is given: any initializer has up to 2."""
     update: float = 0.1
@@ -79,8 +83,8 @@ class InitialLoss(Rule):
         kind, meant = seen.fact("loss.kind"), seen.fact("optimizer.maximize")
         if kind in _NEVER_NEGATIVE and self.below < -ratio < self.above and not meant:
             return self._reversed(value, chance)
-        squared = kind == "mse"
-        if ratio > (self.above_squared if squared else self.above):
+        above = self.above_squared if kind == "mse" else self.above
+        if ratio > (self.unlearned if self._above_still(reading, chance) else above):
             return self._high(reading, value, chance, ratio)
         if shrunk(seen):
             return self._shrunk(own, least_loss(seen) or 0.0)
@@ -89,6 +93,11 @@ class InitialLoss(Rule):
         if summed:
             return self._summed(reading, value, samples, update)
         return Passed(f"loss {show(value)}, chance {show(chance)}")
+
+    def _above_still(self, reading: Reading, chance: float) -> bool:
+        path = course(reading)
+        steps = 0 if path is None else path.steps
+        return path is not None and steps >= self.long and path.level > chance * terms(reading.seen)
 
     def _reversed(self, value: float, chance: float) -> Finding:
         return Finding(
@@ -158,7 +167,7 @@ class InitialLoss(Rule):
         normed = any(s.kind in NORMS for s in seen.sites) and not self._head_amplifies(seen)
         absorbed = seen.fact("optimizer.adaptive") or normed
         tried = path is not None and path.steps >= self.patience and path.level / terms(seen)
-        if tried and chance and tried > self.above * chance:
+        if tried and chance and (tried > self.above * chance or self._above_still(reading, chance)):
             return Severity.WARNING  # it has not been absorbed in all these steps
         if absorbed or outcome(reading) == "trains":
             return Severity.INFO

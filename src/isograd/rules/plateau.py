@@ -58,6 +58,8 @@ class Plateau(Rule):
     moved: float = 0.01
     """Part of its size that a weight has moved by in all steps, at most, below which nothing can
     have been learned: had the steps all gone one way, they would have changed it by a hundredth."""
+    timid: float = 3e-4
+    """A third of a usual step: where a loss stands for twice `steps`, a larger one comes first."""
 
     def judge(self, reading: Reading) -> Outcome:
         """Judges the second half of the losses."""
@@ -121,7 +123,8 @@ class Plateau(Rule):
                 "lr-too-high",
                 f"{said}, after {show(before)} before training" if before else said,
             )
-        if update is not None and update * steps < self.moved:
+        timid = update is not None and update < self.timid and steps >= 2 * self.steps
+        if update is not None and (timid or update * steps < self.moved):
             return (
                 "lr-too-low",
                 f"; a step moves the weights by {show(update)} of their size",
@@ -161,13 +164,13 @@ def _advice(reading: Reading, cause: str) -> tuple[str, str]:
     return (PAIRS, OVERFIT) if cause == "data-bug" else (OVERFIT, HIGHER)
 
 
-def _rehearsed(losses: list[float], *, spread: float) -> Reading:
+def _rehearsed(losses: list[float], *, spread: float, update: float = 0.01) -> Reading:
     facts = {
         "loss.kind": "cross_entropy",
         "loss.chance": 2.303,
         "output.rms": 1.0,
         "batch.size": 16,
     }
-    first = chain(3, series={"weight.update_ratio": 0.01}, facts={**facts, "output.spread": 0.7})
+    first = chain(3, series={"weight.update_ratio": update}, facts={**facts, "output.spread": 0.7})
     last = chain(3, facts={**facts, "output.spread": spread}, step=len(losses))
     return with_history(first, last, losses=losses)
