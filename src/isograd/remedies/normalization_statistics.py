@@ -19,8 +19,9 @@ class NormalizationStatistics(Remedy):
 
     Does: sets the momentum of batch norms whose running statistics arrive too late to `momentum`;
         or (`by="group"`) replaces batch norms by group norms, which need no statistics of a batch.
-        Norms that average over a single value, so that nothing of their input is left, go; an eps
-        above the variance of what a norm gets is set to `eps`.
+        Norms that average over a single value, so that nothing of their input is left, go; group
+        norms of single values may (`by="group"`) average over all channels instead. An eps above
+        the variance of what a norm gets is set to `eps`.
 
     Needs: batch norms with running statistics and a momentum below `slow`, batches of fewer than
         eight values per channel, norms of single values, an eps that swallows the variance, or a
@@ -53,6 +54,8 @@ class NormalizationStatistics(Remedy):
         alone = case.record.fact("norm.alone") or ()
         if alone and self.by == "momentum":
             return self._without(case, [str(name) for name in alone])
+        if alone:
+            return self._over_channels(case, [str(name) for name in alone])
         large = case.record.fact("norm.swallowed") or ()
         if large and self.by == "momentum":
             return self._small_eps(case, [str(name) for name in large])
@@ -117,6 +120,20 @@ class NormalizationStatistics(Remedy):
             "What comes out of these norms depends on what goes in again.",
             program(loop("name", names, "model.set_submodule(name, nn.Identity())")),
             keys="weight and bias of these norms are gone.",
+        )
+
+    def _over_channels(self, case: Case, found: list[str]) -> Plan | str:
+        known = dict(case.model.named_modules())
+        for name in found:
+            norm = known.get(name)
+            if not isinstance(norm, nn.GroupNorm):  # torch's other norms refuse single values
+                return f"{name} has no groups that could be larger"
+            if norm.num_channels < self.few:
+                return f"{name} has {norm.num_channels} channels, too few to take a variance of"
+        return Plan(
+            self.code,
+            "What comes out of these norms tells the channels of a sample apart.",
+            program(loop("name", found, "model.get_submodule(name).num_groups = 1")),
         )
 
     @property
