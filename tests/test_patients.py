@@ -13,6 +13,7 @@ SHOWN_ELSEWHERE = {
     "IG201",
     "IG202",
     "IG207",
+    "IG213",
     "IG302",
     "IG305",
     "IG309",
