@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from isograd.errors import InputError
-from isograd.theory import activation, length_map, phase
+from isograd.theory import activation, discovery, length_map, phase
 
 
 def bent(x: Tensor) -> Tensor:
@@ -165,3 +165,24 @@ def test_oscillation_far_out_does_not_hide_a_kink() -> None:
     assert length_map(fast, [1e-4, 0.3], weight_var=2.0) == pytest.approx(
         [-math.expm1(-0.32), 1.0], rel=1e-10
     )
+
+
+def test_like_modules_are_asked_for_their_kinks_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(
+        discovery, "_found_kinks", lambda value, slope, name: asked.append(name) or (0.5,)
+    )
+
+    class Bent(nn.Module):
+        def __init__(self, at: float, learned: bool = False) -> None:
+            super().__init__()
+            self.at = at
+            if learned:
+                self.scale = nn.Parameter(torch.ones(1))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return (x - self.at).relu()
+
+    for module in (Bent(0.5), Bent(0.5), Bent(0.7), Bent(0.5, True), Bent(0.5, True)):
+        assert activation(module).kinks == (0.5,)
+    assert len(asked) == 4  # of the first two one, and each that holds a parameter
