@@ -105,12 +105,12 @@ class GroupsOfChoices(Experiment):
     ) -> "tuple[Diagnosis, ...]":
         batch = data.inputs[:256], data.labels[:256]
         alone = check(net, batch, predict=False)
-        some = list(data.batches(12, 100, seed=seed))
+        some = list(data.batches(8, 100, seed=seed))
 
         def sgd(parameters: Any) -> torch.optim.Optimizer:
             return torch.optim.SGD(parameters, lr, momentum=0.9)
 
-        started = check(net, batch, predict=False, optimizer=sgd, data=some, steps=12)
+        started = check(net, batch, predict=False, optimizer=sgd, data=some, steps=8)
         rate = min(lr, 0.02)  # what went wrong before is not to be seen again
         trained = train([net], data, steps=self.steps, lr=rate, seed=seed).models[0]
         return alone, started, check(trained.train(), batch, predict=False)
