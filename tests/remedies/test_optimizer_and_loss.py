@@ -309,6 +309,8 @@ def test_targets_are_compared_one_to_one() -> None:
     assert change.loss is not None
     assert torch.equal(change.loss(model(x), x[:, 0]), F.mse_loss(model(x), x[:, :1]))
     assert change.model is model
+    with pytest.raises(RemedyError, match="the loss itself takes an axis away"):
+        remedies.apply("loss-broadcast", model, (x, x[:, :1]), lambda o, y: squared(o, y[:, 0]))
 
 
 def test_group_norms_need_no_batch() -> None:

@@ -106,11 +106,10 @@ def test_rules_do_not_contradict_each_other() -> None:
     assert all("from 50 to about 0.1" in text for text in told.values()), told
 
 
-@pytest.mark.parametrize(("name", "size", "ill"), [("Adagrad", 0.8, False), ("Adagrad", 6.0, True)])
-def test_steps_that_shrink_by_themselves_may_begin_large(name: str, size: float, ill: bool) -> None:
-    facts = {"optimizer.adaptive": True, "optimizer.lr": 0.1, "optimizer.name": name}
-    facts |= {"optimizer.first_step": 10.0}
-    reading = Reading(chain(3, series={"weight.update_ratio": size}, facts=facts))
-    assert isinstance(RULES["IG304"].judge(reading), Finding) is ill
-    others = replace(reading.seen, facts={**facts, "optimizer.name": "Adam"})
-    assert isinstance(RULES["IG304"].judge(Reading(others)), Finding)
+@pytest.mark.parametrize(("size", "ill"), [(0.8, False), (6.0, True)])
+def test_steps_that_shrink_by_themselves_may_begin_large(size: float, ill: bool) -> None:
+    facts = {"optimizer.adaptive": True, "optimizer.lr": 0.1, "optimizer.name": "Adagrad"}
+    look = chain(3, series={"weight.update_ratio": size}, facts=facts)
+    assert isinstance(RULES["IG304"].judge(Reading(look)), Finding)
+    later = replace(look, facts={**facts, "optimizer.first_step": 10.0})
+    assert isinstance(RULES["IG304"].judge(Reading(later)), Finding) is ill

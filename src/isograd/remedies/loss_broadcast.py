@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from isograd.remedies._code import program
 from isograd.remedies._examples import example, plain
 from isograd.remedies._remedy import Case, Plan, Remedy
+from isograd.sites.batches import as_batch
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class LossBroadcast(Remedy):
         that is the mean of the targets.
 
     Needs: a loss that was handed in, inside of which outputs broadcast against something else, and
-        as many targets as outputs.
+        as many targets as outputs, in another shape.
 
     Source: NumPy's broadcasting rules (Harris et al. 2020, Array programming with NumPy), which
         torch follows.
@@ -38,6 +39,13 @@ class LossBroadcast(Remedy):
             return "nothing broadcasts inside the loss"
         if case.loss is None:
             return "the loss is chosen by isograd, which reshapes the targets already"
+        targets, place = as_batch(case.batch).targets, case.record.fact("loss.input_site")
+        out = case.record.sites[place].shape if isinstance(place, int) else ()
+        if isinstance(targets, Tensor) and tuple(targets.shape) == tuple(out):
+            return (
+                "the targets come in the shape of the outputs: the loss itself takes an axis away "
+                "(squeeze, an index); take that out"
+            )
         told = " against ".join(str(tuple(shape)) for shape in shapes)
         return Plan(
             self.code,

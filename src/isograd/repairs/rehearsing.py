@@ -49,6 +49,8 @@ passes on 3 ** -0.5, has 1.8 where nothing else helps."""
 LONGER = 2.0
 """Times what was learned by which a longer memory has to do better for a forgetful recurrence to be
 at fault: where a task needs none, the two learn alike, and seeds differ by half of it."""
+COUNTED = 5
+"""Samples for each class from which a batch tells how often the classes are."""
 EDGE = 6
 """Steps after which a learning rate beyond the limit of stability has thrown a network off, if it
 does."""
@@ -117,10 +119,14 @@ def came_to(runner: Runner, case: Case, learned: bool) -> str:
     if learned:
         return f", and a copy learned in {steps} steps"
     last = runner.losses[-max(steps // 4, 1) :]
-    blind, first = uninformed(case.record), runner.losses[0]
+    first, classes = runner.losses[0], case.record.fact("target.classes") or 0
+    # The labels of a few samples are less uneven than they look.
+    many = (case.record.fact("target.count") or 0) >= COUNTED * classes
+    blind = uninformed(case.record) if many else chance(case.record)
     beside = f"it began with {first:.4g}"
     if blind is not None:
-        beside = f"guessing has {blind:.4g} by the targets of one batch"
+        by = " by the targets of one batch" if many else ""
+        beside = f"guessing has {blind:.4g}{by}"
     more = "What is remarked about it is for you to try, and a longer training"
     return (
         f", but no copy learned in {steps} steps: its loss came to {sum(last) / len(last):.4g}, "

@@ -124,8 +124,9 @@ class UpdateRatio(Rule):
         """Largest update without momentum, with momentum built up, and the momentum."""
         adaptive = bool(record.fact("optimizer.adaptive"))
         high = self.high_adaptive if adaptive else self.high
-        if record.fact("optimizer.name") == "Adagrad":  # its steps shrink by themselves
-            high *= fact(record, "optimizer.first_step") or 1.0
+        high *= max(
+            fact(record, "optimizer.first_step") or 1.0, 1.0
+        )  # those that follow are smaller
         momentum = 0.0 if adaptive else fact(record, "optimizer.momentum") or 0.0
         return high, self.built_up * high / self.high, momentum
 
