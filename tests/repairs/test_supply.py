@@ -6,6 +6,7 @@ from itertools import islice
 
 import pytest
 import torch
+from torch import nn
 
 import isograd
 from isograd.errors import DataError
@@ -125,3 +126,22 @@ def test_samples_of_a_data_set_are_no_batches() -> None:
     assert len(gather(loader, (x[:8], y[:8]), steps=10).train) == 4
     short = [(x[:3], y[:3])] * 5  # three samples of three numbers
     assert len(gather(short, (x[:8], y[:8]), steps=10).train) == 4
+
+
+def test_a_batch_without_a_rare_positive_says_nothing_against_the_data() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(640, 8)
+    y = (x[:, :1] > 1.8).float()  # four in a hundred
+    order = y[:, 0].argsort(stable=True)
+    rare = torch.cat([order[:64], order[64:][torch.randperm(576)]])  # the first 64 are zeros
+    batches = list(zip(x[rare].split(64), y[rare].split(64), strict=True))
+    assert float(batches[0][1].max()) == 0
+    model = nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 1))
+    loss = nn.BCEWithLogitsLoss()
+    done = isograd.repair(model, batches[0], loss, data=batches)
+    assert "IG608" not in [f.code for f in done.before.findings]
+    assert any(note.startswith("batch: its targets are all equal") for note in done.notes)
+    # Data that are sorted stay suspicious.
+    sorted_ones = list(zip(x[order].split(64), y[order].split(64), strict=True))[:8]
+    done = isograd.repair(model, sorted_ones[0], loss, data=sorted_ones)
+    assert "IG608" in [f.code for f in done.before.findings]

@@ -1,6 +1,9 @@
 """What a repair goes by, and what it says of it."""
 
 import functools
+import math
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 import torch
@@ -8,6 +11,9 @@ import torch.nn.functional as F
 from torch import nn
 
 import isograd
+from isograd.repairs.attempting import Attempt
+from isograd.repairs.comparing import Comparison
+from isograd.repairs.wording import unshown
 from patients import data
 
 
@@ -55,3 +61,38 @@ def test_what_never_learns_is_told_with_its_loss_beside_guessing() -> None:
         assert told in done.reason
         assert "by the targets of one batch" in done.reason
         assert str(done).startswith("? nothing found, but it did not learn")
+
+
+def test_guessing_is_told_by_labels_only_where_they_are_counted() -> None:
+    torch.manual_seed(0)
+    x, y = torch.randn(640, 20), torch.randint(40, (640,))
+    batches = list(zip(x.split(32), y.split(32), strict=True))
+    model = nn.Sequential(nn.Linear(20, 32), nn.ReLU(), nn.Linear(32, 40))
+    sgd = functools.partial(torch.optim.SGD, lr=0.02)
+    done = isograd.repair(model, batches[0], F.cross_entropy, optimizer=sgd, data=batches)
+    assert done.learned is False
+    assert f"where guessing has {math.log(40):.4g}." in done.reason  # not that of 32 labels
+
+
+@pytest.mark.parametrize(
+    ("measure", "chance", "score", "told"),
+    [
+        ("classes", None, math.log(10), True),
+        ("classes", None, 2.0, False),
+        ("loss", 16.0, 16.1, True),
+        ("loss", 16.0, 15.0, False),
+        ("loss", None, 99.0, False),
+        ("line", None, 0.99, False),
+    ],
+)
+def test_who_is_not_below_a_constant_answer_has_shown_nothing(
+    measure: str, chance: float | None, score: float, told: bool
+) -> None:
+    record = SimpleNamespace(fact={"target.classes": 10}.get)
+    over = SimpleNamespace(
+        chance=chance,
+        judge=SimpleNamespace(measure=measure),
+        case=SimpleNamespace(record=record),
+    )
+    found = unshown(cast(Attempt, over), Comparison((9.0,) * 3, (score,) * 3))
+    assert found is told

@@ -39,6 +39,16 @@ def test_a_head_that_starts_at_zero_is_meant() -> None:
     assert judged("IG203", Reading(record)).severity is Severity.ERROR
 
 
+@pytest.mark.parametrize(("spread", "ill"), [(0.01, False), (0.0, True)])
+def test_a_head_that_has_left_zero_is_not_why_a_loss_stands(spread: float, ill: bool) -> None:
+    facts = {"loss.kind": "cross_entropy", "loss.chance": 2.303, "batch.size": 16}
+    start = {**facts, "output.spread": 0.0, "output.rms": 0.0}
+    first = chain(3, series={"weight.rms": [0.1, 0.1, 0.0]}, facts=start)
+    last = replace(first, step=30, facts={**facts, "output.spread": spread, "output.rms": 0.1})
+    found = RULES["IG203"].judge(with_history(first, last, losses=FLAT))
+    assert isinstance(found, Finding) is ill
+
+
 @pytest.mark.parametrize(("losses", "sound"), [(FLAT, False), (FALLING, True)])
 def test_outputs_that_become_constant(losses: list[float], sound: bool) -> None:
     first = chain(3, facts={"output.spread": 0.5, "output.rms": 1.0})

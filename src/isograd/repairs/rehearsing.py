@@ -127,7 +127,8 @@ def came_to(runner: Runner, case: Case, learned: bool) -> str:
     if blind is not None:
         by = " by the targets of one batch" if many else ""
         beside = f"guessing has {blind:.4g}{by}"
-    more = "What is remarked about it is for you to try, and a longer training"
+    remarked = "What is remarked about it is for you to try, and a longer training"
+    more = remarked if case.findings else "A longer training may show why"
     return (
         f", but no copy learned in {steps} steps: its loss came to {sum(last) / len(last):.4g}, "
         f"where {beside}. "

@@ -34,7 +34,7 @@ from isograd.repairs.rehearsing import (
 )
 from isograd.repairs.result import Cost, Repair, Skipped
 from isograd.repairs.scoring import MEASURES
-from isograd.repairs.supply import Source, gather
+from isograd.repairs.supply import Source, gather, varied
 from isograd.repairs.treatments import Treatment, copied
 from isograd.repairs.wording import outcome, to_do, unshown, untried, yours
 from isograd.sites import NORMS
@@ -87,16 +87,19 @@ def repair(
     seed = checked_seed(seed, "repair")
     allow = _families(allow)
     most = MOST_BATCHES if seconds else max(steps // 4, SETTLED)
-    batch = beside(batch, model)
+    source = None if data is None else Source(data, model)
+    first = beside(batch, model)
+    batch = varied(first, source)
     diagnosis = _look(model, batch, loss, optimizer, seed)
     given = optimizer
     if given is None:
         optimizer = functools.partial(torch.optim.Adam, lr=DEFAULT_LR)
     start = case = Case(model, batch, diagnosis, loss, optimizer)
-    source = None if data is None else Source(data, model)
     longest = None if seconds else max(steps // 2, FIRST)
     supply = functools.partial(gather, source, batch, longest=longest)
     notes, spent, tried, learned = list[str](), 0, "; nothing was trained", None
+    if batch is not first:
+        notes.append("batch: its targets are all equal; measured is another one of the data")
     able = _can_train(diagnosis) and any(p.requires_grad for p in model.parameters())
     if given is None and (able or not diagnosis.healthy):
         notes.append(f"optimizer: none was handed in; trials train with Adam, lr {DEFAULT_LR}")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from isograd.errors import DataError, a_kind
 from isograd.sites.batches import (
@@ -26,6 +26,8 @@ HELD_SHARE = 0.2
 """At most this part of the batches is held out."""
 MOST_BYTES = 2**30
 """Batches are kept in memory, so that every candidate sees the same; up to this size."""
+MOST_LOOKED_AT = 32
+"""Batches among which another one is looked for."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,29 @@ class Source:
             if place == len(self._read):
                 self._read.append(_read(item, place, like))
             yield item, self._read[place]
+
+
+def varied(batch: Any, source: Source | None) -> Any:
+    """The batch, or another of the data, where all of its targets are equal and not all of theirs.
+
+    Of rare positives many batches hold none, which says nothing against the data.
+
+    Raises:
+        DataError: the data cannot be gone through.
+    """
+    if source is None or not _one_answer(batch):
+        return batch
+    others = itertools.islice(source, MOST_LOOKED_AT)
+    return next((item for item in others if not _one_answer(item)), batch)
+
+
+def _one_answer(batch: Any) -> bool:
+    try:
+        targets = as_batch(batch).targets
+    except DataError:
+        return False
+    whole = isinstance(targets, Tensor) and targets.numel() > 1
+    return whole and bool((targets == targets.flatten()[0]).all())
 
 
 def gather(

@@ -6,7 +6,7 @@ from isograd.findings import Finding
 from isograd.repairs.attempting import NOT_TRIED, Attempt
 from isograd.repairs.comparing import Comparison
 from isograd.repairs.planning import Candidates
-from isograd.repairs.proving import FEWEST_STEPS
+from isograd.repairs.proving import FEWEST_STEPS, TELLS
 from isograd.repairs.result import Trial
 from isograd.repairs.scoring import MEASURES
 from isograd.repairs.treatments import AS_IT_IS
@@ -42,7 +42,7 @@ def outcome(attempt: Attempt, comparison: Comparison, trials: tuple[Trial, Trial
         )
     if comparison.better and unshown(attempt, comparison):
         told += (
-            f" A constant answer comes to {attempt.chance:.4g}: whether it learns more than that "
+            f" A constant answer comes to {guessed(attempt):.4g}: whether it learns more than that "
             "shows in more steps only."
         )
     if not comparison.better and steps < FEWEST_STEPS:
@@ -52,8 +52,15 @@ def outcome(attempt: Attempt, comparison: Comparison, trials: tuple[Trial, Trial
 
 def unshown(attempt: Attempt, comparison: Comparison) -> bool:
     """Whether a change that is better has not come below a constant answer yet."""
-    after = sum(comparison.after) / len(comparison.after)
-    return attempt.chance is not None and after >= attempt.chance
+    after, blind = sum(comparison.after) / len(comparison.after), guessed(attempt)
+    return blind is not None and after >= (1 - TELLS) * blind
+
+
+def guessed(attempt: Attempt) -> float | None:
+    """Score of a constant answer, where it is known."""
+    if attempt.judge.measure == "classes":
+        return math.log(attempt.case.record.fact("target.classes") or 1) or None
+    return attempt.chance
 
 
 def _end(trial: Trial) -> str:

@@ -56,7 +56,7 @@ class ConstantOutput(Rule):
         if before is None:
             return NotApplicable("needs the outputs of at least two samples")
         if before < self.constant:
-            return self._at_start(reading, before)
+            return self._at_start(reading, before, after)
         if after is not None and after < self.constant and outcome(reading) != "trains":
             was, now = (fact(record, "output.spread") or 0.0 for record in (seen, last))
             scale = fact(seen, "target.std") if seen.fact("target.kind") == "real" else 1.0
@@ -91,10 +91,11 @@ class ConstantOutput(Rule):
             explains=() if small else self.explains,
         )
 
-    def _at_start(self, reading: Reading, share: float) -> Outcome:
+    def _at_start(self, reading: Reading, share: float, after: float | None) -> Outcome:
         seen = reading.seen
         sizes = _head_sizes(seen)
-        if sizes and max(sizes) == 0 and outcome(reading) != "flat":
+        still = after is None or after < self.constant
+        if sizes and max(sizes) == 0 and not (still and outcome(reading) == "flat"):
             return Passed("the last layer starts at zero, so the outputs do too")
         cause = why_lost(seen)
         severity = Severity.INFO if outcome(reading) == "trains" else Severity.ERROR
