@@ -362,3 +362,12 @@ def test_what_the_model_scales_itself_is_left_to_it() -> None:
     batch = torch.randn(64, 20), 50 * torch.rand(64, 1)
     with pytest.raises(RemedyError, match="is scaled by the model already"):
         remedies.apply("preprocess-targets", Marks(), batch, F.mse_loss)
+
+
+def test_without_data_the_code_reads_the_batch_alone() -> None:
+    torch.manual_seed(0)
+    x = 50 + 30 * torch.randn(64, 6)
+    change = remedies.apply("preprocess-standardize", nn.Linear(6, 1), (x, x[:, :1]), F.mse_loss)
+    names = {"model": nn.Linear(6, 1), "batch": (x, x[:, :1])}
+    exec(change.code, names)
+    assert float(names["model"].preprocessing(x).std()) == pytest.approx(1, rel=0.05)  # type: ignore[attr-defined]

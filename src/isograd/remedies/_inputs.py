@@ -73,6 +73,9 @@ def gathered(case: Case, name: str, place: int | str | None) -> tuple[str, dict[
         what = "targets" if place is None else "input tensors"
         told = f"# {name}: the {what} of your training batches, one after the other"
         return told, {name: Parts(case, place)}
+    if case.data is None or (len(data) == 1 and data[0] is case.batch):
+        line = f"{name} = ({one} for batch in [batch])  # better: in your training batches"
+        return line, {"batch": case.batch}
     line = f"{name} = ({one} for batch in data)  # data: your training batches, as in data="
     return line, {"data": Parts(case, place, whole=True)}
 
