@@ -7,6 +7,7 @@ from itertools import islice
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
 import isograd
 from isograd.errors import DataError
@@ -145,3 +146,17 @@ def test_a_batch_without_a_rare_positive_says_nothing_against_the_data() -> None
     sorted_ones = list(zip(x[order].split(64), y[order].split(64), strict=True))[:8]
     done = isograd.repair(model, sorted_ones[0], loss, data=sorted_ones)
     assert "IG608" in [f.code for f in done.before.findings]
+
+
+@pytest.mark.parametrize("one", [False, True])
+def test_a_loader_that_shuffles_leaves_the_random_numbers_as_they_were(one: bool) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(640, 8)
+    y = (x[:, :1] > 1.5).float()
+    order = y[:, 0].argsort(stable=True)
+    part = order[:64] if one else order[-64:]  # zeros alone: another batch is looked for
+    loader = DataLoader(TensorDataset(x, y), 64, shuffle=True)
+    model = nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 1))
+    before = torch.get_rng_state()
+    isograd.repair(model, (x[part], y[part]), nn.BCEWithLogitsLoss(), data=loader, budget=60)
+    assert torch.equal(before, torch.get_rng_state())

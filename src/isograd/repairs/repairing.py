@@ -87,9 +87,10 @@ def repair(
     seed = checked_seed(seed, "repair")
     allow = _families(allow)
     most = MOST_BATCHES if seconds else max(steps // 4, SETTLED)
-    source = None if data is None else Source(data, model)
     first = beside(batch, model)
-    batch = varied(first, source)
+    with torch.random.fork_rng(devices=()):  # a loader that shuffles draws from torch's own
+        source = None if data is None else Source(data, model)
+        batch = varied(first, source)
     diagnosis = _look(model, batch, loss, optimizer, seed)
     given = optimizer
     if given is None:
