@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
 
 import isograd
 from patients.asked import ASKED
@@ -61,6 +62,29 @@ def test_raw_inputs_and_raw_targets_are_mended_together() -> None:
         patient.model, patient.batch, patient.loss, optimizer=patient.optimizer, budget=200
     )
     assert {"preprocess-standardize", "preprocess-targets"} <= set(done.remedies)
+
+
+def test_a_table_of_raw_columns_is_standardized_though_norms_lead_at_first() -> None:
+    torch.manual_seed(0)
+    hidden = torch.randn(400, 5)
+    x = hidden * torch.tensor([1.7, 100.0, 40.0, 850.0, 2.8])
+    x = x + torch.tensor([5.5, 195.0, 104.0, 2980.0, 15.6])
+    y = (
+        23
+        + 4 * (hidden @ torch.tensor([0.5, -1.0, -0.7, -1.2, 0.4]))[:, None]
+        + torch.randn(400, 1)
+    )
+    model = nn.Sequential(
+        nn.Linear(5, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 1)
+    )
+    done = isograd.repair(
+        model,
+        (x[:32], y[:32]),
+        nn.MSELoss(),
+        optimizer=torch.optim.SGD(model.parameters(), lr=0.01),
+        data=DataLoader(TensorDataset(x, y), 32),
+    )
+    assert done.remedies[:2] == ("preprocess-standardize", "preprocess-targets"), str(done)
 
 
 @pytest.mark.parametrize(("name", "told"), [("cut graph", "No remedy"), ("one label", "No remedy")])

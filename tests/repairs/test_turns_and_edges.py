@@ -17,7 +17,7 @@ from isograd.remedies.activation_swap import ActivationSwap
 from isograd.remedies.optimizer_lr import OptimizerLr
 from isograd.repairs.attempting import Attempt
 from isograd.repairs.budget import Budget
-from isograd.repairs.planning import candidates
+from isograd.repairs.planning import candidates, settled
 from isograd.repairs.supply import gather
 from isograd.repairs.treatments import Treatment
 from patients import data
@@ -37,10 +37,9 @@ def test_the_next_of_a_family_takes_the_turn_of_who_shows_too_late() -> None:
         one("timid", "optimizer"),
         one("slow", "init", 200),
     ]
-    over = SimpleNamespace(_first=6, dropped={})
-    able = Attempt._settled(cast(Attempt, over), order)
+    able, dropped = settled(order, 12)
     assert [t.name for t in able] == ["deepnorm", "lr", "prenorm", "timid"]
-    assert set(over.dropped) == {"warmup", "slow"}
+    assert set(dropped) == {"warmup", "slow"}
 
 
 def test_what_stands_at_the_edge_goes_on_with_a_lower_rate() -> None:

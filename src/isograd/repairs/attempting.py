@@ -14,12 +14,13 @@ from isograd.repairs.choosing import (
     by_definition,
     gained,
     mends_break,
+    of_data,
     shown_after,
     structural,
 )
 from isograd.repairs.comparing import SMALLEST, Comparison
 from isograd.repairs.judging import chance_of, judge_of, starts
-from isograd.repairs.planning import Candidates, candidates
+from isograd.repairs.planning import Candidates, candidates, settled
 from isograd.repairs.proving import FEWEST, FEWEST_STEPS, MOST_BYTES, Series, prove, shape
 from isograd.repairs.racing import Race, Runner, affordable
 from isograd.repairs.rehearsing import looked_again, off_scale
@@ -105,13 +106,12 @@ class Attempt:
     ) -> None:
         self.case, self.start, self.supply, self.allow = case, start, supply, allow
         self.budget, self.seed = budget, seed
-        self.dropped: dict[str, str] = {}
         self.judge = judge_of(case, supply, found.treatments, seed)
         self.chance = chance_of(case, self.judge)
         self._starts = starts(case, self.judge)
         self._first = min(max(budget.steps // RUNGS, FEWEST_STEPS), MOST_STEPS_A_RUNG)
         self._race = Race(start, supply, self.judge, seed, self._starts, self._first)
-        self._able = self._settled(found.treatments)
+        self._able, self.dropped = settled(found.treatments, 2 * self._first)
         self._shown = True
         """Whether the race was long enough for somebody to gain; if not, proofs need it all."""
         self._edge: list[str] = []
@@ -137,10 +137,12 @@ class Attempt:
         self._shown = len(order) < 2 or gained(order, self._starts) is not None
         # What takes an error away may show nothing as long as a second one stands behind it.
         more = self._shown or order[0].treatment.pressing
-        for _ in range(ROUNDS if self.budget.steps >= SMALL and more else 0):
+        for lap in range(ROUNDS if self.budget.steps >= SMALL and more else 0):
             best = order[0]
             rest, broke = self._left_over(best)
             both = [best.treatment.then(other) for other in rest]
+            if lap == 0:
+                both = [*self._beside_data(best.treatment, chosen), *both]
             if best.treatment in chosen and self._shown:  # what it stands for may be done better
                 kin = [t for t in able if t not in tried and akin(t, best.treatment)]
             share = min(int(self.budget.steps * COMBINE), self.budget.left - SHORT_PROOF)
@@ -222,22 +224,6 @@ class Attempt:
             self._after[change.name] = (done, diagnose(reading))
         return self._after[change.name]
 
-    def _settled(self, treatments: Sequence[Treatment]) -> list[Treatment]:
-        """Those whose effect shows within two rungs; of the others the next of the family."""
-        able, waiting = list[Treatment](), list(treatments)
-        while waiting:
-            one = waiting.pop(0)
-            if one.settles <= 2 * self._first:
-                able.append(one)
-                continue
-            heir = next((t for t in waiting if t.families == one.families), one)
-            if heir in waiting:
-                waiting.remove(heir)
-                waiting.insert(0, heir)
-            why = f"its effect shows after {one.settles} steps, which the budget does not allow"
-            self.dropped[one.name] = f"not tried: {why}"
-        return able
-
     def _not_tried(self, tried: Sequence[Treatment]) -> None:
         for one in self._able:
             if one not in tried:
@@ -282,6 +268,22 @@ class Attempt:
         if rescaled and not any(_of_rate(t) for t in more):
             more += self._higher_rate(case)
         return [t for t in more if t.plans[0].remedy not in made], runner.broke is not None
+
+    def _beside_data(self, best: Treatment, tried: Sequence[Treatment]) -> list[Treatment]:
+        """What completes a change of the data that are the first cause, where others lead.
+
+        A norm behind raw inputs takes their scale away at once; on standardized inputs the offset
+        of raw targets is to be learned first, or taken away as well.
+
+        Args:
+            best: what leads.
+            tried: all that was tried.
+        """
+        data = next((t for t in tried if of_data(t)), None)
+        if data is None or not structural(best) or "preprocessing" in best.families:
+            return []
+        runner = self._race.enter(data)
+        return [data.then(other) for other in self._left_over(runner)[0]] if runner else []
 
     def _higher_rate(self, case: Case) -> list[Treatment]:
         """The learning rate that fits a changed network, where the old one is far below.

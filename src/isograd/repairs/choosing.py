@@ -76,7 +76,7 @@ def ranked(runners: Sequence["Runner"], starts: Sequence[float]) -> list["Runner
             last = [r for r in runners if not mends(r.treatment)]
             break
     groups = [_without(runners, last)]
-    data = [r for r in groups[0] if _of_data(r.treatment)]
+    data = [r for r in groups[0] if of_data(r.treatment)]
     raw = [r for r in groups[0] if structural(r.treatment) and not _with_data(r.treatment)]
     if data and best(data) >= DATA * best(raw):
         groups = [_without(groups[0], raw), raw]
@@ -125,7 +125,7 @@ def _with_data(treatment: "Treatment") -> bool:
     return "preprocessing" in treatment.families
 
 
-def _of_data(treatment: "Treatment") -> bool:
+def of_data(treatment: "Treatment") -> bool:
     """Whether it changes the data alone, which are the first cause."""
     first = treatment.cause == 0 and not treatment.aside
     return first and set(treatment.families) == {"preprocessing"}

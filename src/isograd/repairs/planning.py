@@ -1,6 +1,6 @@
 """The plan: which remedies the findings call for, the most promising first."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from isograd.findings import Finding, Severity
@@ -69,6 +69,31 @@ def candidates(case: Case, allow: Collection[str]) -> Candidates:
         tuple(_each_cause_first(_families_in_turn(_settings_last(found)), _roots(case))),
         tuple(Skipped(code, why) for code, why in skipped.items()),
     )
+
+
+def settled(found: Sequence[Treatment], steps: int) -> tuple[list[Treatment], dict[str, str]]:
+    """Treatments whose effect shows within some steps; of the others the next of the family.
+
+    Args:
+        found: in the order of promise.
+        steps: of training that they have.
+
+    Returns:
+        Those treatments, and why others are none of them, by name.
+    """
+    able, dropped, waiting = list[Treatment](), dict[str, str](), list(found)
+    while waiting:
+        one = waiting.pop(0)
+        if one.settles <= steps:
+            able.append(one)
+            continue
+        heir = next((t for t in waiting if t.families == one.families), one)
+        if heir in waiting:
+            waiting.remove(heir)
+            waiting.insert(0, heir)
+        why = f"its effect shows after {one.settles} steps, which the budget does not allow"
+        dropped[one.name] = f"not tried: {why}"
+    return able, dropped
 
 
 def _made_for(one: Treatment, cause: int, pressing: bool) -> Treatment:

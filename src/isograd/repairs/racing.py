@@ -101,7 +101,7 @@ class Race:
         Returns:
             The runners that came to the last rung, best first.
         """
-        runners = [*known, *(r for t in treatments if (r := self._start(t)) is not None)]
+        runners = [*known, *(r for t in treatments if (r := self.enter(t)) is not None)]
         if len(runners) < 2:
             return runners
         rung, end = self.first, self.steps + budget
@@ -132,7 +132,8 @@ class Race:
             self.dropped[runner.treatment.name] = f"tried and broke: {runner.broke}"
         return runner.broke is None
 
-    def _start(self, treatment: Treatment) -> Runner | None:
+    def enter(self, treatment: Treatment) -> Runner | None:
+        """A runner of a treatment, if it can be applied."""
         try:
             return Runner(treatment, treatment.start(self.case, self.seed), self.seed)
         except Exception as error:  # a candidate that fails is no candidate
