@@ -24,7 +24,8 @@ def known_copies(
 
     Copies of buffers and of what an optimizer of it remembers, each with the memory that it fills:
     what shares that memory shares that of the copy. And copies of all modules that are copied
-    attribute by attribute, as torch's own are.
+    attribute by attribute, as torch's own are; weights that hooks compute are copied without
+    their history, which torch itself refuses to do.
 
     Raises:
         Exception: whatever a deep copy of an attribute raises.
@@ -53,11 +54,19 @@ def known_copies(
         for name, value in given.items():
             if type(value) in _ATOMS:
                 made[name] = value
+            elif type(value) is torch.Tensor and not value.is_leaf and _by_hook(given, name):
+                made[name] = memo[id(value)] = value.detach().clone()
             elif type(value) in _EMPTY and not value and id(value) not in memo:
                 made[name] = memo[id(value)] = type(value)()
             elif name != _COMPILED:
                 made[name] = _copied(value, memo)
     return memo
+
+
+def _by_hook(given: dict[str, Any], name: str) -> bool:
+    """Whether a hook computes an attribute before each forward, as torch's older weight norm."""
+    hooks = given.get("_forward_pre_hooks", {}).values()
+    return any(name in (getattr(h, "name", ""), getattr(h, "_tensor_name", "")) for h in hooks)
 
 
 def _copied(value: Any, memo: dict[Any, Any]) -> Any:

@@ -35,15 +35,27 @@ def weight_series(
     for index, ((_, tensor), parameter) in enumerate(
         zip(model.named_parameters(), parameters, strict=True)
     ):
-        row = _one(tensor.detach(), parameter, gradients[index], layouts.get(index, (False, 1)))
+        gradient, layout = gradients[index], layouts.get(index, (False, 1))
+        row = weight_numbers(tensor.detach(), parameter, gradient, layout)
         for key in columns:
             columns[key].append(row.get(key))
     return columns
 
 
-def _one(
-    tensor: Tensor, parameter: Parameter, gradient: Tensor | None, layout: tuple[bool, int]
+def weight_numbers(
+    tensor: Tensor,
+    parameter: Parameter,
+    gradient: Tensor | None = None,
+    layout: tuple[bool, int] = (False, 1),
 ) -> dict[str, Number]:
+    """What `weight_series` has in its columns, of one tensor.
+
+    Args:
+        tensor: its values.
+        parameter: what it is.
+        gradient: dLoss/dw, where one arrived.
+        layout: (transposed, groups), as `fans` wants it.
+    """
     row: dict[str, Number] = {}
     local = _local(tensor)
     if local.is_floating_point() and local.numel():

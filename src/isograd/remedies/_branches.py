@@ -20,7 +20,7 @@ class Branch:
     add: int
     """Site of the addition."""
     last: tuple[str, ...]
-    """Names of the parameters of the last layer or norm before the addition: weight, then bias."""
+    """Names of weight and bias of the last layer or norm before the addition."""
     ends_in_norm: bool
     layers: tuple[Layer, ...]
     """Its weight layers, in order."""
@@ -51,7 +51,8 @@ def branches(case: Case) -> list[Branch]:
         if last is None:
             continue
         names = [record.parameters[p].name for p in record.sites[last].parameters]
-        names = _last_of(names)
+        made = [x for x in own.get(last, ()) if x.computed]
+        names = [n for x in made for n in (x.name, x.bias) if n] or _last_of(names)
         after = [record.sites[i].kind for i in readers[index]]
         found.append(
             Branch(
@@ -121,6 +122,17 @@ def fine(found: list[Branch], fewest: int, worth: float) -> str:
     if grows < worth:
         return f"the stream grows x{number(grows)} over {len(found)} branches, which is fine"
     return ""
+
+
+def unset(case: Case) -> str:
+    """Why the values of weights cannot be scaled one by one; empty if they can."""
+    made = next((x for x in layers(case) if x.computed), None)
+    if made is None or made.computed is None:
+        return ""
+    return (
+        f"the weight of {made.module} is computed by {made.computed.by}, so that its values are "
+        "not scaled or zeroed alone; see residual-skipinit"
+    )
 
 
 def post_norm(found: list[Branch]) -> bool:

@@ -141,13 +141,14 @@ def drawing(
         zero: whether their biases become zero.
         biases: names of biases that are drawn instead, with their standard deviation.
     """
-    groups: dict[tuple[str, str], list[str]] = {}
+    groups: dict[str, list[str]] = {}
     for one in drawn:
-        groups.setdefault((one.call, one.why), []).append(one.layer.name)
-    lines = []
-    for (call, why), names in groups.items():
-        body = f"weight = model.get_parameter(name)\n{call}" + (f"  # {why}" if why else "")
-        lines.append(loop("name", names, body))
+        how, fill = one.layer.computed, one.call + (f"  # {one.why}" if one.why else "")
+        body = f"weight = model.get_parameter(name)\n{fill}"
+        if how is not None:
+            body = f"module = model.get_submodule(name)\n{how.take}\n{fill}\n{how.put}"
+        groups.setdefault(body, []).append(one.layer.name if how is None else one.layer.module)
+    lines = [loop("name", names, body) for body, names in groups.items()]
     noisy = biases or {}
     for std in sorted(set(noisy.values())):
         same = [name for name, its in noisy.items() if its == std]
@@ -199,7 +200,9 @@ def unfit(found: Sequence[Layer], off: Callable[[Layer], float]) -> str:
             "connection around it, so that its gain does not set the scale"
         )
     if not any(x.trainable for x in plain):
-        return "its hidden weight layers are frozen"
+        by = {x.computed.by for x in plain if x.computed}
+        told = f"computed by {', '.join(sorted(by))}, which gives back another weight than is set"
+        return f"its hidden weights are {told if by else 'frozen'}"
     middle = median(off(x) for x in plain)
     if middle < OFF and sum(off(x) > 2 for x in plain) == 0:
         return (

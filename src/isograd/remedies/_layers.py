@@ -1,15 +1,18 @@
 """The weight layers of a measured network: what they feed, and what stands around them."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import nn
 
 from isograd.errors import InputError
-from isograd.records import WEIGHT_KINDS, Record
+from isograd.probe.weights import weight_numbers
+from isograd.records import WEIGHT_KINDS, Number, Parameter, Record
+from isograd.remedies._computed import Computed, computed
 from isograd.remedies._remedy import Case
 from isograd.sites import ELEMENTWISE, NORMS
 from isograd.sites.paths import unavoidable
+from isograd.sites.tape import class_of
 from isograd.theory import Activation, activation
 
 _LINEAR = "linear"
@@ -26,7 +29,7 @@ class Layer:
     site: int
     """Index of its site."""
     name: str
-    """Of the parameter, as in `model.get_parameter(name)`."""
+    """Of the weight: as in `model.get_parameter(name)`, unless it is computed."""
     module: str
     """Of the module that holds it."""
     kind: str
@@ -41,6 +44,7 @@ class Layer:
     cosine: float
     """Mean squared cosine between two units' weights: 0 where orthogonal, 1/fan_in where drawn."""
     trainable: bool
+    """Whether it asks for a gradient, and can be assigned."""
     bias: str | None
     """Name of its bias, where there is one."""
     reads: Activation | None
@@ -65,6 +69,8 @@ class Layer:
     """Whether it is laid out [in, out]."""
     half: bool
     """Whether it is in a format of 16 bits, for which torch has no orthogonal matrices."""
+    computed: Computed | None = None
+    """How it is computed from other parameters; None where it is one itself."""
 
     @property
     def plain(self) -> bool:
@@ -78,38 +84,35 @@ def layers(case: Case) -> list[Layer]:
     readers = readers_of(record)
     everywhere = unavoidable(record)
     calls = [p for site in record.sites for p in site.parameters]
-    found: dict[int, Layer] = {}
+    found: dict[str, Layer] = {}
     for index in record.weight_sites():
-        for place in record.sites[index].parameters:
-            parameter = record.parameters[place]
-            fan_in, fan_out = (record.value(f"weight.fan_{way}", place) for way in ("in", "out"))
-            gain = record.value("weight.gain", place)
-            if not parameter.is_weight or place in found or not fan_in or not fan_out:
+        for weight, place, numbers, how in _weights(case, index):
+            if weight.name in found or not numbers.get("fan_in") or not numbers.get("fan_out"):
                 continue
-            module, _, last = parameter.name.rpartition(".")
-            if _is_part(case.model.get_submodule(module), last):
-                continue
+            fan_in, fan_out = (int(numbers[f"fan_{way}"] or 0) for way in ("in", "out"))
+            module, _, last = weight.name.rpartition(".")
+            owner = case.model.get_submodule(module)
             ahead = list(_ahead(record, readers, index))
             kinds = [record.sites[i].kind for i in ahead]
             reader = next((i for i in ahead if record.sites[i].kind in SHAPING), None)
-            if parameter.kind == "recurrent" or record.sites[index].kind in (
+            if weight.kind == "recurrent" or record.sites[index].kind in (
                 "recurrent",
                 "attention",
             ):
                 reader = None
             behind = _behind(record, index)
-            found[place] = Layer(
+            found[weight.name] = Layer(
                 index,
-                parameter.name,
+                weight.name,
                 module,
-                parameter.kind,
-                parameter.shape,
-                int(fan_in),
-                int(fan_out),
-                gain or 0.0,
-                record.value("weight.row_spread", place) or 0.0,
-                record.value("weight.row_cosine", place) or 0.0,
-                parameter.trainable,
+                weight.kind,
+                weight.shape,
+                fan_in,
+                fan_out,
+                numbers["gain"] or 0.0,
+                numbers["row_spread"] or 0.0,
+                numbers["row_cosine"] or 0.0,
+                weight.trainable,
                 _bias(record, index, module, last),
                 _activation(case, behind) if behind is not None else None,
                 behind,
@@ -119,25 +122,48 @@ def layers(case: Case) -> list[Layer]:
                 index not in everywhere,
                 not any(kind in WEIGHT_KINDS for kind in kinds),
                 calls.count(place),
-                _blocks(case.model, module, last),
-                len(parameter.shape) == 2 and fan_in == parameter.shape[0] != parameter.shape[1],
-                case.model.get_parameter(parameter.name).dtype.itemsize < 4,
+                _blocks(owner, last),
+                len(weight.shape) == 2 and fan_in == weight.shape[0] != weight.shape[1],
+                case.model.get_parameter(record.parameters[place].name).dtype.itemsize < 4,
+                how,
             )
     return list(found.values())
 
 
-def _is_part(owner: nn.Module, name: str) -> bool:
-    """Whether the real weight is computed from it, as by the older weight norm."""
-    whole = name.removesuffix("_g").removesuffix("_v")
-    return whole != name and hasattr(owner, whole) and whole not in owner._parameters
+_NUMBERS = ("fan_in", "fan_out", "gain", "row_spread", "row_cosine")
+
+
+def _weights(
+    case: Case, site: int
+) -> Iterator[tuple[Parameter, int, dict[str, Number], Computed | None]]:
+    """Weights of a site: what each is, a parameter of it, its numbers, how it is computed."""
+    record = case.record
+    for place in record.sites[site].parameters:
+        parameter = record.parameters[place]
+        name = parameter.name.partition(".parametrizations.")[0]
+        name = name if name != parameter.name else name.rpartition(".")[0]
+        owner = case.model.get_submodule(name)
+        made = computed(owner)
+        if made is not None and parameter.name.removeprefix(f"{name}.") in made[0].parts:
+            how, value = made
+            weight = Parameter(
+                f"{name}.weight", tuple(value.shape), record.sites[site].kind, parameter.trainable
+            )
+            groups = getattr(owner, "groups", 1)
+            turned = getattr(owner, "transposed", False)
+            numbers = weight_numbers(value, weight, layout=(turned, groups))
+            weight = replace(weight, trainable=weight.trainable and bool(how.put))
+            yield weight, place, {k: numbers.get(f"weight.{k}") for k in _NUMBERS}, how
+        elif parameter.is_weight:
+            yield parameter, place, {k: record.value(f"weight.{k}", place) for k in _NUMBERS}, None
 
 
 def stands_alone(case: Case, layer: Layer) -> bool:
     """Whether a layer is a plain module that can be wrapped: of torch, used once, by one name."""
     owner = case.model.get_submodule(layer.module)
     names = [n for n, m in case.model.named_modules(remove_duplicate=False) if m is owner]
-    own = isinstance(owner._parameters.get("weight"), nn.Parameter)
-    return type(owner) in _WRAPPED and own and layer.calls == 1 and len(names) == 1
+    own = layer.computed or isinstance(owner._parameters.get("weight"), nn.Parameter)
+    return class_of(owner) in _WRAPPED and bool(own) and layer.calls == 1 and len(names) == 1
 
 
 _WRAPPED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -201,8 +227,7 @@ def _activation(case: Case, site: int | None) -> Activation:
         return activation(_LINEAR)
 
 
-def _blocks(model: nn.Module, module: str, weight: str) -> int:
-    owner = model.get_submodule(module)
+def _blocks(owner: nn.Module, weight: str) -> int:
     if isinstance(owner, nn.MultiheadAttention) and weight == "in_proj_weight":
         return 3
     if isinstance(owner, nn.RNNBase):

@@ -56,6 +56,8 @@ class InitHead(Remedy):
         if len(last) != 1 or last[0].bias is None or last[0].calls > 1:
             return "no last layer with a bias of its own feeds the loss directly"
         guess = _guess(kind, targets, last[0].shape[0])
+        if last[0].computed:
+            return f"the weight of {last[0].module} is computed by {last[0].computed.by}"
         if guess is None:
             return "the targets of the batch do not fit the outputs one to one"
         if value is None or not value > self.above * guess:

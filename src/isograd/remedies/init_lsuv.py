@@ -89,6 +89,8 @@ def _why_not(case: Case, layer: Layer) -> str:
     """Why a weight cannot be scaled by its layer's output; empty if it can."""
     if layer.calls > 1:
         return f"used {layer.calls} times, and one scale cannot fit all of them; left alone"
+    if layer.computed:
+        return f"computed by {layer.computed.by}; left alone"
     if layer.gain == 0:
         return "starts at zero, on purpose or not; left alone"
     owner = case.model.get_submodule(layer.module)

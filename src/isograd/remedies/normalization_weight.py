@@ -42,7 +42,8 @@ class NormalizationWeight(Remedy):
         reason = unfit(found, lambda x: misfit(x, _gain(x)))
         if reason:
             return reason
-        fitting = [x for x in found if not x.output and not x.normalized and stands_alone(case, x)]
+        own = [x for x in found if not x.computed and stands_alone(case, x)]
+        fitting = [x for x in own if not x.output and not x.normalized]
         if not fitting:
             return "none of its hidden layers is an nn.Linear or nn.Conv module that is used once"
         lines = []

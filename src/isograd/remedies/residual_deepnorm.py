@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from isograd.remedies._branches import asks, branches, post_norm
+from isograd.remedies._branches import asks, branches, post_norm, unset
 from isograd.remedies._code import listing, loop, number, program
 from isograd.remedies._examples import encoder, example, sequences
 from isograd.remedies._optimizers import Apart, factory_of, settings_of
@@ -48,6 +48,8 @@ class ResidualDeepnorm(Remedy):
                 f"{len(post)} of its {len(found)} residual additions have a norm behind them; "
                 f"it is for post-norm networks from {self.fewest} on"
             )
+        if reason := unset(case):
+            return reason
         count = len(post)
         beta, alpha = (4 * count) ** -0.25, count**0.25
         lines = []

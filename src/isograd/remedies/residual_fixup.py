@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from isograd.remedies._branches import branches, ends, fine
+from isograd.remedies._branches import branches, ends, fine, unset
 from isograd.remedies._code import loop, number, program
 from isograd.remedies._examples import classes, example, residual
 from isograd.remedies._layers import layers
@@ -46,7 +46,7 @@ class ResidualFixup(Remedy):
     def plan(self, case: Case) -> Plan | str:
         """Counts the layers of every branch."""
         found = branches(case)
-        if reason := fine(found, self.fewest, self.worth):
+        if reason := fine(found, self.fewest, self.worth) or unset(case):
             return reason
         if any(b.normed for b in found):
             return "norms set the scale of its branches, and Fixup is for networks without"

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-from isograd.remedies._branches import Branch, branches, fine, growth
+from isograd.remedies._branches import Branch, branches, fine, growth, unset
 from isograd.remedies._code import loop, number, program
 from isograd.remedies._examples import classes, example, residual
 from isograd.remedies._remedy import FAMILIES, Case, Plan, Remedy
@@ -45,7 +45,7 @@ class ResidualScale(Remedy):
     def plan(self, case: Case) -> Plan | str:
         """Counts the branches, and how much they add."""
         found = branches(case)
-        if reason := fine(found, self.fewest, self.worth):
+        if reason := fine(found, self.fewest, self.worth) or unset(case):
             return reason
         names = list(dict.fromkeys(name for b in found for name in b.last))
         scale = len(found) ** -0.5

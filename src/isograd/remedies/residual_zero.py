@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from isograd.remedies._branches import branches, fine
+from isograd.remedies._branches import branches, fine, unset
 from isograd.remedies._code import loop, program
 from isograd.remedies._examples import classes, example, residual
 from isograd.remedies._remedy import FAMILIES, Case, Plan, Remedy
@@ -43,7 +43,7 @@ class ResidualZero(Remedy):
     def plan(self, case: Case) -> Plan | str:
         """Finds what ends the branches."""
         found = branches(case)
-        if reason := fine(found, self.fewest, self.worth):
+        if reason := fine(found, self.fewest, self.worth) or unset(case):
             return reason
         names = list(dict.fromkeys(name for b in found for name in b.last))
         return Plan(

@@ -205,9 +205,12 @@ def why_lost(record: Record) -> Cause:
     if short is not None:
         return _forgets(*short)
     if any(x.bypassed for x in layers) or not layers:
+        fits = (
+            "weights and activations fit, but" if layers else "no gain of its weights is known, and"
+        )
         return Cause(
             "missing-normalization",
-            "weights and activations fit, but nothing resets the scale along the way",
+            f"{fits} nothing resets the scale along the way",
             ("Normalize between the layers (LayerNorm, or BatchNorm for large batches).",),
             found,
         )
