@@ -148,6 +148,26 @@ def test_a_batch_without_a_rare_positive_says_nothing_against_the_data() -> None
     assert "IG608" in [f.code for f in done.before.findings]
 
 
+def test_a_rest_of_few_samples_decides_nothing() -> None:
+    torch.manual_seed(0)
+    x, y = torch.randn(65, 8), torch.randint(3, (65,))
+    items = list(zip(x.split(64), y.split(64), strict=True))
+    supply = gather(items, items[0], steps=100)
+    assert [b.size for b in supply.train] == [b.size for b in supply.held] == [64]
+    assert not supply.apart
+    note, one = supply.notes
+    assert note == "data: 1 of 2 batches left out, with as few as 1 sample where 64 are usual"
+    assert "there is one batch" in one
+    pairs = [m for _ in range(12) for m in (nn.Linear(32, 32), nn.Sigmoid())]
+    model = nn.Sequential(nn.Linear(8, 32), *pairs, nn.Linear(32, 3))
+    done = isograd.repair(model, items[0], data=items)
+    assert done.verdict == "repaired"
+    assert note in done.notes
+    rests = [*batches(9, 32), *batches(1, 7), *batches(1, 8)]
+    kept = gather(rests, rests[0], steps=100)
+    assert sorted(b.size for b in (*kept.train, *kept.held)) == [8] + 9 * [32]
+
+
 @pytest.mark.parametrize("one", [False, True])
 def test_a_loader_that_shuffles_leaves_the_random_numbers_as_they_were(one: bool) -> None:
     torch.manual_seed(0)

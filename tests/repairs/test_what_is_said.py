@@ -2,6 +2,7 @@
 
 import functools
 import math
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import cast
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.optim.lr_scheduler import LambdaLR, OneCycleLR, StepLR
 
 import isograd
 from isograd.repairs.attempting import Attempt
@@ -32,6 +34,29 @@ def test_outputs_that_start_too_large_are_judged_by_the_loss_that_the_user_sees(
     done = isograd.repair(model, batches[0], F.cross_entropy, optimizer=sgd, data=batches)
     assert done.measure == "loss"
     assert any(name.startswith("init-") for name in done.remedies), done.reason
+
+
+def test_the_rate_of_trials_is_told_where_a_schedule_holds_it_low() -> None:
+    batch = data.digits(64)
+
+    def noted(rate: float, schedule: Callable[[torch.optim.Optimizer], object]) -> list[str]:
+        model = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
+        sgd = torch.optim.SGD(model.parameters(), lr=rate)
+        schedule(sgd)
+        done = isograd.repair(model, batch, F.cross_entropy, optimizer=sgd)
+        return [note for note in done.notes if note.startswith("optimizer: a schedule")]
+
+    assert noted(0.1, lambda sgd: LambdaLR(sgd, lambda step: step / 100)) == [
+        "optimizer: a schedule holds its rate at 0; trials train at initial_lr, 0.1"
+    ]
+    told = "optimizer: a schedule holds its rate at 0.5; trials train at that, and none at its "
+    assert noted(50.0, lambda sgd: LambdaLR(sgd, lambda step: (step + 1) / 100)) == [
+        told + "highest, 50"
+    ]
+    # It divides the highest by 25 at first, and calls that the initial one.
+    cycle = noted(0.1, lambda sgd: OneCycleLR(sgd, max_lr=12.5, total_steps=100))
+    assert cycle == [told + "highest, 12.5"]
+    assert noted(0.1, lambda sgd: StepLR(sgd, 30)) == noted(0.1, lambda _: None) == []
 
 
 def test_hooks_of_parameters_are_named_since_copies_have_none() -> None:

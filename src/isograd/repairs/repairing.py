@@ -15,6 +15,7 @@ from isograd.findings import Diagnosis, Finding, Severity
 from isograd.probe.borrowing import borrowed, left_alone
 from isograd.probe.measuring import measure
 from isograd.probe.rehearsal import rehearse
+from isograd.probe.stepping import scheduled
 from isograd.remedies import FAMILIES, REMEDIES, Case
 from isograd.remedies._code import together
 from isograd.remedies._optimizers import optimizer_again
@@ -104,6 +105,8 @@ def repair(
     able = _can_train(diagnosis) and any(p.requires_grad for p in model.parameters())
     if given is None and (able or not diagnosis.healthy):
         notes.append(f"optimizer: none was handed in; trials train with Adam, lr {DEFAULT_LR}")
+    if (handed := _instance(given)) is not None and (low := scheduled(handed)):
+        notes.append(low)
     if hooks := hooked(model)[:3]:
         notes.append(f"hooks of parameters ({', '.join(hooks)}): trials train copies without them")
     if diagnosis.healthy and able:

@@ -26,6 +26,9 @@ HELD_SHARE = 0.2
 """At most this part of the batches is held out."""
 MOST_BYTES = 2**30
 """Batches are kept in memory, so that every candidate sees the same; up to this size."""
+REST = 0.25
+"""Part of the usual number of samples below which a batch, as the last of an epoch, is left out: it
+would count like any other, to learn from or to judge by."""
 MOST_LOOKED_AT = 32
 """Batches among which another one is looked for."""
 
@@ -113,7 +116,7 @@ def _one_answer(batch: Any) -> bool:
 def gather(
     data: Source | Iterable[Any] | None, batch: Any, steps: int, *, longest: int | None = None
 ) -> Supply:
-    """Takes batches from the user's data, once.
+    """Takes batches from the user's data, once; those of far fewer samples than usual are left out.
 
     Args:
         data: batches; the one batch where None. An iterator loses those that are taken.
@@ -145,6 +148,15 @@ def gather(
                 "data: it holds no batch, or was gone through already; leave it out to train on "
                 "the one batch"
             )
+    usual = sorted(batch.size for batch in taken)[len(taken) // 2] if taken else 0
+    whole = [place for place, batch in enumerate(taken) if batch.size >= REST * usual]
+    if left := len(taken) - len(whole):
+        least = min(batch.size for batch in taken)
+        notes.append(
+            f"data: {left} of {len(taken)} batches left out, with as few as {least} "
+            f"sample{'s' * (least != 1)} where {usual} are usual"
+        )
+        taken, items = [taken[k] for k in whole], [items[k] for k in whole]
     held = min(held_most, int(len(taken) * HELD_SHARE)) or int(len(taken) > 1)
     if not held:
         notes.append(
