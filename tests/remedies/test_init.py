@@ -3,6 +3,7 @@
 import copy
 import math
 from itertools import pairwise
+from typing import Any
 
 import pytest
 import torch
@@ -342,3 +343,33 @@ def test_what_all_outputs_have_in_common_is_not_added_to_the_mean_of_the_targets
     change = remedies.apply("init-head", model, (x, y), torch.nn.functional.mse_loss)
     start = float(torch.nn.functional.mse_loss(change.model(x), y).detach())
     assert 0.5 < start < 1.5  # the variance of the targets is 1
+
+
+@pytest.mark.parametrize("kind", [nn.GRU, nn.LSTM, nn.RNN])
+def test_input_weights_and_biases_that_shut_the_gates_are_drawn_too(kind: Any) -> None:
+    class Model(nn.Module):
+        def __init__(self, std: float, only: str = "") -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.layer, self.head = kind(20, 24, 2, batch_first=True), nn.Linear(24, 5)
+            for name, parameter in self.layer.named_parameters():
+                if only in name:
+                    nn.init.normal_(parameter, std=std)
+
+        def forward(self, x: Tensor) -> Tensor:
+            out: Tensor = self.head(self.layer(x)[0][:, -1])
+            return out
+
+    torch.manual_seed(1)
+    batch = torch.randn(32, 13, 20), torch.randint(5, (32,))
+    model = Model(5.0)
+    change = remedies.apply("init-recurrent", model, batch)
+    first = batch[0][:, 0] @ model.layer.weight_ih_l0.T
+    assert float(first.detach().square().mean()) == pytest.approx(1.0, rel=0.15)  # was 25 * 20
+    assert all(bool((p == 0).all()) for n, p in model.layer.named_parameters() if "bias" in n)
+    assert "input weights and biases leave its gates free" in change.effect
+    wide = Model(5.0, "weight_ih_l1")  # read the state alone
+    before = {n: p.clone() for n, p in wide.named_parameters()}
+    remedies.apply("init-recurrent", wide, batch)
+    moved = [n for n, p in wide.named_parameters() if not torch.equal(p, before[n])]
+    assert moved == ["layer.weight_hh_l0", "layer.weight_ih_l1", "layer.weight_hh_l1"]

@@ -13,9 +13,14 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR, OneCycleLR, StepLR
 
 import isograd
+from isograd.findings import Finding, Severity
 from isograd.repairs.attempting import Attempt
 from isograd.repairs.comparing import Comparison
-from isograd.repairs.wording import unshown
+from isograd.repairs.planning import Candidates
+from isograd.repairs.proving import compared
+from isograd.repairs.result import Trial
+from isograd.repairs.treatments import Treatment
+from isograd.repairs.wording import nothing_helped, unshown
 from patients import data
 
 
@@ -121,3 +126,65 @@ def test_who_is_not_below_a_constant_answer_has_shown_nothing(
     )
     found = unshown(cast(Attempt, over), Comparison((9.0,) * 3, (score,) * 3))
     assert found is told
+
+
+def headline(before: list[float], after: list[float], untrained: float, cause: int = 0) -> str:
+    trials = tuple(
+        Trial(name, ((1.0,) * 20,) * 3, tuple(scores), (None,) * 3)
+        for name, scores in (("as it is", before), ("change", after))
+    )
+    finding = Finding("IG103", Severity.ERROR, "frozen-parameters", "", remedies=("Do that.",))
+    over = SimpleNamespace(
+        judge=SimpleNamespace(measure="loss"),
+        case=SimpleNamespace(findings=(finding,)),
+        dropped={},
+        chance=None,
+    )
+    change = Treatment((), ("init-x",), ("init",), cause=cause)
+    return nothing_helped(
+        cast(Attempt, over),
+        Candidates((change,), ()),
+        change,
+        compared(*trials, [untrained], 0.05),
+        cast(tuple[Trial, Trial], trials),
+        0,
+    )
+
+
+def test_numbers_of_a_change_that_did_not_help_are_its_own() -> None:
+    # Both ended at 1.02, and count as the constant answer's 0.9775.
+    told = headline([1.02, 1.02, 1.02], [1.02, 1.02, 1.02], 0.9775)
+    assert told.startswith("No change that was tried makes a difference; with init-x: loss 1.02 ")
+    assert "comes to 1.02 (" in told
+    told = headline([1.0, 1.1, 1.2], [0.99, 1.15, 1.12], 2.0)
+    assert told.startswith("init-x came nearest: loss 1.087 after 20 steps")
+    told = headline([1.0, 1.1, 1.2], [1.1, 1.15, 1.22], 2.0)
+    assert told.startswith("No change that was tried does better; with init-x: loss 1.157 ")
+    told = headline([1.0, 1.1, 1.2], [math.inf, 1.15, 1.22], 2.0)
+    assert "loss 1.457 " in told  # a run that broke counts as the untrained network
+
+
+def test_a_cause_that_no_change_mends_comes_first_in_the_headline() -> None:
+    told = headline([1.0, 1.1, 1.2], [0.99, 1.15, 1.12], 2.0, cause=1)
+    assert told.startswith("IG103 frozen-parameters comes before all else, and no change")
+    assert "mends it; yours to do: Do that. init-x came nearest: " in told
+    assert "budget" not in told
+
+    class Listed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.last = nn.Linear(64, 32), nn.Linear(32, 10)
+            self.between = [nn.Linear(32, 32) for _ in range(3)]
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = F.relu(self.first(x))
+            for layer in self.between:
+                x = F.relu(layer(x))
+            out: torch.Tensor = self.last(x)
+            return out
+
+    torch.manual_seed(0)
+    sgd = functools.partial(torch.optim.SGD, lr=1e-3)
+    done = isograd.repair(Listed(), data.digits(64), F.cross_entropy, optimizer=sgd, budget=60)
+    assert done.verdict == "nothing-helps"
+    assert done.reason.startswith("IG103 frozen-parameters comes before all else")

@@ -37,7 +37,15 @@ from isograd.repairs.result import Cost, Repair, Skipped
 from isograd.repairs.scoring import MEASURES
 from isograd.repairs.supply import Source, gather, varied
 from isograd.repairs.treatments import Treatment, copied
-from isograd.repairs.wording import outcome, to_do, unshown, untried, yours
+from isograd.repairs.wording import (
+    nothing_helped,
+    outcome,
+    to_do,
+    unmended,
+    unshown,
+    untried,
+    yours,
+)
 from isograd.sites import NORMS
 from isograd.sites.batches import beside
 from isograd.sites.parameters import hooked
@@ -184,7 +192,7 @@ def _tried(attempt: Attempt, found: Candidates, same: Repair, *, late: int) -> R
         return replace(
             same,
             verdict="nothing-helps",
-            reason=f"{reason} {to_do(attempt, late, 0)}",
+            reason=f"{reason} {unmended(attempt, found) or to_do(attempt, late, 0)}",
             skipped=_skipped(attempt, found),
         )
     proof = attempt.prove(changes, late=_added_up(attempt.case))
@@ -200,8 +208,7 @@ def _tried(attempt: Attempt, found: Candidates, same: Repair, *, late: int) -> R
         return replace(
             told,
             verdict="nothing-helps",
-            reason=f"{change.name} came nearest: {outcome(attempt, comparison, trials)} "
-            f"{to_do(attempt, late, max(len(x) for x in trials[0].losses))}",
+            reason=nothing_helped(attempt, found, change, comparison, trials, late),
             skipped=_skipped(attempt, found),
         )
     attempt.dropped.pop(change.name, None)
