@@ -70,13 +70,18 @@ class Comparison:
 
     def _student(self, stdtr: Callable[[int, float], float]) -> float:
         count = len(self.before)
-        if self.spread <= 1e-12 * abs(self.gain):  # nothing is random here
+        if self._alike:
             return 0.0 if self.gain > 0 else 1.0
         return float(stdtr(count - 1, -self.gain / (self.spread / math.sqrt(count))))
 
     @property
     def sure(self) -> str:
-        """`p = 0.012`, `p < 0.001`: smaller ones rest on normal tails that nobody has seen."""
+        """`p = 0.012`, `p < 0.001`: smaller ones rest on normal tails that nobody has seen.
+
+        Of runs from the same weights on the same batch, all of which are one run: that.
+        """
+        if self._alike:
+            return "the same from every seed: nothing in it is random"
         return f"p = {self.p:.2g}" if self.p >= LEAST else f"p < {LEAST:g}"
 
     @property
@@ -104,6 +109,10 @@ class Comparison:
     def worse(self) -> bool:
         """The same the other way around."""
         return Comparison(self.after, self.before, self.level, self.smallest).better
+
+    @property
+    def _alike(self) -> bool:
+        return len(self.before) > 1 and self.spread <= 1e-12 * abs(self.gain)
 
     @property
     def _differences(self) -> list[float]:

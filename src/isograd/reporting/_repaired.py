@@ -83,5 +83,6 @@ def judgement(repair: Repair) -> str:
     found = repair.comparison
     if found is None:
         return ""
-    words = f"a difference of {short(found.gain)}, {found.sure} (one-sided, paired by seed)"
+    test = " (one-sided, paired by seed)" if found.sure.startswith("p") else ""
+    words = f"a difference of {short(found.gain)}, {found.sure}{test}"
     return words if found.better else f"{found.told}: {words}"
