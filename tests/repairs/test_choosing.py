@@ -152,6 +152,12 @@ def test_a_loss_that_is_wrong_is_mended_as_soon_as_that_is_sure() -> None:
     assert not by_definition(Treatment(families=("init",), pressing=True))
 
 
+def test_parameters_that_no_optimizer_holds_are_handed_to_it_as_soon_as_that_helps() -> None:
+    plans = (Plan("optimizer-coverage", ""),)
+    assert by_definition(Treatment(families=("optimizer",), pressing=True, plans=plans))
+    assert not by_definition(Treatment(families=("optimizer",), plans=plans))
+
+
 def test_a_format_in_which_updates_round_to_nothing_is_changed_as_soon_as_that_is_sure() -> None:
     def one(*remedies: str, cause: int = 0) -> Treatment:
         plans = tuple(Plan(remedy, "") for remedy in remedies)

@@ -105,5 +105,6 @@ def test_where_nothing_is_random_the_sign_decides() -> None:
 def test_a_p_of_nothing_is_told_as_small() -> None:
     assert Comparison((2.0, 2.0, 2.0), (1.0, 1.001, 1.0)).sure == "p < 0.001"
     assert Comparison((2.0, 2.0), (1.0, 1.0)).sure.startswith("the same from every seed")
+    assert Comparison((2.3, 2.3), (2.3, 2.3)).sure == "p = 1"
     assert Comparison((0.1, 0.2), (0.3, 0.25)).sure == "p = 0.83"
     assert Comparison((0.1, 0.2), (0.3, 0.25)).told == "no significant difference"

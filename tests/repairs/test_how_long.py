@@ -22,13 +22,16 @@ def proved(
     Args:
         left: steps of the budget.
         better: whether the last of the changes passes.
-        kinds: of the changes, `v` of values and `a` of the architecture; named a0, v1, …
+        kinds: of the changes, `v` of values, `a` of the architecture, `l` of a loss; named a0, v1, …
         shows: steps after which the first had gained in the race.
         late: steps over which what was found adds up.
     """
     changes = [
         Treatment(
-            labels=(f"{kind}{i}",), invasive=FAMILIES.index("init" if kind == "v" else "residual")
+            labels=(f"{kind}{i}",),
+            families=("loss",) if kind == "l" else (),
+            pressing=kind == "l",
+            invasive=FAMILIES.index("residual" if kind == "a" else "init"),
         )
         for i, kind in enumerate(kinds)
     ]
@@ -69,6 +72,10 @@ def test_where_the_first_fails_the_next_is_proved() -> None:
     assert proved(156, better=False, kinds="vvav") == (["v0", "a2"], 15, "v0")
     assert proved(45, better=False, kinds="va")[:2] == (["v0"], 7)  # no room for two
     assert proved(156, better=True, kinds="v") == (["v0"], 19, "v0")
+
+
+def test_what_is_wrong_by_definition_alone_is_proved_and_for_long() -> None:
+    assert proved(156, better=False, kinds="lva") == (["l0"], 26, "l0")
 
 
 def test_a_proof_is_as_long_as_the_race_took_to_show_something() -> None:

@@ -178,6 +178,8 @@ class Attempt:
         first = changes[0]
         others = [c for c in changes[1:] if structural(c) is not structural(first)][:1]
         changes = [first, *others, *(c for c in changes[1:] if c not in others)]
+        if by_definition(first):  # what leaves that as it is would be no choice
+            changes, late = changes[:1], self.budget.left
         alone, long = len(changes) == 1 or not self._shown, max(self._shows, late)
         most, steps = shape(self.budget.left, alone=alone, shown=self._shown, long=long)
         seeds = [self.seed + 101 * k for k in range(1, most + 1)]  # none of the race's

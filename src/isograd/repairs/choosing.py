@@ -134,10 +134,11 @@ def of_data(treatment: "Treatment") -> bool:
 def by_definition(treatment: "Treatment") -> bool:
     """Whether what it mends is the first cause, and wrong whatever it does to a short training.
 
-    That is a loss that is an error, and a format of numbers in which updates round to nothing.
+    That is a loss that is an error, parameters that the optimizer does not hold, and a format of
+    numbers in which updates round to nothing.
     """
     of_format = treatment.cause == 0 and _of_format(treatment)
-    return of_format or (_first(treatment) and _of_loss(treatment))
+    return of_format or (_first(treatment) and (_of_loss(treatment) or _covers(treatment)))
 
 
 def mends_break(treatment: "Treatment") -> bool:

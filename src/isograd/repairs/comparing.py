@@ -70,7 +70,7 @@ class Comparison:
 
     def _student(self, stdtr: Callable[[int, float], float]) -> float:
         count = len(self.before)
-        if self._alike:
+        if self.spread == 0 or self._alike:
             return 0.0 if self.gain > 0 else 1.0
         return float(stdtr(count - 1, -self.gain / (self.spread / math.sqrt(count))))
 
@@ -112,7 +112,7 @@ class Comparison:
 
     @property
     def _alike(self) -> bool:
-        return len(self.before) > 1 and self.spread <= 1e-12 * abs(self.gain)
+        return len(self.before) > 1 and self.spread <= 1e-12 * abs(self.gain) != 0
 
     @property
     def _differences(self) -> list[float]:
