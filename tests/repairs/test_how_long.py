@@ -22,7 +22,7 @@ def proved(
     Args:
         left: steps of the budget.
         better: whether the last of the changes passes.
-        kinds: of the changes, `v` of values, `a` of the architecture, `l` of a loss; named a0, v1, …
+        kinds: of the changes, `v` of values, `a` of the architecture, `l` of a loss: a0, v1, …
         shows: steps after which the first had gained in the race.
         late: steps over which what was found adds up.
     """
