@@ -1,13 +1,15 @@
 """Supply: the same batches for everybody, some held out, and the user's data as it was."""
 
 import functools
+import random
 from collections.abc import Iterator
 from itertools import islice
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 import isograd
 from isograd.errors import DataError
@@ -156,12 +158,19 @@ def test_a_rest_of_few_samples_decides_nothing() -> None:
     assert [b.size for b in supply.train] == [b.size for b in supply.held] == [64]
     assert not supply.apart
     note, one = supply.notes
-    assert note == "data: 1 of 2 batches left out, with as few as 1 sample where 64 are usual"
+    assert note.startswith(
+        "data: 1 of 2 batches left out, with as few as 1 sample where 64 are usual; drop_last"
+    )
     assert "there is one batch" in one
     pairs = [m for _ in range(12) for m in (nn.Linear(32, 32), nn.Sigmoid())]
     model = nn.Sequential(nn.Linear(8, 32), *pairs, nn.Linear(32, 3))
     done = isograd.repair(model, items[0], data=items)
     assert done.verdict == "repaired"
+    assert note in done.notes
+    # A batch norm raises on it, so that it is told of a healthy network, too.
+    norm = nn.Sequential(nn.Linear(8, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Linear(32, 3))
+    done = isograd.repair(norm, items[0], data=items)
+    assert done.verdict == "healthy"
     assert note in done.notes
     rests = [*batches(9, 32), *batches(1, 7), *batches(1, 8)]
     kept = gather(rests, rests[0], steps=100)
@@ -180,3 +189,35 @@ def test_a_loader_that_shuffles_leaves_the_random_numbers_as_they_were(one: bool
     before = torch.get_rng_state()
     isograd.repair(model, (x[part], y[part]), nn.BCEWithLogitsLoss(), data=loader, budget=60)
     assert torch.equal(before, torch.get_rng_state())
+
+
+def test_data_are_batches_of_inputs_and_targets() -> None:
+    x, y = torch.randn(64, 8), torch.randint(3, (64,))
+    model = nn.Linear(8, 3)
+    for data in ((x, y), [x, x]):
+        with pytest.raises(DataError, match=r"data: batch 0 has no targets.*data=\[\(inputs, targ"):
+            isograd.repair(model, (x, y), data=data)
+    assert isograd.repair(model, (x, y), data=[(x, y)]).verdict
+    with pytest.raises(DataError, match=r"batch: input 0 is float32\[0, 8\], which holds"):
+        isograd.repair(model, (x[:0], y[:0]))
+    with pytest.raises(DataError, match=r"data: batch 1: input 0 is float32\[0, 8\]"):
+        gather([(x, y), (x[:0], y[:0])], (x, y), steps=10)
+
+
+def test_random_numbers_of_python_and_numpy_are_put_back() -> None:
+    class Noisy(Dataset[tuple[torch.Tensor, int]]):
+        def __len__(self) -> int:
+            return 320
+
+        def __getitem__(self, place: int) -> tuple[torch.Tensor, int]:
+            noise = random.random() + np.random.rand()  # noqa: NPY002  # as augmentations do
+            return torch.randn(8) + noise, place % 3
+
+    random.seed(1)
+    np.random.seed(1)  # noqa: NPY002
+    before = random.getstate(), np.random.get_state()[1].tolist()  # type: ignore[index]  # noqa: NPY002
+    model = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 3))
+    loader = DataLoader(Noisy(), 32, shuffle=True)
+    isograd.repair(model, (torch.randn(32, 8), torch.arange(32) % 3), data=loader, budget=60)
+    after = random.getstate(), np.random.get_state()[1].tolist()  # type: ignore[index]  # noqa: NPY002
+    assert after == before

@@ -101,8 +101,29 @@ def borrowed(model: nn.Module) -> Iterator[None]:
 
 
 def left_alone(loss: Any) -> AbstractContextManager[None]:
-    """The same for a loss that is a module; what a function keeps nobody knows."""
-    return borrowed(loss) if isinstance(loss, nn.Module) else nullcontext()
+    """The same for a loss; of one that is no module its attributes, and not what is in these."""
+    if isinstance(loss, nn.Module):
+        return borrowed(loss)
+    return _attributes_kept(loss) if hasattr(loss, "__dict__") else nullcontext()
+
+
+@contextmanager
+def _attributes_kept(owner: Any) -> Iterator[None]:
+    before = _attributes(owner)
+    try:
+        yield
+    finally:
+        _restore_attributes(owner, before)
+
+
+@contextmanager
+def generators_kept() -> Iterator[None]:
+    """Puts numpy's and Python's generators back on leaving, from which data sets may draw."""
+    states = _generators()
+    try:
+        yield
+    finally:
+        _restore_generators(states)
 
 
 def _small(tensor: Tensor) -> bool:
@@ -134,8 +155,8 @@ def _same(tensor: Tensor, copy: Tensor) -> bool:
     return False
 
 
-def _attributes(module: nn.Module) -> dict[str, tuple[Any, Any]]:
-    """Plain attributes of a module: the object, and a copy of what it holds."""
+def _attributes(module: Any) -> dict[str, tuple[Any, Any]]:
+    """Plain attributes of a module, or another object: each, and a copy of what it holds."""
     return {
         name: (value, None if type(value) in _PLAIN else _content(value))
         for name, value in vars(module).items()
@@ -157,7 +178,7 @@ def _content(value: Any) -> Any:
     return value.getstate() if isinstance(value, random.Random) else None
 
 
-def _restore_attributes(module: nn.Module, before: dict[str, tuple[Any, Any]]) -> None:
+def _restore_attributes(module: Any, before: dict[str, tuple[Any, Any]]) -> None:
     now = vars(module)
     for name in [n for n in now if n not in before and n not in _OWN]:
         del now[name]

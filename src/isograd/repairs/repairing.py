@@ -12,7 +12,7 @@ from torch import nn
 from isograd.diagnosis import diagnose
 from isograd.errors import DataError, InputError, ModelError, checked_seed
 from isograd.findings import Diagnosis, Finding, Severity
-from isograd.probe.borrowing import borrowed, left_alone
+from isograd.probe.borrowing import borrowed, generators_kept, left_alone
 from isograd.probe.measuring import measure
 from isograd.probe.rehearsal import rehearse
 from isograd.probe.stepping import scheduled
@@ -35,7 +35,7 @@ from isograd.repairs.rehearsing import (
 )
 from isograd.repairs.result import Cost, Repair, Skipped
 from isograd.repairs.scoring import MEASURES
-from isograd.repairs.supply import Source, gather, varied
+from isograd.repairs.supply import Source, Supply, gather, varied
 from isograd.repairs.treatments import Treatment, copied
 from isograd.repairs.wording import (
     nothing_helped,
@@ -47,7 +47,7 @@ from isograd.repairs.wording import (
     yours,
 )
 from isograd.sites import NORMS
-from isograd.sites.batches import beside
+from isograd.sites.batches import as_batch, beside, check_filled
 from isograd.sites.parameters import hooked
 from isograd.sites.rates import bold_rate
 
@@ -57,6 +57,7 @@ MOST_BATCHES = 1000
 """Taken from the data where the budget is a time; with steps, no trial takes a quarter of them."""
 
 
+@generators_kept()
 def repair(
     model: nn.Module,
     batch: Any,
@@ -90,13 +91,18 @@ def repair(
 
     Raises:
         InputError: an argument cannot be used; of an ill network, that it cannot be copied.
+        DataError: a batch cannot be used: it is empty, without targets, not finite.
+        ModelError: the model raised in training.
     """
     began = time.perf_counter()
     steps, seconds = asked_for(budget)
     seed = checked_seed(seed, "repair")
     allow = _families(allow)
+    if progress is not None and not callable(progress):
+        raise InputError(f"repair: progress={progress!r}; give a function of (steps done, steps)")
     most = MOST_BATCHES if seconds else max(steps // 4, SETTLED)
     first = beside(batch, model)
+    check_filled(as_batch(first))
     with torch.random.fork_rng(devices=()):  # a loader that shuffles draws from torch's own
         source = None if data is None else Source(data, model)
         batch = varied(first, source)
@@ -106,8 +112,14 @@ def repair(
         optimizer = functools.partial(torch.optim.Adam, lr=DEFAULT_LR)
     start = case = Case(model, batch, diagnosis, loss, optimizer)
     longest = None if seconds else max(steps // 2, FIRST)
-    supply = functools.partial(gather, source, batch, longest=longest)
     notes, spent, tried, learned = list[str](), 0, "; nothing was trained", None
+    left = list[str]()
+
+    def supply(count: int) -> Supply:
+        given = gather(source, batch, count, longest=longest)
+        left[:] = [note for note in given.notes if note.startswith("data:")]
+        return given
+
     if batch is not first:
         notes.append("batch: its targets are all equal; measured is another one of the data")
     able = _can_train(diagnosis) and any(p.requires_grad for p in model.parameters())
@@ -147,7 +159,13 @@ def repair(
                     f"optimizer: the learning rate, {bold:.3g} with what momentum adds up, is "
                     f"unusually high: what learns for {own} steps may break later; watch it"
                 )
-    same = Repair("healthy", "", model, loss, _instance(given), diagnosis, notes=tuple(notes))
+    same = Repair("healthy", "", model, loss, handed, diagnosis, notes=(*notes, *left))
+    if diagnosis.healthy and learned is None and _all_scripted(diagnosis):
+        reason = (
+            "Nothing was looked at, and nothing was trained: all of it is compiled by torch.jit. "
+            "Repair the model before it is scripted or traced."
+        )
+        return _closed(replace(same, verdict="no-remedy", reason=reason), spent, began, steps)
     if diagnosis.healthy:
         reason = f"No finding asks for a change{tried}."
         return _closed(replace(same, reason=reason, learned=learned), spent, began, steps)
@@ -188,7 +206,10 @@ def _tried(attempt: Attempt, found: Candidates, same: Repair, *, late: int) -> R
     changes = attempt.find()
     if not changes:
         copied(attempt.case)  # raises where that is why
-        reason = "Every change that was tried broke in training."
+        alone = Runner(Treatment(), Treatment().start(attempt.case, attempt.seed), attempt.seed)
+        alone.advance(attempt.supply, FIRST)  # likewise
+        why = next(iter(attempt.dropped.values()), "")
+        reason = f"Every change that was tried broke in training, the first so: {why}."
         return replace(
             same,
             verdict="nothing-helps",
@@ -310,6 +331,12 @@ def _look(model: nn.Module, batch: Any, loss: Any, optimizer: Any, seed: int) ->
 
 def _can_train(diagnosis: Diagnosis) -> bool:
     return bool(diagnosis.reading.seen.fact("loss.kind") != "probe")
+
+
+def _all_scripted(diagnosis: Diagnosis) -> bool:
+    seen = diagnosis.reading.seen
+    scripted, every = (seen.fact(f"model.{what}") or 0 for what in ("scripted", "parameters"))
+    return bool(scripted) and scripted == every
 
 
 def _check_can_train(diagnosis: Diagnosis) -> None:

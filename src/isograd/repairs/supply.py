@@ -14,6 +14,7 @@ from isograd.sites.batches import (
     Batch,
     as_batch,
     check_batched,
+    check_filled,
     check_finite,
     place_of,
     sent,
@@ -154,7 +155,8 @@ def gather(
         least = min(batch.size for batch in taken)
         notes.append(
             f"data: {left} of {len(taken)} batches left out, with as few as {least} "
-            f"sample{'s' * (least != 1)} where {usual} are usual"
+            f"sample{'s' * (least != 1)} where {usual} are usual; drop_last=True of a DataLoader "
+            "leaves out the last"
         )
         taken, items = [taken[k] for k in whole], [items[k] for k in whole]
     held = min(held_most, int(len(taken) * HELD_SHARE)) or int(len(taken) > 1)
@@ -182,10 +184,18 @@ def _read(item: Any, place: int, like: Batch) -> Batch:
     try:
         batch = as_batch(item)
         check_batched(batch, like)
+        check_filled(batch)
         check_finite(batch)
     except DataError as error:
         what = str(error).removeprefix("batch: ")
         raise DataError(f"data: batch {place}: {what}") from error
+    if batch.targets is None and like.targets is not None:
+        raise DataError(
+            f"data: batch {place} has no targets, where batch= has: each batch is a pair (inputs, "
+            "targets). One pair alone is data=[(inputs, targets)]; samples become batches by "
+            "torch.utils.data.DataLoader(torch.utils.data.TensorDataset(inputs, targets), "
+            f"batch_size={like.size}, shuffle=True)"
+        )
     return batch
 
 
