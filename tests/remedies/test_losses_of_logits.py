@@ -188,3 +188,46 @@ def test_labels_that_are_true_together_get_a_question_each() -> None:
         remedies.apply(
             "loss-logits", Squashed(over_classes), (x, batch[1][:, [0] * 7]), F.cross_entropy
         )
+
+
+def by_hand(p: Tensor, y: Tensor) -> Tensor:
+    """Binary cross entropy as people write it."""
+    near = 1e-7
+    one = y * torch.log(p.clamp(near, 1 - near))
+    return -(one + (1 - y) * torch.log((1 - p).clamp(near, 1 - near))).mean()
+
+
+@pytest.mark.parametrize("last", [nn.Tanh(), nn.ReLU(), None])
+def test_logarithms_of_what_is_no_probability_get_the_logits(last: nn.Module | None) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(40, 20)
+    batch = x, (x[:, :1] > 0).float()
+    body = plain(2, out=1)
+    nn.init.normal_(body[-1].weight)  # far beyond 0 to 1
+
+    def planned(model: nn.Module) -> Plan | str:
+        finding = Finding("IG605", Severity.ERROR, "loss-mismatch", "No probabilities: 1.")
+        case = case_of(model, batch, by_hand)
+        ill = Case(model, batch, Diagnosis((finding,), (), case.diagnosis.reading), by_hand)
+        return REMEDIES["loss-logits"].plan(ill)
+
+    logits = body(x).detach()
+    model = body if last is None else nn.Sequential(*body, last)
+    plan = planned(model)
+    assert isinstance(plan, Plan), plan
+    change = plan.apply(model, seed=0)
+    assert change.loss is F.binary_cross_entropy_with_logits
+    torch.testing.assert_close(change.model(x), logits)
+    told = planned(Ended(body))
+    assert "module of its own" in str(told)
+
+
+class Ended(nn.Module):
+    """A network whose forward ends with tanh."""
+
+    def __init__(self, body: nn.Module) -> None:
+        super().__init__()
+        self.body = body
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.tanh(self.body(x))

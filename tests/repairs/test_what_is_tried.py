@@ -356,3 +356,21 @@ def test_a_rate_that_was_chosen_for_other_weights_is_changed_with_them() -> None
         data=batches, budget=190, allow=allow,
     )  # fmt: skip
     assert "optimizer-lr" not in kept.remedies
+
+
+@pytest.mark.parametrize(("hidden", "head"), [(1.6, 1.0), (1.0, 60.0)])
+def test_a_start_that_hidden_weights_make_large_is_no_matter_of_the_head(
+    hidden: float, head: float
+) -> None:
+    torch.manual_seed(0)
+    model = mlp(64, *[256] * 8, 10)
+    layers = [m for m in model if isinstance(m, nn.Linear)]
+    for layer in layers:
+        nn.init.kaiming_normal_(layer.weight)
+        with torch.no_grad():
+            layer.weight *= head if layer is layers[-1] else hidden
+    batch = data.digits(64)
+    case = Case(model, batch, diagnose(measure(model, batch)), F.cross_entropy)
+    assert case.findings[0].code == "IG603", case.findings
+    first = candidates(case, FAMILIES).treatments[0].plans[0].remedy
+    assert (first == "init-head") is (head > 1), first

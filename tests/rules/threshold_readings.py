@@ -107,6 +107,39 @@ def squared_sigmoids(steps: int, *, level: float) -> Reading:
     return with_history(first, replace(first, step=steps), losses=[level] * steps)
 
 
+def flat_sigmoids(flat: float) -> Reading:
+    """The same at the start, a share of whose outputs is flat."""
+    series = {"forward.saturated": flat}
+    facts = {"loss.kind": "mse", "loss.input_site": 3, "loss.chance": 0.09, "target.kind": "class"}
+    return Reading(chain(3, activation="sigmoid", series=series, facts=facts))
+
+
+def thrown(update: float, second: float, first_step: float = 10.0) -> Reading:
+    """The rehearsal of an optimizer whose first step is larger than those that follow."""
+    facts = {
+        "optimizer.adaptive": True,
+        "optimizer.first_step": first_step,
+        "loss.kind": "cross_entropy",
+        "loss.chance": math.log(10),
+    }
+    look = chain(4, series={"weight.update_ratio": update, "weight.rms": 0.1}, facts=facts)
+    losses = [2.3, second, *(2.0 * 0.95**k for k in range(30))]
+    return with_history(look, replace(look, step=32), losses=losses)
+
+
+def normed_targets(mean: float, out: float = 1.0) -> Reading:
+    """Targets beside outputs that come from a norm."""
+    facts = {
+        "target.kind": "real",
+        "target.mean": mean,
+        "target.std": 1.0,
+        "output.rms": out,
+        "loss.kind": "mse",
+        "loss.input_site": 3,
+    }
+    return Reading(chain(3, activation="batch_norm", facts=facts))
+
+
 def unrolled(*, growth: float) -> Reading:
     """One layer called twelve times."""
     look = chain(12, activation=None)
@@ -274,7 +307,7 @@ FURTHER: dict[str, tuple[Reading, ...]] = {
         over_inputs([(0.0, 1.0)] * 5 + [(3.0, 1.0)] * 4),
         over_inputs([(0.0, 5.0)] * 2 + [(0.0, 1.0)] * 9 + [(0.0, 4.0)] * 3),
     ),
-    "IG304": (*SIGNAL["IG304"], leap(), standing_still(), behind_norms()),
+    "IG304": (*SIGNAL["IG304"], leap(), standing_still(), behind_norms(), thrown(1.0, 3e4)),
     "IG402": (Reading(chain(3, series={"backward.share_fp16_underflow": 0.2})),),
     "IG502": (norms(momentum=0.1, gap=0.8), norms(momentum=0.02, gap=0.8)),
     "IG503": (collapsed(), stuck(0.03), plain_stack()),
@@ -289,7 +322,7 @@ FURTHER: dict[str, tuple[Reading, ...]] = {
         batch(feature_std_ratio=1e3, feature_offset=40.0),
         batch(feature_std_ratio=5.0, feature_offset=40.0),
     ),
-    "IG602": (),
+    "IG602": (normed_targets(3.0),),
     "IG603": (
         _loss(40.0, kind="mse", chance=1.0),
         _loss(1.5, kind="cross_entropy", chance=math.log(10)),
@@ -301,6 +334,7 @@ FURTHER: dict[str, tuple[Reading, ...]] = {
     "IG606": (
         narrow_logits(4),
         *(squared_sigmoids(n, level=0.1) for n in (20, 40)),
+        flat_sigmoids(0.3),
     ),
     "IG609": (adversarial(),),
     "IG604": (

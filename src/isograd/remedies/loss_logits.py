@@ -29,14 +29,17 @@ class LossLogits(Remedy):
         sigmoids and class numbers, which such a loss spreads over a column for each class, too.
         Before a divergence (`kl_div`) the softmax becomes a `LogSoftmax`, and the loss stays.
         `nll_loss` of logits becomes `cross_entropy`; of probabilities, that of their logarithm.
-        A cross entropy of several labels a sample becomes a binary one of each.
+        A cross entropy of several labels a sample becomes a binary one of each. Logarithms of p
+        and 1 - p whose p is no probability, but what tanh, a rectifier or the last layer gives,
+        become the loss of the last layer's logits.
 
     Needs: a sigmoid (softmax) module that ends the model, targets of zeros and ones (classes;
         for `kl_div` numbers) or class numbers of which a squared error makes one column for each
         class, a loss that is not one of the two already, and a reason: an output that is
         saturated, a non-finite loss, a squared error, or a finding that names the pair.
         Or `nll_loss` itself, as a function or module, of outputs that are no logarithms; or a
-        cross entropy of logits with targets of zeros and ones that do not add up to one.
+        cross entropy of logits with targets of zeros and ones that do not add up to one; or a
+        binary cross entropy, written by hand, of numbers below 0 or above 1.
 
     Source: Bishop 1995, Neural networks for pattern recognition, section 6.9; Golik, Doetsch and
         Ney 2013, Cross-entropy vs. squared error training.
@@ -69,6 +72,8 @@ class LossLogits(Remedy):
         last = last_activation(case)
         site = None if last is None else record.sites[last]
         if site is None or site.kind not in ("sigmoid", "softmax"):
+            if kind == "bce" and target == "binary" and case.has("loss-mismatch"):
+                return self._improper(case, last)
             return "no sigmoid or softmax ends the model"
         if kind in ("cross_entropy", "bce_logits", "model", "probe", None):
             return f"the loss ({kind or 'none'}) takes logits or is not known"
@@ -79,9 +84,8 @@ class LossLogits(Remedy):
             fits["class"] &= kind == "mse" and _one_hot(record, site.shape[-1])
         if not fits.get(target or "", False):
             return f"{site.kind} with targets that are {target or 'absent'} is no likelihood"
-        names = aliases_of(case.model, site.name.split("#")[0])
-        uses = sum(s.name.split("#")[0] == site.name.split("#")[0] for s in record.sites)
-        if not names or uses > 1:
+        names = _alone(case, last or 0)
+        if not names:
             return f"{site.name} is not a module of its own: return the logits in the forward"
         flat = record.value("forward.saturated", last or 0) or 0.0
         broken = record.fact("event.forward") or record.fact("event.backward")
@@ -98,6 +102,22 @@ class LossLogits(Remedy):
             ),
             given={"loss": case.loss},
             notes=(f"The model returns logits: apply {probable} to them to get probabilities.",),
+        )
+
+    def _improper(self, case: Case, last: int | None) -> Plan | str:
+        """Binary cross entropy of what is no probability."""
+        lines = []
+        if last is not None:
+            site = case.record.sites[last]
+            if not (names := _alone(case, last)):
+                return f"{site.name} is not a module of its own: return the logits in the forward"
+            lines = [loop("name", names, "model.set_submodule(name, nn.Identity())")]
+        return Plan(
+            self.code,
+            "The loss is that of probabilities, and has a gradient whatever the outputs are.",
+            program(*lines, "loss = F.binary_cross_entropy_with_logits"),
+            given={"loss": case.loss},
+            notes=("The model returns logits: apply sigmoid to them to get probabilities.",),
         )
 
     def _labels(self, case: Case) -> Plan | str:
@@ -185,6 +205,13 @@ class LossLogits(Remedy):
         return example(
             lambda: nn.Sequential(*plain(2, out=1), nn.Sigmoid()), _yes_no, F.binary_cross_entropy
         )
+
+
+def _alone(case: Case, place: int) -> list[str]:
+    """Names of the module that is called at a site; none where it is called elsewhere, too."""
+    name = case.record.sites[place].name.split("#")[0]
+    uses = sum(site.name.split("#")[0] == name for site in case.record.sites)
+    return list(aliases_of(case.model, name)) if uses == 1 else []
 
 
 def _one_hot(record: Record, columns: int) -> bool:

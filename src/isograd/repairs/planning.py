@@ -11,7 +11,7 @@ from isograd.repairs.treatments import Treatment, treatment
 
 OF_HIDDEN = ("IG204",)
 """Findings about the weights of hidden layers; where only their gain is remarked upon (IG302), it
-may be the loss that starts too high all the same."""
+may be the loss that starts too high all the same, unless that gain makes the outputs large."""
 OF_ENDS = ("init-head", "init-embedding")
 """Remedies of the first or last layer alone."""
 STATES = {"IG204": "saturating-activation", "IG205": "dead-units"}
@@ -125,7 +125,7 @@ def _wanted(case: Case) -> Iterator[tuple[int, bool, bool, Remedy]]:
     Made for a cause are those that name it as early as any other does: `optimizer-lr` was made for
     rates that are too low as well as for those that are too high.
     """
-    hidden = any(f.code in OF_HIDDEN for f in flagged(case.findings))
+    hidden = any(f.code in OF_HIDDEN for f in flagged(case.findings)) or _hidden_grow(case)
     for place, (cause, pressing) in enumerate(_causes(case).items()):
         ranks = {r.code: r.addresses.index(cause) for r in REMEDIES if cause in r.addresses}
         if cause == "init-too-large" and hidden:
@@ -134,6 +134,17 @@ def _wanted(case: Case) -> Iterator[tuple[int, bool, bool, Remedy]]:
         made_for.sort(key=lambda r: (ranks[r.code], r.invasive))
         for remedy in made_for:
             yield place, ranks[remedy.code] > min(ranks.values()), pressing, remedy
+
+
+def _hidden_grow(case: Case) -> bool:
+    """Whether the gain of the hidden weights makes up more than half of the outputs' size, in ln.
+
+    A head of zeros would start well and meet the same growth in its gradient.
+    """
+    size = case.record.fact("output.rms")
+    gains = [f.evidence.get("product") for f in case.findings if f.code == "IG302"]
+    product = max((g for g in gains if g is not None), default=0.0)
+    return isinstance(size, float) and product > 1 and product**2 > size
 
 
 def _planned(remedy: Remedy, case: Case) -> tuple[list[tuple[Remedy, Plan]], str]:

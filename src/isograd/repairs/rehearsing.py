@@ -67,7 +67,8 @@ def rehearsed(
     """Trains a copy of a network that looks healthy, until it learns or shows that it does not.
 
     A network that learns within a few steps is not looked at again, unless it is of those whose
-    trouble comes late; where the learning rate is unusually high, it is trained to the end.
+    trouble comes late, or whose first step threw the loss up; where the learning rate is unusually
+    high, it is trained to the end.
 
     Args:
         runner: trains the copy.
@@ -90,7 +91,7 @@ def rehearsed(
         own = supply(steps if steps <= FIRST and not late else batches)
         runner.advance(own, steps - len(runner.losses))
         learned = runner.broke is None and _learned(runner, case)
-        if learned and not late and not bold and not settled:
+        if learned and not (late or bold or settled or _thrown(runner)):
             return diagnosis, True
         shown = learned and not bold and steps >= settled
         last = shown or runner.broke is not None or steps >= most
@@ -214,6 +215,11 @@ def _learned_by(losses: list[float], blind: float | None) -> float:
     last = losses[-max(len(losses) // 4, 1) :]
     start = losses[0] if blind is None else min(losses[0], blind)
     return start - sum(last) / len(last)
+
+
+def _thrown(runner: Runner) -> bool:
+    """Whether the first step threw the loss up: what is learned then begins anew."""
+    return max(runner.losses[1:2], default=0.0) > ESCAPED * abs(runner.losses[0])
 
 
 def _escaped(runner: Runner) -> bool:

@@ -70,6 +70,10 @@ class OutputActivation(Rule):
     """Steps of a rehearsal after which a sigmoid under a squared error has recovered, if it does:
     behind a cross entropy nothing slows it."""
 
+    flat: float = 0.2
+    """Share of a sigmoid's outputs that start on its flat ends, under a squared error: those of
+    usual weights have none, and half of these stand at the wrong end."""
+
     def judge(self, reading: Reading) -> Outcome:
         """Judges the activation that enters the loss."""
         seen = reading.seen
@@ -188,9 +192,14 @@ class OutputActivation(Rule):
         if path and chance and not path.watched and path.steps >= self.steps:
             slow = path.level >= chance
             told = f" In {path.steps} steps the loss has not come below chance." if slow else ""
+        flat = seen.value("forward.saturated", place) or 0.0
+        severity = Severity.WARNING if told else Severity.INFO
+        if flat > self.flat and not told:
+            told = f" {flat:.0%} of its outputs start there."
+            severity = weighed(Severity.WARNING, outcome(reading))
         return Finding(
             self.code,
-            Severity.WARNING if told else Severity.INFO,
+            severity,
             "output-activation",
             f"{site.name} (sigmoid) feeds a squared error on {seen.fact('target.kind')} targets: "
             f"where it is sure and wrong, its derivative is near 0 and it does not recover.{told}",

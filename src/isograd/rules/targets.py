@@ -7,6 +7,7 @@ from typing import ClassVar
 from isograd.findings import Finding, Severity
 from isograd.records import Reading, Record
 from isograd.rules._examples import chain
+from isograd.rules._graph import NORMS
 from isograd.rules._numbers import fact, show
 from isograd.rules._profile import outcome, weighed
 from isograd.rules._rule import NotApplicable, Outcome, Passed, Rule
@@ -23,7 +24,9 @@ class Targets(Rule):
     Matters: a fresh network gives numbers of about 1. With targets around 150 the first gradients
         are 150 times too large and all point to "more", which kills units before anything is
         learned; with an adaptive optimizer the output bias climbs by one learning rate per step
-        and needs 150 / lr steps. Targets of 0.001 give gradients that vanish in the noise.
+        and needs 150 / lr steps. Targets of 0.001 give gradients that vanish in the noise. Behind
+        a norm outputs have mean 0 and variance 1, and nothing but its own weight and bias leads
+        anywhere else.
 
     Wrong when: the outputs already have the targets' scale, because the model multiplies them or
         is trained; the rule compares with them.
@@ -44,6 +47,9 @@ class Targets(Rule):
     small: float = 0.01
     """Standard deviation of the targets below which the loss is decided by the outputs' own
     noise: its square is 1e-4."""
+    normed: float = 2.0
+    """Rms of the targets over that of outputs that come from a norm: what standardized targets with
+    an offset of their own size have stays below."""
     reached: float = 0.1
     """Rms of the outputs over that of the targets from which they have the same scale already."""
 
@@ -60,7 +66,8 @@ class Targets(Rule):
         size, out = max(abs(mean), std), fact(seen, "output.rms") or 0.0
         total = math.hypot(mean, std)
         fits = out >= self.reached * total or self._near(seen)
-        if std >= self.small and (size <= self.large or fits):
+        short = self._behind_norm(seen) and total > self.normed * out
+        if std >= self.small and (size <= self.large or fits) and not short:
             return Passed(f"targets of mean {show(mean)} and standard deviation {show(std)}")
         if std < self.small and (std == 0 or out <= std / self.reached):
             return Passed(f"targets and outputs are both small: {show(std)} and {show(out)}")
@@ -70,7 +77,8 @@ class Targets(Rule):
             weighed(severity, outcome(reading)),
             "target-not-normalized",
             f"The targets have mean {show(mean)} and standard deviation {show(std)}, while the "
-            f"network starts with outputs of rms {show(out)}.",
+            f"network starts with outputs of rms {show(out)}"
+            + (", which a norm makes so." if short else "."),
             evidence={"target.mean": mean, "target.std": std, "output.rms": out},
             remedies=(
                 f"Train on (y - {show(mean)}) / {show(std)} and undo it at prediction.",
@@ -79,6 +87,12 @@ class Targets(Rule):
             ),
             explains=self.explains,
         )
+
+    def _behind_norm(self, seen: Record) -> bool:
+        """Whether a norm stands between the last layer and the loss."""
+        place = seen.fact("loss.input_site")
+        known = isinstance(place, int) and 0 <= place < len(seen.sites)
+        return known and seen.sites[place].kind in NORMS and fact(seen, "output.rms") is not None
 
     def _near(self, seen: Record) -> bool:
         """Whether outputs whose size the loss hides start where a constant answer would be."""

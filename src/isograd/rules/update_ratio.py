@@ -9,6 +9,7 @@ from typing import ClassVar
 from isograd.findings import Finding, Severity
 from isograd.records import Reading, Record
 from isograd.rules._causes import Cause, hidden_layers, why_grows, why_lost
+from isograd.rules._course import course, known_chance
 from isograd.rules._examples import reading
 from isograd.rules._numbers import fact, finite, show
 from isograd.rules._numbers import middle as middle_of
@@ -64,6 +65,9 @@ class UpdateRatio(Rule):
     high_adaptive: float = 0.5
     """An adaptive step does not grow with the gradient, so that it takes more to do harm; at
     this size two steps replace the weight."""
+    thrown: float = 100.0
+    """Times the loss of chance, after the first step, from which that step alone has done harm, and
+    those that follow being smaller is no excuse."""
     normalized: float = 10.0
     """Times as much for a weight in front of a norm: it grows sideways under a large step, and the
     norm takes its size away again; beyond this not even its direction survives."""
@@ -96,7 +100,7 @@ class UpdateRatio(Rule):
             return self._over_time(reading, ratios)
         steps = self._first_steps(seen, ratios)
         middle = median(steps.values()) if steps else 0.0
-        high, built_up, momentum = self._limits(seen)
+        high, built_up, momentum = self._limits(seen, excused=not self._threw(reading))
         built_up = built_up * (1 - momentum) if momentum < 1 else high
         if middle > min(high, built_up):
             return self._too_high(reading, steps, middle)
@@ -120,13 +124,17 @@ class UpdateRatio(Rule):
             explains=self.explains,
         )
 
-    def _limits(self, record: Record) -> tuple[float, float, float]:
+    def _threw(self, reading: Reading) -> bool:
+        """Whether the first step of a rehearsal threw the loss up."""
+        path, chance = course(reading), known_chance(reading.seen)
+        return bool(path and chance and max(path.losses[1:2], default=0.0) > self.thrown * chance)
+
+    def _limits(self, record: Record, *, excused: bool = True) -> tuple[float, float, float]:
         """Largest update without momentum, with momentum built up, and the momentum."""
         adaptive = bool(record.fact("optimizer.adaptive"))
         high = self.high_adaptive if adaptive else self.high
-        high *= max(
-            fact(record, "optimizer.first_step") or 1.0, 1.0
-        )  # those that follow are smaller
+        if excused:  # the steps that follow the first are smaller
+            high *= max(fact(record, "optimizer.first_step") or 1.0, 1.0)
         momentum = 0.0 if adaptive else fact(record, "optimizer.momentum") or 0.0
         return high, self.built_up * high / self.high, momentum
 
@@ -215,6 +223,8 @@ class UpdateRatio(Rule):
         worst = max(ratios, key=lambda i: ratios[i])
         result = outcome(reading)
         severity = weighed(Severity.WARNING, result)
+        if self._threw(reading) and severity is Severity.INFO:
+            severity = Severity.WARNING  # what learns afterwards is another network
         cause = _why_high(reading)
         explains = self.explains if cause.name == "lr-too-high" else (*self.explains, "IG603")
         return Finding(

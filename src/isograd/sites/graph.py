@@ -24,6 +24,8 @@ _LAYOUT = frozenset(
 )
 _DIFFERENCES = frozenset("sub __sub__ __rsub__ subtract rsub".split())
 _LOGARITHMS = frozenset("log log2 log1p".split())
+_BOUNDING = frozenset("clamp clamp_min clamp_max clip maximum minimum add __add__ neg".split())
+"""What keeps a number away from where its logarithm has none, or leads to `log1p(-p)`."""
 
 
 def loss_facts(tape: Tape, loss: Node | None) -> dict[str, Any]:
@@ -143,7 +145,7 @@ def _by_formula(upstream: list[Node]) -> str:
             return "bce"
         if "softmax" in before:
             return "nll"
-        return "other"
+        return "bce" if _of_both_answers(upstream) else "other"
     depths = {n.index: n.depth for n in upstream}
     for node in inside:
         # Of two predictions, as the pairs of a contrastive loss, none is the target.
@@ -155,6 +157,24 @@ def _by_formula(upstream: list[Node]) -> str:
             if later & {"abs", "__abs__"}:
                 return "l1"
     return "other"
+
+
+def _of_both_answers(upstream: list[Node]) -> bool:
+    """Whether logarithms are taken of one and the same tensor p of the model, and of 1 - p."""
+    nodes = {n.index: n for n in upstream}
+    found = set()
+    for node in upstream:
+        if node.phase != "loss" or node.op not in _LOGARITHMS or node.depth < 0:
+            continue
+        current, turned = nodes[max(node.inputs, key=lambda i: nodes[i].depth)], False
+        while current.phase == "loss" and current.inputs:
+            if current.op not in _BOUNDING | _DIFFERENCES | _LAYOUT:
+                break
+            turned ^= current.op in _DIFFERENCES or current.op == "neg"
+            current = nodes[max(current.inputs, key=lambda i: nodes[i].depth)]
+        if current.phase == "model":
+            found.add((current.index, turned))
+    return any((index, not turned) in found for index, turned in found)
 
 
 _PRODUCTS = frozenset("matmul __matmul__ mm bmm linear".split())
