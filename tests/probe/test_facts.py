@@ -314,6 +314,14 @@ def test_an_optimizer(make: Any, expected: dict[str, Any]) -> None:
     assert facts["optimizer.missing"] == ["1.weight"]  # frozen ones need not be held
 
 
+def test_the_lowest_rate_is_told_where_groups_differ() -> None:
+    one, two = list(LAYERS[0].parameters())[:2]
+    groups = [{"params": [one], "lr": 1e-6}, {"params": [two]}, {"params": [], "lr": 1e-9}]
+    facts = optimizer_facts(torch.optim.SGD(groups, lr=30.0), LAYERS.named_parameters())
+    assert (facts["optimizer.lr"], facts["optimizer.lr_least"]) == (30.0, 1e-6)
+    assert "optimizer.lr_least" not in optimizer_facts(torch.optim.SGD([one], lr=1.0), [])
+
+
 def test_the_first_step_of_what_sums_all_gradients_is_ten_times_the_hundredth() -> None:
     weight = torch.nn.Parameter(torch.zeros(1))
     optimizer = torch.optim.Adagrad([weight], lr=0.1)

@@ -128,6 +128,30 @@ def test_who_is_not_below_a_constant_answer_has_shown_nothing(
     assert found is told
 
 
+def test_a_loss_below_that_of_one_batchs_guessing_is_told_as_no_news() -> None:
+    torch.manual_seed(2)
+    x = torch.randn(1920, 8)
+    y = 0.2 * x[:, :1] + torch.randn(1920, 1)
+    y[:64] *= 1.3 / y[:64].std()  # one of a larger spread than the others
+    batches = list(zip(x.split(64), y.split(64), strict=True))
+    model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 1))
+    done = isograd.repair(model, batches[0], F.mse_loss, data=batches)
+    assert done.learned is False
+    assert "one batch does not tell if that is less: there may be little to learn" in done.reason
+
+
+def test_the_spread_of_one_target_is_no_loss_of_guessing() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(7, 4)
+    samples = list(zip(x.split(1), (2 * x[:, :1] - 1).split(1), strict=True))
+    model = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 1))
+    done = isograd.repair(model, samples[0], F.mse_loss, data=samples)
+    assert (done.verdict, done.learned) == ("healthy", True)
+    calm = torch.optim.SGD(model.parameters(), lr=1e-9)
+    done = isograd.repair(model, samples[0], F.mse_loss, optimizer=calm, data=samples)
+    assert "guessing has 0" not in done.reason
+
+
 def headline(before: list[float], after: list[float], untrained: float, cause: int = 0) -> str:
     trials = tuple(
         Trial(name, ((1.0,) * 20,) * 3, tuple(scores), (None,) * 3)

@@ -110,6 +110,14 @@ def steps(ratio: float, *, left: float = 1.0, gain: float = 1.4, **facts: object
     return Reading(chain(depth, series=series, facts={"optimizer.lr": 0.1, **named}))
 
 
+def test_a_rate_that_is_small_is_that_of_its_group() -> None:
+    found = judged("IG304", steps(3e-6, lr=30.0, lr_least=1e-6))
+    assert "learning rate of 1e-06, the least of its groups (the highest is 30), that is small" in (
+        found.message
+    )
+    assert found.remedies[0].startswith("Raise the learning rate to about 0.000333")
+
+
 @pytest.mark.parametrize(
     ("reading", "cause"),
     [

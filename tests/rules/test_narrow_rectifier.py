@@ -1,6 +1,7 @@
 """Layers of one or two rectifiers: who is told, and what is done about them."""
 
 import functools
+from dataclasses import replace
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from isograd.records import Reading
 from isograd.remedies import FAMILIES, Case
 from isograd.repairs.planning import candidates
 from isograd.rules import RULES, NotApplicable, Outcome, Passed
+from isograd.rules.narrow_rectifier import NarrowRectifier
 from patients.dense import mlp
 
 LINE = torch.arange(-1.0, 6.0)[:, None]
@@ -44,6 +46,31 @@ def test_one_or_two_units_are_remarked_upon() -> None:
         told(nn.Sequential(nn.Linear(1, 2), nn.Tanh(), nn.Linear(2, 1))), NotApplicable
     )
     assert isinstance(told(nn.Sequential(nn.Linear(1, 2), nn.ReLU())), NotApplicable)  # an output
+
+
+@pytest.mark.parametrize(
+    ("spread", "dead", "severity"),
+    [(0.5, 0.0, Severity.INFO), (1e-6, 0.0, Severity.WARNING), (0.5, 0.5, Severity.WARNING)],
+)
+def test_a_slow_start_is_a_remark_as_long_as_inputs_reach_the_output(
+    spread: float, dead: float, severity: Severity
+) -> None:
+    sick = NarrowRectifier().sick()
+    (last,) = sick.history
+    series = {**last.series, "forward.dead": tuple(dead for _ in last.sites)}
+    last = replace(last, facts={**last.facts, "output.spread": spread}, series=series)
+    found = NarrowRectifier().judge(replace(sick, history=(last,)))
+    assert isinstance(found, Finding)
+    assert found.severity is severity
+
+
+@pytest.mark.parametrize("seed", [3, 4, 5])
+def test_two_units_that_learn_slowly_are_not_ill(seed: int) -> None:
+    torch.manual_seed(seed)
+    x = torch.randn(1500, 8)
+    batches = list(zip(x.split(64), x[:, :1].abs().split(64), strict=True))
+    done = isograd.repair(mlp(8, 2, 1), batches[0], F.mse_loss, data=batches)
+    assert done.verdict == "healthy"  # it explains 0.2 to all of the variance after 2000 steps
 
 
 def test_a_path_around_the_layer_lets_everything_through() -> None:

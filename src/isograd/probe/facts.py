@@ -66,6 +66,8 @@ def optimizer_facts(
         "optimizer.penalty": _adds_decay(optimizer, group),
         "optimizer.missing": _names((n for n, p in named if p.requires_grad and id(p) not in held)),
     }
+    if (least := _least_rate(optimizer)) is not None:
+        facts["optimizer.lr_least"] = least
     if betas is not None:
         facts["optimizer.betas"] = [float(b) for b in betas]
     if group.get("eps") is not None and not isinstance(group["eps"], (tuple, list)):
@@ -81,6 +83,12 @@ def optimizer_facts(
 def learning_rate(optimizer: torch.optim.Optimizer) -> float | None:
     """The highest of all groups; None where none has one."""
     return max((float(g["lr"]) for g in optimizer.param_groups if "lr" in g), default=None)
+
+
+def _least_rate(optimizer: torch.optim.Optimizer) -> float | None:
+    """The lowest of all groups with parameters; None where all have one rate."""
+    rates = {float(g["lr"]) for g in optimizer.param_groups if "lr" in g and g["params"]}
+    return min(rates) if len(rates) > 1 else None
 
 
 def step_facts(

@@ -123,15 +123,18 @@ def came_to(runner: Runner, case: Case, learned: bool) -> str:
     first, classes = runner.losses[0], case.record.fact("target.classes") or 0
     # The labels of a few samples are less uneven than they look.
     many = (case.record.fact("target.count") or 0) >= COUNTED * classes
-    blind = uninformed(case.record) if many else chance(case.record)
-    beside = f"it began with {first:.4g}"
+    blind = _guessing(case.record)
+    blind = uninformed(case.record) if many and blind is not None else blind
+    beside, now = f"it began with {first:.4g}", sum(last) / len(last)
     if blind is not None:
         by = " by the targets of one batch" if many else ""
         beside = f"guessing has {blind:.4g}{by}"
+        if now < blind:  # the targets of other batches are others
+            beside += "; one batch does not tell if that is less: there may be little to learn"
     remarked = "What is remarked about it is for you to try, and a longer training"
     more = remarked if case.findings else "A longer training may show why"
     return (
-        f", but no copy learned in {steps} steps: its loss came to {sum(last) / len(last):.4g}, "
+        f", but no copy learned in {steps} steps: its loss came to {now:.4g}, "
         f"where {beside}. "
         + ("More steps may show why (budget=)" if steps < LONGEST_REHEARSAL else more)
     )
@@ -222,13 +225,19 @@ def _thrown(runner: Runner) -> bool:
     return max(runner.losses[1:2], default=0.0) > ESCAPED * abs(runner.losses[0])
 
 
+def _guessing(record: Record) -> float | None:
+    """The loss of a constant answer; None where a few numbers do not tell how far they spread."""
+    few = (record.fact("target.count") or COUNTED) < COUNTED
+    return None if few and not record.fact("target.classes") else chance(record)
+
+
 def _escaped(runner: Runner) -> bool:
     return min(runner.losses[-3:]) > ESCAPED * abs(runner.losses[0])
 
 
 def _learned(runner: Runner, case: Case) -> bool:
     """Whether the loss of the case's batch shows that its inputs are used by now."""
-    start, blind = case.record.fact("loss.value"), chance(case.record)
+    start, blind = case.record.fact("loss.value"), _guessing(case.record)
     if not isinstance(start, float):
         return False
     now = runner.trainee

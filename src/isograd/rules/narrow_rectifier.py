@@ -6,9 +6,10 @@ from typing import ClassVar
 from isograd.findings import Finding, Severity
 from isograd.records import Reading, Record
 from isograd.rules._examples import chain, with_history
-from isograd.rules._numbers import show
+from isograd.rules._numbers import dependence, show
 from isograd.rules._profile import hidden_sites, names, outcome
 from isograd.rules._rule import NotApplicable, Outcome, Passed, Rule
+from isograd.rules._watched import latest, latest_with
 from isograd.sites import RECTIFIERS
 from isograd.sites.paths import unavoidable
 
@@ -24,8 +25,8 @@ class NarrowRectifier(Rule):
         the output, and no gradient comes back. Steps that lower the output push the units
         that are still on toward there, and a layer that is off for every input never comes back.
 
-    Wrong when: the inputs are positive and the weights drawn well, or the network learns: then it
-        is a remark.
+    Wrong when: the inputs are positive and the weights drawn well, or the network learns, or learns
+        slowly: unless a unit is off for every sample, or the outputs are constant, it is a remark.
 
     Do: a leaky ReLU, which always lets something through; or more units.
 
@@ -39,6 +40,8 @@ class NarrowRectifier(Rule):
 
     lost: float = 0.2
     """Share of inputs for which nothing passes: one or two units. Three lose an eighth."""
+    constant: float = 1e-3
+    """Spread of the outputs over the samples over their rms, below which they are constant."""
 
     def judge(self, reading: Reading) -> Outcome:
         """Looks for the narrowest layer; says no more than a remark unless the training fails."""
@@ -51,7 +54,8 @@ class NarrowRectifier(Rule):
         share = 0.5**least
         if not narrow:
             return Passed(f"the narrowest layer of rectifiers has {least} units")
-        failed = outcome(reading) in ("flat", "diverges")
+        end = outcome(reading)
+        failed = end == "diverges" or (end == "flat" and self._shut(reading, narrow))
         return Finding(
             self.code,
             Severity.WARNING if failed else Severity.INFO,
@@ -64,6 +68,13 @@ class NarrowRectifier(Rule):
             ("nn.LeakyReLU(0.2) in place of nn.ReLU(), or more units.",),
             self.explains,
         )
+
+    def _shut(self, reading: Reading, narrow: list[int]) -> bool:
+        """Whether inputs do not reach the output, by the latest look; else it may be slow alone."""
+        dead = latest(reading, "forward.dead")
+        depends = dependence(latest_with(reading, "output.spread"))
+        shut = depends is not None and depends < self.constant
+        return shut or any(dead.value("forward.dead", site) for site in narrow)
 
     @staticmethod
     def sick() -> Reading:

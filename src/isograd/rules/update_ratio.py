@@ -321,13 +321,17 @@ AMPLIFIED = 10.0
 
 
 def _slow(record: Record, factor: float) -> Cause:
-    rate = fact(record, "optimizer.lr")
+    highest, rate = fact(record, "optimizer.lr"), fact(record, "optimizer.lr_least")
+    groups = (
+        f", the least of its groups (the highest is {show(highest)})," if rate and highest else ""
+    )
+    rate = rate or highest
     told = f" to about {show(rate * factor)}" if rate else f" by a factor {show(factor)}"
     told = told if math.isfinite(factor) else ""
     return Cause(
         "lr-too-low",
         f"signal and gradient survive the depth, so it is the learning rate"
-        f"{f' of {show(rate)}' if rate else ''} that is small",
+        f"{f' of {show(rate)}' if rate else ''}{groups} that is small",
         (f"Raise the learning rate{told}, or use Adam at 1e-3.",),
         {"lr": rate},
     )
