@@ -10,6 +10,7 @@ from isograd.remedies import FAMILIES
 from isograd.repairs.attempting import Attempt
 from isograd.repairs.budget import Budget
 from isograd.repairs.comparing import Comparison
+from isograd.repairs.proving import shape
 from isograd.repairs.result import Trial
 from isograd.repairs.treatments import Treatment
 
@@ -88,3 +89,22 @@ def test_what_adds_up_over_steps_takes_runs_as_long_as_three_seeds_allow() -> No
     assert proved(156, better=True, kinds="v", late=10) == (["v0"], 19, "v0")
     assert proved(156, better=True, kinds="v", late=24)[1] == 24
     assert proved(156, better=True, kinds="va", late=100, shows=12) == (["v0"], 26, "v0")
+
+
+@pytest.mark.parametrize(
+    ("left", "alone", "shown", "runs"),
+    [
+        (228, False, True, (5, 22)),
+        (72, False, True, (5, 7)),
+        (40, False, True, (3, 6)),  # five would have four steps each
+        (60, True, True, (4, 7)),
+        (60, True, False, (3, 10)),  # nobody has gained yet: longer runs before more seeds
+        (100, True, False, (3, 16)),
+        (228, True, True, (5, 22)),
+    ],
+)
+def test_seeds_of_a_proof_and_steps_of_its_runs(
+    left: int, alone: bool, shown: bool, runs: tuple[int, int]
+) -> None:
+    assert shape(left, alone=alone, shown=shown, long=0) == runs
+    assert 2 * runs[0] * runs[1] <= left
