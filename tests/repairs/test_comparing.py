@@ -108,3 +108,12 @@ def test_a_p_of_nothing_is_told_as_small() -> None:
     assert Comparison((2.3, 2.3), (2.3, 2.3)).sure == "p = 1"
     assert Comparison((0.1, 0.2), (0.3, 0.25)).sure == "p = 0.83"
     assert Comparison((0.1, 0.2), (0.3, 0.25)).told == "no significant difference"
+
+
+def test_who_does_not_break_is_better_than_who_always_does() -> None:
+    after = 2.28, 2.302, 2.303
+    assert not Comparison((2.303, 2.303, 2.303), after, smallest=0.0).better
+    lasting = Comparison((2.303, 2.303, 2.303), after, smallest=0.0, lasts=True)
+    assert lasting.better
+    assert lasting.p == pytest.approx(1.25 / 64)
+    assert not Comparison((2.303,) * 3, (2.303,) * 3, smallest=0.0, lasts=True).better

@@ -29,7 +29,8 @@ class Comparison:
     not always as much, has a spread that hides it from the first. Where every run after has learned
     and none before has (a `bar` that stood before the runs lies between them), by that (Barnard
     1945, Nature 156, 177): if it made no difference who learns with probability q, that would
-    happen with probability (q (1 - q))^n. With a bar `p` is SEVERAL times the least of the three.
+    happen with probability (q (1 - q))^n; and in the same way where every run before broke and none
+    after did. With either `p` is SEVERAL times the least of all.
     Scores are finite: who makes them puts the score of an untrained network in the place of a run
     that broke.
     """
@@ -42,6 +43,8 @@ class Comparison:
     """Part of the score that a gain must be."""
     bar: float = math.nan
     """A score that was named before any run: who is below it has learned something."""
+    lasts: bool = False
+    """Whether every run before broke, and none after."""
 
     @property
     def gain(self) -> float:
@@ -64,9 +67,10 @@ class Comparison:
         found = self._student(stdtr)
         if max(self.after) < min(self.before):
             found = min(found, 1 / math.comb(2 * count, count))
-        if max(self.after) < self.bar <= min(self.before):
+        if self.lasts or max(self.after) < self.bar <= min(self.before):
             found = min(found, 0.25**count)
-        return found if math.isnan(self.bar) else min(1.0, SEVERAL * found)
+        several = self.lasts or not math.isnan(self.bar)
+        return min(1.0, SEVERAL * found) if several else found
 
     def _student(self, stdtr: Callable[[int, float], float]) -> float:
         count = len(self.before)

@@ -221,7 +221,8 @@ def compared(
     )
     worst = worst if finite else _finite_worst(before, after)
     # To train at all is worth a change, however little a short training shows.
-    if all(_lost(before)) and not any(_lost(after)):
+    lasts = all(_lost(before)) and not any(_lost(after))
+    if lasts:
         smallest = 0.0
     elif smallest == SMALLEST and min(before.scores) >= worst - NOISE * abs(worst):
         smallest = NOISE
@@ -231,6 +232,7 @@ def compared(
         level,
         smallest,
         worst - TELLS * abs(worst) if bar else math.nan,
+        lasts,
     )
 
 
