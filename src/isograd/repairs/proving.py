@@ -171,7 +171,7 @@ def prove(
             both = before.first(len(seeds)), after.first(len(seeds))
             level /= 2  # one half for this look, the other for that at the end
             found = compared(*both, untrained, level, smallest, bar=True)
-            if found.better:
+            if found.better and (not found.lasts or max(found.after) < min(untrained)):
                 return *both, found
             for series in (before, after) if shows else (after,):
                 spend(series.go_on(steps, keep=False))
