@@ -50,6 +50,23 @@ def test_softmax_between_layers_is_named() -> None:
     assert "softmax" in cause.because
 
 
+def test_what_an_unknown_function_asks_for_is_not_called_known() -> None:
+    record = network(1 / math.sqrt(3), "selu")
+    sites = tuple(replace(s, kind="exp") if s.kind == "selu" else s for s in record.sites)
+    cause = why_lost(replace(record, sites=sites))
+    assert cause.name == "gain-mismatch"
+    assert "while a linear layer needs 1 (what the exp behind it asks for is not known)" in (
+        cause.because
+    )
+
+
+def test_no_gain_is_called_fitting_where_none_is_known() -> None:
+    record = network(1.0, "selu")
+    unknown = replace(record, series={**record.series, "weight.gain": (None,) * 9})
+    assert "no gain of its weights is known, and nothing resets" in why_lost(unknown).because
+    assert "no gain" not in why_lost(record).because
+
+
 def test_dead_layers_come_first() -> None:
     assert why_lost(network(1.414, "relu", **{"forward.dead": 1.0})).name == "dead-units"
 

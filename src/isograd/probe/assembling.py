@@ -230,6 +230,10 @@ def _facts(
     if call is not None and call.index in recorder.improper:
         facts["loss.improper"] = float(recorder.improper[call.index])
     facts["loss.name"], facts["loss.chosen"] = done.loss_name, done.loss_chosen
+    if done.weighted:
+        facts["loss.weighted"] = True
+    if done.undecided is not None:
+        facts["loss.chance"] = done.undecided
     if done.summed is not None:
         facts["loss.summed"] = done.summed
     if done.summed_entries is not None:

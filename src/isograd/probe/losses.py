@@ -3,9 +3,28 @@
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from isograd.sites.losses import Loss
+
+
+def weighted(loss: Loss | None) -> bool:
+    """Whether one of torch's losses weighs the labels, so that their entropy is none of its."""
+    kinds = nn.CrossEntropyLoss, nn.NLLLoss, nn.BCELoss, nn.BCEWithLogitsLoss
+    names = ("weight", "pos_weight") if isinstance(loss, kinds) else ()
+    return any(getattr(loss, name, None) is not None for name in names)
+
+
+def undecided(loss: Loss | None, outputs: Any, targets: Any) -> float | None:
+    """A weighted binary cross entropy where every output says one half; None of any other loss.
+
+    Torch divides that of classes by the weights, so that ln C stays what it is there.
+    """
+    binary = isinstance(loss, nn.BCEWithLogitsLoss) and loss.reduction == "mean"
+    if not binary or not weighted(loss) or not isinstance(outputs, Tensor) or loss is None:
+        return None
+    with torch.no_grad():
+        return float(loss(torch.zeros_like(outputs), targets))
 
 
 def sums_entries(loss: Loss | None, outputs: Any, targets: Any, value: float) -> bool | None:

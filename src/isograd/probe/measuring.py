@@ -13,7 +13,7 @@ from isograd.errors import IsogradError, LossError, ModelError, a_kind
 from isograd.probe.assembling import assemble
 from isograd.probe.borrowing import borrowed, left_alone
 from isograd.probe.facts import norm_facts
-from isograd.probe.losses import is_summed, sums_entries
+from isograd.probe.losses import is_summed, sums_entries, undecided, weighted
 from isograd.probe.modes import eval_gap, running
 from isograd.probe.nonfinite import locate
 from isograd.probe.recorder import Recorder
@@ -41,6 +41,9 @@ class Pass:
     """Whether the loss is a sum over the batch, where that can be told."""
     summed_entries: bool | None = None
     """The same over the entries of a sample."""
+    weighted: bool = False
+    undecided: float | None = None
+    """What `isograd.probe.losses` says of the loss."""
     code: Code | None = None
     notes: list[str] = field(default_factory=list)
     gradients: list[Tensor | None] = field(default_factory=list)
@@ -164,6 +167,7 @@ def run(
         with tape.quiet():
             given = loss, done.outputs, batch.targets, float(done.loss.detach())
             done.summed, done.summed_entries = is_summed(*given), sums_entries(*given)
+            done.weighted, done.undecided = weighted(loss), undecided(*given[:3])
             done.code = gaussian_code(*given[:3])
     _backward(model, done)
     return done

@@ -309,11 +309,13 @@ def mismatch(record: Record, layers: Sequence[Layer], gain: float, fit: float) -
     """The weights come from an initializer made for another activation."""
     name = initializer(record, layers)
     kind = typical_kind(layers)
+    own = kind == "exp"  # of a function that nobody knows: what fits is for a linear layer
     whose = f", that of {name}," if name else ""
     return Cause(
         "gain-mismatch",
         f"the weights have a gain (rms·√fan_in) of {show(gain)}{whose} while "
-        f"{kind or 'a linear layer'} needs {show(fit)}",
+        f"{'a linear layer' if own or not kind else kind} needs {show(fit)}"
+        + (f" (what the {kind} behind it asks for is not known)" if own else ""),
         _set_gain(record, layers, fit),
         {"gain": gain, "gain_fit": fit, "initializer": name, "activation": kind},
     )

@@ -31,10 +31,11 @@ def uninformed(record: Record) -> float | None:
     the batch is that many times as large; of one that a factor makes small nothing is known.
     """
     blind, entropy = chance(record), _fact(record, "target.entropy")
-    if record.fact("loss.kind") not in _OF_LABELS or entropy is None or shrunk(record):
+    of_labels = record.fact("loss.kind") in _OF_LABELS and not record.fact("loss.weighted")
+    if not of_labels or entropy is None or shrunk(record):
         return blind
-    of_labels = entropy * terms(record)
-    return of_labels if blind is None else min(blind, of_labels)
+    known = entropy * terms(record)
+    return known if blind is None else min(blind, known)
 
 
 def least_loss(record: Record) -> float | None:
