@@ -216,7 +216,8 @@ def test_random_numbers_of_python_and_numpy_are_put_back() -> None:
     random.seed(1)
     np.random.seed(1)  # noqa: NPY002
     before = random.getstate(), np.random.get_state()[1].tolist()  # type: ignore[index]  # noqa: NPY002
-    model = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 3))
+    pairs = [m for _ in range(12) for m in (nn.Linear(8, 8), nn.Sigmoid())]  # not healthy
+    model = nn.Sequential(*pairs, nn.Linear(8, 3))
     loader = DataLoader(Noisy(), 32, shuffle=True)
     isograd.repair(model, (torch.randn(32, 8), torch.arange(32) % 3), data=loader, budget=60)
     after = random.getstate(), np.random.get_state()[1].tolist()  # type: ignore[index]  # noqa: NPY002
