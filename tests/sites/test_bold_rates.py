@@ -5,7 +5,7 @@ import torch
 
 from isograd.probe.facts import optimizer_facts
 from isograd.records import Record
-from isograd.sites.rates import bold_rate
+from isograd.sites.rates import bold_rate, usual_rate
 
 
 @pytest.mark.parametrize(
@@ -29,3 +29,13 @@ def test_rates_that_are_bold(make: object, bold: float | None) -> None:
     facts = optimizer_facts(make(layer.parameters()), layer.named_parameters())  # type: ignore[operator]
     found = bold_rate(Record((), (), {}, {}, facts, ()))
     assert found == (None if bold is None else pytest.approx(bold))
+
+
+@pytest.mark.parametrize(("rate", "bold"), [(0.01, 0.01), (0.003, 0.003), (0.001, None)])
+def test_a_stack_of_post_norm_sublayers_bears_less_of_adam(rate: float, bold: float | None) -> None:
+    layer = torch.nn.Linear(2, 2)
+    facts = optimizer_facts(torch.optim.Adam(layer.parameters(), rate), layer.named_parameters())
+    record = Record((), (), {}, {}, facts, ())
+    assert bold_rate(record, post_norm=True) == bold
+    assert bold_rate(record) is None
+    assert usual_rate(record, post_norm=True) < 0.001 < usual_rate(record)

@@ -13,6 +13,7 @@ from isograd.probe.measuring import measure
 from isograd.probe.stepping import Stepper
 from isograd.records import Reading, Record
 from isograd.remedies import REMEDIES, Case
+from isograd.remedies._branches import branches, post_norm
 from isograd.repairs.racing import Runner
 from isograd.repairs.scoring import Judge
 from isograd.repairs.supply import Supply
@@ -54,6 +55,8 @@ COUNTED = 5
 EDGE = 6
 """Steps after which a learning rate beyond the limit of stability has thrown a network off, if it
 does."""
+SUBLAYERS = 12
+"""Post-norm sublayers, two per encoder layer, from which IG503 puts a collapse down to them."""
 OFF_SCALE = 0.5
 """Part of the remaining error that a line through the outputs would take away: then what is left
 to learn is mostly scale and offset of the targets."""
@@ -85,7 +88,7 @@ def rehearsed(
     """
     diagnosis, late = case.diagnosis, _late_trouble(case.diagnosis)
     settled = SETTLED if late == STALE else 0
-    bold = bold_rate(case.record) is not None
+    bold = bold_rate(case.record, post_norm=_post_norm(case)) is not None
     steps, batches = late or min(FIRST, most), most
     while True:
         own = supply(steps if steps <= FIRST and not late else batches)
@@ -148,11 +151,12 @@ def _beside_calmer(runner: Runner, case: Case, supply: Supply) -> list[Finding]:
         case: the network.
         supply: what it was trained on.
     """
-    rate, bold = case.record.fact("optimizer.lr") or 0.0, bold_rate(case.record)
+    rate, stack = case.record.fact("optimizer.lr") or 0.0, _post_norm(case)
+    bold = bold_rate(case.record, post_norm=stack)
     if not bold:
         return []
     calm = Runner(Treatment(), Treatment().start(case, runner.seed), runner.seed)
-    factor = usual_rate(case.record) / bold
+    factor = usual_rate(case.record, post_norm=stack) / bold
     for group in calm.trainee.optimizer.param_groups:
         group["lr"] = factor * group["lr"]
     steps = len(runner.losses)
@@ -218,6 +222,12 @@ def _learned_by(losses: list[float], blind: float | None) -> float:
     last = losses[-max(len(losses) // 4, 1) :]
     start = losses[0] if blind is None else min(losses[0], blind)
     return start - sum(last) / len(last)
+
+
+def _post_norm(case: Case) -> bool:
+    """Whether it is a stack of so many post-norm sublayers that a high rate may break it late."""
+    found = branches(case)
+    return len(found) >= SUBLAYERS and post_norm(found)
 
 
 def _thrown(runner: Runner) -> bool:
