@@ -22,10 +22,13 @@ print(change.code)  # what was done, as Python that runs as it stands
 change.undo()
 ```
 
-`change.model`, `change.loss` and `change.optimizer` are what to train with: where the last two are
-None, yours stay. Settings are keyword arguments: `apply("init-gain", …, keep="backward")`.
-What a remedy expects is theory; whether it helped is for a measurement to say
-([`isograd.repair`](repair.md) measures it). A remedy of your own is one class:
+`change.model` and `change.loss` are what to train with, and `change.optimizer` is a function that
+makes the optimizer, one of torch like yours: `change.optimizer(change.model.parameters())`. Where
+the last two are None, yours stay. A warm-up and clipping are hooks of that optimizer, beside which
+a schedule goes on as ever; torch leaves hooks out of copies and of `state_dict`. Settings are
+keyword arguments: `apply("init-gain", …, keep="backward")`. What a remedy expects is theory;
+whether it helped is for a measurement to say ([`isograd.repair`](repair.md) measures it).
+A remedy of your own is one class:
 [`examples/own_remedy.py`](../examples/own_remedy.py).
 """
 

@@ -16,7 +16,7 @@ from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 from isograd.errors import ModelError
 from isograd.sites.containers import put_back
 from isograd.sites.eager import eagerly
-from isograd.sites.randomness import put_random_states, random_states
+from isograd.sites.randomness import put_random_states, random_states, reseed
 
 _SMALL = 2**24
 """Frozen parameters up to this many entries are copied, for forwards that write to them (code
@@ -118,12 +118,23 @@ def _attributes_kept(owner: Any) -> Iterator[None]:
 
 @contextmanager
 def generators_kept() -> Iterator[None]:
-    """Puts numpy's and Python's generators back on leaving, from which data sets may draw."""
-    states = _generators()
+    """Puts the generators of torch, numpy and Python back on leaving: data sets may draw from any.
+
+    What shuffles draws its order late, with the first batch that somebody asks for.
+    """
+    drawn, states = random_states(), _generators()
     try:
         yield
     finally:
+        put_random_states(drawn)
         _restore_generators(states)
+
+
+def reseed_all(seed: int) -> None:
+    """Seeds the generators of torch, numpy and Python; to be called where they are kept."""
+    reseed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002  # data sets and models draw from it
+    random.seed(seed)
 
 
 def _small(tensor: Tensor) -> bool:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from isograd.errors import InputError
-from isograd.remedies._code import number, program
+from isograd.remedies._code import loop, number, program
 from isograd.remedies._remedy import GROWN, Case, MakeOptimizer
 
 
@@ -98,44 +98,59 @@ class Made:
 
 
 @dataclass
-class _Before:
-    """Something to do before every step; picklable, and made anew for every optimizer."""
+class _Rise:
+    """Lower learning rates for the first steps; picklable, and made anew for every optimizer.
 
-    steps: int = 0
-    rates: list[float] = field(default_factory=list)
+    Between steps the groups hold their full rates, so that a schedule may go on from them.
+    """
+
+    steps: int
     done: int = 0
-    max_norm: float = 0.0
+    rates: list[Any] = field(default_factory=list)
+
+    def lower(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        """Before a step."""
+        self.done = min(self.done + 1, self.steps)
+        self.rates = [group["lr"] for group in optimizer.param_groups]
+        for group in optimizer.param_groups:
+            group["lr"] = group["lr"] * self.done / self.steps
+
+    def put_back(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        """After it."""
+        for group, rate in zip(optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = rate
+
+
+@dataclass
+class _Clip:
+    """Clips the norm of all gradients before a step; picklable."""
+
+    max_norm: float
 
     def __call__(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
-        """Sets the learning rates of a warm-up, clips the gradients."""
-        if self.steps:
-            self.rates = self.rates or [float(group["lr"]) for group in optimizer.param_groups]
-            self.done += 1
-            if self.done <= self.steps:
-                for group, rate in zip(optimizer.param_groups, self.rates, strict=True):
-                    group["lr"] = rate * self.done / self.steps
-        if self.max_norm:
-            held = [p for group in optimizer.param_groups for p in group["params"]]
-            nn.utils.clip_grad_norm_(held, self.max_norm)
+        """Of the optimizer's parameters."""
+        held = [p for group in optimizer.param_groups for p in group["params"]]
+        nn.utils.clip_grad_norm_(held, self.max_norm)
 
 
 @dataclass(frozen=True)
 class Warmed:
-    """An optimizer whose learning rates rise linearly over the first steps."""
+    """Makes an optimizer whose learning rates rise linearly over the first steps."""
 
     make: MakeOptimizer
     steps: int
 
     def __call__(self, parameters: Iterable[Any]) -> torch.optim.Optimizer:
         """The optimizer, which warms itself up."""
-        made = self.make(parameters)
-        made.register_step_pre_hook(_Before(steps=self.steps))
+        made, rise = self.make(parameters), _Rise(self.steps)
+        made.register_step_pre_hook(rise.lower)
+        made.register_step_post_hook(rise.put_back)
         return made
 
 
 @dataclass(frozen=True)
 class Clipped:
-    """An optimizer that clips the norm of all gradients before every step."""
+    """Makes an optimizer that clips the norm of all gradients before every step."""
 
     make: MakeOptimizer
     max_norm: float
@@ -143,7 +158,7 @@ class Clipped:
     def __call__(self, parameters: Iterable[Any]) -> torch.optim.Optimizer:
         """The optimizer, which clips by itself."""
         made = self.make(parameters)
-        made.register_step_pre_hook(_Before(max_norm=self.max_norm))
+        made.register_step_pre_hook(_Clip(self.max_norm))
         return made
 
 
@@ -181,25 +196,57 @@ def settings_of(case: Case) -> tuple[type[torch.optim.Optimizer], dict[str, Any]
 
 
 def _settings(kind: type, group: dict[str, Any]) -> dict[str, Any]:
-    known = inspect.signature(kind).parameters
+    known = _arguments(kind)
     return {name: value for name, value in group.items() if name in known and name != "params"}
 
 
+def _arguments(kind: type) -> dict[str, inspect.Parameter]:
+    """Of the constructor, with those that a `**settings` hands on to the classes below."""
+    found: dict[str, inspect.Parameter] = {}
+    for one in kind.__mro__:
+        own = inspect.signature(one.__init__).parameters  # type: ignore[misc]  # of classes as such
+        found = {**own, **found}
+        if all(p.kind is not p.VAR_KEYWORD for p in own.values()):
+            break
+    return found
+
+
 def constructor(kind: type, settings: dict[str, Any]) -> str:
-    """`optimizer = torch.optim.SGD(model.parameters(), lr=0.1)`, defaults left out."""
-    known = inspect.signature(kind).parameters
+    """`optimizer = torch.optim.SGD(model.parameters(), lr=0.1)`, defaults left out.
+
+    Other classes are imported above it, but for those that the user's own script defines.
+    """
+    known = _arguments(kind)
     own = {n: v for n, v in settings.items() if n == "lr" or v != known[n].default}
-    told = ", ".join(f"{n}={number(v) if type(v) is float else repr(v)}" for n, v in own.items())
-    home = "torch.optim" if kind.__module__.startswith("torch.optim") else kind.__module__
-    return f"optimizer = {home}.{kind.__name__}(model.parameters(), {told})"
+    told = [f"{n}={number(v) if type(v) is float else repr(v)}" for n, v in own.items()]
+    name, line = kind.__qualname__.rpartition("<locals>.")[2], ""
+    if kind.__module__.startswith("torch.optim"):
+        name = f"torch.optim.{kind.__name__}"
+    elif kind.__module__ != "__main__" and "<locals>" not in kind.__qualname__:
+        line = f"from {kind.__module__} import {name.partition('.')[0]}\n"
+    return f"{line}optimizer = {name}({', '.join(('model.parameters()', *told))})"
 
 
-def optimizer_again(case: Case) -> str:
-    """The line that makes the case's optimizer for a model that has new parameters."""
+def optimizer_again(case: Case, new: Sequence[str], *, remade: bool) -> str:
+    """The lines that give the case's optimizer the new parameters of a changed model.
+
+    Args:
+        case: whose optimizer it is.
+        new: the names of those parameters.
+        remade: whether a change makes the optimizer by `Like`: one group then, as there.
+    """
     told = settings_of(case)
-    if told is None or told[2] > 1:
+    if told is None:
         return f"# {GROWN}"
-    return program("# " + GROWN, constructor(told[0], told[1]))
+    kind, settings, groups = told
+    if groups == 1 or (remade and isinstance(case.optimizer, torch.optim.Optimizer)):
+        return program("# " + GROWN, constructor(kind, settings))
+    if not isinstance(case.optimizer, torch.optim.Optimizer):
+        return f"# {GROWN}"
+    added = 'optimizer.param_groups[0]["params"].append(model.get_parameter(name))'
+    forget = "optimizer.state.clear()  # it is of the old weights" if case.optimizer.state else ""
+    why = "# optimizer: its first group takes the new parameters, or they are not trained"
+    return program(why, loop("name", new, added), forget)
 
 
 def with_rate(case: Case, factor: float) -> str:

@@ -138,7 +138,7 @@ class Change:
     loss: Loss | None
     """The loss to train with now; None where it stays."""
     optimizer: MakeOptimizer | None
-    """Makes the optimizer to train with now; None where it stays."""
+    """Makes the optimizer to train with now, of `model.parameters()`; None where it stays."""
     grown: bool
     """Whether there are new parameters, so that the optimizer has to be made after the change."""
     _snapshot: Snapshot | None = field(repr=False)
@@ -157,6 +157,7 @@ class Change:
         plan = self.plan
         notes = [*plan.notes, *([f"state_dict: {plan.keys}"] if plan.keys else [])]
         notes += [GROWN] if self.grown else []
+        notes += [MADE] if self.optimizer is not None else []
         told = [f"{plan.remedy}: {plan.effect}", *(f"note: {note}" for note in notes)]
         return "\n".join(told) + f"\n\n{plan.script}"
 
@@ -171,6 +172,9 @@ class Change:
 
 GROWN = "optimizer: make it after this change, or the new parameters are not trained"
 """What a user has to know of a change that adds parameters."""
+
+MADE = "optimizer: the code says it of yours; change.optimizer(change.model.parameters()) makes one"
+"""What `Change.optimizer` is: a function."""
 
 FAMILIES = (
     "optimizer",

@@ -12,7 +12,7 @@ from torch import nn
 from isograd.diagnosis import diagnose
 from isograd.errors import DataError, InputError, ModelError, checked_seed
 from isograd.findings import Diagnosis, Finding, Severity
-from isograd.probe.borrowing import borrowed, generators_kept, left_alone
+from isograd.probe.borrowing import borrowed, generators_kept, left_alone, reseed_all
 from isograd.probe.measuring import measure
 from isograd.probe.rehearsal import rehearse
 from isograd.probe.stepping import scheduled
@@ -86,7 +86,8 @@ def repair(
         budget: how many optimizer steps all trials may take together, or a time such as `"30s"`.
         allow: families of changes that may be used: init, activation, normalization, residual,
             preprocessing, optimizer, loss.
-        seed: of everything drawn.
+        seed: of everything drawn, the order of a loader that shuffles among it, unless that has a
+            generator of its own; the generators of torch, numpy and Python are left as they were.
         progress: called with (steps done, steps) during the trials.
 
     Raises:
@@ -97,15 +98,15 @@ def repair(
     began = time.perf_counter()
     steps, seconds = asked_for(budget)
     seed = checked_seed(seed, "repair")
+    reseed_all(seed)  # a loader that shuffles, and what augments, draw from these
     allow = _families(allow)
     if progress is not None and not callable(progress):
         raise InputError(f"repair: progress={progress!r}; give a function of (steps done, steps)")
     most = MOST_BATCHES if seconds else max(steps // 4, SETTLED)
     first = beside(batch, model)
     check_filled(as_batch(first))
-    with torch.random.fork_rng(devices=()):  # a loader that shuffles draws from torch's own
-        source = None if data is None else Source(data, model)
-        batch = varied(first, source)
+    source = None if data is None else Source(data, model)
+    batch = varied(first, source)
     diagnosis = _look(model, batch, loss, optimizer, seed)
     given = optimizer
     if given is None:
@@ -245,7 +246,7 @@ def _tried(attempt: Attempt, found: Candidates, same: Repair, *, late: int) -> R
         optimizer=trainee.optimizer,
         after=diagnosis,
         remedies=tuple(plan.remedy for plan in change.plans),
-        code=_code(change, attempt.case, grown=trainee.grown),
+        code=_code(change, attempt.case, new=trainee.new),
         effects=tuple(plan.effect for plan in change.plans),
         notes=(*told.notes, *_notes(change)),
         skipped=_skipped(attempt, found),
@@ -276,11 +277,12 @@ def _standing(change: Treatment, before: Diagnosis, after: Diagnosis) -> list[Fi
     ]
 
 
-def _code(change: Treatment, case: Case, *, grown: bool) -> str:
+def _code(change: Treatment, case: Case, *, new: tuple[str, ...]) -> str:
     """What is done to the model before what is said of the optimizer, which is made last."""
     after = [plan.training for plan in change.plans]
-    if grown and not any("optimizer =" in line for line in after):
-        after.insert(0, optimizer_again(case))
+    if new and not any("optimizer =" in line for line in after):
+        remade = any(plan.optimizer is not None for plan in change.plans)
+        after.insert(0, optimizer_again(case, new, remade=remade))
     return together(line for line in (*(plan.code for plan in change.plans), *after) if line)
 
 

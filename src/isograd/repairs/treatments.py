@@ -26,8 +26,8 @@ class Trainee:
     optimizer: torch.optim.Optimizer
     new_loss: bool
     """Whether it is trained on another loss than the user's."""
-    grown: bool = False
-    """Whether it has parameters that the user's has not."""
+    new: tuple[str, ...] = ()
+    """Trainable parameters that it has and the user's has not, by name."""
 
 
 @dataclass(frozen=True)
@@ -81,18 +81,21 @@ class Treatment:
         """
         model, optimizer = copied(case)
         before = list(model.parameters())
-        loss, make, new_loss, grown = case.loss, None, False, False
+        loss, make, new_loss = case.loss, None, False
         for place, plan in enumerate(self.plans):
             change = plan.apply(model, seed=seed + place, undoable=False)
             model = change.model
             if change.loss is not None:
                 loss, new_loss = change.loss, True
-            make, grown = change.optimizer or make, grown or change.grown
+            make = change.optimizer or make
         if make is not None or not isinstance(optimizer, torch.optim.Optimizer):
             optimizer = made(make or optimizer, model)
         elif self.plans:
             refit(optimizer, before, model)
-        return Trainee(model, loss, optimizer, new_loss, grown)
+        known = {id(p) for p in before}
+        named = model.named_parameters()
+        new = tuple(name for name, p in named if id(p) not in known and p.requires_grad)
+        return Trainee(model, loss, optimizer, new_loss, new)
 
 
 def treatment(remedy: Remedy, plan: Plan, cause: int, *, aside: bool, pressing: bool) -> Treatment:
