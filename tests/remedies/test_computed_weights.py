@@ -171,3 +171,13 @@ def test_deep_sigmoids_are_repaired_whatever_computes_their_weights(norm: str) -
     assert done.verdict == "repaired"
     told = " ".join(f.message for f in done.before.findings)
     assert ("no gain of its weights is known" in told) is ("hook" not in norm)
+
+
+def test_weights_that_are_computed_are_not_standardized_over_that() -> None:
+    model = plain()
+    for module in model:
+        if isinstance(module, nn.Linear):
+            parametrizations.weight_norm(module)
+    reason = REMEDIES["normalization-weight"].plan(case_of(model, classes()))
+    assert isinstance(reason, str)
+    assert "hidden layers are computed already, by WeightNorm: take that off first" in reason

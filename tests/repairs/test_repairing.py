@@ -12,6 +12,7 @@ from torch import nn
 import isograd
 from isograd.errors import DataError, InputError
 from isograd.repairs.racing import Runner
+from isograd.repairs.repairing import _closed
 from isograd.repairs.supply import Supply
 from patients import data
 from patients.dense import mlp
@@ -187,6 +188,21 @@ def test_more_steps_than_asked_for_are_told() -> None:
     kept = isograd.repair(model, digits()[0], optimizer=SGD, data=digits(), budget=40)
     assert kept.cost.steps <= 40
     assert not any(note.startswith("budget:") for note in kept.notes)
+    took = "to see whether the network learns as it is"
+    assert f"not 1: {done.cost.steps} {took}" in " ".join(done.notes)
+    ill = isograd.repair(mlp(64, 40, 10).apply(zeroed), digits()[0], optimizer=SGD, budget=1)
+    why = "of trials and their proof, which takes 6 or more"
+    assert f"not 1: {ill.cost.steps} {why}" in " ".join(ill.notes)
+    both = _closed(kept, 75, 0.0, 300, trials=276)
+    assert both.cost.steps == 351
+    assert both.notes[-1] == (
+        f"budget: 351 steps were taken, not 300: 75 {took} and 276 of trials and their proof"
+    )
+
+
+def zeroed(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear):
+        nn.init.zeros_(module.weight)
 
 
 @pytest.mark.parametrize("ask", [isograd.check, isograd.repair])

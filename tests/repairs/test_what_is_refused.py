@@ -1,5 +1,6 @@
 """repair(): what it refuses, and what of the user's it leaves as found."""
 
+import functools
 from typing import cast
 
 import pytest
@@ -8,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import isograd
+from isograd import remedies
 from isograd.errors import InputError, ModelError
 from isograd.remedies._examples import classes, plain
 
@@ -73,3 +75,21 @@ def test_a_scripted_model_was_not_looked_at() -> None:
     # A part of it is no reason to say nothing of the rest.
     mixed = nn.Sequential(nn.Linear(20, 20), torch.jit.script(nn.ReLU()), plain(2))
     assert isograd.repair(mixed, classes()).verdict == "healthy"
+
+
+def test_inference_mode_is_left_for_the_trials() -> None:
+    torch.manual_seed(0)
+    model, batch = plain(12, nn.Sigmoid), classes(64)
+    make = functools.partial(torch.optim.Adam, lr=1e-3)
+    ever = isograd.repair(model, batch, optimizer=make(model.parameters()), budget=100)
+    with torch.inference_mode():
+        done = isograd.repair(model, batch, optimizer=make(model.parameters()), budget=100)
+        seen = isograd.check(model, batch, optimizer=make, data=[batch], steps=2)
+        change = remedies.apply("normalization-insert", model, batch)
+        assert torch.is_inference_mode_enabled()
+    assert ever.verdict == done.verdict == "repaired"
+    assert ever.trials == done.trials
+    assert not any(p.is_inference() for p in (*done.model.parameters(), *model.parameters()))
+    assert change.grown
+    assert [f.code for f in seen.findings] == [f.code for f in ever.before.findings]
+    F.cross_entropy(done.model(batch[0]), batch[1]).backward()

@@ -28,6 +28,7 @@ from isograd.sites.randomness import reseed
 MakeOptimizer = Callable[[Any], torch.optim.Optimizer]
 
 
+@torch.inference_mode(False)
 def rehearse(
     model: nn.Module,
     batch: Any,

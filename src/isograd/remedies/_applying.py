@@ -36,6 +36,7 @@ def case_of(
     return Case(model, batch, Diagnosis((), (), reading), loss, optimizer, data)
 
 
+@torch.inference_mode(False)  # new parameters have to learn
 def apply(
     code: str,
     model: nn.Module,

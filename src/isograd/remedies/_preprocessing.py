@@ -1,16 +1,21 @@
 """Modules in front of a model: fitted in one pass, kept with it, the same at test time."""
 
 import math
-from collections.abc import Iterable, Sequence
-from typing import Any, Literal
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
-from isograd.errors import DataError
+from isograd.errors import DataError, InputError, a_kind
 
 CONSTANT = 1e-8
 """Standard deviation over |mean| of a feature that counts as constant: it becomes 0, not noise."""
+FLOOR = 1e-4
+"""Share of the largest variance: a hundredth of the largest size is mostly noise."""
+
+Scale = Literal["each", "one", "none"]
+Method = Literal["decorrelate", "pca", "zca"]
 
 
 class Preprocessed(nn.Module):
@@ -53,7 +58,7 @@ class Standardize(nn.Module):
         cls,
         inputs: Iterable[Tensor],
         keep: Sequence[int] = (1,),
-        scale: Literal["each", "one", "none"] = "each",
+        scale: Scale = "each",
     ) -> "Standardize":
         """From one pass over tensors [samples, …], in float64 (Chan, Golub and LeVeque 1979).
 
@@ -65,11 +70,14 @@ class Standardize(nn.Module):
                 that is constant, within 1e-8 of its mean, is 1.
 
         Raises:
-            DataError: there are no samples.
+            InputError: `keep` holds an axis that there is not, or `scale` is none of the three.
+            DataError: there are no samples, a part is no tensor, holds NaN or infinite values, or
+                has other columns than the first.
         """
+        _check_choice("Standardize.fit: scale", scale, Scale)
         count, mean, squares, like = 0, torch.zeros(()), torch.zeros(()), torch.zeros(())
-        for x in [inputs] if isinstance(inputs, Tensor) else inputs:
-            kept = {k % x.ndim for k in keep}
+        for place, x in _parts("Standardize.fit", inputs):
+            kept = _axes(x, keep)
             axes = [k for k in range(x.ndim) if k not in kept]
             like, part = x, x.detach().to(torch.float64)
             size = math.prod(x.shape[k] for k in axes)
@@ -78,6 +86,7 @@ class Standardize(nn.Module):
             if not count:
                 count, mean, squares = size, part_mean, spread
                 continue
+            _check_alike("Standardize.fit", place, part_mean.shape, mean.shape)
             shift = part_mean - mean
             total = count + size
             mean = mean + shift * (size / total)
@@ -119,8 +128,8 @@ class Whiten(nn.Module):
     def fit(
         cls,
         inputs: Iterable[Tensor],
-        method: Literal["decorrelate", "pca", "zca"] = "zca",
-        floor: float = 1e-6,
+        method: Method = "zca",
+        floor: float = FLOOR,
     ) -> "Whiten":
         """From one pass over tensors [samples, …], flattened behind axis 0, in float64.
 
@@ -129,19 +138,33 @@ class Whiten(nn.Module):
             method: turn to the principal axes (largest variance first); turn and divide by the
                 standard deviations; or turn back after that, so that images stay images.
             floor: variances below this share of the largest are taken for it: directions in which
-                the data have next to none are not blown up.
+                the data have next to none are not blown up. The default is that of the remedy
+                preprocess-whiten.
 
         Raises:
-            DataError: there are fewer than two samples.
+            InputError: `method` is none of the three, or `floor` is not from 0 to 1.
+            DataError: there are fewer than two samples, a part is no tensor of samples and
+                features, holds NaN or infinite values, or has other features than the first.
         """
+        _check_choice("Whiten.fit: method", method, Method)
+        if not 0 <= floor <= 1:
+            raise InputError(
+                f"Whiten.fit: floor={floor!r}; give a share of the largest variance, from 0 to 1"
+            )
         count, mean, scatter, like = 0, torch.zeros(()), torch.zeros(()), torch.zeros(())
-        for x in [inputs] if isinstance(inputs, Tensor) else inputs:
+        for place, x in _parts("Whiten.fit", inputs):
+            if x.ndim < 2:
+                raise DataError(
+                    f"Whiten.fit: part {place} has shape {list(x.shape)}; give tensors "
+                    "[samples, features]"
+                )
             like, part = x, x.detach().flatten(1).to(torch.float64)
             part_mean = part.mean(0)
             centered = part - part_mean
             if not count:
                 count, mean, scatter = len(part), part_mean, centered.T @ centered
                 continue
+            _check_alike("Whiten.fit", place, part_mean.shape, mean.shape)
             shift, total = part_mean - mean, count + len(part)
             scatter = scatter + centered.T @ centered
             scatter = scatter + torch.outer(shift, shift) * (count * len(part) / total)
@@ -190,3 +213,48 @@ class ScaledOutputs(nn.Module):
         """The model's output times std plus mean."""
         out: Tensor = self.model(*args, **kwargs)
         return out * self.std + self.mean
+
+
+def _check_choice(what: str, given: Any, choices: Any) -> None:
+    if given not in get_args(choices):
+        raise InputError(f"{what}={given!r}; it is one of {', '.join(get_args(choices))}")
+
+
+def _parts(who: str, inputs: Iterable[Tensor]) -> Iterator[tuple[int, Tensor]]:
+    """Place and tensor of each part that holds samples."""
+    for place, x in enumerate([inputs] if isinstance(inputs, Tensor) else inputs):
+        if not isinstance(x, Tensor):
+            raise DataError(
+                f"{who}: part {place} is {a_kind(x)}; give tensors [samples, …], such as "
+                "(batch[0] for batch in loader)"
+            )
+        if not bool(torch.isfinite(x.detach().sum())):
+            count = int((~torch.isfinite(x.detach())).sum())
+            if count:
+                raise DataError(
+                    f"{who}: part {place} holds {count} NaN or infinite values of {x.numel()}; "
+                    "remove or impute them"
+                )
+        if x.numel():
+            yield place, x
+
+
+def _axes(x: Tensor, keep: Sequence[int]) -> set[int]:
+    """The axes that are kept, counted from the first."""
+    for axis in keep:
+        if not -x.ndim < axis < x.ndim or axis == 0:
+            most = x.ndim - 1
+            having = f"it has axes 1 to {most} besides" if most else "it has no axis besides"
+            raise InputError(
+                f"Standardize.fit: keep={tuple(keep)} for inputs of shape {list(x.shape)}: "
+                f"{having} the samples; keep=() is one mean for all"
+            )
+    return {axis % x.ndim for axis in keep}
+
+
+def _check_alike(who: str, place: int, found: Sequence[int], first: Sequence[int]) -> None:
+    if tuple(found) != tuple(first):
+        raise DataError(
+            f"{who}: part {place} has {math.prod(found)} columns, where the first has "
+            f"{math.prod(first)}; hand in inputs of one kind"
+        )

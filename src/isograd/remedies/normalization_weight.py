@@ -19,9 +19,9 @@ class NormalizationWeight(Remedy):
         1/sqrt(Var phi) of the activation that the layer reads, exactly, at every step: signals
         keep unit variance without statistics of a batch, and no common mean builds up.
 
-    Needs: hidden nn.Linear and nn.Conv layers that are used once, without a norm behind them, most
-        of whose gains are off. Gradients grow per layer by E phi'^2/Var phi as behind a batch norm:
-        in deep stacks skips are to go with it.
+    Needs: hidden nn.Linear and nn.Conv layers that are used once, whose weights nothing computes,
+        without a norm behind them, and most of whose gains are off. Gradients grow per layer by
+        E phi'^2/Var phi as behind a batch norm: in deep stacks skips are to go with it.
 
     Source: Brock, De and Smith 2021, Characterizing signal propagation to close the performance gap
         in unnormalized ResNets, section 4; Qiao et al. 2019, Weight standardization.
@@ -42,8 +42,14 @@ class NormalizationWeight(Remedy):
         reason = unfit(found, lambda x: misfit(x, _gain(x)))
         if reason:
             return reason
-        own = [x for x in found if not x.computed and stands_alone(case, x)]
-        fitting = [x for x in own if not x.output and not x.normalized]
+        own = [x for x in found if not x.output and not x.normalized and stands_alone(case, x)]
+        fitting = [x for x in own if not x.computed]
+        if not fitting and own:
+            how = ", ".join(sorted({x.computed.by for x in own if x.computed}))
+            return (
+                f"the weights of its {len(own)} hidden layers are computed already, by {how}: "
+                "take that off first"
+            )
         if not fitting:
             return "none of its hidden layers is an nn.Linear or nn.Conv module that is used once"
         lines = []

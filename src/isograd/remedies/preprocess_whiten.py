@@ -11,6 +11,7 @@ from torch import Tensor
 from isograd.remedies._code import number, program, quoted
 from isograd.remedies._examples import example, plain
 from isograd.remedies._inputs import gathered, place_of
+from isograd.remedies._preprocessing import FLOOR
 from isograd.remedies._remedy import Case, Plan, Remedy
 
 
@@ -38,7 +39,7 @@ class PreprocessWhiten(Remedy):
 
     method: Literal["decorrelate", "pca", "zca"] = "zca"
     """The two last differ by a rotation, which a dense first layer does not see."""
-    floor: float = 1e-4
+    floor: float = FLOOR
     """Share of the largest variance: a hundredth of the largest size is mostly noise."""
     features: int = 4096
     """Numbers of one sample, at most: the covariance has their square."""

@@ -57,6 +57,7 @@ MOST_BATCHES = 1000
 """Taken from the data where the budget is a time; with steps, no trial takes a quarter of them."""
 
 
+@torch.inference_mode(False)  # whoever evaluates may ask: trials train all the same
 @generators_kept()
 def repair(
     model: nn.Module,
@@ -192,7 +193,7 @@ def repair(
             spending.steps = steps_until(spending.until, pace, supplied)
         attempt = Attempt(case, start, supplied, found, allow=allow, budget=spending, seed=seed)
         done = _tried(attempt, found, same, late=max(spent, _added_up(case)))
-    return _closed(done, spent - ahead + spending.spent, began, steps)
+    return _closed(done, spent, began, steps, trials=spending.spent - ahead)
 
 
 def _tried(attempt: Attempt, found: Candidates, same: Repair, *, late: int) -> Repair:
@@ -297,12 +298,21 @@ def _skipped(attempt: Attempt, found: Candidates) -> tuple[Skipped, ...]:
     return (*tried, *found.skipped)
 
 
-def _closed(done: Repair, taken: int, began: float, asked: int) -> Repair:
-    """With what it took, and a note where that is more than the steps that were asked for."""
-    over = (
-        f"budget: {taken} steps were taken, not {asked}: to see whether a network learns takes "
-        f"{FIRST} to {SETTLED}, a proof {2 * FEWEST} or more"
-    )
+def _closed(done: Repair, watched: int, began: float, asked: int, *, trials: int = 0) -> Repair:
+    """With what it took, and a note where that is more than the steps that were asked for.
+
+    Args:
+        done: the outcome.
+        watched: steps of the network as it is, before anything was tried.
+        began: when, by `time.perf_counter`.
+        asked: steps of the budget; 0 where it is a time.
+        trials: steps of all trials.
+    """
+    taken = watched + trials
+    took = [f"{watched} to see whether the network learns as it is"] * bool(watched)
+    took += [f"{trials} of trials and their proof"] * bool(trials)
+    over = f"budget: {taken} steps were taken, not {asked}: {' and '.join(took)}"
+    over += f", which takes {2 * FEWEST} or more" if trials > asked else ""
     notes = (*done.notes, over) if 0 < asked < taken else done.notes
     return replace(done, notes=notes, cost=Cost(taken, time.perf_counter() - began))
 
