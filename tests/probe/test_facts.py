@@ -322,6 +322,14 @@ def test_the_lowest_rate_is_told_where_groups_differ() -> None:
     assert "optimizer.lr_least" not in optimizer_facts(torch.optim.SGD([one], lr=1.0), [])
 
 
+def test_the_rate_that_a_schedule_goes_up_to_is_told_where_it_is_higher() -> None:
+    sgd = torch.optim.SGD(LAYERS.parameters(), lr=0.1)
+    assert "optimizer.lr_planned" not in optimizer_facts(sgd, [])
+    torch.optim.lr_scheduler.LinearLR(sgd, 0.01)
+    facts = optimizer_facts(sgd, [])
+    assert (facts["optimizer.lr"], facts["optimizer.lr_planned"]) == (pytest.approx(1e-3), 0.1)
+
+
 def test_the_first_step_of_what_sums_all_gradients_is_ten_times_the_hundredth() -> None:
     weight = torch.nn.Parameter(torch.zeros(1))
     optimizer = torch.optim.Adagrad([weight], lr=0.1)

@@ -4,7 +4,7 @@ import functools
 import math
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import pytest
 import torch
@@ -14,8 +14,10 @@ from torch.optim.lr_scheduler import LambdaLR, OneCycleLR, StepLR
 
 import isograd
 from isograd.findings import Finding, Severity
+from isograd.remedies import Case
 from isograd.repairs.attempting import Attempt
 from isograd.repairs.comparing import Comparison
+from isograd.repairs.judging import chance_of
 from isograd.repairs.planning import Candidates
 from isograd.repairs.proving import compared
 from isograd.repairs.result import Trial
@@ -64,6 +66,23 @@ def test_the_rate_of_trials_is_told_where_a_schedule_holds_it_low() -> None:
     assert noted(0.1, lambda sgd: StepLR(sgd, 30)) == noted(0.1, lambda _: None) == []
 
 
+def test_a_warm_up_that_begins_low_is_no_rate_that_is_too_low() -> None:
+    torch.manual_seed(0)
+    x, y = data.digits(640)
+    model = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
+    batches = list(zip(x.split(64), y.split(64), strict=True))
+
+    def found(low: float) -> isograd.Repair:
+        adam = torch.optim.AdamW(model.parameters(), lr=1e-3)
+        LambdaLR(adam, lambda step: low)
+        return isograd.repair(model, batches[0], F.cross_entropy, optimizer=adam, data=batches)
+
+    begins = found(1e-3)
+    assert (begins.verdict, begins.learned) == ("healthy", None)
+    assert "steps at the rate of now, too low to learn much at" in begins.reason
+    assert found(1.0).learned  # at the rate of the schedule's end it does
+
+
 def test_hooks_of_parameters_are_named_since_copies_have_none() -> None:
     batch = data.digits(64)
     model = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
@@ -107,23 +126,25 @@ def test_guessing_is_told_by_labels_only_where_they_are_counted() -> None:
 @pytest.mark.parametrize(
     ("measure", "chance", "score", "told"),
     [
-        ("classes", None, math.log(10), True),
-        ("classes", None, 2.0, False),
+        ("classes", math.log(10), math.log(10), True),
+        ("classes", math.log(10), 2.0, False),
         ("loss", 16.0, 16.1, True),
         ("loss", 16.0, 15.0, False),
         ("loss", None, 99.0, False),
-        ("line", None, 0.99, False),
+        ("line", 1.0, 0.99, False),
+        ("variance", 1.0, 14.28, True),
+        ("labels", None, 2.0, False),
     ],
 )
 def test_who_is_not_below_a_constant_answer_has_shown_nothing(
     measure: str, chance: float | None, score: float, told: bool
 ) -> None:
-    record = SimpleNamespace(fact={"target.classes": 10}.get)
+    facts = {"target.classes": 10, "loss.chance": chance}
+    case = SimpleNamespace(record=SimpleNamespace(fact=facts.get))
     over = SimpleNamespace(
-        chance=chance,
-        judge=SimpleNamespace(measure=measure),
-        case=SimpleNamespace(record=record),
+        chance=chance_of(cast(Case, case), cast(Any, SimpleNamespace(measure=measure)))
     )
+    assert over.chance == chance
     found = unshown(cast(Attempt, over), Comparison((9.0,) * 3, (score,) * 3))
     assert found is told
 

@@ -118,6 +118,11 @@ def test_a_rate_that_is_small_is_that_of_its_group() -> None:
     assert found.remedies[0].startswith("Raise the learning rate to about 0.000333")
 
 
+def test_small_steps_of_a_warm_up_are_judged_by_what_they_will_be() -> None:
+    assert isinstance(RULES["IG304"].judge(steps(3e-6, lr_planned=10.0)), Passed)
+    assert judged("IG304", steps(3e-6, lr_planned=0.2)).cause == "lr-too-low"
+
+
 @pytest.mark.parametrize(
     ("reading", "cause"),
     [

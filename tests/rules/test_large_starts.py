@@ -1,5 +1,6 @@
 """Losses that start too high: when that is a fault, and when the training takes it away."""
 
+import dataclasses
 import functools
 
 import pytest
@@ -64,6 +65,12 @@ def test_small_steps_are_named_however_many_there_were() -> None:
         found = RULES["IG604"].judge(slow)
         assert isinstance(found, Finding)
         assert (found.cause, found.severity) == ("lr-too-low", Severity.WARNING)
+    warms = plateau([2.31 + 0.01 * (-1) ** k for k in range(140)], spread=0.5, update=1.2e-4)
+    rates = {"optimizer.lr": 1e-4, "optimizer.lr_planned": 1e-3}
+    seen = dataclasses.replace(warms.seen, facts={**warms.seen.facts, **rates})
+    found = RULES["IG604"].judge(dataclasses.replace(warms, seen=seen))
+    assert isinstance(found, Finding)
+    assert found.severity is Severity.INFO
     usual = plateau([2.31 + 0.01 * (-1) ** k for k in range(140)], spread=0.5, update=1e-3)
     found = RULES["IG604"].judge(usual)
     assert isinstance(found, Finding)

@@ -1,6 +1,6 @@
 """Facts about the output, the norms and the optimizer: one number or word each."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -68,6 +68,9 @@ def optimizer_facts(
     }
     if (least := _least_rate(optimizer)) is not None:
         facts["optimizer.lr_least"] = least
+    planned = max(map(planned_rate, optimizer.param_groups), default=0.0)
+    if planned > (facts["optimizer.lr"] or 0.0) > 0:
+        facts["optimizer.lr_planned"] = planned
     if betas is not None:
         facts["optimizer.betas"] = [float(b) for b in betas]
     if group.get("eps") is not None and not isinstance(group["eps"], (tuple, list)):
@@ -78,6 +81,11 @@ def optimizer_facts(
     if isinstance(optimizer, torch.optim.Adagrad) and not group["initial_accumulator_value"]:
         facts["optimizer.first_step"] = _SUMMED**0.5
     return facts
+
+
+def planned_rate(group: Mapping[str, Any]) -> float:
+    """The highest rate of a group that a schedule has noted down; 0 without one."""
+    return max(float(group.get(key) or 0) for key in ("initial_lr", "max_lr"))
 
 
 def learning_rate(optimizer: torch.optim.Optimizer) -> float | None:

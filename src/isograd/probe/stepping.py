@@ -1,12 +1,12 @@
 """One step of a training, as everybody who trains a copy does it."""
 
 import cmath
-from typing import Any
 
 import torch
 from torch import nn
 
 from isograd.errors import InputError, IsogradError, ModelError
+from isograd.probe.facts import planned_rate
 from isograd.sites.batches import Batch
 from isograd.sites.losses import Loss, as_scalar, choose
 
@@ -29,22 +29,17 @@ def awake(optimizer: torch.optim.Optimizer) -> str | None:
 
 def scheduled(optimizer: torch.optim.Optimizer) -> str | None:
     """Which rate copies are trained with, where a schedule holds it far below its highest."""
-    low = [g for g in optimizer.param_groups if "lr" in g and g["lr"] < LOW * _highest(g)]
+    low = [g for g in optimizer.param_groups if "lr" in g and g["lr"] < LOW * planned_rate(g)]
     if not low:
         return None
-    group = max(low, key=_highest)
-    now, first, most = float(group["lr"]), float(group.get("initial_lr") or 0), _highest(group)
+    group = max(low, key=planned_rate)
+    now, first, most = float(group["lr"]), float(group.get("initial_lr") or 0), planned_rate(group)
     if now == 0 and first:
         return f"optimizer: a schedule holds its rate at 0; trials train at initial_lr, {first:.3g}"
     return (
         f"optimizer: a schedule holds its rate at {now:.3g}; trials train at that, and none at its "
         f"highest, {most:.3g}"
     )
-
-
-def _highest(group: dict[str, Any]) -> float:
-    """The highest rate that a schedule has noted down; 0 without one."""
-    return max(float(group.get(key) or 0) for key in ("initial_lr", "max_lr"))
 
 
 class Stepper:

@@ -3,7 +3,7 @@
 import math
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from isograd.remedies._activations import RANGES, last_activation
 from isograd.remedies._code import number, program
 from isograd.remedies._examples import example, plain
 from isograd.remedies._inputs import Parts, gathered
+from isograd.remedies._losses import AlignedTargets
 from isograd.remedies._preprocessing import Standardize
 from isograd.remedies._remedy import Case, Plan, Remedy
 from isograd.sites.batches import as_batch
@@ -75,7 +76,7 @@ class PreprocessTargets(Remedy):
             return f"the loss is {kind or 'none'} with targets that are {target or 'absent'}"
         targets = as_batch(case.batch).targets
         shape = tuple(record.fact("output.shape") or ())
-        if not isinstance(targets, Tensor) or targets.shape != shape:
+        if not isinstance(targets, Tensor) or not _meet(targets, shape, case.loss):
             return "the targets of the batch have not the shape of the outputs"
         mean, std = record.fact("target.mean") or 0.0, record.fact("target.std") or 0.0
         rms = math.hypot(mean, std)
@@ -239,6 +240,12 @@ def _parts_of(case: Case, targets: Tensor, samples: int) -> list[Tensor]:
                 parts.append(part)
                 count += len(part)
     return parts or [targets]
+
+
+def _meet(targets: Tensor, shape: tuple[int, ...], loss: Any) -> bool:
+    """Whether the loss compares every output with its own target."""
+    aligned = isinstance(loss, AlignedTargets) and targets.numel() == math.prod(shape)
+    return aligned or targets.shape == shape
 
 
 def _effect(mean: float, std: float) -> str:

@@ -90,7 +90,7 @@ class Attempt:
     Attributes:
         dropped: name of a change, and why it was not kept.
         judge: gives the scores.
-        chance: score of a constant answer, where scores are losses and it is known.
+        chance: score of a constant answer, where it is known.
     """
 
     def __init__(
@@ -282,7 +282,7 @@ class Attempt:
             tried: all that was tried.
         """
         data = next((t for t in tried if of_data(t)), None)
-        if data is None or not structural(best) or "preprocessing" in best.families:
+        if data is None or "preprocessing" in best.families:
             return []
         runner = self._race.enter(data)
         return [data.then(other) for other in self._left_over(runner)[0]] if runner else []

@@ -38,7 +38,11 @@ def judge_of(case: Case, supply: Supply, treatments: Collection[Treatment], seed
 
 
 def chance_of(case: Case, by: Judge) -> float | None:
-    """Score of a constant answer, where scores are losses and it is known."""
+    """Score of a constant answer, where it is known."""
+    if by.measure in ("line", "variance"):
+        return 1.0
+    if by.measure == "classes":
+        return math.log(case.record.fact("target.classes") or 1) or None
     return case.record.fact("loss.chance") if by.measure == "loss" else None
 
 
@@ -50,8 +54,7 @@ def starts(case: Case, by: Judge) -> tuple[float, ...]:
     """
     untrained = by(case.model) if by.untrained is None else by.untrained
     chance = chance_of(case, by)
-    known = {"line": 1.0, "variance": 1.0}
-    known["classes"] = math.log(case.record.fact("target.classes") or 1)
-    blind = known.get(by.measure, chance)
-    lost = (blind,) if blind is not None and untrained < TRAINED * blind else ()
-    return min(untrained, chance or untrained), untrained, *lost
+    lost = (chance,) if chance is not None and untrained < TRAINED * chance else ()
+    # At the best temperature nobody is worse than a constant answer by more than noise.
+    first = untrained if by.measure == "classes" else min(untrained, chance or untrained)
+    return first, untrained, *lost

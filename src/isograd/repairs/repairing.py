@@ -66,7 +66,7 @@ def repair(
     *,
     optimizer: Any = None,
     data: Iterable[Any] | None = None,
-    budget: int | str = 300,
+    budget: int | str = 200,
     allow: Collection[str] = FAMILIES,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
@@ -127,7 +127,8 @@ def repair(
     able = _can_train(diagnosis) and any(p.requires_grad for p in model.parameters())
     if given is None and (able or not diagnosis.healthy):
         notes.append(f"optimizer: none was handed in; trials train with Adam, lr {DEFAULT_LR}")
-    if (handed := _instance(given)) is not None and (low := scheduled(handed)):
+    low = scheduled(handed) if (handed := _instance(given)) is not None else None
+    if low:
         notes.append(low)
     if hooks := hooked(model)[:3]:
         notes.append(f"hooks of parameters ({', '.join(hooks)}): trials train copies without them")
@@ -155,6 +156,8 @@ def repair(
             own = len(runner.losses)
             spent = own + more
             tried = came_to(runner, case, learned)
+            if not learned and low and diagnosis.healthy:
+                learned, tried = None, f"; {own} steps at the rate of now, too low to learn much at"
             bold = bold_rate(diagnosis.reading.seen)
             if own > FIRST and bold and learned and diagnosis.healthy:
                 notes.append(

@@ -46,7 +46,7 @@ def outcome(attempt: Attempt, comparison: Comparison, trials: tuple[Trial, Trial
         )
     if comparison.better and unshown(attempt, comparison):
         told += (
-            f" A constant answer comes to {guessed(attempt):.4g}: whether it learns more than that "
+            f" A constant answer comes to {attempt.chance:.4g}: whether it learns more than that "
             "shows in more steps only."
         )
     if not comparison.better and steps < FEWEST_STEPS:
@@ -59,16 +59,9 @@ def unshown(attempt: Attempt, comparison: Comparison) -> bool:
 
     In the mean, or, where it is better in that it does not break, in every run.
     """
-    scores, blind = comparison.after, guessed(attempt)
+    scores, blind = comparison.after, attempt.chance
     after = max(scores) if comparison.lasts else sum(scores) / len(scores)
     return blind is not None and after >= (1 - TELLS) * blind
-
-
-def guessed(attempt: Attempt) -> float | None:
-    """Score of a constant answer, where it is known."""
-    if attempt.judge.measure == "classes":
-        return math.log(attempt.case.record.fact("target.classes") or 1) or None
-    return attempt.chance
 
 
 def _end(trial: Trial) -> str:
@@ -132,17 +125,16 @@ def to_do(attempt: Attempt, late: int, steps: int) -> str:
         steps: of a run of the proof; 0 without one.
     """
     untried = sum(why == NOT_TRIED for why in attempt.dropped.values())
-    told = []
+    told, room = list[str](), 0
     if untried:
         room = max(2 * attempt.budget.steps, ENOUGH_BUDGET)
-        told.append(
-            f"{untried} further change{'s were' if untried > 1 else ' was'} not tried: budget="
-            f"{room} has room for more."
-        )
+        told.append(f"{untried} further change{'s were' if untried > 1 else ' was'} not tried.")
     if 0 < steps < late:
+        room = max(room, LATE * late)
+        told.append(f"What was found shows after {late} steps, and a run of the proof had {steps}.")
+    if room:
         told.append(
-            f"What was found shows after {late} steps, and a run of the proof had {steps}: budget="
-            f"{LATE * late} has room for longer ones."
+            f"A larger budget has room for {'both' if len(told) > 1 else 'that'}: budget={room}."
         )
     return " ".join((*told, OWN))
 

@@ -37,6 +37,12 @@ def before_raise(reading: Reading) -> float | None:
     return None
 
 
+def held(record: Record) -> float:
+    """Times as high as now the highest rate is that a schedule has noted down: 1 without one."""
+    now, planned = fact(record, "optimizer.lr"), fact(record, "optimizer.lr_planned")
+    return max(planned / now, 1.0) if now and planned else 1.0
+
+
 def steps_to_blame(reading: Reading, until: int | None = None) -> bool:
     """Whether steps may have been too large: unless they are known to have been small.
 

@@ -9,7 +9,7 @@ from isograd.rules._course import Course, course
 from isograd.rules._examples import chain, with_history
 from isograd.rules._numbers import dependence, fact, middle, show
 from isograd.rules._profile import effective_updates
-from isograd.rules._rates import LARGE, lower
+from isograd.rules._rates import LARGE, held, lower
 from isograd.rules._rule import NotApplicable, Outcome, Passed, Rule
 from isograd.rules._watched import latest, latest_with, warming
 from isograd.sites.chance import terms, uninformed
@@ -123,8 +123,9 @@ class Plateau(Rule):
                 "lr-too-high",
                 f"{said}, after {show(before)} before training" if before else said,
             )
-        timid = update is not None and update < self.timid and steps >= 2 * self.steps
-        if update is not None and (timid or update * steps < self.moved):
+        to_be = (update or 0.0) * (1.0 if path.watched else held(reading.seen))
+        timid = to_be < self.timid and steps >= 2 * self.steps
+        if update is not None and (timid or to_be * steps < self.moved):
             return (
                 "lr-too-low",
                 f"; a step moves the weights by {show(update)} of their size",

@@ -21,7 +21,7 @@ from isograd.rules._profile import (
     signal,
     weighed,
 )
-from isograd.rules._rates import SEARCHING, USUAL, lower
+from isograd.rules._rates import SEARCHING, USUAL, held, lower
 from isograd.rules._rule import NotApplicable, Outcome, Passed, Rule
 from isograd.rules._symptoms import OVER_TIME
 from isograd.rules._watched import NOW, cooling, over, some, suffers, warming, watched
@@ -42,7 +42,8 @@ class UpdateRatio(Rule):
 
     Wrong when: a weight started at zero, whose ratio means nothing; it is left out. Weights in
         front of a norm may take large steps, since the norm takes their size away again. Small
-        steps during a warm-up, at the end of a schedule or in fine-tuning are meant. A step of
+        steps during a warm-up, at the end of a schedule or in fine-tuning are meant: where a
+        schedule has noted down a higher rate, that one is judged for being too low. A step of
         LBFGS is many, whose length it finds itself; it is not judged.
 
     Do: change the learning rate by the factor that is named. If only early layers stand still the
@@ -106,7 +107,7 @@ class UpdateRatio(Rule):
             return self._too_high(reading, steps, middle)
         left = _left(seen)
         low = self.low_where_lost if left < self.loses else self.low
-        slow = [i for i, ratio in ratios.items() if ratio < low]
+        slow = [i for i, ratio in ratios.items() if ratio * held(seen) < low]
         if 2 * len(slow) <= len(ratios):
             return Passed(
                 f"a typical weight moves by {show(median(ratios.values()))} of its size per step"

@@ -47,7 +47,7 @@ Examples:
 @click.option(
     "--budget",
     metavar="STEPS|TIME",
-    default="300",
+    default="200",
     show_default=True,
     help="Optimizer steps of all trials together, or a time: 30s, 5min.",
 )
