@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import isograd
+from patients import data
 from patients.asked import ASKED
 from patients.ill import ILL
 
@@ -85,6 +86,17 @@ def test_a_table_of_raw_columns_is_standardized_though_norms_lead_at_first() -> 
         data=DataLoader(TensorDataset(x, y), 32),
     )
     assert done.remedies[0] == "preprocess-standardize", str(done)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_raw_pixels_are_standardized_though_a_lower_rate_leads_at_first(seed: int) -> None:
+    x, y = data.digits(640)
+    torch.manual_seed(seed)
+    model = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
+    sgd = torch.optim.SGD(model.parameters(), lr=0.01)
+    batches = list(zip((100 * (x + 3.1)).split(64), y.split(64), strict=True))
+    done = isograd.repair(model, batches[0], optimizer=sgd, data=batches, seed=seed)
+    assert done.remedies == ("preprocess-standardize", "optimizer-lr"), str(done)
 
 
 @pytest.mark.parametrize(("name", "told"), [("cut graph", "No remedy"), ("one label", "No remedy")])

@@ -146,6 +146,7 @@ class Attempt:
             if best.treatment in chosen and self._shown:  # what it stands for may be done better
                 kin = [t for t in able if t not in tried and akin(t, best.treatment)]
             share = min(int(self.budget.steps * COMBINE), self.budget.left - SHORT_PROOF)
+            kin = [t for t in kin if t not in tried]
             new = _in_turn(both, kin)[: affordable(share, first, MOST) - 1]
             tried = [*tried, *new]
             if not new or share < 2 * first:
