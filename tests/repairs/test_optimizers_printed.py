@@ -8,9 +8,12 @@ import torch
 from torch import nn
 
 import isograd
+from isograd.remedies import REMEDIES, Case, Plan, case_of
 from isograd.remedies._code import together
 from isograd.remedies._examples import classes, plain
-from isograd.remedies._optimizers import constructor
+from isograd.remedies._optimizers import Scaled, constructor, factory_of, with_rate
+from isograd.repairs.repairing import _code
+from isograd.repairs.treatments import Treatment
 
 
 def in_groups(model: nn.Module) -> torch.optim.Optimizer:
@@ -52,6 +55,29 @@ def test_code_for_several_groups_makes_the_optimizer_of_the_repair(trained: bool
     held = {name for _, _, group in expected for name in group}
     assert held == {name for name, _ in twin.named_parameters()}
     assert len(names["optimizer"].state) == len(done.optimizer.state) == 0
+
+
+def test_a_rate_that_changes_beside_new_norms_changes_in_every_group() -> None:
+    model, batch = plain(12), classes(64)
+    twin = copy.deepcopy(model)
+    own, theirs = in_groups(model), in_groups(twin)
+    case = case_of(model, batch, optimizer=own)
+    norms = REMEDIES["normalization-insert"].plan(case)
+    assert isinstance(norms, Plan)
+    rates = Plan("optimizer-lr", "", training=with_rate(case, 0.5), optimizer=scaled(case, 0.5))
+    change = Treatment((norms, rates))
+    trainee = change.start(case, 0)
+    names: dict[str, Any] = {"model": twin, "optimizer": theirs}
+    exec(_code(change, case, new=trainee.new), names)
+    expected = groups_of(trainee.optimizer, trainee.model)
+    assert [rate for rate, _, _ in expected] == [5e-4, 5e-3]
+    assert groups_of(theirs, twin) == expected
+
+
+def scaled(case: Case, factor: float) -> Scaled:
+    make = factory_of(case)
+    assert not isinstance(make, str)
+    return Scaled(make, factor)
 
 
 class Mine(torch.optim.SGD):

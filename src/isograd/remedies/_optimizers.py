@@ -227,19 +227,18 @@ def constructor(kind: type, settings: dict[str, Any]) -> str:
     return f"{line}optimizer = {name}({', '.join(('model.parameters()', *told))})"
 
 
-def optimizer_again(case: Case, new: Sequence[str], *, remade: bool) -> str:
+def optimizer_again(case: Case, new: Sequence[str]) -> str:
     """The lines that give the case's optimizer the new parameters of a changed model.
 
     Args:
         case: whose optimizer it is.
         new: the names of those parameters.
-        remade: whether a change makes the optimizer by `Like`: one group then, as there.
     """
     told = settings_of(case)
     if told is None:
         return f"# {GROWN}"
     kind, settings, groups = told
-    if groups == 1 or (remade and isinstance(case.optimizer, torch.optim.Optimizer)):
+    if groups == 1:
         return program("# " + GROWN, constructor(kind, settings))
     if not isinstance(case.optimizer, torch.optim.Optimizer):
         return f"# {GROWN}"

@@ -285,8 +285,7 @@ def _code(change: Treatment, case: Case, *, new: tuple[str, ...]) -> str:
     """What is done to the model before what is said of the optimizer, which is made last."""
     after = [plan.training for plan in change.plans]
     if new and not any("optimizer =" in line for line in after):
-        remade = any(plan.optimizer is not None for plan in change.plans)
-        after.insert(0, optimizer_again(case, new, remade=remade))
+        after.insert(0, optimizer_again(case, new))
     return together(line for line in (*(plan.code for plan in change.plans), *after) if line)
 
 

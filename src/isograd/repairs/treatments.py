@@ -1,6 +1,7 @@
 """Treatment: no, one or two planned changes, made on a copy that is then trained."""
 
 import copy
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -88,8 +89,14 @@ class Treatment:
             if change.loss is not None:
                 loss, new_loss = change.loss, True
             make = change.optimizer or make
-        if make is not None or not isinstance(optimizer, torch.optim.Optimizer):
-            optimizer = made(make or optimizer, model)
+        if not isinstance(optimizer, torch.optim.Optimizer):
+            optimizer = made(make or optimizer, model.parameters())
+        elif make is not None and len(optimizer.param_groups) > 1:
+            # Groups are told by the places that parameters had before the changes.
+            optimizer = made(make, before)
+            refit(optimizer, before, model)
+        elif make is not None:
+            optimizer = made(make, model.parameters())
         elif self.plans:
             refit(optimizer, before, model)
         known = {id(p) for p in before}
@@ -160,14 +167,14 @@ def refit(optimizer: torch.optim.Optimizer, before: list[nn.Parameter], model: n
     optimizer.state.clear()
 
 
-def made(make: Any, model: nn.Module) -> torch.optim.Optimizer:
-    """The optimizer that a factory makes.
+def made(make: Any, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+    """The optimizer that a factory makes for a model's parameters.
 
     Raises:
         InputError: it raised, or returned something else.
     """
     try:
-        optimizer = make(model.parameters())
+        optimizer = make(parameters)
     except Exception as error:
         raise InputError(
             f"optimizer: the factory raised {type(error).__name__}: {error}; it is called with "
