@@ -141,13 +141,13 @@ class Attempt:
             best = order[0]
             rest, broke = self._left_over(best)
             both = [best.treatment.then(other) for other in rest]
-            if lap == 0:
-                both = [*self._beside_data(best.treatment, chosen), *both]
+            aside = self._beside_data(best.treatment, chosen)[:1] if lap == 0 else []
             if best.treatment in chosen and self._shown:  # what it stands for may be done better
                 kin = [t for t in able if t not in tried and akin(t, best.treatment)]
-            share = min(int(self.budget.steps * COMBINE), self.budget.left - SHORT_PROOF)
+            share = int(self.budget.steps * COMBINE) + 2 * first * len(aside)
+            share = min(share, self.budget.left - SHORT_PROOF)
             kin = [t for t in kin if t not in tried]
-            new = _in_turn(both, kin)[: affordable(share, first, MOST) - 1]
+            new = [*aside, *_in_turn(both, kin)][: affordable(share, first, MOST) - 1]
             tried = [*tried, *new]
             if not new or share < 2 * first:
                 ahead = [*ahead[1:], ahead[0]] if broke else ahead
@@ -155,7 +155,7 @@ class Attempt:
             order = self._run(new, share, [*([] if broke else [best]), *order[1:2]])
             now = [runner.treatment for runner in order]
             ahead = [*order, *(one for one in ahead if one.treatment not in now)]
-            if not order or order[0].treatment not in both:
+            if not order or order[0].treatment not in [*aside, *both]:
                 break
         self._not_tried(tried)
         ahead = self._calm_first(ahead)
