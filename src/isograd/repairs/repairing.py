@@ -156,7 +156,8 @@ def repair(
             own = len(runner.losses)
             spent = own + more
             tried = came_to(runner, case, learned)
-            if not learned and low and diagnosis.healthy:
+            held = low and diagnosis.reading.seen.fact("optimizer.lr_planned")
+            if not learned and held and diagnosis.healthy:
                 learned, tried = None, f"; {own} steps at the rate of now, too low to learn much at"
             bold = bold_rate(diagnosis.reading.seen)
             if own > FIRST and bold and learned and diagnosis.healthy:
