@@ -118,11 +118,13 @@ def test_functions_are_left_to_their_forward() -> None:
         remedies.apply("activation-swap", plain(2), classes(), to="softmax")
 
 
-def test_a_blocked_output_is_freed() -> None:
+@pytest.mark.parametrize(("seed", "told"), [(0, "98 % of it was flat"), (1, "targets go from -5.")])
+def test_a_blocked_output_is_freed(seed: int, told: str) -> None:
+    torch.manual_seed(seed)
     model = nn.Sequential(*plain(2, out=1), nn.ReLU())
     x, y = numbers()
     change = remedies.apply("output-activation", model, (x, y), F.mse_loss)
-    assert "targets go from" in change.effect or "was dead" in change.effect
+    assert told in change.effect
     assert float(model(x).detach().min()) < 0
     change.undo()
     with pytest.raises(RemedyError, match="softplus is never negative"):
