@@ -56,6 +56,14 @@ def test_values_are_preferred_to_architecture_unless_that_gains_much_more() -> N
     assert [r.treatment.name for r in both] == ["x", "values"]
 
 
+def test_changes_of_the_data_count_from_the_untrained_network() -> None:
+    data = runner("data", 1.002, families=("preprocessing",), invasive=3)
+    norm = runner("norm", 0.66, families=("normalization",), invasive=5, aside=True)
+    assert ranked((norm, data), (1.0, 3.17))[0] is data  # a constant answer has 1
+    assert ranked((norm, data), (1.0, 1.1))[0] is norm
+    assert ranked((norm, data), (1.0,))[0] is norm
+
+
 def test_scores_that_have_blown_up_are_told_apart_by_their_logarithm() -> None:
     head, whole = runner("head", 235.0, invasive=2), runner("whole", 2.7, invasive=2, aside=True)
     assert [r.treatment.name for r in ranked((head, whole), (2.3, 2534.0))] == ["whole", "head"]

@@ -356,6 +356,8 @@ class Attempt:
         start, adaptive = gained(ahead, self._starts), self.case.record.fact("optimizer.adaptive")
         if len(ahead) < 2 or start is None or adaptive is not False:
             return ahead
+        if "activation" not in ahead[0].treatment.families:
+            return ahead
         most, edge = 0.0, list[Runner]()
         for runner in ahead:
             # As long as there are steps for: a shorter test is better than none.

@@ -42,15 +42,15 @@ def ranked(runners: Sequence["Runner"], starts: Sequence[float]) -> list["Runner
     does not hold the parameters is that cause, changes that do not hand them over, and, where it is
     an activation behind the last layer, those that leave that where it is. Where the data are the
     first cause, changes of the architecture that leave them as they are come last if a change of
-    the data alone gains DATA of what these do. Changes of values and settings come before changes
-    of the architecture if the best of them gains MODEST of what the best of all gains over the
-    untrained network, unless nobody has learned anything yet (is below a constant answer, where the
-    untrained network was above). Otherwise, and among themselves, those that gain ENOUGH of what
-    the best does come first; of them those that complete another, then those that address the first
-    cause, of these those that were made for it, and of these the least invasive. Where they are
-    equally invasive, by their scores; of initializations that gain about the same as the best, the
-    first of the plan. Where nobody gained more than noise, scores say nothing yet, and all keep the
-    plan's order.
+    the data alone gains DATA of what these do over the untrained network. Changes of values and
+    settings come before changes of the architecture if the best of them gains MODEST of what the
+    best of all gains over the untrained network, unless nobody has learned anything yet (is below a
+    constant answer, where the untrained network was above). Otherwise, and among themselves, those
+    that gain ENOUGH of what the best does come first; of them those that complete another, then
+    those that address the first cause, of these those that were made for it, and of these the least
+    invasive. Where they are equally invasive, by their scores; of initializations that gain about
+    the same as the best, the first of the plan. Where nobody gained more than noise, scores say
+    nothing yet, and all keep the plan's order.
 
     Args:
         runners: in the order in which they were planned.
@@ -78,7 +78,10 @@ def ranked(runners: Sequence["Runner"], starts: Sequence[float]) -> list["Runner
     groups = [_without(runners, last)]
     data = [r for r in groups[0] if of_data(r.treatment)]
     raw = [r for r in groups[0] if structural(r.treatment) and not _with_data(r.treatment)]
-    if data and best(data) >= DATA * best(raw):
+    # A change of the data has gained where the offset of raw targets is still being learned, too.
+    untrained = max(filter(math.isfinite, starts[:2]), default=start)
+    lower = [untrained - min((r.score for r in of), default=untrained) for of in (data, raw)]
+    if data and lower[0] >= DATA * lower[1]:
         groups = [_without(groups[0], raw), raw]
     modest = [r for r in groups[0] if not structural(r.treatment)]
     if modest and not blind and best(modest) >= MODEST * best(groups[0]):
