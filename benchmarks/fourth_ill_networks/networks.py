@@ -36,27 +36,6 @@ class Rows(nn.Module):
         return out
 
 
-class Encoder(nn.Module):
-    """torch's transformer layers over the rows of an image."""
-
-    def __init__(self, depth: int, *, norm_first: bool = False) -> None:
-        super().__init__()
-        self.embed, self.head = nn.Linear(28, 32), nn.Linear(32, 10)
-        self.place = nn.Parameter(0.02 * torch.randn(1, 28, 32))
-        self.layers = nn.ModuleList(
-            nn.TransformerEncoderLayer(32, 4, 64, 0.0, batch_first=True, norm_first=norm_first)
-            for _ in range(depth)
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[samples, 28, 28] to [samples, 10]"""
-        x = self.embed(x) + self.place
-        for layer in self.layers:
-            x = layer(x)
-        out: Tensor = self.head(x.mean(1))
-        return out
-
-
 class Skip(nn.Module):
     """x + f(x), pre-activated; with batch norms or without."""
 

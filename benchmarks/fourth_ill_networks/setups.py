@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from fourth_ill_networks.data import data
 from fourth_ill_networks.networks import (
-    Encoder,
     Rounded,
     Rows,
     constant,
@@ -26,9 +25,9 @@ from fourth_ill_networks.networks import (
 )
 from ill_networks.setups import (
     BCE,
-    CE,
     MSE,
     Config,
+    Encoder,
     Setup,
     adam,
     drawn,
@@ -37,6 +36,7 @@ from ill_networks.setups import (
     lecun,
     mlp,
     sgd,
+    titled,
 )
 from ill_networks.setups import train as train
 from third_ill_networks.networks import affine
@@ -100,6 +100,8 @@ def small_conv() -> nn.Sequential:
 SILU = (16, 0, 16, 16, 16, 16, 0, 16, 16, 16, 16, 16)
 PRELU = (784, *[96] * 22, 10)
 NIELSEN = (784, 30, 30, 10)
+
+ROWS = {"rows": 28, "width": 32, "heads": 4}
 
 CASES: dict[str, tuple[str, Config, dict[str, Config]]] = {
     "Y01 DCGAN's weights_init (normal 0.02) in a dense LeakyReLU classifier": (
@@ -223,7 +225,7 @@ CASES: dict[str, tuple[str, Config, dict[str, Config]]] = {
     ),
     "Y22 TransformerEncoder of six layers, Adam at 0.01": (
         "LR_TOO_HIGH NORM_PLACEMENT VANISH_DEPTH",
-        {"data": "rows:1", "net": lambda: Encoder(6), "steps": 150, "batch": 32},
+        {"data": "rows:1", "net": lambda: Encoder(6, **ROWS), "steps": 150, "batch": 32},
         {"broken": {"opt": adam(1e-2)}, "fixed": {"opt": adam(1e-3)}},
     ),
     "Y23 batch norm behind the last layer of a regression": (
@@ -284,7 +286,7 @@ CASES: dict[str, tuple[str, Config, dict[str, Config]]] = {
     ),
     "Y51 pre-norm transformer of four layers": (
         "", {"data": "rows:1", "opt": adam(1e-3), "steps": 120, "batch": 32},
-        {"ok": {"net": lambda: Encoder(4, norm_first=True)}},
+        {"ok": {"net": lambda: Encoder(4, norm_first=True, **ROWS)}},
     ),
     "Y52 running statistics that have caught up": (
         "", {"opt": sgd(0.05, 0.0), "steps": 300},
@@ -297,20 +299,7 @@ CASES: dict[str, tuple[str, Config, dict[str, Config]]] = {
 }  # fmt: skip
 """Question: (diagnoses, base, variants)."""
 
-
-def load() -> list[Config]:
-    """All cases."""
-    return [
-        {"id": title.split()[0], "title": title, "diagnosis": case[0].split()}
-        for title, case in CASES.items()
-    ]
-
-
-def variants(case: Config) -> dict[str, Config]:
-    """Settings of the variants of a case."""
-    _, base, own = CASES[case["title"]]
-    usual = {"batch": 64, "loss": CE, "data": "mnist:unit"}
-    return {name: {**usual, **base, **its} for name, its in own.items()}
+load, variants = titled(CASES, data="mnist:unit")
 
 
 def build(config: Config, seed: int = 0) -> Setup:

@@ -82,19 +82,27 @@ class Last(nn.Module):
 
 
 class Encoder(nn.Module):
-    """A stack of transformer layers over eight rows of eight."""
+    """A stack of transformer layers over the rows of an image."""
 
-    def __init__(self, depth: int, *, norm_first: bool) -> None:
+    def __init__(
+        self,
+        depth: int,
+        *,
+        norm_first: bool = False,
+        rows: int = 8,
+        width: int = 24,
+        heads: int = 3,
+    ) -> None:
         super().__init__()
-        self.embed, self.head = nn.Linear(8, 24), nn.Linear(24, 10)
-        self.place = nn.Parameter(0.02 * torch.randn(8, 24))
-        self.layers = nn.ModuleList(
-            nn.TransformerEncoderLayer(24, 3, 48, 0.0, batch_first=True, norm_first=norm_first)
-            for _ in range(depth)
+        self.embed, self.head = nn.Linear(rows, width), nn.Linear(width, 10)
+        self.place = nn.Parameter(0.02 * torch.randn(rows, width))
+        layer = functools.partial(
+            nn.TransformerEncoderLayer, width, heads, 2 * width, 0.0, batch_first=True
         )
+        self.layers = nn.ModuleList(layer(norm_first=norm_first) for _ in range(depth))
 
     def forward(self, x: Tensor) -> Tensor:
-        """[samples, 8, 8] to [samples, 10]"""
+        """[samples, rows, rows] to [samples, 10]"""
         x = self.embed(x) + self.place
         for layer in self.layers:
             x = layer(x)
@@ -304,6 +312,30 @@ def variants(case: Config) -> dict[str, Config]:
     """Settings of the variants of a case."""
     _, base, own = CASES[case["id"]]
     return {name: {"batch": 64, "loss": CE, **base, **its} for name, its in own.items()}
+
+
+def titled(
+    cases: dict[str, Any], **usual: Any
+) -> tuple[Callable[[], list[Config]], Callable[[Config], dict[str, Config]]]:
+    """`load` and `variants` of a set whose questions begin with their name, such as `X12`.
+
+    Args:
+        cases: (diagnoses, base, variants) of every question.
+        usual: settings of all.
+    """
+
+    def load() -> list[Config]:
+        return [
+            {"id": title.split()[0], "title": title, "diagnosis": case[0].split()}
+            for title, case in cases.items()
+        ]
+
+    def variants(case: Config) -> dict[str, Config]:
+        _, base, own = cases[case["title"]]
+        given = {"batch": 64, "loss": CE, **usual, **base}
+        return {name: {**given, **its} for name, its in own.items()}
+
+    return load, variants
 
 
 def build(config: Config, seed: int = 0) -> Setup:

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ill_networks.setups import BCE, CE, MSE, Config, Setup, adam, ended, mlp, sgd
+from ill_networks.setups import BCE, CE, MSE, Config, Setup, adam, ended, mlp, sgd, titled
 from ill_networks.setups import train as train
 from third_ill_networks.data import data
 from third_ill_networks.networks import (
@@ -348,19 +348,7 @@ CASES: dict[str, tuple[str, Config, dict[str, Config]]] = {
 }  # fmt: skip
 """Question: (diagnoses, base, variants)."""
 
-
-def load() -> list[Config]:
-    """All cases."""
-    return [
-        {"id": title.split()[0], "title": title, "diagnosis": case[0].split()}
-        for title, case in CASES.items()
-    ]
-
-
-def variants(case: Config) -> dict[str, Config]:
-    """Settings of the variants of a case."""
-    _, base, own = CASES[case["title"]]
-    return {name: {"batch": 64, "loss": CE, **base, **its} for name, its in own.items()}
+load, variants = titled(CASES)
 
 
 def build(config: Config, seed: int = 0) -> Setup:
