@@ -51,3 +51,4 @@ def test_a_post_norm_stack_is_trained_to_the_end_at_a_high_rate(
     done = isograd.repair(Encoder(6), batches[0], optimizer=make, data=batches, budget=120)
     assert done.verdict == "healthy", str(done)  # these digits are easy enough
     assert (f"in {SETTLED} steps" in done.reason) is to_the_end
+    assert any("is unusually high" in note for note in done.notes) is to_the_end

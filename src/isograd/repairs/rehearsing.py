@@ -88,7 +88,7 @@ def rehearsed(
     """
     diagnosis, late = case.diagnosis, _late_trouble(case.diagnosis)
     settled = SETTLED if late == STALE else 0
-    bold = bold_rate(case.record, post_norm=_post_norm(case)) is not None
+    bold = bold_of(case) is not None
     steps, batches = late or min(FIRST, most), most
     while True:
         own = supply(steps if steps <= FIRST and not late else batches)
@@ -151,12 +151,11 @@ def _beside_calmer(runner: Runner, case: Case, supply: Supply) -> list[Finding]:
         case: the network.
         supply: what it was trained on.
     """
-    rate, stack = case.record.fact("optimizer.lr") or 0.0, _post_norm(case)
-    bold = bold_rate(case.record, post_norm=stack)
+    rate, bold = case.record.fact("optimizer.lr") or 0.0, bold_of(case)
     if not bold:
         return []
     calm = Runner(Treatment(), Treatment().start(case, runner.seed), runner.seed)
-    factor = usual_rate(case.record, post_norm=stack) / bold
+    factor = usual_rate(case.record, post_norm=_post_norm(case)) / bold
     for group in calm.trainee.optimizer.param_groups:
         group["lr"] = factor * group["lr"]
     steps = len(runner.losses)
@@ -222,6 +221,11 @@ def _learned_by(losses: list[float], blind: float | None) -> float:
     last = losses[-max(len(losses) // 4, 1) :]
     start = losses[0] if blind is None else min(losses[0], blind)
     return start - sum(last) / len(last)
+
+
+def bold_of(case: Case) -> float | None:
+    """The learning rate, with what momentum adds up, if it is unusually high for the network."""
+    return bold_rate(case.record, post_norm=_post_norm(case))
 
 
 def _post_norm(case: Case) -> bool:

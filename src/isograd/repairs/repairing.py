@@ -29,6 +29,7 @@ from isograd.repairs.rehearsing import (
     LONGEST_REHEARSAL,
     SETTLED,
     beside_longer_memory,
+    bold_of,
     came_to,
     rehearsed,
     where_it_broke,
@@ -49,7 +50,6 @@ from isograd.repairs.wording import (
 from isograd.sites import NORMS
 from isograd.sites.batches import as_batch, beside, check_filled
 from isograd.sites.parameters import hooked
-from isograd.sites.rates import bold_rate
 
 DEFAULT_LR = 1e-3
 """Of Adam, with which trials train where no optimizer is handed in."""
@@ -159,7 +159,7 @@ def repair(
             held = low and diagnosis.reading.seen.fact("optimizer.lr_planned")
             if not learned and held and diagnosis.healthy:
                 learned, tried = None, f"; {own} steps at the rate of now, too low to learn much at"
-            bold = bold_rate(diagnosis.reading.seen)
+            bold = bold_of(case)
             if own > FIRST and bold and learned and diagnosis.healthy:
                 notes.append(
                     f"optimizer: the learning rate, {bold:.3g} with what momentum adds up, is "
